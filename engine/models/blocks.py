@@ -1,0 +1,33 @@
+"""What the small networks are made of: shape bookkeeping for a feature extractor followed by dense layers.
+
+A convolution (or pooling) with window k, stride s and padding p turns a side of n pixels into
+
+    floor((n + 2p - k) / s) + 1
+
+(Dumoulin & Visin 2016, "A guide to convolution arithmetic for deep learning", relationship 6). The dense layer behind
+the last feature map needs channels x side x side inputs, so it fits one input size only.
+"""
+
+from collections.abc import Iterable
+
+from torch import nn
+
+
+def side_after(modules: Iterable[nn.Module], side: int) -> int:
+    """The side in pixels of a square map of `side` pixels after `modules`; 0 or less when it has vanished."""
+    for module in modules:
+        if isinstance(module, nn.Conv2d):
+            side = (side + 2 * module.padding[0] - module.kernel_size[0]) // module.stride[0] + 1
+        elif isinstance(module, nn.MaxPool2d):
+            side = (side - module.kernel_size) // module.stride + 1
+        if side < 1:
+            return 0
+    return side
+
+
+def xavier_(model: nn.Module) -> None:
+    """Draw every convolution's and dense layer's weights as Glorot & Bengio (2010), equation 16; biases are zero."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+            nn.init.zeros_(module.bias)

@@ -1,0 +1,103 @@
+"""Which networks there are, and how each is built."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from engine.errors import ConvscopeError
+from engine.models.convnet import ConvNet
+from engine.models.lenet import LeNet
+from engine.models.model_one import ModelOne
+from engine.models.model_two import ModelTwo
+from engine.models.resnet import StridedResNet, resnet18
+
+CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
+CIFAR10_STD = (0.2470, 0.2435, 0.2616)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One entry of the registry.
+
+    Attributes:
+        name: what recipes, cards and links call it.
+        title: what a page calls it.
+        summary: its layers in one line.
+        builder: `builder(num_classes=..., **options)` gives a fresh network in training mode.
+        input_size: the side in pixels of the square images that it is trained on by default.
+        fixed_input: whether its dense layer ties it to the input size it was built for (`input_size` is an option).
+        reference: the paper that it goes back to.
+        mean, std: per channel, of pixels in 0-1.
+    """
+
+    name: str
+    title: str
+    summary: str
+    builder: Callable[..., nn.Module] = field(repr=False)
+    input_size: int
+    fixed_input: bool
+    reference: str
+    mean: tuple[float, float, float] = CIFAR10_MEAN
+    std: tuple[float, float, float] = CIFAR10_STD
+
+
+def _convnet(depth: int) -> Architecture:
+    return Architecture(
+        name=f"convnet{depth}",
+        title=f"ConvNet-{depth}",
+        summary=f"{depth} x (conv, ReLU, pool, dropout), dense 512, dense 10",
+        builder=partial(ConvNet, depth=depth),
+        input_size=128,
+        fixed_input=True,
+        reference="Krizhevsky, Sutskever & Hinton (2012), ImageNet classification with deep convolutional networks",
+    )
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    architecture.name: architecture
+    for architecture in (
+        Architecture(
+            "lenet", "LeNet", "3 x (conv 5x5, ReLU, pool) 32-64-128, dense 64, dense 10", LeNet, 32, True,
+            "LeCun, Bottou, Bengio & Haffner (1998), Gradient-based learning applied to document recognition",
+        ),
+        Architecture(
+            "model_one", "Model 1", "5 convs 3x3 (32 to 512) with BN before 3 pools, dense 2048, dense 64, dense 10",
+            ModelOne, 32, True, "Ioffe & Szegedy (2015), Batch normalization",
+        ),
+        Architecture(
+            "model_two", "Model 2", "3 x (conv 5x5, BN, ReLU, pool) 32-64-128, dense 64 with BN, dense 10",
+            ModelTwo, 32, True, "Ioffe & Szegedy (2015), Batch normalization",
+        ),
+        *(_convnet(depth) for depth in (2, 3, 4, 5)),
+        Architecture(
+            "resnet18", "ResNet-18", "7x7 stem, max-pool, 4 stages of 2 residual blocks, global average, dense 10",
+            resnet18, 64, False, "He, Zhang, Ren & Sun (2016), Deep residual learning for image recognition",
+        ),
+        Architecture(
+            "resnet18_strided", "ResNet-18, strided", "7x7 stem, no max-pool, all 4 stages stride 2, dense 10",
+            StridedResNet, 32, False, "He, Zhang, Ren & Sun (2016), Deep residual learning for image recognition",
+        ),
+    )
+}  # fmt: skip
+
+
+def build(name: str, num_classes: int = 10, **options: Any) -> nn.Module:
+    """A fresh network with random weights, in training mode.
+
+    Raises:
+        ConvscopeError: there is no such architecture, or it has no such option.
+    """
+    if name not in ARCHITECTURES:
+        raise ConvscopeError(f"There is no architecture {name!r}: choose one of {', '.join(ARCHITECTURES)}.")
+    try:
+        return ARCHITECTURES[name].builder(num_classes=num_classes, **options)
+    except TypeError as error:
+        raise ConvscopeError(f"The architecture {name!r} cannot take the options {options}: {error}.") from error
+
+
+def parameter_count(model: nn.Module) -> int:
+    """How many numbers training adjusts (weights and biases; batch norm's running statistics do not count)."""
+    return sum(parameter.numel() for parameter in model.parameters())
