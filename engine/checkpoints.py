@@ -1,0 +1,244 @@
+"""Trained networks on disk: one folder each, with everything that a page needs.
+
+    weights.pt        state dict, half precision where that costs no accuracy on the validation images
+    card.json         what it is, how it was trained, and what the run measured
+    history.csv       one line per epoch
+    filters.npz       the first layer's kernels from before training to its end
+    predictions.npz   logits of the test images and of the validation images
+
+A loaded network is in evaluation mode, frozen, and shared by everybody who looks at it: nobody changes it.
+Weights are loaded with `weights_only=True`, so a file from a stranger can damage nothing but its own picture.
+"""
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from engine.data import ROOT
+from engine.errors import ConvscopeError
+from engine.evaluation import Predictions
+from engine.files import sha256, write_atomically, write_text
+from engine.models import build
+
+FOLDER = ROOT / "checkpoints"
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a checkpoint is, and the figures that its own run measured.
+
+    Attributes:
+        name: its folder.
+        architecture, options: what `engine.models.build` is called with.
+        dataset: what it was trained on.
+        classes: the classes' names, in the order of the logits.
+        input_size: the side in pixels of its input.
+        mean, std: per channel, of pixels in 0-1.
+        recipe: the recipe's file name in `recipes/`.
+        epochs: how long it was trained; `best_epoch` is the one whose weights were kept (by validation accuracy).
+        seed: of weights, order and augmentation.
+        parameters: how many numbers were trained.
+        test_images, test_accuracy (0-1), test_loss (cross-entropy in nats): of the stored weights.
+        weights_sha256: of `weights.pt`.
+        versions: of the packages that trained it.
+    """
+
+    name: str
+    architecture: str
+    options: dict[str, Any]
+    dataset: str
+    classes: tuple[str, ...]
+    input_size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    recipe: str
+    epochs: int
+    best_epoch: int
+    seed: int
+    parameters: int
+    test_images: int
+    test_accuracy: float
+    test_loss: float
+    weights_sha256: str
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network in evaluation mode with frozen parameters, and its card."""
+
+    model: nn.Module
+    card: Card
+
+
+@dataclass(frozen=True)
+class StoredPredictions:
+    """The logits that were stored with a checkpoint, of the test images and of the validation images."""
+
+    test: Predictions
+    validation: Predictions
+
+
+def available(folder: Path = FOLDER) -> dict[str, Card]:
+    """The cards of all checkpoints in `folder`, by name; folders without a readable card are left out."""
+    cards: dict[str, Card] = {}
+    for path in sorted(folder.glob("*/card.json")):
+        try:
+            cards[path.parent.name] = read_card(path.parent)
+        except ConvscopeError:
+            continue
+    return cards
+
+
+def load(name: str, folder: Path = FOLDER) -> Trained:
+    """The network of checkpoint `name`.
+
+    Raises:
+        ConvscopeError: there is no such checkpoint, or its card or weights are missing, damaged or of another network.
+    """
+    card = read_card(_existing(name, folder))
+    model = build(card.architecture, num_classes=len(card.classes), **card.options)
+    weights = _read_weights(folder / name / "weights.pt", card)
+    try:
+        model.load_state_dict(weights)
+    except (RuntimeError, AttributeError) as error:
+        raise ConvscopeError(_unusable(name, f"weights.pt does not fit a {card.architecture}")) from error
+    return Trained(freeze(model), card)
+
+
+def freeze(model: nn.Module) -> nn.Module:
+    """`model` in evaluation mode, with parameters that ask for no gradient, channels-last for speed."""
+    return model.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+
+
+def read_card(path: Path) -> Card:
+    """The card in the checkpoint folder `path`.
+
+    Raises:
+        ConvscopeError: it is missing, damaged, or lacks an entry.
+    """
+    try:
+        stored = json.loads((path / "card.json").read_text())
+        values = {field.name: stored[field.name] for field in fields(Card)}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConvscopeError(_unusable(path.name, f"card.json is missing or damaged ({error})")) from error
+    sequences = {key: tuple(values[key]) for key in ("classes", "mean", "std")}
+    return Card(**{**values, **sequences, "name": path.name})
+
+
+def predictions(name: str, folder: Path = FOLDER) -> StoredPredictions:
+    """The logits stored with checkpoint `name`.
+
+    Raises:
+        ConvscopeError: there is no such checkpoint, or the file is missing or damaged.
+    """
+    try:
+        with np.load(_existing(name, folder) / "predictions.npz") as stored:
+            return StoredPredictions(
+                Predictions(stored["logits"].astype(np.float32), stored["labels"].astype(np.int64)),
+                Predictions(stored["val_logits"].astype(np.float32), stored["val_labels"].astype(np.int64)),
+            )
+    except ConvscopeError:
+        raise
+    except Exception as error:  # a damaged archive shows itself as a zip, zlib, value, key or end-of-file error
+        raise ConvscopeError(_unusable(name, "predictions.npz is missing or damaged")) from error
+
+
+def _existing(name: str, folder: Path) -> Path:
+    known = [path.parent.name for path in sorted(folder.glob("*/card.json"))]
+    if name not in known:
+        choice = f"choose one of {', '.join(known)}" if known else "train one with `python -m engine.training RECIPE`"
+        raise ConvscopeError(f"There is no checkpoint {name!r}: {choice}.")
+    return folder / name
+
+
+def _unusable(name: str, reason: str) -> str:
+    return (
+        f"The checkpoint {name!r} cannot be used: {reason}. "
+        f"Get it again with `git checkout -- checkpoints/{name}`, or choose another one."
+    )
+
+
+def _read_weights(path: Path, card: Card) -> dict[str, Tensor]:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ConvscopeError(_unusable(card.name, f"weights.pt cannot be read ({error.strerror})")) from error
+    if hashlib.sha256(content).hexdigest() != card.weights_sha256:
+        raise ConvscopeError(_unusable(card.name, "weights.pt is damaged or not the file its card describes"))
+    try:
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged archive shows itself as a pickle, zip, runtime or end-of-file error
+        raise ConvscopeError(_unusable(card.name, "weights.pt is no PyTorch weights file")) from error
+
+
+# Writing -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a new checkpoint folder is made of, besides its card."""
+
+    weights: dict[str, Tensor]
+    predictions: StoredPredictions
+    filters: dict[str, np.ndarray]
+    history: str
+
+
+def write_weights(path: Path, weights: dict[str, Tensor]) -> None:
+    """Store a state dict at `path`, atomically."""
+    write_atomically(path, lambda file: torch.save(weights, file))
+
+
+def half_precision(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """`weights` with floating-point values rounded to 16 bits."""
+    return {key: value.half() if value.is_floating_point() else value for key, value in weights.items()}
+
+
+def save(card: Card, contents: Contents, folder: Path = FOLDER) -> Path:
+    """Write the checkpoint `card.name`, replacing an old one only when the new one is complete.
+
+    The card's `weights_sha256` is filled in here.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    new = Path(tempfile.mkdtemp(dir=folder, prefix=f".{card.name}."))
+    try:
+        _write_contents(new, contents)
+        stored = {**asdict(card), "weights_sha256": sha256(new / "weights.pt")}
+        write_text(new / "card.json", json.dumps(stored, indent=1) + "\n")
+        new.chmod(0o755)
+        return _swap_in(new, folder / card.name)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def _write_contents(path: Path, contents: Contents) -> None:
+    test, validation = contents.predictions.test, contents.predictions.validation
+    arrays = {
+        "logits": test.logits, "labels": test.labels.astype(np.uint8),
+        "val_logits": validation.logits, "val_labels": validation.labels.astype(np.uint8),
+    }  # fmt: skip
+    write_weights(path / "weights.pt", contents.weights)
+    write_atomically(path / "predictions.npz", lambda file: np.savez_compressed(file, **arrays))
+    write_atomically(path / "filters.npz", lambda file: np.savez_compressed(file, **contents.filters))
+    write_text(path / "history.csv", contents.history)
+
+
+def _swap_in(new: Path, target: Path) -> Path:
+    """Give the folder `new` the name `target`; an old `target` is removed only after that."""
+    old = new.with_name(new.name + ".old")
+    if target.exists():
+        os.replace(target, old)
+    os.replace(new, target)
+    shutil.rmtree(old, ignore_errors=True)
+    return target
