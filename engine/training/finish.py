@@ -1,0 +1,77 @@
+"""The end of a run: its best weights become a checkpoint, measured as it is stored.
+
+The weights are rounded to half precision if that costs no accuracy on the validation images. The test images are
+touched here and nowhere else, once, by the network as the app will load it.
+"""
+
+import platform
+from pathlib import Path
+
+import numpy as np
+import torch
+import torchvision
+from torch import Tensor
+
+from engine import checkpoints
+from engine.checkpoints import Card, Contents, StoredPredictions, half_precision
+from engine.data import LabelledImages
+from engine.evaluation import Predictions, accuracy, cross_entropy, evaluate
+from engine.models import ARCHITECTURES, parameter_count
+from engine.training.loop import Splits, fresh_network
+from engine.training.recipe import Recipe
+from engine.training.run import Progress, RunFolder
+
+
+def make_checkpoint(
+    recipe: Recipe, progress: Progress, run: RunFolder, splits: Splits, test: LabelledImages, folder: Path
+) -> Card:
+    """Store the run's best weights as checkpoint `recipe.name` in `folder`; gives its card, with measured figures."""
+    weights = run.best()
+    validation = _predict(recipe, weights, splits.validation)
+    rounded = half_precision(weights)
+    from_rounded = _predict(recipe, rounded, splits.validation)
+    if accuracy(from_rounded).value >= accuracy(validation).value:
+        weights, validation = rounded, from_rounded
+    predictions = StoredPredictions(_predict(recipe, weights, test), validation)
+    card = _card(recipe, progress, predictions.test, test.classes)
+    epochs = np.arange(len(progress.filters))
+    filters = {"filters": np.stack(progress.filters), "epochs": epochs}
+    path = checkpoints.save(card, Contents(weights, predictions, filters, progress.history_csv), folder)
+    return checkpoints.read_card(path)
+
+
+def _predict(recipe: Recipe, weights: dict[str, Tensor], data: LabelledImages) -> Predictions:
+    spec = ARCHITECTURES[recipe.architecture]
+    model = fresh_network(recipe, len(data.classes))
+    model.load_state_dict(weights)
+    frozen = checkpoints.freeze(model)
+    return evaluate(frozen, data.images, data.labels, input_size=recipe.input_size, mean=spec.mean, std=spec.std)
+
+
+def _card(recipe: Recipe, progress: Progress, test: Predictions, classes: tuple[str, ...]) -> Card:
+    spec = ARCHITECTURES[recipe.architecture]
+    size = {"input_size": recipe.input_size} if spec.fixed_input else {}
+    return Card(
+        name=recipe.name,
+        architecture=recipe.architecture,
+        options={**size, **recipe.options},
+        dataset=recipe.dataset,
+        classes=classes,
+        input_size=recipe.input_size,
+        mean=spec.mean,
+        std=spec.std,
+        recipe=recipe.name,
+        epochs=recipe.epochs,
+        best_epoch=progress.best_epoch,
+        seed=recipe.seed,
+        parameters=parameter_count(fresh_network(recipe, len(classes))),
+        test_images=len(test),
+        test_accuracy=accuracy(test).value,
+        test_loss=cross_entropy(test),
+        weights_sha256="",
+        versions={
+            "python": platform.python_version(),
+            "torch": torch.__version__.split("+")[0],
+            "torchvision": torchvision.__version__.split("+")[0],
+        },
+    )

@@ -1,0 +1,241 @@
+"""A recipe says everything that a training run depends on; it is a small TOML file that a person can read.
+
+    architecture = "lenet"
+    dataset = "cifar10"
+    [[phases]]
+    epochs = 40
+    optimizer = "sgd"
+    learning_rate = 0.05
+
+Phases follow one another, each with an optimizer and a learning-rate schedule of its own, so "Adam for 6 epochs, then
+SGD" is one recipe. `[[resolutions]]` lets the images grow while training goes on.
+"""
+
+import tomllib
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from pathlib import Path
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
+
+from engine.data import ROOT
+from engine.errors import ConvscopeError
+from engine.models import ARCHITECTURES
+
+FOLDER = ROOT / "recipes"
+
+OPTIMIZERS = ("sgd", "adam", "adamw")
+SCHEDULES = ("constant", "cosine", "one_cycle")
+DATASETS = ("cifar10", "cifar10_bundled")
+PRECISIONS = ("float32", "bfloat16")
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Some epochs with one optimizer.
+
+    Attributes:
+        learning_rate: the highest of the phase.
+        schedule: "constant"; "cosine" from the highest to zero; "one_cycle": linearly up, then linearly to zero.
+        warmup: the share of the phase's steps that "one_cycle" rises.
+        momentum, nesterov: of SGD only.
+        weight_decay: of weights; batch norm's parameters and biases have none.
+    """
+
+    epochs: int
+    learning_rate: float
+    optimizer: str = "sgd"
+    schedule: str = "one_cycle"
+    warmup: float = 0.2
+    momentum: float = 0.9
+    nesterov: bool = True
+    weight_decay: float = 5e-4
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """From epoch `from_epoch` on (the first is 0) the network is fed images of `pixels` x `pixels`."""
+
+    from_epoch: int
+    pixels: int
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that a run depends on, besides the machine.
+
+    Attributes:
+        name: of the checkpoint that it makes; the file's name without its ending.
+        options: of the architecture.
+        input_size: the side in pixels at the end of training, and of every evaluation; 0 takes the architecture's.
+        resolutions: smaller sides for earlier epochs.
+        crop_padding: each image is padded by so many mirrored pixels and cropped again at random.
+        flip: mirror half of the images.
+        cutout: the side in pixels of a grey square put at random into each image; 0 for none.
+        label_smoothing: 0 to 1; only of the loss that is minimised, never of the one that is recorded.
+        ema: decay per step of the averaged weights, which are then evaluated and kept; 0 for none.
+        precision: "bfloat16" computes convolutions in 16 bits (autocast), weights stay in 32.
+    """
+
+    name: str
+    architecture: str
+    phases: tuple[Phase, ...]
+    dataset: str = "cifar10"
+    options: dict[str, Any] = field(default_factory=dict)
+    input_size: int = 0
+    resolutions: tuple[Resolution, ...] = ()
+    batch_size: int = 128
+    crop_padding: int = 4
+    flip: bool = True
+    cutout: int = 0
+    label_smoothing: float = 0.0
+    ema: float = 0.0
+    precision: str = "float32"
+    seed: int = 0
+
+    @property
+    def epochs(self) -> int:
+        return sum(phase.epochs for phase in self.phases)
+
+    def phase_at(self, epoch: int) -> int:
+        """The index of the phase to which `epoch` (the first is 0) belongs."""
+        for index, phase in enumerate(self.phases):
+            if epoch < phase.epochs:
+                return index
+            epoch -= phase.epochs
+        raise IndexError(f"The recipe has only {self.epochs} epochs.")
+
+    def pixels_at(self, epoch: int) -> int:
+        """The side of the training images in `epoch` (the first is 0)."""
+        reached = [entry for entry in self.resolutions if entry.from_epoch <= epoch]
+        return max(reached, key=lambda entry: entry.from_epoch).pixels if reached else self.input_size
+
+
+def read(path: str | Path) -> Recipe:
+    """The recipe in a TOML file, or the one of that name in `recipes/`.
+
+    Raises:
+        ConvscopeError: the file is missing, or a line of it cannot be understood; the message names the line.
+    """
+    file = Path(path)
+    if not file.exists() and (FOLDER / f"{path}.toml").exists():
+        file = FOLDER / f"{path}.toml"
+    try:
+        text = file.read_text()
+    except (OSError, UnicodeDecodeError):
+        known = ", ".join(sorted(entry.stem for entry in FOLDER.glob("*.toml")))
+        raise ConvscopeError(f"There is no recipe {str(path)!r}: name a TOML file or one of {known}.") from None
+    return parse(text, file.stem, source=file.name)
+
+
+def parse(text: str, name: str, source: str = "recipe") -> Recipe:
+    """The recipe that `text` (TOML) describes, under the name `name`."""
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConvscopeError(f"{source} is no valid TOML: {error}.") from error
+    reader = _Reader(text, source)
+    nested = {
+        "phases": tuple(reader.make(Phase, entry) for entry in reader.tables(values, "phases")),
+        "resolutions": tuple(reader.make(Resolution, entry) for entry in reader.tables(values, "resolutions")),
+    }
+    recipe = reader.make(Recipe, {**values, **nested, "name": name})
+    reader.check(recipe)
+    if recipe.input_size:
+        return recipe
+    return Recipe(**{**_shallow(recipe), "input_size": ARCHITECTURES[recipe.architecture].input_size})
+
+
+def to_dict(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as plain values, for JSON."""
+    return asdict(recipe)
+
+
+def _shallow(recipe: Recipe) -> dict[str, Any]:
+    return {entry.name: getattr(recipe, entry.name) for entry in fields(recipe)}
+
+
+class _Reader:
+    """Turns TOML tables into dataclasses; every refusal names the file and the line."""
+
+    def __init__(self, text: str, source: str) -> None:
+        self.lines = text.splitlines()
+        self.source = source
+
+    def refuse(self, key: str, reason: str) -> ConvscopeError:
+        numbers = [n for n, line in enumerate(self.lines, 1) if line.split("=")[0].strip().strip("[]").strip() == key]
+        place = f", line {numbers[0]}" if numbers else ""
+        return ConvscopeError(f"{self.source}{place}: {reason}")
+
+    def tables(self, values: dict[str, Any], key: str) -> list[dict[str, Any]]:
+        tables = values.get(key, [])
+        if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+            raise self.refuse(key, f"{key} must be written as [[{key}]] tables.")
+        return tables
+
+    def make(self, kind: type, values: dict[str, Any]) -> Any:
+        """An instance of the dataclass `kind`, after checking names and types."""
+        hints = get_type_hints(kind)
+        for key, value in values.items():
+            if key not in hints:
+                raise self.refuse(key, f"there is no setting {key!r}: the settings are {', '.join(hints)}.")
+            if not _fits(value, hints[key]):
+                raise self.refuse(key, f"{key} must be {_in_words(hints[key])}, not {value!r}.")
+        missing = [entry.name for entry in fields(kind) if entry.name not in values and _is_required(entry)]
+        if missing:
+            raise self.refuse("", f"the setting {missing[0]!r} is missing.")
+        return kind(**values)
+
+    def check(self, recipe: Recipe) -> None:
+        """Refuse values that no training could use."""
+        self.one_of("architecture", recipe.architecture, tuple(ARCHITECTURES))
+        self.one_of("dataset", recipe.dataset, DATASETS)
+        self.one_of("precision", recipe.precision, PRECISIONS)
+        self.within("batch_size", recipe.batch_size, 2, 65_536)
+        self.within("crop_padding", recipe.crop_padding, 0, 16)
+        self.within("cutout", recipe.cutout, 0, 32)
+        self.within("label_smoothing", recipe.label_smoothing, 0, 0.99)
+        self.within("ema", recipe.ema, 0, 0.99999)
+        self.within("input_size", recipe.input_size, 0, 1024)
+        if not recipe.phases:
+            raise self.refuse("phases", "a recipe needs at least one [[phases]] table.")
+        for phase in recipe.phases:
+            self.check_phase(phase)
+        for resolution in recipe.resolutions:
+            self.within("from_epoch", resolution.from_epoch, 0, recipe.epochs - 1)
+            self.within("pixels", resolution.pixels, 8, 1024)
+
+    def check_phase(self, phase: Phase) -> None:
+        self.one_of("optimizer", phase.optimizer, OPTIMIZERS)
+        self.one_of("schedule", phase.schedule, SCHEDULES)
+        self.within("epochs", phase.epochs, 1, 100_000)
+        self.within("learning_rate", phase.learning_rate, 1e-12, 1e3)
+        self.within("warmup", phase.warmup, 0, 1)
+        self.within("momentum", phase.momentum, 0, 0.9999)
+        self.within("weight_decay", phase.weight_decay, 0, 10)
+
+    def one_of(self, key: str, value: str, allowed: tuple[str, ...]) -> None:
+        if value not in allowed:
+            raise self.refuse(key, f"{key} must be one of {', '.join(allowed)}, not {value!r}.")
+
+    def within(self, key: str, value: float, low: float, high: float) -> None:
+        if not low <= value <= high:
+            raise self.refuse(key, f"{key} must lie between {low:g} and {high:g}, not {value:g}.")
+
+
+def _is_required(entry: Any) -> bool:
+    return entry.default is MISSING and entry.default_factory is MISSING
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    if isinstance(hint, UnionType):
+        return any(_fits(value, part) for part in get_args(hint))
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, get_origin(hint) or hint)
+
+
+def _in_words(hint: Any) -> str:
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text in quotes"}
+    return words.get(hint, "a table")
