@@ -1,0 +1,378 @@
+"""Plays a tape backwards: from one unit's activation to the picture that caused it.
+
+Zeiler & Fergus attach to each layer its reverse and let one activation run back to pixels: unpool at the
+recorded switches, rectify, filter with the transposed weights. With s the signal at an operation's output:
+
+    convolution          transposed convolution with the same weights, no bias
+    max-pooling          s goes to the switches; where windows overlap, what meets there is added
+    ReLU, "deconvnet"    max(s, 0)                    (Zeiler & Fergus 2014)
+    ReLU, "gradient"     s * (forward > 0)            (Simonyan et al. 2013)
+    ReLU, "guided"       max(s, 0) * (forward > 0)    (Springenberg et al. 2015)
+    batch norm           s * gamma / sqrt(var + eps), or s itself when it is left out
+    residual add         s to both branches, or to one of them
+    anything else        its adjoint at the recorded input
+
+With "gradient" the result is exactly the gradient of <seed, activation>. With the other two it is not linear
+in the seed: doubling the seed doubles the picture, but two seeds together do not give the sum of their
+pictures, and the residual's picture plus the shortcut's is not the whole one.
+
+What it does not show: Nie, Zhang & Patel (2018), "A theoretical explanation for perplexing behaviors of
+backpropagation-based visualizations", prove that "deconvnet" and "guided" recover parts of the image whatever
+the network decides; compare with untrained weights. Nothing rectifies the last step, so pixels may be
+negative: draw zero as mid-grey.
+
+References: Zeiler & Fergus (2014), "Visualizing and understanding convolutional networks"; Simonyan et al.
+(2013), "Deep inside convolutional networks"; Springenberg et al. (2015), "Striving for simplicity".
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import singledispatch
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from engine.errors import ConvscopeError
+from engine.tape import (
+    Addition,
+    BatchNorm,
+    Convolution,
+    Identity,
+    MaxPool,
+    Record,
+    Rectifier,
+    Step,
+    Tape,
+    VectorJacobian,
+)
+
+RELU_RULES = ("deconvnet", "gradient", "guided")
+PATHS = ("both", "residual", "shortcut")
+
+
+@dataclass(frozen=True)
+class Gain:
+    """After reversing `node`: `ratio` `[K]`, each signal's norm over that of its seed (0 for a zero seed)."""
+
+    node: str
+    ratio: Tensor
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """`pixels` `[K, 3, H, W]`, signed; `gains` in the order of playback, from the layer to the image."""
+
+    pixels: Tensor = field(repr=False)
+    gains: tuple[Gain, ...] = field(repr=False)
+
+
+def reconstruct(
+    tape: Tape,
+    signal: Tensor,
+    *,
+    batch_norm: bool = True,
+    relu: str = "deconvnet",
+    path: str | Mapping[str, str] = "both",
+    weight_scale: float = 1.0,
+) -> Reconstruction:
+    """Play `signal` back from the tape's layer to pixels (Zeiler & Fergus 2014, section 2.1).
+
+    Args:
+        tape: what `engine.tape.record` gave, for one image or for K images.
+        signal: K seeds `[K, C, H, W]` of the activation's shape (`[K, C]` for a dense layer). With a tape of
+            one image all K play back on it; with a tape of K images, seed k on image k.
+        batch_norm: whether batch norm scales the signal, or lets it pass as it is.
+        relu: "deconvnet", "gradient" or "guided".
+        path: where a residual add sends the signal, "both", "residual" or "shortcut": one choice for all
+            blocks, or `{block: choice}` (blocks not named: "both").
+        weight_scale: plays back as if every convolution's weights were that many times as large and its batch
+            norm's statistics adjusted, which leaves the network's own answers as they are: with batch norm in
+            the path the picture stays the same, without it changes with every convolution.
+
+    Raises:
+        ConvscopeError: the signal does not have the layer's shape, an unknown rule, choice or block, a weight
+            scale that is not positive and finite, or that does not apply (see `weight_scale_applies`).
+    """
+    rules = _Rules(batch_norm, _one_of("relu", relu, RELU_RULES), _choices(tape, path), weight_scale)
+    _check_weight_scale(tape, weight_scale)
+    _check_signal(tape, signal)
+    with torch.no_grad():
+        if tape.input_shape[0] == len(signal):
+            pixels, norms, nodes = _play(tape, signal, rules)
+        else:  # many signals on one image: play one, mapped over all of them
+            pixels, norms, nodes = _play_each(tape, signal, rules)
+        seed = _norm(signal, len(signal))
+        ratios = [torch.where(seed > 0, norm / seed, 0) for norm in norms]
+    return Reconstruction(pixels, tuple(Gain(node, ratio) for node, ratio in zip(nodes, ratios, strict=True)))
+
+
+def weight_scale_applies(tape: Tape) -> str | None:
+    """None if `weight_scale` applies to this tape, else a sentence that says why not.
+
+    Scaling a convolution's weights leaves the network as it is only if a batch norm, and nothing else, reads
+    the convolution's output, and takes the factor out again.
+    """
+    for step in tape.steps:
+        other = isinstance(step.record, VectorJacobian) and step.record.is_convolution
+        if other or (isinstance(step.record, Convolution) and not step.record.followed_by_batch_norm):
+            return (
+                "The weight scale does not apply to this network: no batch norm directly follows its "
+                f"convolution {step.name!r}, so larger weights would change its answers."
+            )
+    return None
+
+
+def residual_blocks(tape: Tape) -> tuple[str, ...]:
+    """The residual blocks on the tape, in forward order: the ones where `path` matters."""
+    on_the_way = {step.name for step in tape.steps}
+    return tuple(name for name, block in tape.blocks.items() if block.add in on_the_way)
+
+
+# -------------------------------------------------------------------------------------------------- playback
+
+
+@dataclass(frozen=True)
+class _Rules:
+    """`silent`: residual add -> the one of its inputs that gets no signal."""
+
+    batch_norm: bool
+    relu: str
+    silent: Mapping[str, str]
+    weight_scale: float
+
+
+def _play(tape: Tape, signal: Tensor, rules: _Rules) -> tuple[Tensor, list[Tensor], list[str]]:
+    """The pixels, and after each reversed step the norms `[K]` and the node's name."""
+    batch = tape.input_shape[0]
+    arriving: dict[str, Tensor] = {tape.node: signal}
+    norms: list[Tensor] = []
+    nodes: list[str] = []
+    for step in reversed(tape.steps):
+        if step.name not in arriving:
+            continue
+        here = arriving.pop(step.name)
+        sent = _send(step, here, rules)
+        for source, part in sent:
+            arriving[source] = arriving[source] + part if source in arriving else part
+        copied = isinstance(step.record, Addition)
+        norms.append(_norm(here, batch) if copied else _joint_norm([part for _, part in sent], batch))
+        nodes.append(step.name)
+    pixels = arriving.get(tape.input)
+    return (signal.new_zeros(tape.input_shape) if pixels is None else pixels), norms, nodes
+
+
+def _play_each(tape: Tape, signal: Tensor, rules: _Rules) -> tuple[Tensor, list[Tensor], list[str]]:
+    nodes: list[str] = []
+
+    def play_one(one: Tensor) -> tuple[Tensor, list[Tensor]]:
+        pixels, norms, played = _play(tape, one, rules)
+        nodes[:] = played
+        return pixels, norms
+
+    pixels, norms = torch.func.vmap(play_one)(signal.unsqueeze(1))
+    return pixels.flatten(0, 1), [norm.flatten() for norm in norms], nodes
+
+
+def _send(step: Step, signal: Tensor, rules: _Rules) -> list[tuple[str, Tensor]]:
+    """What the step hands back to each node that it read."""
+    if isinstance(step.record, Addition):
+        return [(source, signal) for source in step.inputs if source != rules.silent.get(step.name)]
+    return list(zip(step.inputs, _reverse(step.record, signal, rules), strict=True))
+
+
+def _norm(signal: Tensor, batch: int) -> Tensor:
+    # In double precision: leaving batch norm out may take a signal's square beyond what a float can hold.
+    return torch.linalg.vector_norm(signal.reshape(batch, -1), dim=1, dtype=torch.float64)
+
+
+def _joint_norm(signals: list[Tensor], batch: int) -> Tensor:
+    norms = [_norm(signal, batch) for signal in signals]
+    return norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms), dim=0)
+
+
+# -------------------------------------------------------------------------------------------------- reversal
+
+
+@singledispatch
+def _reverse(record: Record, signal: Tensor, rules: _Rules) -> tuple[Tensor, ...]:
+    """What an operation hands back to each of its inputs when `signal` arrives at its output."""
+    raise TypeError(f"no reversal for {type(record).__name__}")
+
+
+@_reverse.register
+def _(record: Convolution, signal: Tensor, rules: _Rules) -> tuple[Tensor, ...]:
+    kernel = record.weight.shape[-2:]
+    # A strided convolution may leave the last rows and columns unread; the output padding brings them back.
+    unread = [
+        (size + 2 * padding - dilation * (length - 1) - 1) % stride
+        for size, padding, dilation, length, stride in zip(
+            record.input_size, record.padding, record.dilation, kernel, record.stride, strict=True
+        )
+    ]
+    back = F.conv_transpose2d(
+        signal, record.weight, None, record.stride, record.padding, unread, record.groups, record.dilation
+    )
+    return (back if rules.weight_scale == 1 else back * rules.weight_scale,)
+
+
+@_reverse.register
+def _(record: MaxPool, signal: Tensor, rules: _Rules) -> tuple[Tensor, ...]:
+    height, width = record.input_size
+    maps = signal.new_zeros((*signal.shape[:2], height * width))
+    # Added, not written: `MaxUnpool2d` writes, and loses signal where windows share their maximum.
+    maps = maps.scatter_add(2, record.switches.flatten(2), signal.flatten(2))
+    return (maps.unflatten(2, (height, width)),)
+
+
+@_reverse.register
+def _(record: Rectifier, signal: Tensor, rules: _Rules) -> tuple[Tensor, ...]:
+    if rules.relu != "gradient":
+        signal = signal.clamp(min=0)
+    return (signal if rules.relu == "deconvnet" else signal * record.mask,)
+
+
+@_reverse.register
+def _(record: BatchNorm, signal: Tensor, rules: _Rules) -> tuple[Tensor, ...]:
+    if not rules.batch_norm:
+        return (signal,)
+    scaled = rules.weight_scale != 1 and record.of_convolution
+    return (signal * (record.scale / rules.weight_scale if scaled else record.scale),)
+
+
+@_reverse.register
+def _(record: Identity, signal: Tensor, rules: _Rules) -> tuple[Tensor, ...]:
+    return (signal,)
+
+
+@_reverse.register
+def _(record: VectorJacobian, signal: Tensor, rules: _Rules) -> tuple[Tensor, ...]:
+    _, pull_back = torch.func.vjp(record.function, *record.inputs)
+    return pull_back(signal)
+
+
+# ---------------------------------------------------------------------------------------------------- checks
+
+
+def _one_of(name: str, value: str, known: Sequence[str]) -> str:
+    if value not in known:
+        raise ConvscopeError(f"{name} must be one of {', '.join(known)}, not {value!r}.")
+    return value
+
+
+def _choices(tape: Tape, path: str | Mapping[str, str]) -> dict[str, str]:
+    """Add node -> the input that gets no signal."""
+    if isinstance(path, str):
+        path = dict.fromkeys(tape.blocks, _one_of("path", path, PATHS))
+    silent: dict[str, str] = {}
+    for name, choice in path.items():
+        if name not in tape.blocks:
+            known = ", ".join(tape.blocks) or "it has none"
+            raise ConvscopeError(f"There is no residual block {name!r} in this network: choose from {known}.")
+        block = tape.blocks[name]
+        if _one_of(f"The path of block {name!r}", choice, PATHS) != "both":
+            silent[block.add] = block.shortcut if choice == "residual" else block.residual
+    return silent
+
+
+def _check_weight_scale(tape: Tape, weight_scale: float) -> None:
+    if not (math.isfinite(weight_scale) and weight_scale > 0):
+        raise ConvscopeError(f"weight_scale must be a positive number, not {weight_scale}.")
+    reason = weight_scale_applies(tape) if weight_scale != 1 else None
+    if reason is not None:
+        raise ConvscopeError(reason)
+
+
+def _check_signal(tape: Tape, signal: Tensor) -> None:
+    shape, images = tuple(tape.activation.shape[1:]), tape.input_shape[0]
+    if signal.dim() == 0 or len(signal) == 0 or tuple(signal.shape[1:]) != shape:
+        raise ConvscopeError(
+            f"A signal for layer {tape.layer!r} must have shape {['K', *shape]}, not {list(signal.shape)}: "
+            "make it from the tape's activation."
+        )
+    if images not in (1, len(signal)):
+        raise ConvscopeError(
+            f"The tape holds {images} images but there are {len(signal)} signals: "
+            "give one signal for each image, or record one image."
+        )
+
+
+# ----------------------------------------------------------------------------------------------------- seeds
+
+
+def strongest_unit(activation: Tensor, channel: int) -> Tensor:
+    """The seed of Zeiler & Fergus: the channel's maximum at its place, everything else zero.
+
+    `activation` and the seed: `[N, C, H, W]` (one maximum per image), or `[N, C]` for a dense layer.
+
+    Raises:
+        ConvscopeError: there is no such channel.
+    """
+    seed = whole_map(activation, channel)
+    if activation.dim() == 2:
+        return seed
+    rows = seed[:, channel].flatten(1)
+    place = rows.argmax(dim=1, keepdim=True)
+    peak = torch.zeros_like(rows).scatter(1, place, rows.gather(1, place))
+    seed[:, channel] = peak.reshape(seed[:, channel].shape)
+    return seed
+
+
+def whole_map(activation: Tensor, channel: int) -> Tensor:
+    """One channel of `activation` `[N, C, H, W]` (or `[N, C]`), the others zero.
+
+    Raises:
+        ConvscopeError: there is no such channel.
+    """
+    channels = activation.shape[1]
+    if channel not in range(channels):
+        raise ConvscopeError(f"There is no channel {channel}: this layer has channels 0 to {channels - 1}.")
+    seed = torch.zeros_like(activation)
+    seed[:, channel] = activation[:, channel]
+    return seed
+
+
+def all_channels(activation: Tensor) -> Tensor:
+    """Everything the layer says, as one seed per image: a copy of `activation`."""
+    return activation.clone()
+
+
+def unit_signals(activation: Tensor, channels: Sequence[int]) -> Tensor:
+    """`strongest_unit` for each of K channels of one image, stacked: `[1, C, H, W]` -> `[K, C, H, W]`.
+
+    Raises:
+        ConvscopeError: no channel is given, there is no such channel, or the activation is of several images.
+    """
+    return _stacked(strongest_unit, activation, channels)
+
+
+def map_signals(activation: Tensor, channels: Sequence[int]) -> Tensor:
+    """`whole_map` for each of K channels of one image, stacked; arguments and errors as of `unit_signals`."""
+    return _stacked(whole_map, activation, channels)
+
+
+def _stacked(seed: Callable[[Tensor, int], Tensor], activation: Tensor, channels: Sequence[int]) -> Tensor:
+    if len(channels) == 0:
+        raise ConvscopeError("No channel is chosen: choose at least one.")
+    if len(activation) != 1:
+        raise ConvscopeError(f"Signals for channels need one image, not {len(activation)}: record one.")
+    return torch.cat([seed(activation, channel) for channel in channels])
+
+
+def strongest_channels(activation: Tensor, count: int) -> list[int]:
+    """The `count` channels of `activation` `[N, C, H, W]` with the largest maxima, strongest first.
+
+    Raises:
+        ConvscopeError: `count` is not between 1 and the number of channels.
+    """
+    channels = activation.shape[1]
+    if count not in range(1, channels + 1):
+        raise ConvscopeError(f"Cannot pick {count} of {channels} channels: choose 1 to {channels}.")
+    maxima = activation.transpose(0, 1).flatten(1).amax(dim=1)
+    return maxima.sort(descending=True, stable=True).indices[:count].tolist()
+
+
+def silent_channels(activation: Tensor) -> list[int]:
+    """The channels of `activation` `[N, C, H, W]` that are zero everywhere: from them nothing comes back."""
+    return (~activation.transpose(0, 1).flatten(1).any(dim=1)).nonzero().flatten().tolist()
