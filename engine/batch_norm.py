@@ -1,0 +1,236 @@
+"""What batch norm does in a deconvnet's reconstruction.
+
+Zeiler & Fergus (2014) say how to reverse convolution, ReLU and pooling; batch norm did not exist. In evaluation mode
+it is a fixed affine map per channel, `y = gamma (x - mean) / sqrt(var + eps) + beta`, whose linear part has the adjoint
+
+    on:   s -> s * gamma / sqrt(var + eps)
+    off:  s -> s
+
+Switched off, the signal keeps whatever size the raw weights give it. Under batch norm that size means nothing: the
+weights of a convolution can be multiplied by any c without changing the network, since batch norm divides by c again.
+So without it the signal departs from 1 by an arbitrary factor at every layer, and grows or vanishes with depth. Worse,
+the factor differs from channel to channel, so that the channels are weighted differently and the picture's content
+changes too: the cosine between the two pictures, which no rescaling can alter, falls below 1.
+
+`python -m engine.batch_norm CHECKPOINT` measures both over some test images: the gain (norm of the picture over norm of
+the signal that was sent back) and the cosine, for the strongest unit of every layer.
+
+References: Ioffe & Szegedy (2015), "Batch normalization", section 3.1; Zeiler & Fergus (2014), section 2.1.
+"""
+
+import argparse
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from engine import checkpoints, deconv, tape
+from engine.data import bundled, first_of_each_class, prepare
+from engine.deconv import Reconstruction
+from engine.errors import ConvscopeError
+from engine.pictures import factor
+from engine.tape import BatchNorm, Convolution, Rectifier, Tape
+
+SAME = 1e-6
+"""Gains and cosines that differ by less than this count as equal."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The same K signals played back with batch norm and without it."""
+
+    on: Reconstruction
+    off: Reconstruction
+
+    @property
+    def gain_on(self) -> float:
+        """Norm of the picture over norm of the signal, with batch norm; the median over the K signals."""
+        return total_gain(self.on)
+
+    @property
+    def gain_off(self) -> float:
+        """The same without batch norm."""
+        return total_gain(self.off)
+
+    @property
+    def cosine(self) -> float:
+        """Between the two pictures, -1 to 1; the median over the K signals. 1: they differ in size only."""
+        return float(F.cosine_similarity(self.on.pixels.flatten(1), self.off.pixels.flatten(1)).median())
+
+    @property
+    def identical(self) -> bool:
+        """Whether there is no batch norm between the layer and the pixels that makes a difference."""
+        return torch.equal(self.on.pixels, self.off.pixels)
+
+
+def compare(recorded: Tape, signal: Tensor, **settings: object) -> Comparison:
+    """Play `signal` `[K, C, H, W]` back twice; `settings` are those of `engine.deconv.reconstruct`."""
+    return Comparison(
+        deconv.reconstruct(recorded, signal, batch_norm=True, **settings),
+        deconv.reconstruct(recorded, signal, batch_norm=False, **settings),
+    )
+
+
+def normalises(model: nn.Module) -> bool:
+    """Whether the network has batch norm between its feature maps."""
+    return any(isinstance(module, nn.BatchNorm2d) for module in model.modules())
+
+
+def has_batch_norm(recorded: Tape) -> bool:
+    """Whether a batch norm lies between the recorded layer and the pixels."""
+    return any(isinstance(step.record, BatchNorm) for step in recorded.steps)
+
+
+def total_gain(reconstruction: Reconstruction) -> float:
+    """Norm of the picture over norm of the signal; the median over the K signals."""
+    return float(reconstruction.gains[-1].ratio.median())
+
+
+# In words ------------------------------------------------------------------------------------------------------
+
+
+def change_in_words(gain: float) -> str:
+    """What became of a signal: "grew 52-fold", "shrank 34-fold", "kept its size" or "vanished altogether"."""
+    if gain == 0:
+        return "vanished altogether"
+    if abs(gain - 1) < 0.05:
+        return "kept its size"
+    return f"grew {factor(gain)}-fold" if gain > 1 else f"shrank {factor(1 / gain)}-fold"
+
+
+def in_words(comparison: Comparison, normalised: bool) -> str:
+    """What happened, in two sentences computed from the gains; `normalised`: batch norm lies on the way."""
+    if not normalised:
+        return (
+            "There is no batch norm between this layer and the pixels, so on and off give the same picture: "
+            f"the signal {change_in_words(comparison.gain_on)} by the time it reached the pixels."
+        )
+    size = (
+        f"Without batch norm the signal {change_in_words(comparison.gain_off)} by the time it reached the pixels; "
+        f"with batch norm it {change_in_words(comparison.gain_on)}."
+    )
+    return f"{size} {_content_in_words(comparison.cosine)}"
+
+
+def _content_in_words(cosine: float) -> str:
+    if cosine > 0.99:
+        return f"Apart from their size the two pictures are the same (cosine {cosine:.2f})."
+    if cosine > 0.8:
+        return f"In content the two pictures are similar, not equal (cosine {cosine:.2f})."
+    return f"They differ in content, not only in size (cosine {cosine:.2f})."
+
+
+# Where the gain is read off ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Milestone:
+    """A place on the way back at which both curves are drawn: its label, and the gain (median of K) there."""
+
+    label: str
+    gain: float
+
+
+def milestones(recorded: Tape, reconstruction: Reconstruction, friendly: Mapping[str, str]) -> tuple[Milestone, ...]:
+    """The gain at the outputs of stem, stages and blocks, from the layer back to the pixels.
+
+    Inside a residual block the signal travels on two paths, and a curve through both would zigzag.
+
+    Args:
+        friendly: `engine.tape.layers` of the network.
+    """
+    labels = _labels(recorded, friendly)
+    passed = [
+        Milestone(labels[gain.node], float(gain.ratio.median()))
+        for gain in reconstruction.gains[:-1]
+        if gain.node in labels
+    ]
+    start = () if passed and passed[0].label == recorded.layer else (Milestone(recorded.layer, 1.0),)
+    return (*start, *passed, Milestone("pixels", total_gain(reconstruction)))
+
+
+def _labels(recorded: Tape, friendly: Mapping[str, str]) -> dict[str, str]:
+    """Node name -> label, of ReLUs and poolings with a friendly name, and of the ReLUs behind residual adds."""
+    adds = {block.add: name for name, block in recorded.blocks.items()}
+    records = {step.name: step.record for step in recorded.steps}
+    behind_adds = {
+        step.name: _block_label(adds[step.inputs[0]])
+        for step in recorded.steps
+        if isinstance(step.record, Rectifier) and step.inputs[0] in adds
+    }
+    named = {node: name for name, node in friendly.items() if not isinstance(records.get(node), Convolution)}
+    return {**behind_adds, **named}
+
+
+def _block_label(block: str) -> str:
+    """He et al. call the first block of stage conv3_x conv3_1; torchvision calls it layer2.0."""
+    match = re.fullmatch(r"layer(\d)\.(\d+)", block)
+    return f"conv{int(match[1]) + 1}_{int(match[2]) + 1}" if match else block
+
+
+# The command ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LayerEffect:
+    """Medians over images, for the strongest unit of one layer."""
+
+    layer: str
+    gain_on: float
+    gain_off: float
+    cosine: float
+
+
+def effect_per_layer(
+    model: nn.Module, images: Tensor, on_layer: Callable[[str], object] = lambda layer: None
+) -> list[LayerEffect]:
+    """For each layer, the median gains and cosine over `images` `[N, 3, H, W]`, one strongest unit each."""
+    effects: list[LayerEffect] = []
+    for layer in tape.layers(model):
+        on_layer(layer)
+        results = [_strongest_unit_comparison(model, image[None], layer) for image in images]
+        medians = np.median([[r.gain_on, r.gain_off, r.cosine] for r in results], axis=0)
+        effects.append(LayerEffect(layer, *(float(value) for value in medians)))
+    return effects
+
+
+def _strongest_unit_comparison(model: nn.Module, image: Tensor, layer: str) -> Comparison:
+    recorded = tape.record(model, image, layer)
+    (channel,) = deconv.strongest_channels(recorded.activation, 1)
+    return compare(recorded, deconv.strongest_unit(recorded.activation, channel))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """`python -m engine.batch_norm [CHECKPOINT]`: the effect of batch norm per layer, as a table."""
+    parser = argparse.ArgumentParser(prog="python -m engine.batch_norm", description="Batch norm in reconstructions.")
+    parser.add_argument("checkpoint", nargs="?", default="resnet18")
+    parser.add_argument("--images", type=int, default=20, help="test images, as many of each class (default: 20)")
+    parser.add_argument("--size", type=int, help="view the network at another input size, in pixels")
+    options = parser.parse_args(arguments)
+    try:
+        trained = checkpoints.load(options.checkpoint)
+        _print_effects(trained, options.images, options.size or trained.card.input_size)
+    except ConvscopeError as error:
+        print(error)
+        return 1
+    return 0
+
+
+def _print_effects(trained: checkpoints.Trained, count: int, size: int) -> None:
+    card = trained.card
+    test = bundled("test")
+    chosen = test.subset(first_of_each_class(test.labels, max(1, count // len(card.classes))))
+    images = prepare(chosen.images, size, card.mean, card.std)
+    print(f"{card.name} at {size} px, strongest unit of each layer, medians over {len(images)} test images")
+    print(f"{'layer':12}{'gain on':>12}{'gain off':>12}{'off / on':>12}{'cosine':>10}")
+    for effect in effect_per_layer(trained.model, images):
+        ratio = effect.gain_off / effect.gain_on
+        print(f"{effect.layer:12}{effect.gain_on:12.4g}{effect.gain_off:12.4g}{ratio:12.4g}{effect.cosine:10.3f}")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
