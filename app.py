@@ -1,0 +1,19 @@
+"""Convscope: look inside convolutional networks, in front of a class. Start it with `streamlit run app.py`."""
+
+import streamlit as st
+
+from pages.common import layout, selection, texts
+
+st.set_page_config(page_title="Convscope", page_icon="🔬", layout="wide")
+
+PAGES = [
+    st.Page("pages/home.py", title="Home", default=True),
+    st.Page("pages/reconstruction.py", title="Reconstruction"),
+    st.Page("pages/accuracy.py", title="Accuracy"),
+]
+
+layout.use_the_whole_screen()
+page = st.navigation(PAGES, position="top")
+with texts.readable_errors():
+    selection.draw_sidebar()
+page.run()

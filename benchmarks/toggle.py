@@ -1,0 +1,132 @@
+"""How long does a toggle of batch norm take on the Reconstruction page?
+
+    python benchmarks/toggle.py
+
+One signal (all channels of conv5_x) of the shipped ResNet-18 at its own input size. Measured, medians of several runs:
+
+- script: from the changed switch to the end of the page's script, without a browser (Streamlit's AppTest), for a view
+  that was never shown (the forward pass is kept, the playbacks and drawings are new) and for one that was;
+- browser: from the click to the new picture on screen, in headless Chromium, where there is one.
+
+To compare machines, look at the ratio to one playback of the engine alone, measured in the same run.
+"""
+
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from streamlit.testing.v1 import AppTest  # noqa: E402
+
+from engine import checkpoints, data, deconv, tape  # noqa: E402
+from pages.common import drawings, resources  # noqa: E402
+
+RUNS = 11
+PORT = 8599
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
+
+
+def seconds(action: Callable[[], object]) -> float:
+    """How long `action` takes."""
+    begun = time.perf_counter()
+    action()
+    return time.perf_counter() - begun
+
+
+def one_playback() -> float:
+    """The engine alone: one signal played back once."""
+    trained = checkpoints.load("resnet18")
+    card = trained.card
+    image = data.prepare(data.bundled("test").images[:1], card.input_size, card.mean, card.std)
+    recorded = tape.record(trained.model, image, "conv5_x")
+    seed = deconv.all_channels(recorded.activation)
+    deconv.reconstruct(recorded, seed)
+    return statistics.median(seconds(lambda: deconv.reconstruct(recorded, seed)) for _ in range(RUNS))
+
+
+def script_times() -> tuple[float, float]:
+    """Seconds of the page's script after a toggle: view never shown, view shown before."""
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
+    app.switch_page("pages/reconstruction.py").run()
+    new, seen = [], []
+    for run in range(RUNS):
+        resources.comparison.clear()
+        drawings.reconstruction.clear()
+        new.append(seconds(lambda run=run: app.toggle(key="bn").set_value(run % 2 == 1).run()))
+        seen.append(seconds(lambda run=run: app.toggle(key="bn").set_value(run % 2 == 0).run()))
+    return statistics.median(new), statistics.median(seen)
+
+
+def browser_time() -> float | None:
+    """Seconds from the click to the other picture in front; None without Chromium."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        return None
+    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless=true", f"--server.port={PORT}"]
+    server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        _wait_for_server()
+        return _click_times(chromium)
+    finally:
+        server.terminate()
+
+
+def _wait_for_server() -> None:
+    for _ in range(200):
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{PORT}/_stcore/health", timeout=1)
+            return
+        except OSError:
+            time.sleep(0.2)
+
+
+TIMED_CLICK = """async () => {
+  const first = () => document.querySelectorAll('[data-testid=stImage] img')[1];
+  const before = first().src, begun = performance.now();
+  document.querySelector('[data-testid=stSidebar] [data-testid=stCheckbox] label').click();
+  while (first().src === before || !first().complete) await new Promise(requestAnimationFrame);
+  await new Promise(requestAnimationFrame);
+  return (performance.now() - begun) / 1000;
+}"""
+
+
+def _click_times(chromium: str) -> float:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        page = browser.new_context(viewport={"width": 1920, "height": 1080}).new_page()
+        page.goto(f"http://127.0.0.1:{PORT}/reconstruction")
+        page.get_by_text("What to look at").wait_for(timeout=120_000)
+        times = []
+        for _ in range(RUNS):
+            page.wait_for_selector("[data-testid='stApp'][data-test-script-state='notRunning']")
+            page.wait_for_timeout(300)
+            times.append(page.evaluate(TIMED_CLICK))
+        browser.close()
+    return statistics.median(times)
+
+
+def main() -> None:
+    """Print the table."""
+    playback = one_playback()
+    new, seen = script_times()
+    browser = browser_time()
+    print(f"{'one playback, engine alone':44}{playback:8.3f} s")
+    print(f"{'script after a toggle, view never shown':44}{new:8.3f} s  {new / playback:6.1f} playbacks")
+    print(f"{'script after a toggle, view shown before':44}{seen:8.3f} s  {seen / playback:6.1f} playbacks")
+    if browser is None:
+        print("browser: no Chromium on this machine")
+    else:
+        print(f"{'browser, from click to picture':44}{browser:8.3f} s  {browser / playback:6.1f} playbacks")
+
+
+if __name__ == "__main__":
+    main()

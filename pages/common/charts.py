@@ -1,0 +1,114 @@
+"""Charts that a back row can read: few marks, large labels, colours told apart by everyone."""
+
+import math
+from collections.abc import Sequence
+
+import altair as alt
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from engine.batch_norm import Milestone
+
+ON, OFF = "#0072B2", "#E69F00"
+"""Okabe & Ito's blue and orange: batch norm on and off, everywhere."""
+
+LABEL_SIZE = 18
+
+
+def gain_chart(curves: dict[str, Sequence[Milestone]]) -> alt.Chart:
+    """Gain (log scale) against the way from the layer to the pixels, one curve per entry of `curves`."""
+    rows = [
+        {"batch norm": name, "at": point.label, "order": order, "gain": point.gain}
+        for name, curve in curves.items()
+        for order, point in enumerate(curve)
+        if point.gain > 0
+    ]
+    order = [point.label for point in next(iter(curves.values()))]
+    base = alt.Chart(pd.DataFrame(rows)).encode(
+        x=alt.X("at:N", sort=order, title=None, axis=alt.Axis(labelAngle=-40, labelLimit=120, labelOverlap=False)),
+        y=alt.Y(
+            "gain:Q", scale=alt.Scale(type="log"), title="gain", axis=_powers_of_ten([row["gain"] for row in rows])
+        ),
+        color=alt.Color(
+            "batch norm:N",
+            scale=alt.Scale(domain=["on", "off"], range=[ON, OFF]),
+            legend=alt.Legend(
+                orient="top",
+                direction="horizontal",
+                title="batch norm",
+                titleOrient="left",
+                labelFontSize=LABEL_SIZE,
+                titleFontSize=LABEL_SIZE,
+            ),
+        ),
+        tooltip=["batch norm", "at", alt.Tooltip("gain:Q", format=".3g")],
+    )
+    line = base.mark_line(strokeWidth=3)
+    points = base.mark_point(size=110, filled=True, opacity=1).encode(shape=alt.Shape("batch norm:N", legend=None))
+    rule = alt.Chart(pd.DataFrame({"gain": [1.0]})).mark_rule(strokeDash=[6, 4], opacity=0.5).encode(y="gain:Q")
+    return _sized(rule + line + points, 340)
+
+
+def class_accuracy_chart(table: pd.DataFrame, order: Sequence[str]) -> alt.Chart:
+    """A bar per class with its 95 % interval, in `order` from top to bottom.
+
+    `table` has the columns class, accuracy, low, high (0-1), right and images; classes without images are left out.
+    """
+    known = table[table["images"] > 0]
+    base = alt.Chart(known).encode(
+        y=alt.Y("class:N", sort=list(order), title=None),
+        tooltip=["class", alt.Tooltip("accuracy:Q", format=".1%"), "right", "images"],
+    )
+    axis = alt.Axis(format="%", values=[0, 0.25, 0.5, 0.75, 1])
+    bars = base.mark_bar(color=ON).encode(
+        x=alt.X("accuracy:Q", scale=alt.Scale(domain=[0, 1.15]), axis=axis, title=None)
+    )
+    intervals = base.mark_rule(color=OFF, strokeWidth=5).encode(x="low:Q", x2="high:Q")
+    numbers = base.mark_text(align="left", fontSize=LABEL_SIZE, fontWeight="bold", color=_ink()).encode(
+        x=alt.datum(1.02), text=alt.Text("accuracy:Q", format=".1%")
+    )
+    return _sized(bars + intervals + numbers, 46 * len(known) + 40)
+
+
+def confusion_chart(classes: Sequence[str], confusion: np.ndarray) -> alt.Chart:
+    """Counts of (true class, predicted class); the diagonal's are right, and only the mistakes are coloured by size."""
+    rows = [
+        {"true": classes[i], "called": classes[j], "images": int(confusion[i, j]), "wrong": int(i != j)}
+        for i in range(len(classes))
+        for j in range(len(classes))
+    ]
+    frame = pd.DataFrame(rows)
+    most = max(1, int(frame.loc[frame["wrong"] == 1, "images"].max()))
+    frame["shade"] = np.where(frame["wrong"] == 1, frame["images"] / most, np.nan)
+    base = alt.Chart(frame).encode(
+        x=alt.X("called:N", sort=list(classes), title="called", axis=alt.Axis(labelAngle=-40, labelOverlap=False)),
+        y=alt.Y("true:N", sort=list(classes), title="true class"),
+        tooltip=["true", "called", "images"],
+    )
+    mistakes = (
+        base.transform_filter("datum.wrong == 1")
+        .mark_rect()
+        .encode(color=alt.Color("shade:Q", scale=alt.Scale(scheme="viridis", domain=[0, 1]), legend=None))
+    )
+    right = base.transform_filter("datum.wrong == 0").mark_rect(color="#777777")
+    numbers = base.mark_text(fontSize=16, fontWeight="bold").encode(
+        text="images:Q", color=alt.condition("datum.shade > 0.6", alt.value("black"), alt.value("white"))
+    )
+    return _sized(mistakes + right + numbers, 46 * len(classes) + 110)
+
+
+def _powers_of_ten(values: Sequence[float]) -> alt.Axis:
+    """An axis with a line at each power of ten, or at some of them if there are many."""
+    low, high = (math.floor(math.log10(min(values))), math.ceil(math.log10(max(values))))
+    step = max(1, math.ceil((high - low) / 6))
+    return alt.Axis(format="~g", values=[10.0**exponent for exponent in range(low, high + 1, step)])
+
+
+def _ink() -> str:
+    """Black on a light page, white on a dark one; Streamlit's theme colours axes, not text marks."""
+    return "white" if st.context.theme.type == "dark" else "black"
+
+
+def _sized(chart: alt.Chart | alt.LayerChart, height: int) -> alt.Chart | alt.LayerChart:
+    return chart.properties(height=height).configure_axis(labelFontSize=LABEL_SIZE, titleFontSize=LABEL_SIZE)
