@@ -18,8 +18,7 @@ References: Reed et al. (2022), "torch.fx: practical program capture and transfo
 """
 
 import operator
-import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
@@ -29,10 +28,10 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 from torch.fx import Node
-from torchvision.models.feature_extraction import NodePathTracer
 from torchvision.ops import stochastic_depth
 
 from engine.errors import ConvscopeError
+from engine.tracer import StandInTracer
 
 
 class Kind(Enum):
@@ -113,31 +112,7 @@ class Graph:
 
 # --------------------------------------------------------------------------------------------------- tracing
 
-# While torch.fx traces, it replaces `nn.Module.__call__` and `__getattr__` for the whole process. Two traces
-# that overlap could put each other's replacements back and leave them there for good, so one at a time. This
-# is the only lock in the engine, taken once per model; recording, playing back and optimising take none.
-_TRACING = threading.Lock()
 _GRAPHS: "WeakKeyDictionary[nn.Module, Graph]" = WeakKeyDictionary()
-
-
-class _OwnThreadTracer(NodePathTracer):
-    """Traces the thread it was made in; forward passes of other threads pass through its replacements."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._owner = threading.get_ident()
-
-    def call_module(
-        self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
-        if threading.get_ident() != self._owner:
-            return forward(*args, **kwargs)
-        return super().call_module(m, forward, args, kwargs)
-
-    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
-        if threading.get_ident() != self._owner:
-            return attr_val
-        return super().getattr(attr, attr_val, parameter_proxy_cache)
 
 
 def trace(model: nn.Module) -> Graph:
@@ -153,28 +128,20 @@ def trace(model: nn.Module) -> Graph:
             f"{type(model).__name__} cannot be looked at while {where} in training mode: call .eval()."
         )
     graph = _GRAPHS.get(model)
-    if graph is None:
-        with _TRACING:
-            graph = _GRAPHS.get(model)
-            if graph is None:
-                graph = _GRAPHS[model] = _trace(model)
-    return graph
+    return _GRAPHS.setdefault(model, _trace(model)) if graph is None else graph
 
 
 def _trace(model: nn.Module) -> Graph:
-    # Tensors that `forward` makes up are stored on the traced module: on this stand-in, not on the model.
-    root = object.__new__(type(model))
-    root.__dict__.update(model.__dict__)
-    tracer = _OwnThreadTracer()
+    tracer = StandInTracer()
     try:
-        traced = tracer.trace(root)
+        traced = tracer.trace(model)
     except Exception as error:
         reason = str(error).partition(". ")[0].partition("\n")[0].rstrip(".") or type(error).__name__
         raise ConvscopeError(
             f"torch.fx cannot trace {type(model).__name__} ({reason}): "
             "use a network whose forward does not branch on pixel values."
         ) from error
-    return _build_graph(model, root, traced, tracer.node_to_qualname)
+    return _build_graph(model, tracer.root, traced, tracer.node_to_qualname)
 
 
 def _build_graph(model: nn.Module, root: nn.Module, traced: fx.Graph, names: Names) -> Graph:

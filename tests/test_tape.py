@@ -1,0 +1,261 @@
+"""Recording: the numbers of the network itself, little kept but enough, nothing written, errors that help."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from engine.deconv import reconstruct
+from engine.errors import ConvscopeError
+from engine.graph import trace
+from engine.tape import (
+    BatchNorm,
+    Convolution,
+    MaxPool,
+    Rectifier,
+    VectorJacobian,
+    features,
+    layers,
+    logits,
+    record,
+)
+from tests.oracles import (
+    SIZES,
+    Chunked,
+    InPlaceShortcut,
+    Lambda,
+    SlowTwin,
+    assert_same,
+    fingerprint,
+    images,
+    network,
+    noise,
+    randomised,
+    relative_error,
+)
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_the_output_is_the_networks_own(name: str) -> None:
+    model, x = network(name), images(name, 2)
+    with torch.no_grad():
+        expected = model(x)
+    assert torch.equal(record(model, x, logits(model)).activation, expected)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "app:model_one", "squeezenet1_1"])
+def test_every_named_layer_is_what_the_network_computes_there(name: str) -> None:
+    model, x = network(name), images(name)
+    twin = SlowTwin(model)
+    for friendly, node in layers(model).items():
+        tape = record(model, x, friendly)
+        assert tape.node == node
+        assert torch.equal(tape.activation, twin.run_to(x, node))
+        assert torch.equal(record(model, x, node).activation, tape.activation)
+
+
+def test_recording_stops_at_the_layer() -> None:
+    tape = record(network("resnet18"), images("resnet18"), "conv1_relu")
+    assert [step.name for step in tape.steps] == ["conv1", "bn1", "relu"]
+    assert tape.steps[0].inputs == (tape.input,)
+    assert tape.input_shape == (1, 3, 48, 48)
+
+
+def test_each_record_keeps_what_its_reversal_needs() -> None:
+    model, x = network("resnet18"), images("resnet18")
+    steps = {step.name: step.record for step in record(model, x, logits(model)).steps}
+    conv, pool, relu, norm = steps["conv1"], steps["maxpool"], steps["relu"], steps["bn1"]
+    assert isinstance(conv, Convolution)
+    assert (conv.input_size, conv.stride, conv.followed_by_batch_norm) == ((48, 48), (2, 2), True)
+    assert isinstance(pool, MaxPool)
+    assert (pool.switches.shape, pool.input_size) == ((1, 64, 12, 12), (24, 24))
+    assert isinstance(relu, Rectifier)
+    assert relu.mask.dtype is torch.bool
+    assert isinstance(norm, BatchNorm)
+    torch.testing.assert_close(norm.scale.flatten(), model.bn1.weight / (model.bn1.running_var + 1e-5).sqrt())
+
+
+def test_linear_operations_keep_only_their_inputs_shape() -> None:
+    model = network("resnet18")
+    steps = {step.name: step.record for step in record(model, images("resnet18"), logits(model)).steps}
+    for name in ("avgpool", "flatten", "fc"):
+        assert isinstance(steps[name], VectorJacobian)
+        assert [tensor.untyped_storage().nbytes() for tensor in steps[name].inputs] == [8]
+
+
+def test_a_weight_is_referred_to_not_copied() -> None:
+    model = network("resnet18")
+    step = record(model, images("resnet18"), "conv1").steps[0]
+    assert step.record.weight.data_ptr() == model.conv1.weight.data_ptr()
+
+
+def test_relu_of_every_kind_is_a_rectifier() -> None:
+    class Many(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.module, self.in_place, self.six = nn.ReLU(), nn.ReLU(inplace=True), nn.ReLU6(inplace=True)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.six(self.in_place(self.module(input=x)) - 1)
+            x = 2 + torch.add(x, x, alpha=2)
+            x = F.relu6(torch.relu(F.relu(x - 1, inplace=True) - 1))
+            return (x - 1).relu().relu_()
+
+    model = Many().eval()
+    tape = record(model, noise((1, 3, 4, 4)), logits(model))
+    assert sum(isinstance(step.record, Rectifier) for step in tape.steps) == 8
+
+
+@pytest.mark.parametrize("network_type", [InPlaceShortcut, Chunked])
+def test_in_place_operations_and_lists_of_tensors(network_type: type[nn.Module]) -> None:
+    torch.manual_seed(0)
+    model, x = randomised(network_type()), noise((2, 3, 9, 9))
+    before = x.clone()
+    assert torch.equal(record(model, x, logits(model)).activation, model(x.clone()))
+    assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "shufflenet_v2_x1_0"])
+def test_features_carry_the_gradient(name: str) -> None:
+    model, x = network(name), images(name)
+    for node in (list(trace(model).layers.values())[len(trace(model).layers) // 2], logits(model)):
+        inner = x.clone().requires_grad_(True)
+        value = features(model, inner, node)
+        signal = noise(value.shape)
+        expected = SlowTwin(model).play_back(x, node, signal)
+        assert_same(torch.autograd.grad(value, inner, signal)[0], expected)
+
+
+def test_recording_builds_no_autograd_graph() -> None:
+    model = network("resnet18")
+    tape = record(model, images("resnet18").requires_grad_(True), "conv2_x")
+    assert not tape.activation.requires_grad
+
+
+def test_recording_and_features_change_nothing() -> None:
+    model = network("squeezenet1_1")
+    before = fingerprint(model)
+    record(model, images("squeezenet1_1"), logits(model))
+    features(model, images("squeezenet1_1").requires_grad_(True), "pool1")
+    with pytest.raises(ConvscopeError):
+        record(model, noise((1, 3, 2, 2)), logits(model))
+    assert fingerprint(model) == before
+
+
+# ------------------------------------------------------------------ played back alone, each record is enough
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"kernel_size": 7, "stride": 2, "padding": 3},
+        {"kernel_size": 3, "stride": 2, "padding": 1},
+        {"kernel_size": 1, "stride": 2},
+        {"kernel_size": 5, "padding": 2},
+        {"kernel_size": 3, "dilation": 2},
+        {"kernel_size": 3, "stride": 3, "dilation": 2, "padding": 2},
+        {"kernel_size": 3, "stride": 2, "groups": 3},
+        {"kernel_size": (3, 5), "stride": (2, 3), "padding": (1, 0)},
+        {"kernel_size": 3, "padding": "same"},
+        {"kernel_size": 3, "padding": 1, "padding_mode": "reflect"},
+    ],
+)
+@pytest.mark.parametrize("size", [(12, 12), (13, 13), (14, 11)])
+def test_convolution(options: dict, size: tuple[int, int]) -> None:
+    model = nn.Sequential(nn.Conv2d(3, 6, **options)).double().eval()
+    x = noise((1, 3, *size)).requires_grad_(True)
+    tape = record(model, x, "0")
+    signal = noise(tape.activation.shape)
+    (expected,) = torch.autograd.grad(model(x), x, signal)
+    assert_same(reconstruct(tape, signal).pixels, expected)
+
+
+def function_pool(_: nn.Module, x: Tensor) -> Tensor:
+    return F.max_pool2d(x, 3, stride=2, padding=1)
+
+
+@pytest.mark.parametrize(
+    "pool",
+    [
+        nn.MaxPool2d(3, 2, 1),
+        nn.MaxPool2d(2),
+        nn.MaxPool2d(3, 2, ceil_mode=True),
+        nn.MaxPool2d(2, dilation=2),
+        function_pool,
+    ],
+)
+@pytest.mark.parametrize("size", [8, 9])
+def test_max_pool_adds_where_windows_overlap(pool: nn.Module | Callable, size: int) -> None:
+    model = (nn.Sequential(pool) if isinstance(pool, nn.Module) else Lambda(pool)).eval()
+    x = noise((1, 3, size, size)).requires_grad_(True)
+    tape = record(model, x, logits(model))
+    signal = noise(tape.activation.shape)
+    (expected,) = torch.autograd.grad(model(x), x, signal)
+    torch.testing.assert_close(reconstruct(tape, signal).pixels, expected, rtol=1e-14, atol=1e-14)
+
+
+def test_max_unpool_is_not_the_adjoint() -> None:
+    model, x = nn.Sequential(nn.MaxPool2d(3, 2, 1)).eval(), noise((1, 3, 16, 16))
+    signal = noise((1, 3, 8, 8))
+    ours = reconstruct(record(model, x, "0"), signal).pixels
+    value, switches = F.max_pool2d(x, 3, 2, 1, return_indices=True)
+    unpooled = nn.MaxUnpool2d(3, 2, 1)(signal, switches, output_size=x.shape)
+    assert relative_error(unpooled, ours) > 0.1
+    torch.testing.assert_close((value * signal).sum(), (x * ours).sum())
+
+
+def test_a_linear_chain_passes_the_adjoint_test() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 7, 2, 3, bias=False), nn.Dropout2d(), nn.AvgPool2d(3, 2),
+        nn.Conv2d(8, 8, 3, groups=2, bias=False), nn.Upsample(scale_factor=2),
+        nn.AdaptiveAvgPool2d(3), nn.Flatten(), nn.Linear(72, 5, bias=False),
+    ).double().eval()  # fmt: skip
+    x, y = noise((1, 3, 33, 35)), noise((1, 5), seed=2)
+    tape = record(model, x, logits(model))
+    forward, backward = (tape.activation * y).sum(), (x * reconstruct(tape, y).pixels).sum()
+    assert abs(forward - backward) < 1e-12 * abs(forward)
+
+
+def test_relu6_rules() -> None:
+    model, x = nn.Sequential(nn.ReLU6()).eval(), torch.tensor([-1.0, 3, 9]).reshape(1, 3, 1, 1)
+    tape, signal = record(model, x, "0"), torch.tensor([[1.0, 1, 1], [-1, -1, -1]]).reshape(2, 3, 1, 1)
+    expected = {"deconvnet": [1, 1, 1, 0, 0, 0], "gradient": [0, 1, 0, 0, -1, 0]}
+    expected["guided"] = [0, 1, 0, 0, 0, 0]
+    for rule, pixels in expected.items():
+        assert reconstruct(tape, signal, relu=rule).pixels.flatten().tolist() == pixels
+
+
+# ---------------------------------------------------------------------------------------------------- errors
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "message"),
+    [
+        ("conv4", (1, 3, 8, 8), "There is no layer 'conv4' in this network: choose conv1, conv1_relu, "),
+        ("conv1", (3, 8, 8), "The images must have shape [N, 3, H, W], not 3 x 8 x 8: stack RGB images."),
+        ("conv1", (1, 1, 8, 8), "The images must have shape [N, 3, H, W], not 1 x 1 x 8 x 8: stack RGB"),
+        ("conv1", (), "The images must have shape [N, 3, H, W], not a single number: stack RGB images."),
+        ("pool3", (1, 3, 4, 5), "An image of 4 x 5 px is too small for this network: nothing is left"),
+        ("classifier.3", (1, 3, 64, 64), "An image of 64 x 64 px does not fit this network at "),
+    ],
+)
+@pytest.mark.parametrize("call", [record, features])
+def test_errors_say_what_to_do(call: Callable, layer: str, shape: tuple[int, ...], message: str) -> None:
+    with pytest.raises(ConvscopeError, match=f"^{re.escape(message)}"):
+        call(network("app:lenet"), noise(shape), layer)
+
+
+def test_a_layer_must_hold_a_tensor_and_the_model_be_in_eval_mode() -> None:
+    with pytest.raises(ConvscopeError, match=r"^The layer 'chunk' does not hold a tensor: choose one"):
+        record(randomised(Chunked()), noise((1, 3, 9, 9)), "chunk")
+    with pytest.raises(ConvscopeError, match=r"^Chunked cannot be looked at while it is in training mode"):
+        record(Chunked(), noise((1, 3, 9, 9)), "conv1")
+
+
+def test_errors_about_other_things_are_not_disguised() -> None:
+    with pytest.raises(RuntimeError, match=r"dtype|type"):
+        record(network("app:lenet"), images("app:lenet").float(), "conv1")
