@@ -8,7 +8,6 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from engine import batch_norm, checkpoints, data, deconv, evaluation, tape
-from engine.pictures import factor
 
 PAGES = ("pages/home.py", "pages/reconstruction.py", "pages/accuracy.py")
 
@@ -85,27 +84,6 @@ def test_at_conv1_the_page_says_that_there_is_no_batch_norm_on_the_way():
     assert measured("conv1", "ship").identical
     sentence = open_page("pages/reconstruction.py", layer="conv1", **{"class": "ship"}).info[0].value
     assert sentence.startswith("There is no batch norm between this layer and the pixels")
-
-
-@pytest.mark.parametrize(
-    ("gain", "words"),
-    [
-        (52.04, "grew 52-fold"),
-        (1 / 34, "shrank 34-fold"),
-        (1.02, "kept its size"),
-        (0.0, "vanished altogether"),
-        (1.25e7, "grew 1.25 × 10⁷-fold"),
-    ],
-)
-def test_changes_are_put_into_words(gain, words):
-    assert batch_norm.change_in_words(gain) == words
-
-
-@pytest.mark.parametrize(
-    ("value", "text"), [(0.01234, "0.0123"), (4.56, "4.56"), (1234.0, "1,230"), (2e-7, "2.00 × 10⁻⁷")]
-)
-def test_factors_have_three_digits(value, text):
-    assert factor(value) == text
 
 
 def test_the_switch_puts_its_picture_first():

@@ -1,0 +1,135 @@
+"""What batch norm does on the way back: gains, cosines and sentences, against figures computed another way."""
+
+import pytest
+import torch
+from torch import nn
+
+from engine import batch_norm, checkpoints, deconv, tape
+from engine.batch_norm import Milestone
+from engine.data import bundled, prepare
+from engine.models import build
+from tests.oracles import randomised
+
+
+@pytest.fixture(scope="module")
+def resnet() -> nn.Module:
+    torch.manual_seed(3)
+    return randomised(build("resnet18"))
+
+
+@pytest.fixture(scope="module")
+def recorded(resnet) -> tape.Tape:
+    image = torch.randn(1, 3, 64, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    return tape.record(resnet, image, "conv4_x")
+
+
+def test_gains_and_cosine_are_those_of_the_pictures(recorded):
+    signal = deconv.all_channels(recorded.activation)
+    compared = batch_norm.compare(recorded, signal)
+    on, off = compared.on.pixels.flatten(), compared.off.pixels.flatten()
+    assert compared.gain_on == pytest.approx(float(on.norm() / signal.norm()), rel=1e-12)
+    assert compared.gain_off == pytest.approx(float(off.norm() / signal.norm()), rel=1e-12)
+    assert compared.cosine == pytest.approx(float(on @ off / (on.norm() * off.norm())), rel=1e-12)
+    assert not compared.identical
+
+
+def test_of_several_signals_the_median_counts(recorded):
+    channels = deconv.strongest_channels(recorded.activation, 3)
+    compared = batch_norm.compare(recorded, deconv.unit_signals(recorded.activation, channels))
+    alone = [batch_norm.compare(recorded, deconv.strongest_unit(recorded.activation, channel)) for channel in channels]
+    assert compared.gain_off == pytest.approx(sorted(one.gain_off for one in alone)[1], rel=1e-9)
+    assert compared.cosine == pytest.approx(sorted(one.cosine for one in alone)[1], rel=1e-9)
+
+
+def test_settings_reach_both_playbacks(recorded):
+    signal = deconv.all_channels(recorded.activation)
+    compared = batch_norm.compare(recorded, signal, relu="guided", path="shortcut")
+    for switch, ours in ((True, compared.on), (False, compared.off)):
+        expected = deconv.reconstruct(recorded, signal, batch_norm=switch, relu="guided", path="shortcut")
+        assert torch.equal(ours.pixels, expected.pixels)
+
+
+def test_the_raw_first_convolution_has_no_batch_norm_below_it(resnet):
+    image = torch.zeros(1, 3, 64, 64, dtype=torch.float64)
+    assert not batch_norm.has_batch_norm(tape.record(resnet, image, "conv1"))
+    assert batch_norm.has_batch_norm(tape.record(resnet, image, "conv1_relu"))
+
+
+def test_networks_with_and_without_batch_norm():
+    assert batch_norm.normalises(build("model_two"))
+    assert not batch_norm.normalises(build("model_two", batch_norm=False))
+    assert not batch_norm.normalises(build("lenet"))
+
+
+def test_milestones_are_stem_and_block_outputs_in_the_order_of_playback(resnet, recorded):
+    played = deconv.reconstruct(recorded, deconv.all_channels(recorded.activation))
+    found = batch_norm.milestones(recorded, played, tape.layers(resnet))
+    assert [point.label for point in found] == [
+        "conv4_x", "conv4_1", "conv3_x", "conv3_1", "conv2_x", "conv2_1", "pool1", "conv1_relu", "pixels",
+    ]  # fmt: skip
+    by_node = {gain.node: float(gain.ratio[0]) for gain in played.gains}
+    assert found[1] == Milestone("conv4_1", by_node["layer3.0.relu_1"])
+    assert found[-1] == Milestone("pixels", float(played.gains[-1].ratio[0]))
+
+
+def test_a_curve_from_a_convolution_begins_at_one():
+    model = randomised(build("lenet"))
+    image = torch.randn(1, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    tape_ = tape.record(model, image, "conv3")
+    played = deconv.reconstruct(tape_, deconv.all_channels(tape_.activation))
+    found = batch_norm.milestones(tape_, played, tape.layers(model))
+    assert [point.label for point in found] == ["conv3", "pool2", "conv2_relu", "pool1", "conv1_relu", "pixels"]
+    assert found[0].gain == 1.0
+
+
+@pytest.mark.parametrize(
+    ("gain", "words"),
+    [
+        (52.04, "grew 52-fold"),
+        (1 / 34, "shrank 34-fold"),
+        (1.02, "kept its size"),
+        (0.0, "vanished altogether"),
+        (1.25e7, "grew 1.25 × 10⁷-fold"),
+    ],
+)
+def test_changes_are_put_into_words(gain, words):
+    assert batch_norm.change_in_words(gain) == words
+
+
+def test_the_sentence_names_both_gains_and_the_cosine(recorded):
+    compared = batch_norm.compare(recorded, deconv.all_channels(recorded.activation))
+    sentence = batch_norm.in_words(compared, normalised=True)
+    assert f"Without batch norm the signal {batch_norm.change_in_words(compared.gain_off)} by the time" in sentence
+    assert f"with batch norm it {batch_norm.change_in_words(compared.gain_on)}." in sentence
+    assert f"cosine {compared.cosine:.2f}" in sentence
+
+
+@pytest.fixture(scope="module")
+def effects() -> dict[str, batch_norm.LayerEffect]:
+    """The shipped ResNet-18 on one test image of each class."""
+    trained = checkpoints.load("resnet18")
+    test, card = bundled("test"), trained.card
+    first = [int((test.labels == label).nonzero()[0][0]) for label in range(10)]
+    images = prepare(test.images[first], card.input_size, card.mean, card.std)
+    return {effect.layer: effect for effect in batch_norm.effect_per_layer(trained.model, images)}
+
+
+def test_at_the_raw_conv1_of_the_shipped_network_on_and_off_are_identical(effects):
+    assert effects["conv1"].gain_on == effects["conv1"].gain_off
+    assert effects["conv1"].cosine == pytest.approx(1.0, abs=1e-6)
+
+
+def test_in_the_shipped_network_the_pictures_differ_in_content(effects):
+    assert min(effect.cosine for effect in effects.values()) < 0.8
+
+
+def test_the_command_prints_a_line_per_layer(capsys):
+    assert batch_norm.main(["resnet18", "--images", "10"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("resnet18 at ")
+    assert [line.split()[0] for line in lines[2:]] == list(tape.layers(checkpoints.load("resnet18").model))
+
+
+def test_the_command_says_what_is_wrong_in_a_sentence(capsys):
+    assert batch_norm.main(["nothing"]) == 1
+    assert capsys.readouterr().out.startswith("There is no checkpoint 'nothing': choose one of ")
