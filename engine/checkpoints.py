@@ -18,7 +18,7 @@ import shutil
 import tempfile
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from engine.data import ROOT
 from engine.errors import ConvscopeError
 from engine.evaluation import Predictions
-from engine.files import sha256, write_atomically, write_text
+from engine.files import not_writable, sha256, write_atomically, write_text
 from engine.models import build
 
 FOLDER = ROOT / "checkpoints"
@@ -92,9 +92,9 @@ class StoredPredictions:
 def available(folder: Path = FOLDER) -> dict[str, Card]:
     """The cards of all checkpoints in `folder`, by name; folders without a readable card are left out."""
     cards: dict[str, Card] = {}
-    for path in sorted(folder.glob("*/card.json")):
+    for path in _folders(folder):
         try:
-            cards[path.parent.name] = read_card(path.parent)
+            cards[path.name] = read_card(path)
         except ConvscopeError:
             continue
     return cards
@@ -111,7 +111,7 @@ def load(name: str, folder: Path = FOLDER) -> Trained:
     weights = _read_weights(folder / name / "weights.pt", card)
     try:
         model.load_state_dict(weights)
-    except (RuntimeError, AttributeError) as error:
+    except (RuntimeError, AttributeError, TypeError) as error:
         raise ConvscopeError(_unusable(name, f"weights.pt does not fit a {card.architecture}")) from error
     return Trained(freeze(model), card)
 
@@ -130,10 +130,21 @@ def read_card(path: Path) -> Card:
     try:
         stored = json.loads((path / "card.json").read_text())
         values = {field.name: stored[field.name] for field in fields(Card)}
+        for key, hint in get_type_hints(Card).items():
+            if not _fits(values[key], hint):
+                raise TypeError(f"{key} is {values[key]!r}")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConvscopeError(_unusable(path.name, f"card.json is missing or damaged ({error})")) from error
     sequences = {key: tuple(values[key]) for key in ("classes", "mean", "std")}
     return Card(**{**values, **sequences, "name": path.name})
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value from a JSON file is of the type that a field of the card asks for."""
+    kind = get_origin(hint) or hint
+    if kind is tuple:
+        return isinstance(value, list) and all(_fits(entry, get_args(hint)[0]) for entry in value)
+    return isinstance(value, int | float if kind is float else kind)
 
 
 def predictions(name: str, folder: Path = FOLDER) -> StoredPredictions:
@@ -154,8 +165,13 @@ def predictions(name: str, folder: Path = FOLDER) -> StoredPredictions:
         raise ConvscopeError(_unusable(name, "predictions.npz is missing or damaged")) from error
 
 
+def _folders(folder: Path) -> list[Path]:
+    """The checkpoint folders in `folder`; hidden ones are what an interrupted `save` has left behind."""
+    return sorted(card.parent for card in folder.glob("*/card.json") if not card.parent.name.startswith("."))
+
+
 def _existing(name: str, folder: Path) -> Path:
-    known = [path.parent.name for path in sorted(folder.glob("*/card.json"))]
+    known = [path.name for path in _folders(folder)]
     if name not in known:
         choice = f"choose one of {', '.join(known)}" if known else "train one with `python -m engine.training RECIPE`"
         raise ConvscopeError(f"There is no checkpoint {name!r}: {choice}.")
@@ -195,9 +211,12 @@ class Contents:
     history: str
 
 
-def write_weights(path: Path, weights: dict[str, Tensor]) -> None:
+def write_weights(path: Path, weights: dict[str, Any]) -> None:
     """Store a state dict at `path`, atomically."""
-    write_atomically(path, lambda file: torch.save(weights, file))
+    # By way of memory: given a file on a full disk, `torch.save` hides the OSError behind a RuntimeError.
+    content = io.BytesIO()
+    torch.save(weights, content)
+    write_atomically(path, lambda file: file.write(content.getbuffer()))
 
 
 def half_precision(weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -209,17 +228,24 @@ def save(card: Card, contents: Contents, folder: Path = FOLDER) -> Path:
     """Write the checkpoint `card.name`, replacing an old one only when the new one is complete.
 
     The card's `weights_sha256` is filled in here.
+
+    Raises:
+        ConvscopeError: the disk is full or the folder is not writable; an old checkpoint is as it was.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    new = Path(tempfile.mkdtemp(dir=folder, prefix=f".{card.name}."))
+    new: Path | None = None
     try:
+        folder.mkdir(parents=True, exist_ok=True)
+        new = Path(tempfile.mkdtemp(dir=folder, prefix=f".{card.name}."))
         _write_contents(new, contents)
         stored = {**asdict(card), "weights_sha256": sha256(new / "weights.pt")}
         write_text(new / "card.json", json.dumps(stored, indent=1) + "\n")
         new.chmod(0o755)
         return _swap_in(new, folder / card.name)
+    except OSError as error:
+        raise ConvscopeError(not_writable(folder / card.name, error)) from error
     finally:
-        shutil.rmtree(new, ignore_errors=True)
+        if new is not None:
+            shutil.rmtree(new, ignore_errors=True)
 
 
 def _write_contents(path: Path, contents: Contents) -> None:
@@ -239,6 +265,11 @@ def _swap_in(new: Path, target: Path) -> Path:
     old = new.with_name(new.name + ".old")
     if target.exists():
         os.replace(target, old)
-    os.replace(new, target)
+    try:
+        os.replace(new, target)
+    except OSError:
+        if old.exists():
+            os.replace(old, target)
+        raise
     shutil.rmtree(old, ignore_errors=True)
     return target

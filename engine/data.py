@@ -71,7 +71,7 @@ def bundled(split: str, folder: Path = BUNDLED) -> LabelledImages:
     """
     entry = _manifest_entry(folder / MANIFEST, split)
     path = folder / entry["file"]
-    labels = np.array([int(digit) for digit in entry["labels"]], dtype=np.int64)
+    labels = np.frombuffer(entry["labels"].encode(), dtype=np.uint8).astype(np.int64) - ord("0")
     images = _read_sheet(path, len(labels))
     if _fingerprint(images, labels) != entry["sha256"]:
         raise ConvscopeError(_damaged(path, "its pixels or labels are not the ones that were shipped"))
@@ -100,7 +100,8 @@ def first_of_each_class(labels: np.ndarray, count: int) -> np.ndarray:
 
 def _manifest_entry(path: Path, split: str) -> dict[str, str]:
     try:
-        return json.loads(path.read_text())["splits"][split]
+        entry = json.loads(path.read_text())["splits"][split]
+        return {key: str(entry[key]) for key in ("file", "sha256", "labels")}
     except FileNotFoundError:
         raise ConvscopeError(_damaged(path, "it is missing")) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -171,12 +172,14 @@ def download_cifar10(folder: Path = CIFAR10) -> None:
     Raises:
         ConvscopeError: the official server cannot be reached or the archive is damaged.
     """
+    from http.client import HTTPException
+
     from torchvision.datasets import CIFAR10 as Official
 
     for split in ("train", "test"):
         try:
             official = Official(str(folder), train=split == "train", download=True)
-        except (OSError, RuntimeError) as error:
+        except (OSError, HTTPException, RuntimeError) as error:
             raise ConvscopeError(
                 f"CIFAR-10 could not be downloaded ({error}): check the network and start again; "
                 "everything but training on the full set works with the bundled images."
@@ -217,7 +220,7 @@ def prepare(images: np.ndarray | Tensor, size: int, mean: Sequence[float], std: 
     values = pixels.float().mul_(scale).sub_(offset)
     if values.shape[-2:] == (size, size):
         return values
-    shrinks = min(values.shape[-2:]) > size
+    shrinks = max(values.shape[-2:]) > size  # antialiasing leaves a direction that does not shrink as it is
     return F.interpolate(values, size=(size, size), mode="bilinear", antialias=shrinks, align_corners=False)
 
 

@@ -102,14 +102,28 @@ def evaluate(
         raise ConvscopeError("A network in training mode cannot be evaluated: call model.eval() first.")
     device = next(model.parameters()).device
     pixels = torch.as_tensor(images)
-    logits = [torch.empty(0, 0)]
-    for start in range(0, len(labels), batch_size):
+    logits = []
+    for start in range(0, max(len(labels), 1), batch_size):  # no images at all: one empty batch, for K
         batch = prepare(pixels[start : start + batch_size].to(device), input_size, mean, std)
         logits.append(model(batch).float().cpu())
         if on_batch is not None:
             on_batch(min(start + batch_size, len(labels)))
-    stacked = torch.cat(logits[1:]) if len(logits) > 1 else logits[0]
-    return Predictions(stacked.numpy(), np.asarray(labels, dtype=np.int64))
+    return Predictions(torch.cat(logits).numpy(), np.asarray(labels, dtype=np.int64))
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a network says of one image: classes from the most probable to the least, with probabilities (0-1)."""
+
+    classes: tuple[int, ...]
+    probabilities: tuple[float, ...]
+
+
+@torch.no_grad()
+def answer(model: nn.Module, x: Tensor) -> Answer:
+    """The network's answer to one prepared image `[1, 3, H, W]`: the softmax of its logits, in falling order."""
+    probabilities, classes = model(x)[0].softmax(dim=0).sort(descending=True)
+    return Answer(tuple(classes.tolist()), tuple(probabilities.tolist()))
 
 
 def wilson(hits: int, total: int, z: float = Z_95) -> Share:
@@ -141,6 +155,15 @@ def confusion_matrix(predictions: Predictions) -> np.ndarray:
     classes = predictions.logits.shape[1]
     cells = predictions.labels * classes + predictions.predicted
     return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
+
+
+def commonest_mistake(predictions: Predictions) -> tuple[int, int, int] | None:
+    """(true class, predicted class, how many images) of the largest count off the diagonal; None without mistakes."""
+    mistakes = confusion_matrix(predictions)
+    np.fill_diagonal(mistakes, 0)
+    true, called = np.unravel_index(mistakes.argmax(), mistakes.shape)
+    count = int(mistakes[true, called])
+    return (int(true), int(called), count) if count else None
 
 
 def cross_entropy(predictions: Predictions) -> float:

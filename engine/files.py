@@ -32,13 +32,18 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
         os.replace(temporary, path)
         temporary = None
     except OSError as error:
-        raise ConvscopeError(
-            f"{path} could not be written ({error.strerror or error}): free some space or choose a folder that you "
-            "may write to; what was stored before is unharmed."
-        ) from error
+        raise ConvscopeError(not_writable(path, error)) from error
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
+
+
+def not_writable(path: Path, error: OSError) -> str:
+    """The sentence for a person whose disk is full or whose folder is read-only."""
+    return (
+        f"{path} could not be written ({error.strerror or error}): free some space or choose a folder that you "
+        "may write to; what was stored before is unharmed."
+    )
 
 
 def write_text(path: Path, text: str) -> None:

@@ -88,13 +88,15 @@ def build(name: str, num_classes: int = 10, **options: Any) -> nn.Module:
     """A fresh network with random weights, in training mode.
 
     Raises:
-        ConvscopeError: there is no such architecture, or it has no such option.
+        ConvscopeError: there is no such architecture, it has no such option, or no such value of it.
     """
     if name not in ARCHITECTURES:
         raise ConvscopeError(f"There is no architecture {name!r}: choose one of {', '.join(ARCHITECTURES)}.")
     try:
         return ARCHITECTURES[name].builder(num_classes=num_classes, **options)
-    except TypeError as error:
+    except ConvscopeError:
+        raise
+    except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
         raise ConvscopeError(f"The architecture {name!r} cannot take the options {options}: {error}.") from error
 
 

@@ -188,9 +188,12 @@ class Training:
 
     def _finish_epoch(self, batch_loss: float, pixels: int, begun: float) -> None:
         sample = self.splits.train.subset(np.arange(min(TRAIN_SAMPLE, len(self.splits.train))))
-        train_loss, train_accuracy = self._measure(sample)
-        val_loss, val_accuracy = self._measure(self.splits.validation)
+        train_loss, train_accuracy = self._measure(sample, pixels)
+        val_loss, val_accuracy = self._measure(self.splits.validation, pixels)
         progress = self.progress
+        if not math.isfinite(train_loss):
+            rate = self.optimizer.param_groups[0]["lr"]
+            raise ConvscopeError(self._diverged(train_loss, len(self.batches) - 1, rate))
         progress.epoch += 1
         progress.filters.append(first_filters(self.measured_model))
         progress.history.append(
@@ -200,16 +203,17 @@ class Training:
                 time.perf_counter() - begun,
             )
         )  # fmt: skip
-        if val_accuracy > progress.best_accuracy:
+        # Accuracies at different image sizes cannot be compared; the checkpoint is used at the final one.
+        if pixels == self.recipe.input_size and val_accuracy > progress.best_accuracy:
             progress.best_accuracy, progress.best_epoch = val_accuracy, progress.epoch
             self.folder.save_best(self.measured_model.state_dict())
         self.folder.save(self._state(), progress)
 
-    def _measure(self, data: LabelledImages) -> tuple[float, float]:
-        """Cross-entropy and accuracy (0-1) at the recipe's final input size."""
+    def _measure(self, data: LabelledImages, pixels: int) -> tuple[float, float]:
+        """Cross-entropy and accuracy (0-1) with images of `pixels` x `pixels`."""
         model = self.measured_model.eval()
         predictions = evaluate(
-            model, data.images, data.labels, input_size=self.recipe.input_size, mean=self.spec.mean, std=self.spec.std
+            model, data.images, data.labels, input_size=pixels, mean=self.spec.mean, std=self.spec.std
         )
         return cross_entropy(predictions), accuracy(predictions).value
 

@@ -12,7 +12,8 @@ SGD" is one recipe. `[[resolutions]]` lets the images grow while training goes o
 """
 
 import tomllib
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from collections import Counter
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
@@ -27,6 +28,11 @@ OPTIMIZERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("constant", "cosine", "one_cycle")
 DATASETS = ("cifar10", "cifar10_bundled")
 PRECISIONS = ("float32", "bfloat16")
+
+Table = tuple[str, int]
+"""The n-th (from 0) of the tables of one name in a recipe's text."""
+TOP: Table = ("", 0)
+"""What stands before the first table."""
 
 
 @dataclass(frozen=True)
@@ -135,23 +141,20 @@ def parse(text: str, name: str, source: str = "recipe") -> Recipe:
         raise ConvscopeError(f"{source} is no valid TOML: {error}.") from error
     reader = _Reader(text, source)
     nested = {
-        "phases": tuple(reader.make(Phase, entry) for entry in reader.tables(values, "phases")),
-        "resolutions": tuple(reader.make(Resolution, entry) for entry in reader.tables(values, "resolutions")),
+        key: tuple(reader.make(kind, entry, (key, n)) for n, entry in enumerate(reader.tables(values, key)))
+        for key, kind in (("phases", Phase), ("resolutions", Resolution))
     }
     recipe = reader.make(Recipe, {**values, **nested, "name": name})
+    reader.one_of("architecture", recipe.architecture, tuple(ARCHITECTURES))
+    if recipe.input_size == 0:
+        recipe = replace(recipe, input_size=ARCHITECTURES[recipe.architecture].input_size)
     reader.check(recipe)
-    if recipe.input_size:
-        return recipe
-    return Recipe(**{**_shallow(recipe), "input_size": ARCHITECTURES[recipe.architecture].input_size})
+    return recipe
 
 
 def to_dict(recipe: Recipe) -> dict[str, Any]:
     """The recipe as plain values, for JSON."""
     return asdict(recipe)
-
-
-def _shallow(recipe: Recipe) -> dict[str, Any]:
-    return {entry.name: getattr(recipe, entry.name) for entry in fields(recipe)}
 
 
 class _Reader:
@@ -161,10 +164,25 @@ class _Reader:
         self.lines = text.splitlines()
         self.source = source
 
-    def refuse(self, key: str, reason: str) -> ConvscopeError:
-        numbers = [n for n, line in enumerate(self.lines, 1) if line.split("=")[0].strip().strip("[]").strip() == key]
-        place = f", line {numbers[0]}" if numbers else ""
+    def refuse(self, key: str, reason: str, table: Table = TOP) -> ConvscopeError:
+        number = self.line_of(key, table)
+        place = f", line {number}" if number else ""
         return ConvscopeError(f"{self.source}{place}: {reason}")
+
+    def line_of(self, key: str, table: Table) -> int | None:
+        """The number of the line that sets `key` in `table`, or of the header of the table `key` (at the top)."""
+        inside, headers = TOP, Counter[str]()
+        for number, line in enumerate(self.lines, 1):
+            left = line.split("#")[0].split("=")[0].strip()
+            if left.startswith("["):
+                name = left.strip("[] ")
+                inside = (name, headers[name])
+                headers[name] += 1
+                if (table == TOP and name == key) or (key == "" and inside == table):
+                    return number
+            elif left and left.split(".")[0].strip().strip("\"'") == key and inside == table:
+                return number
+        return None
 
     def tables(self, values: dict[str, Any], key: str) -> list[dict[str, Any]]:
         tables = values.get(key, [])
@@ -172,22 +190,21 @@ class _Reader:
             raise self.refuse(key, f"{key} must be written as [[{key}]] tables.")
         return tables
 
-    def make(self, kind: type, values: dict[str, Any]) -> Any:
+    def make(self, kind: type, values: dict[str, Any], table: Table = TOP) -> Any:
         """An instance of the dataclass `kind`, after checking names and types."""
         hints = get_type_hints(kind)
         for key, value in values.items():
             if key not in hints:
-                raise self.refuse(key, f"there is no setting {key!r}: the settings are {', '.join(hints)}.")
+                raise self.refuse(key, f"there is no setting {key!r}: the settings are {', '.join(hints)}.", table)
             if not _fits(value, hints[key]):
-                raise self.refuse(key, f"{key} must be {_in_words(hints[key])}, not {value!r}.")
+                raise self.refuse(key, f"{key} must be {_in_words(hints[key])}, not {value!r}.", table)
         missing = [entry.name for entry in fields(kind) if entry.name not in values and _is_required(entry)]
         if missing:
-            raise self.refuse("", f"the setting {missing[0]!r} is missing.")
+            raise self.refuse("", f"the setting {missing[0]!r} is missing.", table)
         return kind(**values)
 
     def check(self, recipe: Recipe) -> None:
         """Refuse values that no training could use."""
-        self.one_of("architecture", recipe.architecture, tuple(ARCHITECTURES))
         self.one_of("dataset", recipe.dataset, DATASETS)
         self.one_of("precision", recipe.precision, PRECISIONS)
         self.within("batch_size", recipe.batch_size, 2, 65_536)
@@ -195,31 +212,47 @@ class _Reader:
         self.within("cutout", recipe.cutout, 0, 32)
         self.within("label_smoothing", recipe.label_smoothing, 0, 0.99)
         self.within("ema", recipe.ema, 0, 0.99999)
-        self.within("input_size", recipe.input_size, 0, 1024)
+        self.within("input_size", recipe.input_size, 8, 1024)
+        self.within("seed", recipe.seed, 0, 1_000_000_000)
+        if "input_size" in recipe.options:
+            raise self.refuse("options", "input_size is a setting of the recipe, not one of its options.")
         if not recipe.phases:
             raise self.refuse("phases", "a recipe needs at least one [[phases]] table.")
-        for phase in recipe.phases:
-            self.check_phase(phase)
-        for resolution in recipe.resolutions:
-            self.within("from_epoch", resolution.from_epoch, 0, recipe.epochs - 1)
-            self.within("pixels", resolution.pixels, 8, 1024)
+        for number, phase in enumerate(recipe.phases):
+            self.check_phase(phase, ("phases", number))
+        if recipe.resolutions and recipe.pixels_at(recipe.epochs - 1) != recipe.input_size:
+            raise self.refuse("resolutions", f"the last one must be input_size, {recipe.input_size} pixels.")
+        smallest = min([recipe.input_size, *(resolution.pixels for resolution in recipe.resolutions)])
+        if recipe.precision == "bfloat16" and smallest <= 16 and not ARCHITECTURES[recipe.architecture].fixed_input:
+            # PyTorch 2.15's weight gradient of a 3x3 convolution with stride 2 on a 1x1 map reads memory that nobody
+            # has written (oneDNN, AVX-512 BF16): training then depends on chance, or ends in NaN.
+            raise self.refuse("precision", f"bfloat16 computes wrong gradients at {smallest} pixels: use float32.")
+        for number, resolution in enumerate(recipe.resolutions):
+            self.check_resolution(resolution, recipe, ("resolutions", number))
 
-    def check_phase(self, phase: Phase) -> None:
-        self.one_of("optimizer", phase.optimizer, OPTIMIZERS)
-        self.one_of("schedule", phase.schedule, SCHEDULES)
-        self.within("epochs", phase.epochs, 1, 100_000)
-        self.within("learning_rate", phase.learning_rate, 1e-12, 1e3)
-        self.within("warmup", phase.warmup, 0, 1)
-        self.within("momentum", phase.momentum, 0, 0.9999)
-        self.within("weight_decay", phase.weight_decay, 0, 10)
+    def check_phase(self, phase: Phase, table: Table) -> None:
+        self.one_of("optimizer", phase.optimizer, OPTIMIZERS, table)
+        self.one_of("schedule", phase.schedule, SCHEDULES, table)
+        self.within("epochs", phase.epochs, 1, 100_000, table)
+        self.within("learning_rate", phase.learning_rate, 1e-12, 1e3, table)
+        self.within("warmup", phase.warmup, 0, 1, table)
+        self.within("momentum", phase.momentum, 0, 0.9999, table)
+        self.within("weight_decay", phase.weight_decay, 0, 10, table)
 
-    def one_of(self, key: str, value: str, allowed: tuple[str, ...]) -> None:
+    def check_resolution(self, resolution: Resolution, recipe: Recipe, table: Table) -> None:
+        self.within("from_epoch", resolution.from_epoch, 0, recipe.epochs - 1, table)
+        self.within("pixels", resolution.pixels, 8, 1024, table)
+        if ARCHITECTURES[recipe.architecture].fixed_input and resolution.pixels != recipe.input_size:
+            reason = f"{recipe.architecture} takes images of one size only, {recipe.input_size} pixels."
+            raise self.refuse("pixels", reason, table)
+
+    def one_of(self, key: str, value: str, allowed: tuple[str, ...], table: Table = TOP) -> None:
         if value not in allowed:
-            raise self.refuse(key, f"{key} must be one of {', '.join(allowed)}, not {value!r}.")
+            raise self.refuse(key, f"{key} must be one of {', '.join(allowed)}, not {value!r}.", table)
 
-    def within(self, key: str, value: float, low: float, high: float) -> None:
+    def within(self, key: str, value: float, low: float, high: float, table: Table = TOP) -> None:
         if not low <= value <= high:
-            raise self.refuse(key, f"{key} must lie between {low:g} and {high:g}, not {value:g}.")
+            raise self.refuse(key, f"{key} must lie between {low:g} and {high:g}, not {value:g}.", table)
 
 
 def _is_required(entry: Any) -> bool:

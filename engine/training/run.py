@@ -23,7 +23,7 @@ from torch import Tensor
 from engine.checkpoints import write_weights
 from engine.data import ROOT
 from engine.errors import ConvscopeError
-from engine.files import write_atomically, write_text
+from engine.files import write_text
 from engine.training.recipe import Recipe, to_dict
 
 FOLDER = ROOT / "runs"
@@ -33,8 +33,9 @@ FOLDER = ROOT / "runs"
 class EpochRecord:
     """One line of the history; losses are plain cross-entropy in nats, accuracies in 0-1.
 
-    `train_*` are measured like `val_*`: at the end of the epoch, in evaluation mode, without augmentation or smoothing,
-    on the first 5,000 training images. `batch_loss` is the mean over the epoch's augmented batches as they were seen.
+    `train_*` are measured like `val_*`: at the end of the epoch, in evaluation mode, at the image size of that epoch
+    (`pixels`), without augmentation or smoothing; `train_*` on the first 5,000 training images. `batch_loss` is the
+    mean over the epoch's augmented batches as they were seen.
     """
 
     epoch: int
@@ -91,7 +92,7 @@ class RunFolder:
         """
         file = self.path / "recipe.json"
         wanted = json.loads(json.dumps(to_dict(recipe)))
-        if file.exists() and json.loads(file.read_text()) != wanted:
+        if file.exists() and _read_json(file) != wanted:
             raise ConvscopeError(
                 f"{self.path} holds a run of another recipe: delete that folder, or name another one with --run."
             )
@@ -112,7 +113,7 @@ class RunFolder:
             raise ConvscopeError(f"{file} is damaged: delete {self.path} and start the run again.") from error
 
     def save(self, state: dict[str, Any], progress: Progress) -> None:
-        """Replace `state.pt` and `history.csv`."""
+        """Replace `history.csv` and `state.pt`."""
         stored = {
             **state,
             "epoch": progress.epoch,
@@ -120,16 +121,35 @@ class RunFolder:
             "history": [asdict(record) for record in progress.history],
             "filters": [torch.from_numpy(snapshot) for snapshot in progress.filters],
         }
-        write_atomically(self.path / "state.pt", lambda file: torch.save(stored, file))
+        # The state comes last: after a kill between the two, its epoch is trained and noted again.
         write_text(self.path / "history.csv", progress.history_csv)
+        write_weights(self.path / "state.pt", stored)
 
     def save_best(self, weights: dict[str, Tensor]) -> None:
         """Replace `best.pt`."""
         write_weights(self.path / "best.pt", weights)
 
     def best(self) -> dict[str, Tensor]:
-        """The weights of the best epoch so far."""
-        return torch.load(self.path / "best.pt", map_location="cpu", weights_only=True)
+        """The weights of the best epoch so far.
+
+        Raises:
+            ConvscopeError: the file is missing or damaged.
+        """
+        file = self.path / "best.pt"
+        try:
+            return torch.load(file, map_location="cpu", weights_only=True)
+        except Exception as error:  # as in `load`
+            raise ConvscopeError(
+                f"{file} is missing or damaged: delete {self.path} and start the run again."
+            ) from error
+
+
+def _read_json(file: Path) -> Any:
+    """What a JSON file holds; None if it is damaged."""
+    try:
+        return json.loads(file.read_text())
+    except ValueError:
+        return None
 
 
 def progress_of(state: dict[str, Any]) -> Progress:
