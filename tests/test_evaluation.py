@@ -309,3 +309,26 @@ def test_a_wrong_figure_on_a_card_is_found(
 def test_an_unknown_checkpoint_is_one_sentence(stored: checkpoints.Card, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluation.main(["nosuch"]) == 1
     assert capsys.readouterr().out == "There is no checkpoint 'nosuch': choose one of tiny.\n"
+
+
+def test_an_answer_is_the_softmax_in_falling_order() -> None:
+    torch.manual_seed(0)
+    model = build("lenet").eval()
+    x = torch.randn(1, 3, 32, 32)
+    given = evaluation.answer(model, x)
+    with torch.no_grad():
+        probabilities = scipy.special.softmax(model(x)[0].double().numpy())
+    assert list(given.classes) == sorted(range(10), key=lambda label: -float(probabilities[label]))
+    assert list(given.probabilities) == [pytest.approx(float(probabilities[label]), rel=1e-5) for label in given.classes]
+
+
+def test_the_commonest_mistake_is_the_largest_count_off_the_diagonal() -> None:
+    labels = np.array([0, 0, 0, 1, 1, 1, 1, 2])
+    called = np.array([0, 1, 1, 1, 2, 2, 2, 2])
+    predictions = Predictions(np.eye(3, dtype=np.float32)[called], labels)
+    assert evaluation.commonest_mistake(predictions) == (1, 2, 3)
+
+
+def test_without_mistakes_there_is_no_commonest_one() -> None:
+    labels = np.array([0, 1, 2])
+    assert evaluation.commonest_mistake(Predictions(np.eye(3, dtype=np.float32), labels)) is None

@@ -1,0 +1,320 @@
+"""A recipe is understood completely, or refused with the line to mend."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.errors import ConvscopeError
+from engine.models import ARCHITECTURES
+from engine.training.recipe import FOLDER, Phase, Recipe, Resolution, parse, read, to_dict
+
+SHORTEST = """\
+architecture = "lenet"
+
+[[phases]]
+epochs = 3
+learning_rate = 0.1
+"""
+
+
+def with_lines(*top: str) -> str:
+    return "\n".join([*top, SHORTEST])
+
+
+def refused(text: str) -> str:
+    with pytest.raises(ConvscopeError) as caught:
+        parse(text, "mine", source="mine.toml")
+    return str(caught.value)
+
+
+def test_the_shortest_recipe_has_the_documented_defaults() -> None:
+    assert parse(SHORTEST, "mine") == Recipe(
+        name="mine", architecture="lenet", phases=(Phase(3, 0.1, "sgd", "one_cycle", 0.2, 0.9, True, 5e-4),),
+        dataset="cifar10", options={}, input_size=32, resolutions=(), batch_size=128, crop_padding=4, flip=True,
+        cutout=0, label_smoothing=0.0, ema=0.0, precision="float32", seed=0,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_the_input_size_is_the_architectures_unless_it_is_given(architecture: str) -> None:
+    text = SHORTEST.replace("lenet", architecture)
+    assert parse(text, "mine").input_size == ARCHITECTURES[architecture].input_size
+    assert parse("input_size = 160\n" + text, "mine").input_size == 160
+
+
+def test_every_setting_arrives() -> None:
+    text = """
+    architecture = "resnet18"
+    dataset = "cifar10_bundled"
+    input_size = 96
+    batch_size = 64
+    crop_padding = 2
+    flip = false
+    cutout = 6
+    label_smoothing = 0.2
+    ema = 0.99
+    precision = "bfloat16"
+    seed = 5
+    options = {}
+    [[resolutions]]
+    from_epoch = 0
+    pixels = 64
+    [[resolutions]]
+    from_epoch = 3
+    pixels = 96
+    [[phases]]
+    epochs = 2
+    optimizer = "adamw"
+    learning_rate = 1
+    schedule = "cosine"
+    warmup = 0
+    momentum = 0.5
+    nesterov = false
+    weight_decay = 0.01
+    [[phases]]
+    epochs = 4
+    learning_rate = 0.001
+    optimizer = "adam"
+    schedule = "constant"
+    """
+    assert parse(text, "mine") == Recipe(
+        name="mine", architecture="resnet18", dataset="cifar10_bundled", input_size=96, batch_size=64, crop_padding=2,
+        flip=False, cutout=6, label_smoothing=0.2, ema=0.99, precision="bfloat16", seed=5,
+        resolutions=(Resolution(0, 64), Resolution(3, 96)),
+        phases=(Phase(2, 1, "adamw", "cosine", 0, 0.5, False, 0.01), Phase(4, 0.001, "adam", "constant")),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.toml")), ids=lambda path: path.stem)
+def test_every_committed_recipe_is_understood(path: Path) -> None:
+    recipe = read(path)
+    assert recipe.name == path.stem
+    assert recipe.pixels_at(recipe.epochs - 1) == recipe.input_size
+    assert read(path.stem) == recipe
+
+
+def test_a_recipe_becomes_plain_values() -> None:
+    assert to_dict(parse(SHORTEST, "mine"))["phases"][0]["learning_rate"] == 0.1
+
+
+# Epochs --------------------------------------------------------------------------------------------------------
+
+
+def test_epochs_belong_to_their_phases() -> None:
+    recipe = Recipe("mine", "lenet", (Phase(2, 0.1), Phase(1, 0.1), Phase(3, 0.1)))
+    assert recipe.epochs == 6
+    assert [recipe.phase_at(epoch) for epoch in range(6)] == [0, 0, 1, 2, 2, 2]
+    with pytest.raises(IndexError, match="only 6 epochs"):
+        recipe.phase_at(6)
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_resolutions_hold_from_their_epoch_on_in_whichever_order_they_stand(order: tuple[int, int]) -> None:
+    entries = (Resolution(1, 48), Resolution(3, 64))
+    recipe = Recipe("mine", "resnet18", (Phase(5, 0.1),), input_size=64, resolutions=tuple(entries[i] for i in order))
+    assert [recipe.pixels_at(epoch) for epoch in range(5)] == [64, 48, 48, 64, 64]
+
+
+def test_without_resolutions_all_epochs_are_at_the_input_size() -> None:
+    recipe = parse(SHORTEST, "mine")
+    assert [recipe.pixels_at(epoch) for epoch in range(3)] == [32, 32, 32]
+
+
+# Refusals ------------------------------------------------------------------------------------------------------
+
+SETTINGS = (
+    "name, architecture, phases, dataset, options, input_size, resolutions, batch_size, crop_padding, flip, cutout, "
+    "label_smoothing, ema, precision, seed"
+)
+PHASE_SETTINGS = "epochs, learning_rate, optimizer, schedule, warmup, momentum, nesterov, weight_decay"
+
+
+def test_an_unknown_setting_names_its_line_and_the_known_ones() -> None:
+    message = refused(with_lines("# a comment with batchsize = 3", "seed = 1", "batchsize = 64"))
+    assert message == f"mine.toml, line 3: there is no setting 'batchsize': the settings are {SETTINGS}."
+
+
+def test_an_unknown_setting_of_a_phase_names_its_line() -> None:
+    message = refused(SHORTEST + 'optimiser = "adam"\n')
+    assert message == f"mine.toml, line 6: there is no setting 'optimiser': the settings are {PHASE_SETTINGS}."
+
+
+def test_an_unknown_table_names_its_line() -> None:
+    message = refused(SHORTEST + "[[phase]]\nepochs = 3\n")
+    assert message == f"mine.toml, line 6: there is no setting 'phase': the settings are {SETTINGS}."
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ('batch_size = "64"', "batch_size must be a whole number, not '64'."),
+        ("batch_size = 64.0", "batch_size must be a whole number, not 64.0."),
+        ("seed = true", "seed must be a whole number, not True."),
+        ("ema = true", "ema must be a number, not True."),
+        ('ema = "0.9"', "ema must be a number, not '0.9'."),
+        ("flip = 1", "flip must be true or false, not 1."),
+        ("precision = 16", "precision must be a text in quotes, not 16."),
+        ("options = 3", "options must be a table, not 3."),
+        ("resolutions = 3", "resolutions must be written as [[resolutions]] tables."),
+        ("resolutions = [3]", "resolutions must be written as [[resolutions]] tables."),
+        ("batch_size = 1", "batch_size must lie between 2 and 65536, not 1."),
+        ("crop_padding = -1", "crop_padding must lie between 0 and 16, not -1."),
+        ("crop_padding = 32", "crop_padding must lie between 0 and 16, not 32."),
+        ("cutout = 33", "cutout must lie between 0 and 32, not 33."),
+        ("label_smoothing = 1.0", "label_smoothing must lie between 0 and 0.99, not 1."),
+        ("label_smoothing = nan", "label_smoothing must lie between 0 and 0.99, not nan."),
+        ("ema = 1", "ema must lie between 0 and 0.99999, not 1."),
+        ("input_size = 4", "input_size must lie between 8 and 1024, not 4."),
+        ("seed = -1", "seed must lie between 0 and 1e+09, not -1."),
+        ("seed = 99999999999999999999", "seed must lie between 0 and 1e+09, not 1e+20."),
+        ('dataset = "mnist"', "dataset must be one of cifar10, cifar10_bundled, not 'mnist'."),
+        ('precision = "float16"', "precision must be one of float32, bfloat16, not 'float16'."),
+        ("options = {input_size = 64}", "input_size is a setting of the recipe, not one of its options."),
+    ],
+)
+def test_an_impossible_setting_names_its_line(line: str, reason: str) -> None:
+    assert refused(with_lines("", line)) == f"mine.toml, line 2: {reason}"
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("epochs = 0", "epochs must lie between 1 and 100000, not 0."),
+        ("epochs = 1.5", "epochs must be a whole number, not 1.5."),
+        ("learning_rate = 0", "learning_rate must lie between 1e-12 and 1000, not 0."),
+        ("learning_rate = -0.1", "learning_rate must lie between 1e-12 and 1000, not -0.1."),
+        ("learning_rate = inf", "learning_rate must lie between 1e-12 and 1000, not inf."),
+        ("learning_rate = nan", "learning_rate must lie between 1e-12 and 1000, not nan."),
+        ("warmup = 1.1", "warmup must lie between 0 and 1, not 1.1."),
+        ("momentum = 1", "momentum must lie between 0 and 0.9999, not 1."),
+        ("weight_decay = -1", "weight_decay must lie between 0 and 10, not -1."),
+        ('optimizer = "lion"', "optimizer must be one of sgd, adam, adamw, not 'lion'."),
+        ('schedule = "step"', "schedule must be one of constant, cosine, one_cycle, not 'step'."),
+    ],
+)
+def test_an_impossible_setting_of_the_second_phase_names_the_line_in_the_second_phase(line: str, reason: str) -> None:
+    key = line.split(" = ")[0]
+    good = {"epochs": "1", "learning_rate": "0.1", "warmup": "0.5", "momentum": "0.5", "weight_decay": "0.1",
+            "optimizer": '"sgd"', "schedule": '"cosine"'}  # fmt: skip
+    phase = "\n".join(f"{name} = {value}" for name, value in good.items())
+    second = "\n".join(line if name == key else f"{name} = {value}" for name, value in good.items())
+    text = f'architecture = "lenet"\n[[phases]]\n{phase}\n[[phases]]  # the second\n{second}\n'
+    assert text.splitlines().index(line) + 1 == (number := 11 + list(good).index(key))
+    assert refused(text) == f"mine.toml, line {number}: {reason}"
+
+
+def test_an_unknown_architecture_is_refused_with_the_known_ones() -> None:
+    assert refused(SHORTEST.replace("lenet", "alexnet")) == (
+        f"mine.toml, line 1: architecture must be one of {', '.join(ARCHITECTURES)}, not 'alexnet'."
+    )
+
+
+def test_a_missing_architecture_is_named() -> None:
+    assert refused("\n".join(SHORTEST.splitlines()[1:])) == "mine.toml: the setting 'architecture' is missing."
+
+
+@pytest.mark.parametrize("key", ["epochs", "learning_rate"])
+def test_a_missing_setting_of_a_phase_names_the_phase(key: str) -> None:
+    text = SHORTEST + "\n" + "\n".join(line for line in SHORTEST.splitlines()[2:] if not line.startswith(key))
+    assert refused(text) == f"mine.toml, line 7: the setting {key!r} is missing."
+
+
+def test_a_recipe_without_phases_is_refused() -> None:
+    assert refused('architecture = "lenet"') == "mine.toml: a recipe needs at least one [[phases]] table."
+    assert refused('architecture = "lenet"\n[phases]\nepochs = 3') == (
+        "mine.toml, line 2: phases must be written as [[phases]] tables."
+    )
+
+
+RESOLUTIONS = """\
+architecture = "resnet18"
+[[phases]]
+epochs = 3
+learning_rate = 0.1
+[[resolutions]]
+from_epoch = 0
+pixels = 32
+[[resolutions]]
+from_epoch = {epoch}
+pixels = {pixels}
+"""
+
+
+@pytest.mark.parametrize(
+    ("epoch", "pixels", "message"),
+    [
+        (2, 48, "line 5: the last one must be input_size, 64 pixels."),
+        (3, 64, "line 5: the last one must be input_size, 64 pixels."),
+        (1, "true", "line 10: pixels must be a whole number, not True."),
+    ],
+)
+def test_resolutions_that_do_not_end_at_the_input_size_are_refused(epoch: int, pixels: Any, message: str) -> None:
+    assert refused(RESOLUTIONS.format(epoch=epoch, pixels=pixels)) == f"mine.toml, {message}"
+
+
+def test_resolutions_that_do_end_at_the_input_size_are_accepted() -> None:
+    recipe = parse(RESOLUTIONS.format(epoch=2, pixels=64), "mine")
+    assert [recipe.pixels_at(epoch) for epoch in range(3)] == [32, 32, 64]
+
+
+@pytest.mark.parametrize("epoch", [-1, 3])
+def test_a_resolution_outside_the_recipes_epochs_is_refused(epoch: int) -> None:
+    text = RESOLUTIONS.format(epoch=1, pixels=64) + f"[[resolutions]]\nfrom_epoch = {epoch}\npixels = 64\n"
+    assert refused(text) == f"mine.toml, line 12: from_epoch must lie between 0 and 2, not {epoch}."
+
+
+def test_a_resolution_below_8_pixels_is_refused() -> None:
+    text = RESOLUTIONS.format(epoch=1, pixels=64).replace("pixels = 32", "pixels = 4")
+    assert refused(text) == "mine.toml, line 7: pixels must lie between 8 and 1024, not 4."
+
+
+@pytest.mark.parametrize(("pixels", "precision"), [(17, "bfloat16"), (16, "float32")])
+def test_small_images_in_a_precision_that_can_take_them_are_accepted(pixels: int, precision: str) -> None:
+    text = RESOLUTIONS.format(epoch=1, pixels=64).replace("pixels = 32", f"pixels = {pixels}")
+    assert parse(f'precision = "{precision}"\n{text}', "mine").resolutions[0].pixels == pixels
+
+
+def test_small_images_in_bfloat16_are_refused() -> None:
+    text = RESOLUTIONS.format(epoch=1, pixels=64).replace("pixels = 32", "pixels = 16")
+    assert refused(f'precision = "bfloat16"\n{text}') == (
+        "mine.toml, line 1: bfloat16 computes wrong gradients at 16 pixels: use float32."
+    )
+
+
+def test_growing_images_are_refused_for_a_network_of_one_input_size() -> None:
+    text = RESOLUTIONS.format(epoch=1, pixels=32).replace("resnet18", "lenet").replace("pixels = 32", "pixels = 16", 1)
+    assert refused(text) == "mine.toml, line 7: lenet takes images of one size only, 32 pixels."
+
+
+def test_what_is_no_toml_is_refused_with_the_parsers_line() -> None:
+    message = refused('architecture = "lenet"\nbatch size = 3\n')
+    assert message.startswith("mine.toml is no valid TOML: ")
+    assert "line 2" in message
+    assert message.endswith(").")
+
+
+# Files ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_recipe_is_named_after_its_file(tmp_path: Path) -> None:
+    (tmp_path / "my_recipe.toml").write_text(SHORTEST)
+    assert read(tmp_path / "my_recipe.toml").name == "my_recipe"
+
+
+def test_a_refusal_names_the_file(tmp_path: Path) -> None:
+    (tmp_path / "my_recipe.toml").write_text("sead = 1\n" + SHORTEST)
+    with pytest.raises(ConvscopeError, match=r"^my_recipe\.toml, line 1: there is no setting 'sead'"):
+        read(str(tmp_path / "my_recipe.toml"))
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe\x00bad"], ids=["missing", "binary"])
+def test_a_file_that_is_no_recipe_is_answered_with_the_known_ones(tmp_path: Path, content: bytes | None) -> None:
+    file = tmp_path / "nosuch.toml"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(ConvscopeError) as caught:
+        read(file)
+    known = ", ".join(sorted(path.stem for path in FOLDER.glob("*.toml")))
+    assert str(caught.value) == f"There is no recipe {str(file)!r}: name a TOML file or one of {known}."
+    assert "lenet" in known
