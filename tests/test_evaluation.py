@@ -319,7 +319,9 @@ def test_an_answer_is_the_softmax_in_falling_order() -> None:
     with torch.no_grad():
         probabilities = scipy.special.softmax(model(x)[0].double().numpy())
     assert list(given.classes) == sorted(range(10), key=lambda label: -float(probabilities[label]))
-    assert list(given.probabilities) == [pytest.approx(float(probabilities[label]), rel=1e-5) for label in given.classes]
+    assert list(given.probabilities) == [
+        pytest.approx(float(probabilities[label]), rel=1e-5) for label in given.classes
+    ]
 
 
 def test_the_commonest_mistake_is_the_largest_count_off_the_diagonal() -> None:
