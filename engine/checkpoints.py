@@ -220,8 +220,8 @@ def write_weights(path: Path, weights: dict[str, Any]) -> None:
 
 
 def half_precision(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """`weights` with floating-point values rounded to 16 bits."""
-    return {key: value.half() if value.is_floating_point() else value for key, value in weights.items()}
+    """`weights` with the kernels rounded to 16 bits; biases and batch norm, which weigh nothing, stay as they are."""
+    return {key: value.half() if value.ndim > 1 else value for key, value in weights.items()}
 
 
 def save(card: Card, contents: Contents, folder: Path = FOLDER) -> Path:

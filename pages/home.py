@@ -16,21 +16,23 @@ PRESETS = (
 )
 
 
+COLUMNS = ("network", "architecture", "right on test images", "parameters", "input", "epochs")
+
+
 def network_table() -> pd.DataFrame:
     """The shipped networks with the figures of their cards."""
-    return pd.DataFrame(
-        [
-            {
-                "network": card.name,
-                "architecture": card.architecture,
-                "right on test images": texts.percent(card.test_accuracy),
-                "parameters": f"{card.parameters:,}",
-                "input": f"{card.input_size} px",
-                "epochs": card.epochs,
-            }
-            for card in resources.cards().values()
-        ]
-    )
+    rows = [
+        (
+            card.name,
+            card.architecture,
+            texts.percent(card.test_accuracy),
+            f"{card.parameters:,}",
+            f"{card.input_size} px",
+            card.epochs,
+        )
+        for card in resources.cards().values()
+    ]
+    return pd.DataFrame(rows, columns=COLUMNS).set_index("network")
 
 
 with texts.readable_errors():
@@ -46,7 +48,7 @@ with texts.readable_errors():
             st.page_link(page, label=label, query_params=link)
     with right:
         st.markdown("##### The networks")
-        st.table(network_table().set_index("network"))
+        st.table(network_table())
         st.caption(
             "All were trained on CIFAR-10's training images; the share of right answers is measured on the official "
             "10,000 test images. Choose network, layer, image and batch norm in the sidebar: the browser's address "

@@ -155,7 +155,7 @@ def explain() -> None:
     """What to look at, and the equation."""
     texts.what_to_look_at(
         [
-            "Upper row: one of the pictures drowns the other, since without batch norm the signal's size is chance.",
+            "Upper row: deep in the network one picture drowns the other: without batch norm its size is chance.",
             "Lower row: size aside, do they show the same? Leaving batch norm out weighs the channels differently.",
             "Turn to conv1: between it and the pixels there is no batch norm, and both pictures are the same.",
         ]

@@ -45,7 +45,7 @@ def test_every_page_opens_with_batch_norm_on_and_off(page, bn, checkpoint):
 def test_every_layer_can_be_reconstructed(layer):
     app = open_page("pages/reconstruction.py", layer=layer, show="top 9")
     assert_no_error(app)
-    assert len(app.get("imgs")) == 5
+    assert len(app.get("image")) == 5
 
 
 @pytest.mark.parametrize("relu", deconv.RELU_RULES)
@@ -108,7 +108,7 @@ def test_a_network_without_batch_norm_disables_the_switches():
     app = open_page("pages/reconstruction.py", checkpoint="lenet")
     assert app.toggle(key="bn").disabled
     assert app.toggle(key="compare").disabled
-    assert len(app.get("imgs")) == 2
+    assert len(app.get("image")) == 2
 
 
 BAD_LINKS = {
@@ -137,7 +137,7 @@ def test_a_bad_value_in_the_link_is_named_and_something_else_is_shown(key):
     said += [warning.value for warning in app.warning]
     assert_no_error(app)
     assert any(text.startswith(message) and text.endswith("is shown instead.") for text in said), said
-    assert len(app.get("imgs")) == 5
+    assert len(app.get("image")) == 5
 
 
 @pytest.fixture
