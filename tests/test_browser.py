@@ -79,13 +79,12 @@ def test_a_cold_link_to_reconstruction_without_batch_norm(server):
         assert page.get_by_text("horse, test image").is_visible()
         assert page.locator("[data-testid='stException']").count() == 0
 
-        before = pictures.nth(1).get_attribute("src")
+        before = pictures.nth(1).evaluate("image => image.src")
         sidebar.get_by_text("Batch norm in the reconstruction").click()
         page.wait_for_function(
-            "before => document.querySelectorAll('[data-testid=stImage] img')[1].src !== before",
-            arg=pictures.nth(1).evaluate("i => i.src"),
+            "before => document.querySelectorAll('[data-testid=stImage] img')[1].src !== before", arg=before
         )
-        assert pictures.nth(1).get_attribute("src") != before
+        assert switch.is_checked()
         page.wait_for_function("!location.search.includes('bn=')")
 
         (ROOT / "screenshots").mkdir(exist_ok=True)
