@@ -45,7 +45,7 @@ with texts.readable_errors():
         )
         st.markdown("##### Begin a lecture here")
         for page, label, link in PRESETS:
-            st.page_link(page, label=label, query_params=link)
+            st.page_link(page, label=f"→ {label}", query_params=link)
     with right:
         st.markdown("##### The networks")
         st.table(network_table())

@@ -113,7 +113,7 @@ def show_comparison(drawing: ReconstructionDrawing, first: bool) -> None:
 def show_one(drawing: ReconstructionDrawing, state: bool, normalised: bool) -> None:
     """The one picture that the switch asks for, large."""
     caption = f"Batch norm {SWITCH[state]}" if normalised else "This network has no batch norm"
-    column, _ = st.columns(2)
+    column, _ = st.columns([2, 3])
     with column:
         st.markdown(f"**{caption}**")
         sheets.show((drawing.on if state else drawing.off).own, f"The reconstruction. {caption}")

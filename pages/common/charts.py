@@ -33,14 +33,7 @@ def gain_chart(curves: dict[str, Sequence[Milestone]]) -> alt.Chart:
         color=alt.Color(
             "batch norm:N",
             scale=alt.Scale(domain=["on", "off"], range=[ON, OFF]),
-            legend=alt.Legend(
-                orient="top",
-                direction="horizontal",
-                title="batch norm",
-                titleOrient="left",
-                labelFontSize=LABEL_SIZE,
-                titleFontSize=LABEL_SIZE,
-            ),
+            legend=_legend("batch norm") if len(curves) > 1 else None,
         ),
         tooltip=["batch norm", "at", alt.Tooltip("gain:Q", format=".3g")],
     )
@@ -103,6 +96,12 @@ def _powers_of_ten(values: Sequence[float]) -> alt.Axis:
     low, high = (math.floor(math.log10(min(values))), math.ceil(math.log10(max(values))))
     step = max(1, math.ceil((high - low) / 6))
     return alt.Axis(format="~g", values=[10.0**exponent for exponent in range(low, high + 1, step)])
+
+
+def _legend(title: str) -> alt.Legend:
+    """A legend in one row above the chart."""
+    sizes = {"labelFontSize": LABEL_SIZE, "titleFontSize": LABEL_SIZE}
+    return alt.Legend(orient="top", direction="horizontal", title=title, titleOrient="left", **sizes)
 
 
 def _ink() -> str:
