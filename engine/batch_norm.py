@@ -24,7 +24,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -34,9 +33,6 @@ from engine.deconv import Reconstruction
 from engine.errors import ConvscopeError
 from engine.pictures import factor
 from engine.tape import BatchNorm, Convolution, Rectifier, Tape
-
-SAME = 1e-6
-"""Gains and cosines that differ by less than this count as equal."""
 
 
 @dataclass(frozen=True)
@@ -60,11 +56,6 @@ class Comparison:
     def cosine(self) -> float:
         """Between the two pictures, -1 to 1; the median over the K signals. 1: they differ in size only."""
         return float(F.cosine_similarity(self.on.pixels.flatten(1), self.off.pixels.flatten(1)).median())
-
-    @property
-    def identical(self) -> bool:
-        """Whether there is no batch norm between the layer and the pixels that makes a difference."""
-        return torch.equal(self.on.pixels, self.off.pixels)
 
 
 def compare(recorded: Tape, signal: Tensor, **settings: object) -> Comparison:
