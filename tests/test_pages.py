@@ -9,6 +9,7 @@ import torch
 from streamlit.testing.v1 import AppTest
 
 from engine import batch_norm, checkpoints, data, deconv, evaluation, tape
+from tests.apps import assert_no_error, open_page
 
 PAGES = ("pages/home.py", "pages/reconstruction.py", "pages/accuracy.py")
 
@@ -17,20 +18,6 @@ PAGES = ("pages/home.py", "pages/reconstruction.py", "pages/accuracy.py")
 def _fresh_caches():
     st.cache_data.clear()
     st.cache_resource.clear()
-
-
-def open_page(page: str, **link: str) -> AppTest:
-    """The app at `page`, opened by a link with these values."""
-    app = AppTest.from_file("../app.py", default_timeout=120)
-    for key, value in link.items():
-        app.query_params[key] = value
-    app.run()
-    return app.switch_page(page).run()
-
-
-def assert_no_error(app: AppTest) -> None:
-    assert not app.exception
-    assert [error.value for error in app.error] == []
 
 
 @pytest.mark.parametrize("page", PAGES)

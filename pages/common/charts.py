@@ -33,14 +33,14 @@ def gain_chart(curves: dict[str, Sequence[Milestone]]) -> alt.Chart:
         color=alt.Color(
             "batch norm:N",
             scale=alt.Scale(domain=["on", "off"], range=[ON, OFF]),
-            legend=_legend("batch norm") if len(curves) > 1 else None,
+            legend=legend("batch norm") if len(curves) > 1 else None,
         ),
         tooltip=["batch norm", "at", alt.Tooltip("gain:Q", format=".3g")],
     )
     line = base.mark_line(strokeWidth=3)
     points = base.mark_point(size=110, filled=True, opacity=1).encode(shape=alt.Shape("batch norm:N", legend=None))
     rule = alt.Chart(pd.DataFrame({"gain": [1.0]})).mark_rule(strokeDash=[6, 4], opacity=0.5).encode(y="gain:Q")
-    return _sized(rule + line + points, 340)
+    return sized(rule + line + points, 340)
 
 
 def class_accuracy_chart(table: pd.DataFrame, order: Sequence[str]) -> alt.Chart:
@@ -58,10 +58,10 @@ def class_accuracy_chart(table: pd.DataFrame, order: Sequence[str]) -> alt.Chart
         x=alt.X("accuracy:Q", scale=alt.Scale(domain=[0, 1.15]), axis=axis, title=None)
     )
     intervals = base.mark_rule(color=OFF, strokeWidth=5).encode(x="low:Q", x2="high:Q")
-    numbers = base.mark_text(align="left", fontSize=LABEL_SIZE, fontWeight="bold", color=_ink()).encode(
+    numbers = base.mark_text(align="left", fontSize=LABEL_SIZE, fontWeight="bold", color=ink()).encode(
         x=alt.datum(1.02), text=alt.Text("accuracy:Q", format=".1%")
     )
-    return _sized(bars + intervals + numbers, 46 * len(known) + 40)
+    return sized(bars + intervals + numbers, 46 * len(known) + 40)
 
 
 def confusion_chart(classes: Sequence[str], confusion: np.ndarray) -> alt.Chart:
@@ -88,7 +88,7 @@ def confusion_chart(classes: Sequence[str], confusion: np.ndarray) -> alt.Chart:
     numbers = base.mark_text(fontSize=16, fontWeight="bold").encode(
         text="images:Q", color=alt.condition("datum.shade > 0.6", alt.value("black"), alt.value("white"))
     )
-    return _sized(mistakes + right + numbers, 46 * len(classes) + 110)
+    return sized(mistakes + right + numbers, 46 * len(classes) + 110)
 
 
 def _powers_of_ten(values: Sequence[float]) -> alt.Axis:
@@ -98,16 +98,16 @@ def _powers_of_ten(values: Sequence[float]) -> alt.Axis:
     return alt.Axis(format="~g", values=[10.0**exponent for exponent in range(low, high + 1, step)])
 
 
-def _legend(title: str) -> alt.Legend:
+def legend(title: str) -> alt.Legend:
     """A legend in one row above the chart."""
     sizes = {"labelFontSize": LABEL_SIZE, "titleFontSize": LABEL_SIZE}
     return alt.Legend(orient="top", direction="horizontal", title=title, titleOrient="left", **sizes)
 
 
-def _ink() -> str:
+def ink() -> str:
     """Black on a light page, white on a dark one; Streamlit's theme colours axes, not text marks."""
     return "white" if st.context.theme.type == "dark" else "black"
 
 
-def _sized(chart: alt.Chart | alt.LayerChart, height: int) -> alt.Chart | alt.LayerChart:
+def sized(chart: alt.Chart | alt.LayerChart, height: int) -> alt.Chart | alt.LayerChart:
     return chart.properties(height=height).configure_axis(labelFontSize=LABEL_SIZE, titleFontSize=LABEL_SIZE)
