@@ -116,6 +116,19 @@ def load(name: str, folder: Path = FOLDER) -> Trained:
     return Trained(freeze(model), card)
 
 
+def untrained(name: str, folder: Path = FOLDER) -> Trained:
+    """The network of checkpoint `name` before its training: the random weights that its seed gives.
+
+    Raises:
+        ConvscopeError: there is no such checkpoint, or its card is missing or damaged.
+    """
+    card = read_card(_existing(name, folder))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(card.seed)
+        model = build(card.architecture, num_classes=len(card.classes), **card.options)
+    return Trained(freeze(model), card)
+
+
 def freeze(model: nn.Module) -> nn.Module:
     """`model` in evaluation mode, with parameters that ask for no gradient, channels-last for speed."""
     return model.eval().requires_grad_(False).to(memory_format=torch.channels_last)

@@ -26,7 +26,7 @@ def draw_controls(chosen: Selection) -> tuple[Playback, bool]:
     with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
         show = selection.segments("Send back", SHOW, "show")
         seed = "all channels" if show == "all channels" else selection.segments("of each channel", SEEDS, "seed")
-        view = View(chosen.card.name, chosen.layer, chosen.split, chosen.index, viewing_size(chosen))
+        view = View(chosen.network, chosen.layer, chosen.split, chosen.index, viewing_size(chosen))
         recorded = resources.recording(view)
         channels = channels_to_send(show, recorded)
         rule = selection.segments("ReLU rule", deconv.RELU_RULES, "rule")
@@ -67,7 +67,7 @@ def residual_path(recorded: Tape) -> str:
 
 
 def comparison_toggle(chosen: Selection) -> bool:
-    has = resources.has_batch_norm(chosen.card.name)
+    has = resources.has_batch_norm(chosen.network)
     why = "Batch norm on and off, side by side." if has else "This network has no batch norm."
     return selection.switch("Compare", "compare", has, why) and has
 
@@ -77,17 +77,15 @@ def comparison_toggle(chosen: Selection) -> bool:
 
 def show_image(chosen: Selection) -> None:
     """The image, and what it is."""
-    truth = chosen.card.classes[chosen.label]
     st.markdown("**The image**")
-    sheets.show(drawings.photograph(chosen.split, chosen.index), f"The image, a picture of the class {truth}")
-    st.caption(f"{truth}, {chosen.split} image {chosen.index}")
+    sheets.show(drawings.photograph(chosen.split, chosen.index), f"The image: {chosen.image_name}")
+    st.caption(f"{chosen.truth}, {chosen.image_name}" if chosen.truth else chosen.image_name)
 
 
 def show_answer(chosen: Selection, view: View) -> None:
     """What the network says of the image."""
     answer = resources.answer(view)
-    verdict = "right" if answer.classes[0] == chosen.label else "wrong"
-    st.markdown(f"**The network is {verdict}**")
+    st.markdown(f"**{texts.verdict(chosen.truth, chosen.card.classes, answer.classes[0])}**")
     for label, probability in list(zip(answer.classes, answer.probabilities, strict=True))[:3]:
         st.progress(probability, f"{chosen.card.classes[label]}  {texts.percent(probability)}")
 
@@ -169,7 +167,7 @@ def explain() -> None:
 def main() -> None:
     """The page."""
     chosen = selection.current()
-    statement = f"What {chosen.layer} of {chosen.card.name} says of this image, sent back to the pixels"
+    statement = f"What {chosen.layer} of {chosen.title} says of this image, sent back to the pixels"
     texts.headline(statement)
     playback, compare = draw_controls(chosen)
     drawing = drawings.reconstruction(playback)
@@ -180,7 +178,7 @@ def main() -> None:
         if compare:
             show_comparison(drawing, chosen.batch_norm)
         else:
-            show_one(drawing, chosen.batch_norm, resources.has_batch_norm(chosen.card.name))
+            show_one(drawing, chosen.batch_norm, resources.has_batch_norm(chosen.network))
     answer, gains, words = st.columns([1, 2.4, 1.8], gap="medium")
     with answer:
         show_answer(chosen, playback.view)

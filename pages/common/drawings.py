@@ -59,9 +59,9 @@ def _drawing(pixels: Tensor, shared: float) -> Drawing:
 
 def _gain_curves(playback: Playback, compared: Comparison) -> dict[str, tuple[Milestone, ...]]:
     """The curve with batch norm, and the one without if the network has any."""
-    recorded, friendly = resources.recording(playback.view), resources.layers(playback.view.checkpoint)
+    recorded, friendly = resources.recording(playback.view), resources.layers(playback.view.network)
     curves = {"on": batch_norm.milestones(recorded, compared.on, friendly)}
-    if resources.has_batch_norm(playback.view.checkpoint):
+    if resources.has_batch_norm(playback.view.network):
         curves["off"] = batch_norm.milestones(recorded, compared.off, friendly)
     return curves
 
@@ -73,5 +73,5 @@ def _gain_table(curves: dict[str, tuple[Milestone, ...]]) -> pd.DataFrame:
 
 @st.cache_resource(max_entries=64, show_spinner=False)
 def photograph(split: str, index: int) -> bytes:
-    """A PNG of a bundled image, enlarged without blur."""
-    return pictures.png(pictures.enlarged(resources.images(split).images[index : index + 1], sheets.SIDE)[0])
+    """A PNG of an image as `resources.pixels` names it, enlarged without blur."""
+    return pictures.png(pictures.enlarged(resources.pixels(split, index), sheets.SIDE)[0])

@@ -2,27 +2,45 @@
 
 Networks, images and recordings are shared by all sessions and changed by none. The recorded forward pass is kept, so
 that a change of rule, path or batch norm costs one playback.
+
+A network is called by its checkpoint's name; with `~untrained` behind it, it is the same architecture with the random
+weights from which that checkpoint's training began. An image is called by where it comes from (`split`) and a number:
+its index among the bundled images or photographs; of a reader's own picture the number is made from its content, and
+its pixels stay in that reader's session.
 """
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
 import streamlit as st
 from torch import Tensor
 
-from engine import batch_norm, checkpoints, data, deconv, evaluation, tape
+from engine import batch_norm, checkpoints, data, deconv, evaluation, photographs, tape
 from engine.batch_norm import Comparison
 from engine.checkpoints import Card, StoredPredictions, Trained
 from engine.data import LabelledImages
+from engine.errors import ConvscopeError
 from engine.evaluation import Answer
 from engine.tape import Tape
+
+UNTRAINED = "~untrained"
+PHOTOGRAPHS, OWN = "photographs", "own"
+"""Splits that are no data set: the shipped photographs, and a picture that a reader has brought."""
 
 
 @dataclass(frozen=True)
 class View:
-    """Which layer of which network is looked at, on which image, at which input size; small enough to be a key."""
+    """Which layer of which network is looked at, on which image, at which input size; small enough to be a key.
 
-    checkpoint: str
+    Attributes:
+        network: as `trained` takes it.
+        layer: a friendly name.
+        split, index: as `pixels` takes them.
+        size: the side of the input in pixels.
+    """
+
+    network: str
     layer: str
     split: str
     index: int
@@ -50,14 +68,16 @@ def cards() -> dict[str, Card]:
     return checkpoints.available()
 
 
-def trained(name: str) -> Trained:
-    """The network of a checkpoint, shared by all sessions; a replaced checkpoint is loaded again."""
-    return _trained(name, checkpoints.read_card(checkpoints.FOLDER / name).weights_sha256)
+def trained(network: str) -> Trained:
+    """A network by its name, shared by all sessions; a replaced checkpoint is loaded again."""
+    checkpoint = network.removesuffix(UNTRAINED)
+    return _trained(network, checkpoints.read_card(checkpoints.FOLDER / checkpoint).weights_sha256)
 
 
 @st.cache_resource(max_entries=16, show_spinner="Loading the network …")
-def _trained(name: str, weights_sha256: str) -> Trained:
-    return checkpoints.load(name)
+def _trained(network: str, weights_sha256: str) -> Trained:
+    checkpoint = network.removesuffix(UNTRAINED)
+    return checkpoints.load(checkpoint) if network == checkpoint else checkpoints.untrained(checkpoint)
 
 
 @st.cache_resource(show_spinner="Unpacking the images …")
@@ -80,34 +100,75 @@ def predictions(name: str) -> StoredPredictions:
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def layers(checkpoint: str) -> dict[str, str]:
-    """`{friendly name: node name}` of a checkpoint's network, in order."""
-    return tape.layers(trained(checkpoint).model)
+def layers(network: str) -> dict[str, str]:
+    """`{friendly name: node name}` of a network, in order."""
+    return tape.layers(trained(network).model)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def has_batch_norm(checkpoint: str) -> bool:
-    """Whether a checkpoint's network normalises feature maps at all."""
-    return batch_norm.normalises(trained(checkpoint).model)
+def has_batch_norm(network: str) -> bool:
+    """Whether a network normalises feature maps at all."""
+    return batch_norm.normalises(trained(network).model)
+
+
+# Images --------------------------------------------------------------------------------------------------------
+
+
+def pixels(split: str, index: int) -> np.ndarray:
+    """uint8 `[1, S, S, 3]`: the image that a view names.
+
+    Raises:
+        ConvscopeError: a reader's own picture that this session does not hold (any more).
+    """
+    if split == PHOTOGRAPHS:
+        return photograph(photographs.names()[index])[np.newaxis]
+    if split == OWN:
+        return _own_pictures()[index][np.newaxis]
+    return images(split).images[index : index + 1]
+
+
+@st.cache_resource(show_spinner=False)
+def photograph(name: str) -> np.ndarray:
+    """uint8 `[S, S, 3]`: a shipped photograph."""
+    return photographs.shipped(name)
+
+
+def bring_own_picture(content: bytes, name: str) -> int:
+    """Keep a reader's picture in this session; gives the number that names it.
+
+    Raises:
+        ConvscopeError: the file is not a readable picture.
+    """
+    number = int(hashlib.sha256(content).hexdigest()[:12], 16)
+    kept = st.session_state.setdefault("_own_pictures", {})
+    if number not in kept:
+        kept[number] = photographs.read(content, name)
+    return number
+
+
+def _own_pictures() -> dict[int, np.ndarray]:
+    kept = st.session_state.get("_own_pictures")
+    if not kept:
+        raise ConvscopeError("Your own picture is no longer here: choose its file again in the sidebar.")
+    return kept
 
 
 def network_input(view: View) -> Tensor:
     """The view's image as its network takes it: `[1, 3, size, size]`."""
-    card = trained(view.checkpoint).card
-    picture = images(view.split).images[view.index : view.index + 1]
-    return data.prepare(picture, view.size, card.mean, card.std)
+    card = trained(view.network).card
+    return data.prepare(pixels(view.split, view.index), view.size, card.mean, card.std)
 
 
 @st.cache_resource(max_entries=24, show_spinner="Running the network …")
 def recording(view: View) -> Tape:
     """The forward pass up to the view's layer."""
-    return tape.record(trained(view.checkpoint).model, network_input(view), view.layer)
+    return tape.record(trained(view.network).model, network_input(view), view.layer)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def answer(view: View) -> Answer:
     """What the network says of the view's image at the view's size."""
-    return evaluation.answer(trained(view.checkpoint).model, network_input(view))
+    return evaluation.answer(trained(view.network).model, network_input(view))
 
 
 SEEDS = {

@@ -1,4 +1,4 @@
-"""The sidebar, the same on every page: network, layer, image and batch norm, all kept in the link.
+"""The sidebar, the same on every page: network, layer, batch norm and image, all kept in the link.
 
 Every control is bound to the URL under its key, so each view is a link that restores it. Streamlit drops values from a
 link that a control does not offer; `say_what_was_ignored` tells the reader so, instead of showing another view in
@@ -12,13 +12,17 @@ from typing import Any
 
 import streamlit as st
 
-from engine import checkpoints
+from engine import checkpoints, photographs
 from engine.checkpoints import Card
 from engine.errors import ConvscopeError
 from pages.common import resources
+from pages.common.resources import OWN, PHOTOGRAPHS, UNTRAINED
 
 PREFERRED = "resnet18"
-SPLITS = ("test", "train")
+BUNDLED = ("test", "train")
+SPLITS = (*BUNDLED, PHOTOGRAPHS, OWN)
+WEIGHTS = ("trained", "untrained")
+PICTURE_FILES = ("png", "jpg", "jpeg", "webp")
 
 
 @dataclass(frozen=True)
@@ -27,20 +31,50 @@ class Selection:
 
     Attributes:
         card: of the chosen checkpoint.
-        layer: a friendly name of its network.
+        network: what `resources` calls the network: the checkpoint's name, with "~untrained" for random weights.
+        layer: a friendly name of a layer.
         batch_norm: whether batch norm takes part in reconstructions.
-        split, index: the image among the bundled ones.
-        label: its class.
-        number: its number among the images of its class, from 0.
+        image: the image.
     """
 
     card: Card
+    network: str
     layer: str
     batch_norm: bool
+    image: "ChosenImage"
+
+    @property
+    def split(self) -> str:
+        return self.image.split
+
+    @property
+    def index(self) -> int:
+        return self.image.index
+
+    @property
+    def truth(self) -> str | None:
+        """The image's class, or None where nobody has said it."""
+        return self.image.truth
+
+    @property
+    def image_name(self) -> str:
+        """What a caption calls the image: "test image 17"."""
+        return self.image.name
+
+    @property
+    def title(self) -> str:
+        """What a headline calls the network."""
+        return self.card.name if self.network == self.card.name else f"{self.card.name} before training"
+
+
+@dataclass(frozen=True)
+class ChosenImage:
+    """An image as `resources.pixels` takes it (`split`, `index`), its class if it has one, and what to call it."""
+
     split: str
     index: int
-    label: int
-    number: int
+    truth: str | None
+    name: str
 
 
 def current() -> Selection:
@@ -60,18 +94,22 @@ def draw_sidebar() -> None:
             "There are no trained networks in checkpoints/: get them with `git checkout -- checkpoints`."
         )
     with st.sidebar:
-        name = _choose("Network", "checkpoint", list(cards), PREFERRED, _why_no_checkpoint)
-        layers = list(resources.layers(name))
-        layer = _choose("Layer", "layer", layers, layers[-1], lambda asked: f"{name} has no layer {asked!r}")
-        batch_norm = _batch_norm_toggle(name)
-        split, index, label, number = _image_controls()
-    st.session_state["_selection"] = Selection(cards[name], layer, batch_norm, split, index, label, number)
+        name = choose("Network", "checkpoint", list(cards), PREFERRED, _why_no_checkpoint)
+        weights = segments(
+            "Weights", WEIGHTS, "weights", help="Untrained: the random weights that training began with."
+        )
+        network = name if weights == "trained" else name + UNTRAINED
+        layers = list(resources.layers(network))
+        layer = choose("Layer", "layer", layers, layers[-1], lambda asked: f"{name} has no layer {asked!r}")
+        batch_norm = _batch_norm_toggle(network)
+        image = _image_controls()
+    st.session_state["_selection"] = Selection(cards[name], network, layer, batch_norm, image)
 
 
 Explain = Callable[[str], str]
 
 
-def _choose(label: str, key: str, options: list[str], preferred: str, explain: Explain | None = None) -> str:
+def choose(label: str, key: str, options: list[str], preferred: str, explain: Explain | None = None) -> str:
     """A select box bound to the link, which falls back to `preferred` when the link asks for something else."""
     default = preferred if preferred in options else options[0]
     _forget_what_is_not_on_offer(key, options, default, explain)
@@ -113,21 +151,59 @@ def _why_no_checkpoint(name: str) -> str:
     return f"The checkpoint {name!r} has just appeared"
 
 
-def _batch_norm_toggle(checkpoint: str) -> bool:
-    has = resources.has_batch_norm(checkpoint)
+def _batch_norm_toggle(network: str) -> bool:
+    has = resources.has_batch_norm(network)
     why = "Batch norm takes part when a signal is played back." if has else "This network has no batch norm."
     return switch("Batch norm in the reconstruction", "bn", has, why) or not has
 
 
-def _image_controls() -> tuple[str, int, int, int]:
-    """Split, index in it, class, and number within the class of the chosen image."""
-    split = _choose("Images", "images", list(SPLITS), "test")
+# The image -----------------------------------------------------------------------------------------------------
+
+
+def _image_controls() -> ChosenImage:
+    split = choose("Images", "images", list(SPLITS), "test")
+    if split == PHOTOGRAPHS:
+        return _photograph()
+    return _own_picture() if split == OWN else _bundled_image(split)
+
+
+def _bundled_image(split: str) -> ChosenImage:
     data = resources.images(split)
     of_class = resources.indices_by_class(split)
-    label = data.classes.index(_choose("Class", "class", list(data.classes), data.classes[0]))
-    number = number_in_link(f"Number (0 to {len(of_class[label]) - 1})", "number", len(of_class[label]))
+    truth = choose("Class", "class", list(data.classes), data.classes[0])
+    indices = of_class[data.classes.index(truth)]
+    number = number_in_link(f"Number (0 to {len(indices) - 1})", "number", len(indices))
     st.button("Random image", on_click=_choose_at_random, args=(split,), width="stretch", shortcut="N")
-    return split, int(of_class[label][number]), label, number
+    index = int(indices[number])
+    return ChosenImage(split, index, truth, f"{split} image {index}")
+
+
+def _photograph() -> ChosenImage:
+    offered = photographs.names()
+    if not offered:
+        raise ConvscopeError("There are no photographs in data/bundled: get them with `git checkout -- data/bundled`.")
+    name = choose("Photograph", "photograph", list(offered), offered[0])
+    return ChosenImage(PHOTOGRAPHS, offered.index(name), None, f"photograph: {name}")
+
+
+def _own_picture() -> ChosenImage:
+    """The reader's file or camera picture, which stays in this session; the first photograph until there is one."""
+    camera = st.toggle("Camera", key="camera", help="Take a picture instead of choosing a file.")
+    if camera:
+        file = st.camera_input("Take a picture", key="own_camera")
+    else:
+        file = st.file_uploader("PNG, JPEG or WebP", PICTURE_FILES, key="own_file", help="Stays in this session.")
+    if file is not None:
+        st.session_state["_own"] = (resources.bring_own_picture(file.getvalue(), file.name), file.name)
+    if "_own" not in st.session_state:
+        st.info("Choose a picture here; until then you see a photograph.")
+        return _first_photograph()
+    number, name = st.session_state["_own"]
+    return ChosenImage(OWN, number, None, f"your picture {name}")
+
+
+def _first_photograph() -> ChosenImage:
+    return ChosenImage(PHOTOGRAPHS, 0, None, f"photograph: {photographs.names()[0]}")
 
 
 def number_in_link(label: str, key: str, count: int, default: int = 0) -> int:

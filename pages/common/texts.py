@@ -33,6 +33,13 @@ def percent(share: float) -> str:
     return f"{share:.1%}".replace("%", " %")
 
 
+def verdict(truth: str | None, classes: Sequence[str], answered: int) -> str:
+    """Whether the network's answer is the image's class, as far as anybody has said what that is."""
+    if truth not in classes:
+        return "The network says"
+    return "The network is right" if classes[answered] == truth else "The network is wrong"
+
+
 def csv_download(label: str, table: pd.DataFrame, file_name: str) -> None:
     """A button that saves `table` as CSV."""
     st.download_button(label, table.to_csv(index=False), file_name, "text/csv", on_click="ignore")

@@ -1,0 +1,51 @@
+"""Files to take home: tables as CSV, pictures as PNG, charts as PNG and SVG.
+
+A chart is turned into a picture only when somebody asks for it, on the server and without any network (vl-convert, the
+converter that Altair itself uses).
+"""
+
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import altair as alt
+import pandas as pd
+import streamlit as st
+
+Spec = Mapping[str, Any]
+
+
+def table(label: str, rows: pd.DataFrame, file_name: str) -> None:
+    """A button that saves `rows` as CSV."""
+    st.download_button(
+        label, rows.to_csv(index=False), file_name, "text/csv", on_click="ignore", key=f"csv-{file_name}"
+    )
+
+
+def picture(label: str, png: bytes, file_name: str) -> None:
+    """A button that saves a PNG."""
+    st.download_button(label, png, file_name, "image/png", on_click="ignore", key=f"png-{file_name}")
+
+
+def chart(spec: Spec | alt.TopLevelMixin, rows: pd.DataFrame, name: str) -> None:
+    """Three buttons in a row, for a chart: its numbers as CSV, itself as PNG and as SVG, called `name`.*"""
+    with st.container(horizontal=True, gap="small"):
+        table("Numbers (CSV)", rows, f"{name}.csv")
+        for kind, mime in (("png", "image/png"), ("svg", "image/svg+xml")):
+            st.download_button(
+                f"Chart ({kind.upper()})", lambda kind=kind: drawn(spec, kind), f"{name}.{kind}", mime,
+                on_click="ignore", key=f"{kind}-{name}",
+            )  # fmt: skip
+
+
+def drawn(spec: Spec | alt.TopLevelMixin, kind: str) -> bytes:
+    """A chart as a "png" (two pixels for each of its own) or "svg" file."""
+    made = spec if isinstance(spec, alt.TopLevelMixin) else alt.Chart.from_dict(dict(spec))
+    made = made.properties(background="white")
+    if kind == "svg":
+        text = io.StringIO()
+        made.save(text, format="svg")
+        return text.getvalue().encode()
+    content = io.BytesIO()
+    made.save(content, format="png", scale_factor=2)
+    return content.getvalue()
