@@ -32,7 +32,8 @@ from engine.data import bundled, first_of_each_class, prepare
 from engine.deconv import Reconstruction
 from engine.errors import ConvscopeError
 from engine.pictures import factor
-from engine.tape import BatchNorm, Convolution, Rectifier, Tape
+from engine.records import BatchNorm, Convolution, Rectifier
+from engine.tape import Tape
 
 
 @dataclass(frozen=True)

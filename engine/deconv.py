@@ -35,21 +35,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from engine.errors import ConvscopeError
-from engine.tape import (
-    Addition,
-    BatchNorm,
-    Convolution,
-    Identity,
-    MaxPool,
-    Record,
-    Rectifier,
-    Step,
-    Tape,
-    VectorJacobian,
-)
+from engine.records import Addition, BatchNorm, Convolution, Identity, MaxPool, Record, Rectifier, VectorJacobian
+from engine.tape import Step, Tape
 
 RELU_RULES = ("deconvnet", "gradient", "guided")
 PATHS = ("both", "residual", "shortcut")
+SWITCHES = ("recorded", "centre")
 
 
 @dataclass(frozen=True)
@@ -76,6 +67,7 @@ def reconstruct(
     relu: str = "deconvnet",
     path: str | Mapping[str, str] = "both",
     weight_scale: float = 1.0,
+    switches: str = "recorded",
 ) -> Reconstruction:
     """Play `signal` back from the tape's layer to pixels (Zeiler & Fergus 2014, section 2.1).
 
@@ -90,12 +82,17 @@ def reconstruct(
         weight_scale: plays back as if every convolution's weights were that many times as large and its batch
             norm's statistics adjusted, which leaves the network's own answers as they are: with batch norm in
             the path the picture stays the same, without it changes with every convolution.
+        switches: max-pooling sends the signal to where the window's maximum was, "recorded", or to the middle
+            of the window, "centre", as one would without a recording.
 
     Raises:
         ConvscopeError: the signal does not have the layer's shape, an unknown rule, choice or block, a weight
             scale that is not positive and finite, or that does not apply (see `weight_scale_applies`).
     """
-    rules = _Rules(batch_norm, _one_of("relu", relu, RELU_RULES), _choices(tape, path), weight_scale)
+    rules = _Rules(
+        batch_norm, _one_of("relu", relu, RELU_RULES), _choices(tape, path), weight_scale,
+        _one_of("switches", switches, SWITCHES),
+    )  # fmt: skip
     _check_weight_scale(tape, weight_scale)
     _check_signal(tape, signal)
     with torch.no_grad():
@@ -141,6 +138,7 @@ class _Rules:
     relu: str
     silent: Mapping[str, str]
     weight_scale: float
+    switches: str
 
 
 def _play(tape: Tape, signal: Tensor, rules: _Rules) -> tuple[Tensor, list[Tensor], list[str]]:
@@ -221,8 +219,9 @@ def _(record: Convolution, signal: Tensor, rules: _Rules) -> tuple[Tensor, ...]:
 def _(record: MaxPool, signal: Tensor, rules: _Rules) -> tuple[Tensor, ...]:
     height, width = record.input_size
     maps = signal.new_zeros((*signal.shape[:2], height * width))
+    places = record.switches if rules.switches == "recorded" else record.centres.expand_as(signal)
     # Added, not written: `MaxUnpool2d` writes, and loses signal where windows share their maximum.
-    maps = maps.scatter_add(2, record.switches.flatten(2), signal.flatten(2))
+    maps = maps.scatter_add(2, places.flatten(2), signal.flatten(2))
     return (maps.unflatten(2, (height, width)),)
 
 

@@ -18,7 +18,7 @@ Limits: eval mode only; an operation that draws random numbers even then is play
 Reference: Zeiler & Fergus (2014), "Visualizing and understanding convolutional networks", section 2.1.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,67 +30,7 @@ from torch.fx.node import map_arg
 
 from engine.errors import ConvscopeError
 from engine.graph import Block, Graph, Kind, Nodes, constant, trace, works_in_place
-
-
-@dataclass(frozen=True)
-class Convolution:
-    """`followed_by_batch_norm`: whether a batch norm alone reads its output (directly or through dropout)."""
-
-    weight: Tensor
-    stride: tuple[int, int]
-    padding: tuple[int, int]
-    dilation: tuple[int, int]
-    groups: int
-    input_size: tuple[int, int]
-    followed_by_batch_norm: bool
-
-
-@dataclass(frozen=True)
-class MaxPool:
-    """`switches` `[N, C, h, w]`: where each window's maximum is, as an index into the flattened input map."""
-
-    switches: Tensor
-    input_size: tuple[int, int]
-
-
-@dataclass(frozen=True)
-class Rectifier:
-    """`mask`: where the operation passed its input on unchanged."""
-
-    mask: Tensor
-
-
-@dataclass(frozen=True)
-class BatchNorm:
-    """`scale`: gamma / sqrt(var + eps), shaped to multiply the map; `of_convolution`: it normalises one."""
-
-    scale: Tensor
-    of_convolution: bool
-
-
-@dataclass(frozen=True)
-class Identity:
-    """Dropout and the like, in eval mode."""
-
-
-@dataclass(frozen=True)
-class Addition:
-    """The sum of two tensors of the same shape."""
-
-
-@dataclass(frozen=True)
-class VectorJacobian:
-    """Any other operation, a pure function of `inputs`; if it is linear, they are zeros that take no memory.
-
-    `is_convolution`: it is one that `Convolution` does not describe (transposed, reflecting its border ...).
-    """
-
-    function: Callable[..., Tensor]
-    inputs: tuple[Tensor, ...]
-    is_convolution: bool
-
-
-Record = Convolution | MaxPool | Rectifier | BatchNorm | Identity | Addition | VectorJacobian
+from engine.records import Addition, BatchNorm, Convolution, Identity, MaxPool, Record, Rectifier, VectorJacobian
 
 
 @dataclass(frozen=True)
@@ -367,7 +307,23 @@ def _max_pool(model: nn.Module, graph: Graph, node: Node, values: Values) -> Not
         module = model.get_submodule(str(node.target))
         args = (args[0], module.kernel_size, module.stride, module.padding, module.dilation, module.ceil_mode)
     value, switches = F.max_pool2d(*args, **{**kwargs, "return_indices": True})
-    return value, MaxPool(switches, tuple(args[0].shape[-2:]))
+    size = tuple(args[0].shape[-2:])
+    settings = dict(zip(("kernel_size", "stride", "padding", "dilation", "ceil_mode"), args[1:], strict=False)) | kwargs
+    rows, columns = (_centres(size, value.shape[-2:], settings, axis) for axis in (0, 1))
+    return value, MaxPool(switches, rows[:, None] * size[1] + columns, size)
+
+
+def _centres(size: tuple[int, ...], pooled: tuple[int, ...], settings: Mapping[str, Any], axis: int) -> Tensor:
+    """Along one axis, the middle of each window; of an even one, the pixel before its middle."""
+    kernel = _along(settings["kernel_size"], axis)
+    stride = _along(settings.get("stride") or kernel, axis)
+    padding, dilation = _along(settings.get("padding", 0), axis), _along(settings.get("dilation", 1), axis)
+    middles = torch.arange(pooled[axis]) * stride - padding + dilation * (kernel - 1) // 2
+    return middles.clamp(0, size[axis] - 1)
+
+
+def _along(setting: int | Sequence[int], axis: int) -> int:
+    return setting if isinstance(setting, int) else setting[min(axis, len(setting) - 1)]
 
 
 def _rectifier(model: nn.Module, graph: Graph, node: Node, values: Values) -> Noted:

@@ -25,7 +25,8 @@ from engine.deconv import (
 )
 from engine.errors import ConvscopeError
 from engine.graph import Kind, trace
-from engine.tape import Addition, layers, logits, record
+from engine.records import Addition
+from engine.tape import layers, logits, record
 from tests.oracles import (
     SIZES,
     Chunked,
@@ -339,6 +340,7 @@ def test_residual_blocks_on_the_tape() -> None:
             "The path of block 'layer1.0' must be one of both, residual, shortcut, not 'up'.",
         ),
         ({"path": {"layer9": "both"}}, "There is no residual block 'layer9' in this network: choose from "),
+        ({"switches": "corner"}, "switches must be one of recorded, centre, not 'corner'."),
         ({"weight_scale": 0.0}, "weight_scale must be a positive number, not 0.0."),
         ({"weight_scale": float("nan")}, "weight_scale must be a positive number, not nan."),
         ({"weight_scale": float("inf")}, "weight_scale must be a positive number, not inf."),

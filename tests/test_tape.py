@@ -11,17 +11,8 @@ from torch import Tensor, nn
 from engine.deconv import reconstruct
 from engine.errors import ConvscopeError
 from engine.graph import trace
-from engine.tape import (
-    BatchNorm,
-    Convolution,
-    MaxPool,
-    Rectifier,
-    VectorJacobian,
-    features,
-    layers,
-    logits,
-    record,
-)
+from engine.records import BatchNorm, Convolution, MaxPool, Rectifier, VectorJacobian
+from engine.tape import features, layers, logits, record
 from tests.oracles import (
     SIZES,
     Chunked,
