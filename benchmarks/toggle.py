@@ -57,8 +57,8 @@ def script_times() -> tuple[float, float]:
     app.switch_page("pages/reconstruction.py").run()
     new, seen = [], []
     for run in range(RUNS):
-        resources.comparison.clear()
-        drawings.reconstruction.clear()
+        resources.reconstruction.clear()
+        drawings.drawn.clear()
         new.append(seconds(lambda run=run: app.toggle(key="bn").set_value(run % 2 == 1).run()))
         seen.append(seconds(lambda run=run: app.toggle(key="bn").set_value(run % 2 == 0).run()))
     return statistics.median(new), statistics.median(seen)

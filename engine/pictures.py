@@ -38,6 +38,12 @@ def signed(pixels: Tensor, scale: float) -> np.ndarray:
     return np.clip(np.rint(MID_GREY + MID_GREY * (values / scale)), 0, 255).astype(np.uint8)
 
 
+def overlaid(maps: Tensor) -> Tensor:
+    """`[1, 3, H, W]`, grey: the sum of all maps of `[K, C, H, W]`, or one wide pixel per unit of `[K, C]`."""
+    summed = maps.sum(dim=(0, 1)) if maps.dim() == 4 else maps.sum(dim=0, keepdim=True)
+    return summed.expand(1, 3, *summed.shape)
+
+
 def enlarged(images: np.ndarray, side: int) -> np.ndarray:
     """`[K, H, W, 3]` by the largest whole factor (at least 1) that keeps the height at most `side`: no blur."""
     factor = max(1, side // images.shape[1])

@@ -86,18 +86,18 @@ def test_the_switch_puts_its_picture_first():
 
 def test_without_comparison_the_switch_drives_the_one_picture():
     shown = {
-        bn: open_page("pages/reconstruction.py", layer="conv5_x", compare="false", bn=bn) for bn in ("true", "false")
+        bn: open_page("pages/reconstruction.py", layer="conv5_x", compare="nothing", bn=bn) for bn in ("true", "false")
     }
     texts = {bn: [text.value for text in app.markdown] for bn, app in shown.items()}
     assert "**Batch norm on**" in texts["true"]
     assert "**Batch norm off**" in texts["false"]
 
 
-def test_a_network_without_batch_norm_disables_the_switches():
+def test_a_network_without_batch_norm_disables_the_switch_and_offers_other_contrasts():
     app = open_page("pages/reconstruction.py", checkpoint="lenet")
     assert app.toggle(key="bn").disabled
-    assert app.toggle(key="compare").disabled
-    assert len(app.get("image")) == 2
+    assert app.get("button_group")
+    assert len(app.get("image")) == 1 + 3 * 3
 
 
 BAD_LINKS = {
@@ -111,6 +111,9 @@ BAD_LINKS = {
     "path": ("detour", "The link asks for path 'detour'"),
     "size": ("17", "The link asks for size '17'"),
     "show": ("all", "The link asks for show 'all'"),
+    "compare": ("magic", "The link asks for compare 'magic'"),
+    "scale": ("3", "The link asks for scale '3'"),
+    "weights": ("pruned", "The link asks for weights 'pruned'"),
 }
 
 

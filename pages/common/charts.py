@@ -13,34 +13,55 @@ from engine.batch_norm import Milestone
 ON, OFF = "#0072B2", "#E69F00"
 """Okabe & Ito's blue and orange: batch norm on and off, everywhere."""
 
+OKABE_ITO = (ON, OFF, "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999", "#B8A800")
+"""Colours that everyone tells apart (Okabe & Ito 2008), their yellow darkened for white pages."""
+
 LABEL_SIZE = 18
 
 
-def gain_chart(curves: dict[str, Sequence[Milestone]]) -> alt.Chart:
-    """Gain (log scale) against the way from the layer to the pixels, one curve per entry of `curves`."""
+def gain_chart(curves: dict[str, Sequence[Milestone]], by: str) -> alt.Chart:
+    """Gain (log scale) against the way from the layer to the pixels, one curve per entry of `curves`.
+
+    Args:
+        by: in what respect the curves differ.
+    """
     rows = [
-        {"batch norm": name, "at": point.label, "order": order, "gain": point.gain}
+        {by: name, "at": point.label, "order": order, "gain": point.gain}
         for name, curve in curves.items()
         for order, point in enumerate(curve)
         if point.gain > 0
     ]
-    order = [point.label for point in next(iter(curves.values()))]
-    base = alt.Chart(pd.DataFrame(rows)).encode(
-        x=alt.X("at:N", sort=order, title=None, axis=alt.Axis(labelAngle=-40, labelLimit=120, labelOverlap=False)),
+    longest = max(curves.values(), key=len)
+    base = alt.Chart(pd.DataFrame(rows, columns=[by, "at", "order", "gain"])).encode(
+        x=alt.X(
+            "at:N",
+            sort=[point.label for point in longest],
+            title=None,
+            axis=alt.Axis(labelAngle=-40, labelLimit=120, labelOverlap=False),
+        ),
         y=alt.Y(
             "gain:Q", scale=alt.Scale(type="log"), title="gain", axis=_powers_of_ten([row["gain"] for row in rows])
         ),
         color=alt.Color(
-            "batch norm:N",
-            scale=alt.Scale(domain=["on", "off"], range=[ON, OFF]),
-            legend=legend("batch norm") if len(curves) > 1 else None,
+            f"{by}:N",
+            scale=alt.Scale(domain=list(curves), range=_colours(list(curves))),
+            legend=legend(by) if len(curves) > 1 else None,
         ),
-        tooltip=["batch norm", "at", alt.Tooltip("gain:Q", format=".3g")],
+        tooltip=[by, "at", alt.Tooltip("gain:Q", format=".3g")],
     )
     line = base.mark_line(strokeWidth=3)
-    points = base.mark_point(size=110, filled=True, opacity=1).encode(shape=alt.Shape("batch norm:N", legend=None))
+    points = base.mark_point(size=110, filled=True, opacity=1).encode(
+        shape=alt.Shape(f"{by}:N", scale=alt.Scale(domain=list(curves)), legend=None)
+    )
     rule = alt.Chart(pd.DataFrame({"gain": [1.0]})).mark_rule(strokeDash=[6, 4], opacity=0.5).encode(y="gain:Q")
     return sized(rule + line + points, 340)
+
+
+def _colours(names: Sequence[str]) -> list[str]:
+    """A colour for each curve; "on" and "off" have theirs, whichever comes first."""
+    if set(names) <= {"on", "off"}:
+        return [ON if name == "on" else OFF for name in names]
+    return [OKABE_ITO[index % len(OKABE_ITO)] for index in range(len(names))]
 
 
 def class_accuracy_chart(table: pd.DataFrame, order: Sequence[str]) -> alt.Chart:
@@ -93,6 +114,8 @@ def confusion_chart(classes: Sequence[str], confusion: np.ndarray) -> alt.Chart:
 
 def _powers_of_ten(values: Sequence[float]) -> alt.Axis:
     """An axis with a line at each power of ten, or at some of them if there are many."""
+    if not values:
+        return alt.Axis()
     low, high = (math.floor(math.log10(min(values))), math.ceil(math.log10(max(values))))
     step = max(1, math.ceil((high - low) / 6))
     return alt.Axis(format="~g", values=[10.0**exponent for exponent in range(low, high + 1, step)])

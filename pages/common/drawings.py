@@ -7,68 +7,96 @@ import pandas as pd
 import streamlit as st
 from torch import Tensor
 
-from engine import batch_norm, pictures
+from engine import batch_norm, contrast, pictures
 from engine.batch_norm import Comparison, Milestone
+from engine.deconv import Reconstruction
 from pages.common import charts, resources, sheets
-from pages.common.resources import Playback
+from pages.common.variants import Contrast, Variant
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """One picture: PNGs on the scale that it shares with its counterpart and on its own, and how far that stretches."""
+    """One picture: PNGs on the scale that it shares with the others and on its own, and how far that stretches."""
 
+    label: str
     shared: bytes
     own: bytes
     stretch: str
 
 
 @dataclass(frozen=True)
-class ReconstructionDrawing:
-    """The pictures with batch norm and without, the gain chart (a Vega-Lite spec), its table, and what happened."""
+class ContrastDrawing:
+    """What a contrast shows: a drawing per variant, what was sent back in each, the gains, and what happened.
 
-    on: Drawing
-    off: Drawing
-    both: bytes
+    Attributes:
+        maps: PNGs of what is sent back, one for each drawing.
+        row: all pictures on their own scales in a row, as PNG.
+        gain_spec: the gain chart, in Vega-Lite; `gain_table` its numbers.
+        sentence: computed words.
+    """
+
+    pictures: tuple[Drawing, ...]
+    maps: tuple[bytes, ...]
+    row: bytes
     gain_spec: dict[str, Any]
     gain_table: pd.DataFrame
     sentence: str
 
 
 @st.cache_resource(max_entries=256, show_spinner=False)
-def reconstruction(playback: Playback) -> ReconstructionDrawing:
-    """Everything to be shown of one playback."""
-    compared = resources.comparison(playback)
-    on, off = compared.on.pixels, compared.off.pixels
-    shared = max(pictures.scale_of(on), pictures.scale_of(off))
-    curves = _gain_curves(playback, compared)
-    return ReconstructionDrawing(
-        on=_drawing(on, shared),
-        off=_drawing(off, shared),
-        both=sheets.side_by_side([sheets.signed(pixels, pictures.scale_of(pixels)) for pixels in (on, off)]),
-        gain_spec=charts.gain_chart(curves).to_dict(),
-        gain_table=_gain_table(curves),
-        sentence=batch_norm.in_words(compared, batch_norm.has_batch_norm(resources.recording(playback.view))),
+def drawn(shown: Contrast) -> ContrastDrawing:
+    """Everything to be shown of one contrast."""
+    made = {variant.label: resources.reconstruction(variant.playback) for variant in shown.variants}
+    curves = {variant.label: _milestones(variant, made[variant.label]) for variant in shown.variants}
+    own = [sheets.signed(picture.pixels, pictures.scale_of(picture.pixels)) for picture in made.values()]
+    return ContrastDrawing(
+        pictures=_pictures({label: picture.pixels for label, picture in made.items()}),
+        maps=tuple(_map(variant) for variant in shown.variants) if shown.by == "layers" else (),
+        row=sheets.side_by_side(own),
+        gain_spec=charts.gain_chart(curves, shown.by).to_dict(),
+        gain_table=_gain_table(curves, shown.by),
+        sentence=_in_words(shown, made),
     )
 
 
-def _drawing(pixels: Tensor, shared: float) -> Drawing:
+def _pictures(pixels: dict[str, Tensor]) -> tuple[Drawing, ...]:
+    shared = max(pictures.scale_of(picture) for picture in pixels.values())
+    return tuple(_drawing(label, picture, shared) for label, picture in pixels.items())
+
+
+def _drawing(label: str, pixels: Tensor, shared: float) -> Drawing:
     own = pictures.scale_of(pixels)
     drawn_shared, drawn_own = (pictures.png(sheets.signed(pixels, scale)) for scale in (shared, own))
-    return Drawing(drawn_shared, drawn_own, pictures.stretch_in_words(shared, own))
+    return Drawing(label, drawn_shared, drawn_own, pictures.stretch_in_words(shared, own))
 
 
-def _gain_curves(playback: Playback, compared: Comparison) -> dict[str, tuple[Milestone, ...]]:
-    """The curve with batch norm, and the one without if the network has any."""
-    recorded, friendly = resources.recording(playback.view), resources.layers(playback.view.network)
-    curves = {"on": batch_norm.milestones(recorded, compared.on, friendly)}
-    if resources.has_batch_norm(playback.view.network):
-        curves["off"] = batch_norm.milestones(recorded, compared.off, friendly)
-    return curves
+def _map(variant: Variant) -> bytes:
+    """What the variant sends back, added up over its channels, on its own scale."""
+    sent = pictures.overlaid(resources.signals(variant.playback))
+    return pictures.png(sheets.signed(sent, pictures.scale_of(sent)))
 
 
-def _gain_table(curves: dict[str, tuple[Milestone, ...]]) -> pd.DataFrame:
+def _milestones(variant: Variant, made: Reconstruction) -> tuple[Milestone, ...]:
+    view = variant.playback.view
+    return batch_norm.milestones(resources.recording(view), made, resources.layers(view.network))
+
+
+def _gain_table(curves: dict[str, tuple[Milestone, ...]], by: str) -> pd.DataFrame:
     rows = [(name, point.label, point.gain) for name, curve in curves.items() for point in curve]
-    return pd.DataFrame(rows, columns=["batch norm", "at", "gain"])
+    return pd.DataFrame(rows, columns=[by, "at", "gain"])
+
+
+def _in_words(shown: Contrast, made: dict[str, Reconstruction]) -> str:
+    if shown.by == "batch norm":
+        compared = Comparison(made["on"], made["off"])
+        recorded = resources.recording(shown.variants[0].playback.view)
+        return batch_norm.in_words(compared, batch_norm.has_batch_norm(recorded))
+    words = [contrast.sizes_in_words(made)]
+    if shown.same_content:
+        words.append(contrast.contents_in_words(made))
+    if shown.by == "paths":
+        words.append(contrast.additivity_in_words(made["both"], (made["residual"], made["shortcut"])))
+    return " ".join(words)
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)

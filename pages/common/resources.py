@@ -17,9 +17,9 @@ import streamlit as st
 from torch import Tensor
 
 from engine import batch_norm, checkpoints, data, deconv, evaluation, photographs, tape
-from engine.batch_norm import Comparison
 from engine.checkpoints import Card, StoredPredictions, Trained
 from engine.data import LabelledImages
+from engine.deconv import Reconstruction
 from engine.errors import ConvscopeError
 from engine.evaluation import Answer
 from engine.tape import Tape
@@ -53,14 +53,19 @@ class Playback:
 
     Attributes:
         seed: one of `SEEDS`; `channels`: which ones, none for all at once.
-        relu, path: see `engine.deconv.reconstruct`.
+        batch_norm, relu, path, weight_scale, switches: see `engine.deconv.reconstruct`.
+        block: the one residual block for which `path` is meant; none for all of them.
     """
 
     view: View
     seed: str
     channels: tuple[int, ...]
-    relu: str
-    path: str
+    relu: str = "deconvnet"
+    path: str = "both"
+    block: str = ""
+    batch_norm: bool = True
+    weight_scale: float = 1.0
+    switches: str = "recorded"
 
 
 def cards() -> dict[str, Card]:
@@ -103,6 +108,12 @@ def predictions(name: str) -> StoredPredictions:
 def layers(network: str) -> dict[str, str]:
     """`{friendly name: node name}` of a network, in order."""
     return tape.layers(trained(network).model)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def logits(network: str) -> str:
+    """The node name of a network's output, which can be looked at like a layer."""
+    return tape.logits(trained(network).model)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
@@ -171,17 +182,30 @@ def answer(view: View) -> Answer:
     return evaluation.answer(trained(view.network).model, network_input(view))
 
 
+CLASS = "class"
 SEEDS = {
     "all channels": lambda activation, channels: deconv.all_channels(activation),
     "whole map": deconv.map_signals,
     "strongest unit": deconv.unit_signals,
+    CLASS: deconv.map_signals,
 }
-"""What can be sent back: functions of the activation and the chosen channels."""
+"""What can be sent back: functions of the activation and the chosen channels (of the logits, a class is a channel)."""
 
 
-@st.cache_resource(max_entries=64, show_spinner="Playing the signal back …")
-def comparison(playback: Playback) -> Comparison:
-    """The same signals played back with batch norm and without it."""
-    recorded = recording(playback.view)
-    signal = SEEDS[playback.seed](recorded.activation, playback.channels)
-    return batch_norm.compare(recorded, signal, relu=playback.relu, path=playback.path)
+def signals(playback: Playback) -> Tensor:
+    """What the playback sends back: K seeds `[K, C, H, W]` (of a class `[1, K]`)."""
+    return SEEDS[playback.seed](recording(playback.view).activation, playback.channels)
+
+
+@st.cache_resource(max_entries=128, show_spinner="Playing the signal back …")
+def reconstruction(playback: Playback) -> Reconstruction:
+    """The playback's signals, sent back to the pixels."""
+    return deconv.reconstruct(
+        recording(playback.view),
+        signals(playback),
+        batch_norm=playback.batch_norm,
+        relu=playback.relu,
+        path={playback.block: playback.path} if playback.block else playback.path,
+        weight_scale=playback.weight_scale,
+        switches=playback.switches,
+    )

@@ -125,6 +125,12 @@ def segments(label: str, options: Sequence[str], key: str, preferred: str | None
     )
 
 
+def steps(label: str, options: Sequence[str], key: str, preferred: str, **settings: Any) -> str:
+    """A slider over a few values, kept in the link."""
+    _forget_what_is_not_on_offer(key, options, preferred)
+    return st.select_slider(label, options, preferred, key=key, bind="query-params", **settings)
+
+
 def switch(label: str, key: str, enabled: bool, why: str) -> bool:
     """A switch that is on at first, kept in the link; `why` explains it, or why it is not enabled."""
     _forget_what_is_not_on_offer(key, ("true", "false"), "true", known_state=(True, False))
@@ -168,13 +174,22 @@ def _image_controls() -> ChosenImage:
 
 
 def _bundled_image(split: str) -> ChosenImage:
+    image = _of_class(split, "class", "number", preferred=0)
+    st.button("Random image", on_click=_choose_at_random, args=(split,), width="stretch", shortcut="N")
+    return image
+
+
+def second_image(split: str) -> ChosenImage:
+    """Another bundled image, to set beside the sidebar's; its controls appear where this is called."""
+    return _of_class(split if split in BUNDLED else BUNDLED[0], "class2", "number2", preferred=1)
+
+
+def _of_class(split: str, class_key: str, number_key: str, preferred: int) -> ChosenImage:
     data = resources.images(split)
     of_class = resources.indices_by_class(split)
-    truth = choose("Class", "class", list(data.classes), data.classes[0])
+    truth = choose("Class", class_key, list(data.classes), data.classes[preferred])
     indices = of_class[data.classes.index(truth)]
-    number = number_in_link(f"Number (0 to {len(indices) - 1})", "number", len(indices))
-    st.button("Random image", on_click=_choose_at_random, args=(split,), width="stretch", shortcut="N")
-    index = int(indices[number])
+    index = int(indices[number_in_link(f"Number (0 to {len(indices) - 1})", number_key, len(indices))])
     return ChosenImage(split, index, truth, f"{split} image {index}")
 
 
