@@ -5,6 +5,9 @@
     history.csv       one line per epoch
     filters.npz       the first layer's kernels from before training to its end
     predictions.npz   logits of the test images and of the validation images
+    recipe.json       the whole recipe, of what was trained since it is kept
+
+The folders of experiments are the same without `weights.pt`.
 
 A loaded network is in evaluation mode, frozen, and shared by everybody who looks at it: nobody changes it.
 Weights are loaded with `weights_only=True`, so a file from a stranger can damage nothing but its own picture.
@@ -16,7 +19,7 @@ import json
 import os
 import shutil
 import tempfile
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, Field, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -51,6 +54,9 @@ class Card:
         test_images, test_accuracy (0-1), test_loss (cross-entropy in nats): of the stored weights.
         weights_sha256: of `weights.pt`.
         versions: of the packages that trained it.
+        base, base_sha256: the checkpoint whose weights it started from, and the SHA-256 of those; empty for none.
+        initialisation: "default" (the architecture's own), "xavier" or "kaiming".
+        group: experiments of one group are meant to be compared; empty for none.
     """
 
     name: str
@@ -71,6 +77,10 @@ class Card:
     test_loss: float
     weights_sha256: str
     versions: dict[str, str]
+    base: str = ""
+    base_sha256: str = ""
+    initialisation: str = "default"
+    group: str = ""
 
 
 @dataclass(frozen=True)
@@ -142,7 +152,7 @@ def read_card(path: Path) -> Card:
     """
     try:
         stored = json.loads((path / "card.json").read_text())
-        values = {field.name: stored[field.name] for field in fields(Card)}
+        values = {field.name: _entry(stored, field) for field in fields(Card)}
         for key, hint in get_type_hints(Card).items():
             if not _fits(values[key], hint):
                 raise TypeError(f"{key} is {values[key]!r}")
@@ -150,6 +160,11 @@ def read_card(path: Path) -> Card:
         raise ConvscopeError(_unusable(path.name, f"card.json is missing or damaged ({error})")) from error
     sequences = {key: tuple(values[key]) for key in ("classes", "mean", "std")}
     return Card(**{**values, **sequences, "name": path.name})
+
+
+def _entry(stored: dict[str, Any], field: Field[Any]) -> Any:
+    """The card's entry `field`; cards that are older than it have its default."""
+    return stored[field.name] if field.default is MISSING else stored.get(field.name, field.default)
 
 
 def _fits(value: Any, hint: Any) -> bool:
@@ -216,12 +231,13 @@ def _read_weights(path: Path, card: Card) -> dict[str, Tensor]:
 
 @dataclass(frozen=True)
 class Contents:
-    """What a new checkpoint folder is made of, besides its card."""
+    """What a new checkpoint folder is made of, besides its card; an experiment has no weights."""
 
-    weights: dict[str, Tensor]
+    weights: dict[str, Tensor] | None
     predictions: StoredPredictions
     filters: dict[str, np.ndarray]
     history: str
+    recipe: dict[str, Any] | None = None
 
 
 def write_weights(path: Path, weights: dict[str, Any]) -> None:
@@ -240,7 +256,7 @@ def half_precision(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 def save(card: Card, contents: Contents, folder: Path = FOLDER) -> Path:
     """Write the checkpoint `card.name`, replacing an old one only when the new one is complete.
 
-    The card's `weights_sha256` is filled in here.
+    The card's `weights_sha256` is filled in here; it is empty if there are no weights.
 
     Raises:
         ConvscopeError: the disk is full or the folder is not writable; an old checkpoint is as it was.
@@ -250,7 +266,7 @@ def save(card: Card, contents: Contents, folder: Path = FOLDER) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         new = Path(tempfile.mkdtemp(dir=folder, prefix=f".{card.name}."))
         _write_contents(new, contents)
-        stored = {**asdict(card), "weights_sha256": sha256(new / "weights.pt")}
+        stored = {**asdict(card), "weights_sha256": _fingerprint(new)}
         write_text(new / "card.json", json.dumps(stored, indent=1) + "\n")
         new.chmod(0o755)
         return _swap_in(new, folder / card.name)
@@ -267,10 +283,18 @@ def _write_contents(path: Path, contents: Contents) -> None:
         "logits": test.logits, "labels": test.labels.astype(np.uint8),
         "val_logits": validation.logits, "val_labels": validation.labels.astype(np.uint8),
     }  # fmt: skip
-    write_weights(path / "weights.pt", contents.weights)
+    if contents.weights is not None:
+        write_weights(path / "weights.pt", contents.weights)
+    if contents.recipe is not None:
+        write_text(path / "recipe.json", json.dumps(contents.recipe, indent=1) + "\n")
     write_atomically(path / "predictions.npz", lambda file: np.savez_compressed(file, **arrays))
     write_atomically(path / "filters.npz", lambda file: np.savez_compressed(file, **contents.filters))
     write_text(path / "history.csv", contents.history)
+
+
+def _fingerprint(path: Path) -> str:
+    weights = path / "weights.pt"
+    return sha256(weights) if weights.exists() else ""
 
 
 def _swap_in(new: Path, target: Path) -> Path:

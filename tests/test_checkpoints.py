@@ -7,7 +7,7 @@ import json
 import os
 import pickle
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import MISSING, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -333,7 +333,7 @@ def test_a_damaged_card_is_refused(stored: Path, content: str) -> None:
     assert available(stored) == {}
 
 
-@pytest.mark.parametrize("key", asdict(make_card()))
+@pytest.mark.parametrize("key", [entry.name for entry in fields(Card) if entry.default is MISSING])
 def test_a_card_that_lacks_an_entry_is_refused_and_names_it(stored: Path, key: str) -> None:
     file = stored / "tiny" / "card.json"
     entries = json.loads(file.read_text())
@@ -341,6 +341,16 @@ def test_a_card_that_lacks_an_entry_is_refused_and_names_it(stored: Path, key: s
     file.write_text(json.dumps(entries))
     assert refused(stored) == unusable(f"card.json is missing or damaged ({key!r})")
     assert available(stored) == {}
+
+
+def test_a_card_that_is_older_than_an_entry_has_its_default(stored: Path) -> None:
+    file = stored / "tiny" / "card.json"
+    entries = json.loads(file.read_text())
+    for key in ("base", "base_sha256", "initialisation", "group"):
+        del entries[key]
+    file.write_text(json.dumps(entries))
+    card = read_card(stored / "tiny")
+    assert (card.base, card.base_sha256, card.initialisation, card.group) == ("", "", "default", "")
 
 
 @pytest.mark.parametrize(

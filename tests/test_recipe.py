@@ -1,5 +1,7 @@
 """A recipe is understood completely, or refused with the line to mend."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +9,18 @@ import pytest
 
 from engine.errors import ConvscopeError
 from engine.models import ARCHITECTURES
-from engine.training.recipe import FOLDER, Phase, Recipe, Resolution, parse, read, to_dict
+from engine.training.recipe import (
+    FOLDER,
+    Phase,
+    Recipe,
+    Resolution,
+    checked_name,
+    checked_recipe,
+    from_dict,
+    parse,
+    read,
+    to_dict,
+)
 
 SHORTEST = """\
 architecture = "lenet"
@@ -101,12 +114,8 @@ def test_a_recipe_becomes_plain_values() -> None:
 # Epochs --------------------------------------------------------------------------------------------------------
 
 
-def test_epochs_belong_to_their_phases() -> None:
-    recipe = Recipe("mine", "lenet", (Phase(2, 0.1), Phase(1, 0.1), Phase(3, 0.1)))
-    assert recipe.epochs == 6
-    assert [recipe.phase_at(epoch) for epoch in range(6)] == [0, 0, 1, 2, 2, 2]
-    with pytest.raises(IndexError, match="only 6 epochs"):
-        recipe.phase_at(6)
+def test_a_recipe_has_the_epochs_of_all_its_phases() -> None:
+    assert Recipe("mine", "lenet", (Phase(2, 0.1), Phase(1, 0.1), Phase(3, 0.1))).epochs == 6
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
@@ -125,7 +134,8 @@ def test_without_resolutions_all_epochs_are_at_the_input_size() -> None:
 
 SETTINGS = (
     "name, architecture, phases, dataset, options, input_size, resolutions, batch_size, crop_padding, flip, cutout, "
-    "label_smoothing, ema, precision, seed"
+    "label_smoothing, ema, precision, seed, initialisation, early_stopping, sample, keep_weights, group, base, "
+    "base_sha256"
 )
 PHASE_SETTINGS = "epochs, learning_rate, optimizer, schedule, warmup, momentum, nesterov, weight_decay"
 
@@ -318,3 +328,66 @@ def test_a_file_that_is_no_recipe_is_answered_with_the_known_ones(tmp_path: Path
     known = ", ".join(sorted(path.stem for path in FOLDER.glob("*.toml")))
     assert str(caught.value) == f"There is no recipe {str(file)!r}: name a TOML file or one of {known}."
     assert "lenet" in known
+
+
+# Settings of experiments and of continued checkpoints ------------------------------------------------------------
+
+NAME_RULE = "use up to 60 letters (a to z), digits, _ and -, with a letter or digit first."
+
+
+def test_the_later_settings_arrive() -> None:
+    recipe = parse(
+        with_lines(
+            'name = "my-arm_2"', 'initialisation = "xavier"', "early_stopping = 4", "sample = 50",
+            "keep_weights = false", 'group = "depth"',
+        ),
+        "mine",
+    )  # fmt: skip
+    assert (recipe.name, recipe.initialisation, recipe.early_stopping) == ("my-arm_2", "xavier", 4)
+    assert (recipe.sample, recipe.keep_weights, recipe.group) == (50, False, "depth")
+    assert parse(with_lines('base = "lenet"'), "mine").base == "lenet"
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ('name = "../lenet"', f"'../lenet' cannot be a name: {NAME_RULE}"),
+        ("name = 3", f"3 cannot be a name: {NAME_RULE}"),
+        ('initialisation = "glorot"', "initialisation must be one of default, xavier, kaiming, not 'glorot'."),
+        ("early_stopping = -1", "early_stopping must lie between 0 and 100000, not -1."),
+        ("early_stopping = true", "early_stopping must be a whole number, not True."),
+        ("sample = -5", "sample must lie between 0 and 1e+06, not -5."),
+        ("keep_weights = 1", "keep_weights must be true or false, not 1."),
+        ("group = 1", "group must be a text in quotes, not 1."),
+        ('base_sha256 = "ab"', "base_sha256 needs base, the checkpoint that it belongs to."),
+    ],
+)  # fmt: skip
+def test_an_impossible_later_setting_names_its_line(line: str, reason: str) -> None:
+    assert refused(with_lines("", line)) == f"mine.toml, line 2: {reason}"
+
+
+def test_weights_come_from_one_place() -> None:
+    assert refused(with_lines('base = "lenet"', 'initialisation = "kaiming"')) == (
+        "mine.toml, line 2: weights come from base or from an initialisation, not from both."
+    )
+
+
+@pytest.mark.parametrize("name", ["", "a b", ".hidden", "-x", "ä", "x/y", "x" * 61])
+def test_a_name_that_is_no_folders_is_refused(name: str) -> None:
+    with pytest.raises(ConvscopeError, match="cannot be a name"):
+        checked_name(name)
+    assert checked_name("x" * 60) == "x" * 60
+
+
+def test_plain_values_become_the_recipe_again() -> None:
+    recipe = parse(RESOLUTIONS.format(epoch=2, pixels=64) + "[[phases]]\nepochs = 2\nlearning_rate = 1\n", "mine")
+    assert from_dict(json.loads(json.dumps(to_dict(recipe)))) == from_dict(to_dict(recipe)) == recipe
+    assert checked_recipe(recipe) == recipe
+
+
+def test_a_recipe_that_was_changed_is_checked_again() -> None:
+    recipe = parse(SHORTEST, "mine")
+    with pytest.raises(ConvscopeError, match="learning_rate must lie between 1e-12 and 1000, not -1"):
+        checked_recipe(replace(recipe, phases=(Phase(1, -1.0),)))
+    with pytest.raises(ConvscopeError, match=r"^recipe\.json: there is no setting 'colour'"):
+        from_dict({**to_dict(recipe), "colour": 3})

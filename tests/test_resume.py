@@ -18,9 +18,13 @@ from torch import Tensor
 
 from engine.data import ROOT, LabelledImages
 from engine.errors import ConvscopeError
-from engine.training.loop import Splits, StepReport
-from engine.training.recipe import Phase, Recipe, Resolution, parse
-from engine.training.run import EpochRecord, RunFolder
+from engine.training import control, run
+from engine.training.loop import Splits
+from engine.training.recipe import Phase, Recipe, Resolution
+from engine.training.records import EpochRecord
+from engine.training.run import RunFolder
+from engine.training.telemetry import StepReport
+from tests import killing
 from tests.runs import Stop, lenet, train
 
 # Going on ------------------------------------------------------------------------------------------------------
@@ -157,14 +161,14 @@ def test_a_disk_that_fills_up_costs_one_epoch(
 
 def test_a_folder_with_another_recipe_is_refused(splits: Splits, folder: RunFolder) -> None:
     train(lenet(), splits, folder)
-    before = {path.name: path.read_bytes() for path in folder.path.iterdir()}
+    before = {path.name: path.read_bytes() for path in folder.path.glob("*.*")}
     for other in (lenet(seed=4), lenet(phases=(Phase(3, 0.01, schedule="constant"),))):
         with pytest.raises(ConvscopeError) as caught:
             folder.begin(other)
         assert str(caught.value) == (
             f"{folder.path} holds a run of another recipe: delete that folder, or name another one with --run."
         )
-    assert {path.name: path.read_bytes() for path in folder.path.iterdir()} == before
+    assert {path.name: path.read_bytes() for path in folder.path.glob("*.*")} == before
     folder.begin(lenet())
 
 
@@ -197,110 +201,34 @@ def test_missing_best_weights_are_one_sentence(folder: RunFolder) -> None:
 
 # Killing -------------------------------------------------------------------------------------------------------
 
-KILLER = '''
-"""Trains the same recipe in forked processes: once whole, once killed at every file move, once at random moments."""
-import os, random, signal, sys, time
-from pathlib import Path
-import torch
-from engine.data import bundled
-from engine.training.loop import Splits, Training
-from engine.training.recipe import read
-from engine.training.run import RunFolder
-import numpy as np
-
-data = bundled("train")
-splits = Splits(data.subset(np.arange(96)), data.subset(np.arange(4_000, 4_032)))
-recipe = read(sys.argv[1])
-root = Path(sys.argv[2])
-
-
-def child(name, dying_move=None, before=True, observe=id):
-    """Train in a process of its own, which may kill itself right before or after its n-th file move."""
-    process = os.fork()
-    if process:
-        return process
-    moves, move = [0], os.replace
-
-    def counted(source, target):
-        moves[0] += 1
-        if moves[0] == dying_move and before:
-            os.kill(os.getpid(), signal.SIGKILL)
-        move(source, target)
-        if moves[0] == dying_move:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    status = 1
-    try:
-        os.replace = counted
-        folder = RunFolder(root / name)
-        folder.begin(recipe)
-        Training(recipe, splits, folder, torch.device("cpu"), observe).run()
-        status = 0
-    finally:
-        os._exit(status)
-
-
-def ended(process):
-    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
-
-
-assert ended(child("whole")) == 0
-
-# A process makes at most four moves to the end of its first epoch: recipe, best, history, state.
-died = [ended(child("moves", move, before)) for move in (1, 2, 3, 4, 2) for before in (True, False)].count(-9)
-assert ended(child("moves")) == 0
-
-random.seed(0)
-killed = 0
-for attempt in range(4):
-    reader, writer = os.pipe()
-    process = child("moments", observe=lambda report: os.write(writer, b"."))
-    os.close(writer)
-    for step in range(random.randint(1, 5)):
-        os.read(reader, 1)  # returns at once when the child is done
-    time.sleep(random.uniform(0, 0.03))
-    os.kill(process, signal.SIGKILL)
-    killed += ended(process) == -9
-    os.close(reader)
-assert ended(child("moments")) == 0
-print("killed", died, killed)
-'''
-
-KILLED_RECIPE = """\
-architecture = "model_two"
-dataset = "cifar10_bundled"
-batch_size = 32
-ema = 0.9
-cutout = 8
-seed = 2
-[[phases]]
-epochs = 2
-learning_rate = 0.05
-[[phases]]
-epochs = 1
-optimizer = "adam"
-learning_rate = 0.001
-"""
-
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks processes")
-def test_a_run_that_is_killed_again_and_again_ends_bit_for_bit_like_one_that_was_not(tmp_path: Path) -> None:
-    (tmp_path / "killed.toml").write_text(KILLED_RECIPE)
+def test_runs_that_are_killed_again_and_again_end_bit_for_bit_like_ones_that_were_not(tmp_path: Path) -> None:
     result = subprocess.run(
-        [sys.executable, "-c", KILLER, str(tmp_path / "killed.toml"), str(tmp_path)],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
-        timeout=200,
+        [sys.executable, "-m", "tests.killing", str(tmp_path)], cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=400,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
-    counts = re.search(r"killed (\d+) (\d+)", result.stdout)
+    counts = re.search(r"killed (\d+)", result.stdout)
     assert counts is not None
-    assert int(counts[1]) == 10
-    assert int(counts[2]) >= 2
-    whole = RunFolder(tmp_path / "whole")
-    assert whole.load()["epoch"] == 3
-    assert same_end(RunFolder(tmp_path / "moves"), whole)
-    assert same_end(RunFolder(tmp_path / "moments"), whole)
+    assert int(counts[1]) >= 20
+    for name in ("averaged", "commanded"):
+        whole, killed = (RunFolder(tmp_path / f"{name}-{kind}") for kind in ("whole", "killed"))
+        assert same_end(killed, whole)
+        assert not [path.name for path in killed.path.glob(".*")], "what a killed process had half written is left"
+        assert run.read_status(killed).state == "finished"
+        steps = run.read_steps(killed).step
+        assert np.all(np.diff(steps) > 0), "a step is noted twice"
 
 
-def test_the_recipe_of_the_killed_run_is_understood() -> None:
-    assert parse(KILLED_RECIPE, "killed").epochs == 3
+def test_the_killed_runs_make_use_of_what_could_be_forgotten(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command and the early stopping happen, and happen in the middle."""
+    monkeypatch.setattr(control, "INTERVAL", 0.0)
+    killing.train(killing.COMMANDED, folder, killing.splits(), id)
+    assert [(cut.epoch, cut.steps) for cut in folder.plan(killing.COMMANDED).cuts] == [(4, 1)]
+    history = folder.load()["history"]
+    assert 5 < len(history) < folder.plan(killing.COMMANDED).epochs
+    assert [record["learning_rate"] == 1e-12 for record in history] == [epoch >= 5 for epoch in range(len(history))]
+    assert killing.AVERAGED.ema

@@ -20,9 +20,12 @@ from engine.errors import ConvscopeError
 from engine.evaluation import Predictions, accuracy, cross_entropy, evaluate
 from engine.models import ARCHITECTURES, build
 from engine.training.batches import Batches
-from engine.training.loop import Splits, StepReport, Training, averaged, fresh_network, make_optimizer
+from engine.training.loop import Splits, Training
+from engine.training.network import averaged, fresh_network, make_optimizer
 from engine.training.recipe import Phase, Recipe, Resolution
-from engine.training.run import RunFolder, to_csv
+from engine.training.records import to_csv
+from engine.training.run import RunFolder
+from engine.training.telemetry import StepReport
 from tests.runs import CPU, lenet, train
 
 # Optimizers and averages ---------------------------------------------------------------------------------------
@@ -92,6 +95,37 @@ def test_a_fresh_network_depends_on_its_seed_and_leaves_the_global_generator_alo
     assert not torch.equal(first["features.0.weight"], other["features.0.weight"])
 
 
+@pytest.mark.parametrize("architecture", ["model_two", "resnet18"])
+@pytest.mark.parametrize("rule", ["xavier", "kaiming"])
+def test_initial_weights_have_the_spread_that_their_rule_gives(architecture: str, rule: str) -> None:
+    model = fresh_network(lenet(architecture=architecture, initialisation=rule), 10)
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            weight = module.weight.detach()
+            outputs, inputs = weight.shape[:2]
+            window = weight[0, 0].numel()
+            variance = 2 / (window * inputs) if rule == "kaiming" else 2 / (window * (inputs + outputs))
+            assert weight.var().item() == pytest.approx(variance, rel=0.25 if weight.numel() < 3_000 else 0.1)
+            assert weight.mean().item() == pytest.approx(0, abs=0.1 * variance**0.5)
+            assert module.bias is None or not module.bias.any()
+
+
+def test_a_sample_is_the_first_images_of_each_class(splits: Splits, folder: RunFolder) -> None:
+    recipe = lenet(sample=2, batch_size=4)
+    folder.begin(recipe)
+    training = Training(recipe, splits, folder, CPU)
+    labels = splits.train.labels.tolist()
+    expected = [i for i, label in enumerate(labels) if labels[:i].count(label) < 2]
+    assert np.array_equal(training.splits.train.images, splits.train.images[expected])
+    assert len(training.batches.labels) == len(expected) == 20
+    assert training.splits.validation is splits.validation
+
+
+def test_a_base_of_another_network_is_one_sentence(splits: Splits, folder: RunFolder) -> None:
+    with pytest.raises(ConvscopeError, match="'resnet18' cannot be continued by this recipe: its network is another"):
+        Training(lenet(base="resnet18"), splits, folder, CPU)
+
+
 # One run -------------------------------------------------------------------------------------------------------
 
 
@@ -115,7 +149,7 @@ def test_a_run_is_plain_gradient_descent(splits: Splits, folder: RunFolder) -> N
     spec = ARCHITECTURES["lenet"]
     source = Batches(splits.train, recipe, CPU)
     losses: list[list[float]] = []
-    minimised, rates = [], []
+    rates = []
     for epoch in range(3):
         losses.append([])
         for step, (images, labels) in enumerate(source.epoch(epoch)):
@@ -128,19 +162,18 @@ def test_a_run_is_plain_gradient_descent(splits: Splits, folder: RunFolder) -> N
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            minimised.append(loss.item())
             losses[-1].append(F.cross_entropy(logits, labels).item())
 
     state = folder.load()
     for key, value in model.state_dict().items():
         torch.testing.assert_close(state["model"][key], value, rtol=1e-4, atol=1e-5)
-    assert [report.loss for report in reports] == pytest.approx(minimised, rel=1e-4)
+    # What is recorded is the plain loss, without the smoothing.
+    assert [report.loss for report in reports] == pytest.approx([loss for epoch in losses for loss in epoch], rel=1e-4)
     assert [report.learning_rate for report in reports] == pytest.approx(rates)
     assert [(r.epoch, r.step, r.steps_per_epoch) for r in reports] == [(e, s, 4) for e in range(3) for s in range(4)]
-    # What is recorded is the plain loss, without the smoothing.
     recorded = [entry["batch_loss"] for entry in state["history"]]
     assert recorded == pytest.approx([np.mean(epoch) for epoch in losses], rel=1e-4)
-    assert abs(recorded[0] - np.mean(minimised[:4])) > 1e-3
+    assert abs(loss.item() - losses[-1][-1]) > 1e-3
 
 
 def test_the_history_is_measured_on_the_network_that_is_kept(splits: Splits, folder: RunFolder) -> None:

@@ -1,6 +1,9 @@
 """`python -m engine.training`, from a recipe to a checkpoint."""
 
 import csv
+import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +16,15 @@ import engine.data
 import engine.training.loop
 from engine import checkpoints
 from engine.data import LabelledImages, split_validation
+from engine.errors import ConvscopeError
 from engine.evaluation import accuracy, cross_entropy, evaluate
+from engine.training import run
 from engine.training.__main__ import main
+from engine.training.continuation import continued
 from engine.training.loop import Training
+from engine.training.recipe import Phase, from_dict
 from engine.training.run import RunFolder
+from engine.training.telemetry import StepReport
 
 # The command ---------------------------------------------------------------------------------------------------
 
@@ -156,3 +164,172 @@ def test_training_on_all_of_cifar10_without_it_is_one_printed_sentence(
     paths = ["--run", str(tmp_path / "run"), "--data", str(tmp_path), "--checkpoints", str(tmp_path)]
     assert main(["lenet", *paths]) == 1
     assert capsys.readouterr().out.startswith("The whole of CIFAR-10 is not on this machine (")
+
+
+# Runs ----------------------------------------------------------------------------------------------------------
+
+
+def at_step(monkeypatch: pytest.MonkeyPatch, epoch: int, step: int, action: Any) -> None:
+    """Act once a certain step is done."""
+    from engine.training.progress_bar import ProgressBar
+
+    show = ProgressBar.show
+
+    def observe(bar: ProgressBar, report: StepReport) -> None:
+        show(bar, report)
+        if (report.epoch, report.step) == (epoch, step):
+            action()
+
+    monkeypatch.setattr(ProgressBar, "show", observe)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_stops_after_the_step(
+    command: list[str], tmp_path: Path, small_data: dict[str, LabelledImages], monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str], number: int, status: int,
+) -> None:  # fmt: skip
+    handlers = [signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM)]
+    with monkeypatch.context() as patch:
+        at_step(patch, 1, 2, lambda: os.kill(os.getpid(), number))
+        assert main(command) == status
+    assert [signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM)] == handlers
+    folder = RunFolder(tmp_path / "run")
+    assert folder.load()["epoch"] == 1
+    told = run.read_status(folder)
+    assert (told.state, told.message) == ("stopped", "Stopped; it can go on after epoch 1 of 3.")
+    assert "Stopped; the same command goes on after the last whole epoch.\n" in capsys.readouterr().out
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_a_run_is_stopped_after_some_epochs_resumed_listed_kept_and_deleted(
+    command: list[str], tmp_path: Path, small_data: dict[str, LabelledImages], capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = ["--runs", str(tmp_path), "--checkpoints", str(tmp_path / "checkpoints"), "--device", "cpu"]
+    assert main([*command, "--stop-after", "1"]) == 0
+    assert f"Stopped; `--resume {tmp_path / 'run'}` goes on.\n" in capsys.readouterr().out
+    assert run.read_status(RunFolder(tmp_path / "run")).state == "stopped"
+    assert main(["--keep", "run", "--as", "early", *paths]) == 0
+    early = checkpoints.load("early", tmp_path / "checkpoints").card
+    assert (early.name, early.epochs, early.best_epoch) == ("early", 1, 1)
+    assert main(["--keep", "run", "--as", "early", *paths]) == 1
+    assert "There is a checkpoint 'early' already: choose another name with --as." in capsys.readouterr().out
+
+    assert main(["--resume", "run", "--no-checkpoint", *paths]) == 0
+    assert RunFolder(tmp_path / "run").load()["epoch"] == 3
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["early"]
+    capsys.readouterr()
+    assert main(["--list", *paths]) == 0
+    words = capsys.readouterr().out.splitlines()[1].split()
+    best = max(record.val_accuracy for record in run.read_history(RunFolder(tmp_path / "run")))
+    assert words == ["run", "finished", "3/3", f"{best:.2%}"]
+    assert main(["--keep", "run", *paths]) == 0
+    assert checkpoints.load("tiny", tmp_path / "checkpoints").card.epochs == 3
+    kinds = [event.kind for event in run.read_events(RunFolder(tmp_path / "run"))]
+    assert kinds == ["started", "stopped", "kept", "resumed", "finished", "kept"]
+    assert main(["--delete", "run", *paths]) == 0
+    assert not (tmp_path / "run").exists()
+    assert main(["--delete", "run", *paths]) == 1
+    assert main(["--list", *paths]) == 0
+    end = f"There is no run 'run': {tmp_path} has none.\nNo runs in {tmp_path}.\n"
+    assert capsys.readouterr().out.endswith(end)
+
+
+def test_a_run_without_a_whole_epoch_has_nothing_to_keep(
+    command: list[str], tmp_path: Path, small_data: dict[str, LabelledImages], capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    at_step(monkeypatch, 0, 1, lambda: os.kill(os.getpid(), signal.SIGINT))
+    assert main(command) == 130
+    assert main(["--keep", str(tmp_path / "run"), "--checkpoints", str(tmp_path / "checkpoints")]) == 1
+    assert "The run 'run' has nothing to keep yet" in capsys.readouterr().out
+
+
+def test_an_experiment_keeps_everything_but_its_weights(
+    command: list[str], tmp_path: Path, small_data: dict[str, LabelledImages]
+) -> None:
+    file = Path(command[0])
+    lines = 'keep_weights = false\nname = "arm"\ngroup = "tests"\ninitialisation = "xavier"\nsample = 15\n'
+    file.write_text(lines + file.read_text())
+    assert main([*command, "--experiments", str(tmp_path / "experiments")]) == 0
+    assert not (tmp_path / "checkpoints").exists()
+    folder = tmp_path / "experiments" / "arm"
+    names = {"card.json", "history.csv", "filters.npz", "predictions.npz", "recipe.json"}
+    assert {path.name for path in folder.iterdir()} == names
+    card = checkpoints.read_card(folder)
+    assert (card.weights_sha256, card.group, card.initialisation, card.name) == ("", "tests", "xavier", "arm")
+    assert card.test_accuracy == accuracy(checkpoints.predictions("arm", tmp_path / "experiments").test).value
+    assert from_dict(json.loads((folder / "recipe.json").read_text())).sample == 15
+    with pytest.raises(ConvscopeError, match=r"weights\.pt cannot be read"):
+        checkpoints.load("arm", tmp_path / "experiments")
+
+
+def test_a_finished_checkpoint_is_trained_for_some_more_epochs(
+    command: list[str], tmp_path: Path, small_data: dict[str, LabelledImages], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(command) == 0
+    folder = tmp_path / "checkpoints"
+    base = checkpoints.load("tiny", folder)
+    paths = ["--runs", str(tmp_path), "--checkpoints", str(folder), "--device", "cpu"]
+    more = ["--continue", "tiny", "--epochs", "2", "--learning-rate", "1e-12", "--as", "more", *paths]
+    assert main(more) == 0
+    card = checkpoints.load("more", folder).card
+    assert (card.base, card.base_sha256, card.epochs) == ("tiny", base.card.weights_sha256, 2)
+    recipe = RunFolder(tmp_path / "more").recipe()
+    assert recipe.phases == (Phase(2, 1e-12),)
+    assert (recipe.label_smoothing, recipe.batch_size, recipe.seed) == (0.1, 30, 4)
+    # A rate of nearly nothing leaves the weights where they were, so this run has really started from them.
+    ours = checkpoints.load("more", folder).model.state_dict()
+    for key, value in base.model.state_dict().items():
+        if "running" not in key and "tracked" not in key:
+            torch.testing.assert_close(ours[key], value, rtol=2e-3, atol=2e-3)
+
+    # The base is trained again: a run that started from the old one is not mixed with the new one.
+    Path(command[0]).write_text(Path(command[0]).read_text().replace("seed = 4", "seed = 5"))
+    assert main(["--delete", "run", *paths]) == 0
+    assert main(command) == 0
+    capsys.readouterr()
+    assert main(more) == 1
+    assert "holds a run of another recipe" in capsys.readouterr().out
+    (tmp_path / "more" / "state.pt").unlink()
+    assert main(["--resume", "more", *paths]) == 1
+    assert "its weights have changed since" in capsys.readouterr().out
+    assert run.read_status(RunFolder(tmp_path / "more")).state == "failed"
+
+
+def test_what_cannot_be_continued_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ConvscopeError, match="There is no checkpoint 'nosuch'"):
+        continued("nosuch", "more", 1, folder=tmp_path)
+    recipe = continued("lenet", "more", 3, 0.5)
+    assert (recipe.phases[0].epochs, recipe.phases[0].learning_rate) == (3, 0.5)
+    assert recipe.base_sha256 == checkpoints.load("lenet").card.weights_sha256
+    with pytest.raises(ConvscopeError, match="The recipe: learning_rate must lie between"):
+        continued("lenet", "more", 3, -0.5)
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["lenet", "--list"], ["--continue", "lenet"], ["lenet", "--stop-after", "0"]]
+)
+def test_a_command_that_makes_no_sense_shows_its_usage(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(arguments)
+
+
+def test_a_device_that_is_not_there_is_one_sentence(
+    command: list[str], small_data: dict[str, LabelledImages], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*command[:-1], "tpu"]) == 1
+    assert "This machine cannot compute on 'tpu': use --device cpu.\n" in capsys.readouterr().out
+
+
+def test_an_exploding_loss_is_told_in_the_runs_folder(
+    command: list[str], tmp_path: Path, small_data: dict[str, LabelledImages], capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = Path(command[0])
+    text = file.read_text().replace("model_two", "lenet").replace("0.05", '1000\nschedule = "constant"')
+    file.write_text(text)
+    assert main(command) == 1
+    told = run.read_status(RunFolder(tmp_path / "run"))
+    assert told.state == "failed"
+    assert told.message.startswith("The loss became ")
+    assert told.message in capsys.readouterr().out
+    assert run.read_events(RunFolder(tmp_path / "run"))[-1].message == told.message

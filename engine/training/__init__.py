@@ -1,11 +1,18 @@
 """Training: a recipe goes in, a run folder and finally a checkpoint come out.
 
-    recipe.py    what is to be done: read from a TOML file, checked, frozen
-    batches.py   order and augmentation of the images, both functions of (seed, epoch) alone
-    schedule.py  the learning rate at each step
-    run.py       the folder in which a run keeps its state
-    loop.py      the training itself, a list of small steps
-    finish.py    the best weights become a checkpoint, with figures measured on what was stored
+    recipe.py        what is to be done: read from a TOML file, checked, frozen
+    plan.py          which epoch belongs to which phase, once a person has ended a phase early
+    batches.py       order and augmentation of the images, both functions of (seed, epoch) alone
+    schedule.py      the learning rate at each step
+    network.py       the network at its start, its optimizer, and the average of its weights
+    loop.py          the training itself, a list of small steps
+    run.py           the folder in which a run keeps its state, and how to look into it
+    records.py       what is noted there; lock.py: by whom
+    control.py       what a person asks of a run while it goes on
+    telemetry.py     what a run shows of itself meanwhile; tensorboard.py: the same for TensorBoard
+    finish.py        the best weights become a checkpoint, with figures measured on what was stored
+    continuation.py  a finished checkpoint is trained for some more epochs
+    jobs.py          runs that a page starts, each in a process of its own, one after the other
 
 `python -m engine.training RECIPE` runs it; see `__main__.py`.
 """

@@ -1,48 +1,83 @@
 """`python -m engine.training RECIPE`: train a network, and store it as a checkpoint.
 
-Started again after an interruption of any kind, it goes on after the last whole epoch.
+Started again after an interruption of any kind, it goes on after the last whole epoch. Ctrl-C ends it after the
+present step.
+
+    python -m engine.training lenet                             train by recipes/lenet.toml
+    python -m engine.training --list                            all runs
+    python -m engine.training --resume lenet                    go on with the run runs/lenet
+    python -m engine.training --keep lenet --as my_lenet        its best state so far becomes a checkpoint
+    python -m engine.training --delete lenet
+    python -m engine.training --continue lenet --epochs 5       train a finished checkpoint for 5 more epochs
 """
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
 from engine import checkpoints, data
 from engine.errors import ConvscopeError
-from engine.training import run
-from engine.training.finish import make_checkpoint
-from engine.training.loop import Splits, StepReport, Training
-from engine.training.recipe import Recipe, read
+from engine.training import finish, run
+from engine.training.continuation import continued
+from engine.training.control import stopping_on_signals
+from engine.training.loop import Splits, Training
+from engine.training.progress_bar import ProgressBar
+from engine.training.recipe import Recipe, checked_name, read
+from engine.training.run import RunFolder
+from engine.training.telemetry import reporting
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; exit status 0 when the checkpoint is stored, 1 after a message, 130 after Ctrl-C."""
-    options = _parser().parse_args(arguments)
+    """The command.
+
+    Gives the exit status: 0 when it is done or was stopped by a page, 1 after a message, 128 + n after signal n
+    (130 after Ctrl-C).
+    """
+    parser = _parser()
+    options = parser.parse_args(arguments)
     try:
-        recipe = read(options.recipe)
-        folder = run.RunFolder(options.run or run.FOLDER / recipe.name)
-        folder.begin(recipe)
-        _train(recipe, folder, options)
+        return _chosen(parser, options)
     except ConvscopeError as error:
         print(error)
         return 1
     except KeyboardInterrupt:
-        print("Stopped; the same command goes on after the last whole epoch.")
+        print(STOPPED)
         return 130
-    return 0
+
+
+STOPPED = "Stopped; the same command goes on after the last whole epoch."
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m engine.training", description="Train a network from a recipe.")
-    parser.add_argument("recipe", help="a TOML file, or a name in recipes/ such as lenet")
-    parser.add_argument("--run", type=Path, help="the run's folder (default: runs/NAME)")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("recipe", nargs="?", help="a TOML file, or a name in recipes/ such as lenet")
+    what.add_argument("--resume", metavar="RUN", help="go on with a run: its name in runs/, or its folder")
+    what.add_argument("--continue", dest="base", metavar="CHECKPOINT", help="train a checkpoint for --epochs more")
+    what.add_argument("--keep", metavar="RUN", help="make the best state of a run a checkpoint")
+    what.add_argument("--delete", metavar="RUN", help="remove a run")
+    what.add_argument("--list", action="store_true", help="show all runs")
+    parser.add_argument("--epochs", type=_count, help="of --continue")
+    parser.add_argument("--learning-rate", type=float, help="of --continue (default: that of its recipe's last phase)")
+    parser.add_argument("--as", dest="name", metavar="NAME", help="what --keep or --continue call the new checkpoint")
+    parser.add_argument("--stop-after", type=_count, metavar="N", help="stop after N epochs; --resume goes on")
+    parser.add_argument("--no-checkpoint", action="store_true", help="only train; --keep makes the checkpoint")
+    parser.add_argument("--run", type=Path, help="the run's folder (default: NAME in the folder of all runs)")
+    parser.add_argument("--runs", type=Path, default=run.FOLDER, help="the folder of all runs")
     parser.add_argument("--data", type=Path, default=data.CIFAR10, help="where the whole CIFAR-10 lies")
     parser.add_argument("--checkpoints", type=Path, default=checkpoints.FOLDER, help="where the checkpoint goes")
+    parser.add_argument("--experiments", type=Path, default=finish.EXPERIMENTS, help="where it goes without weights")
     parser.add_argument("--device", default=_best_device(), help="cpu, cuda or mps (mps is untested)")
     return parser
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number from 1 on")
+    return int(text)
 
 
 def _best_device() -> str:
@@ -51,44 +86,114 @@ def _best_device() -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def _train(recipe: Recipe, folder: run.RunFolder, options: argparse.Namespace) -> None:
-    full = data.bundled("train") if recipe.dataset == "cifar10_bundled" else data.cifar10("train", options.data)
-    splits = Splits(*data.split_validation(full))
-    with _Bar(recipe) as bar:
-        training = Training(recipe, splits, folder, torch.device(options.device), bar.show)
-        bar.training = training
-        progress = training.run()
-    card = make_checkpoint(recipe, progress, folder, splits, data.bundled("test"), options.checkpoints)
-    print(f"{recipe.name}: {card.test_accuracy:.2%} of {card.test_images:,} test images, epoch {card.best_epoch} kept")
+def _chosen(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
+    if options.list:
+        return _list(options.runs)
+    if options.delete:
+        run.delete(run.find(options.delete, options.runs))
+        return 0
+    if options.keep:
+        return _keep(run.find(options.keep, options.runs), options)
+    if options.resume:
+        folder = run.find(options.resume, options.runs)
+        return _train(folder.recipe(), folder, options)
+    if options.base and not options.epochs:
+        parser.error("--continue needs --epochs")
+    recipe = _continuation(options) if options.base else _with_known_base(read(options.recipe), options.checkpoints)
+    return _train(recipe, RunFolder(options.run or options.runs / recipe.name), options)
 
 
-class _Bar:
-    """A progress bar over all epochs, with the last epoch's figures beside it."""
+# Training ------------------------------------------------------------------------------------------------------
 
-    def __init__(self, recipe: Recipe) -> None:
-        self.recipe = recipe
-        self.training: Training | None = None
-        self.bar: tqdm | None = None
 
-    def __enter__(self) -> "_Bar":
-        return self
+def _continuation(options: argparse.Namespace) -> Recipe:
+    name = checked_name(options.name or f"{options.base}_continued")
+    return continued(options.base, name, options.epochs, options.learning_rate, options.checkpoints)
 
-    def __exit__(self, *_: object) -> None:
-        if self.bar is not None:
-            self.bar.close()
 
-    def show(self, report: StepReport) -> None:
-        done = report.epoch * report.steps_per_epoch + report.step + 1
-        if self.bar is None:
-            total = self.recipe.epochs * report.steps_per_epoch
-            self.bar = tqdm(total=total, initial=done - 1, unit=" steps", mininterval=1, dynamic_ncols=True)
-        self.bar.update(done - self.bar.n)
-        self.bar.set_postfix_str(self._figures(report), refresh=False)
+def _with_known_base(recipe: Recipe, folder: Path) -> Recipe:
+    """The recipe that names the weights it starts from: a checkpoint of the same name may be another one tomorrow."""
+    if not recipe.base or recipe.base_sha256:
+        return recipe
+    return replace(recipe, base_sha256=checkpoints.load(recipe.base, folder).card.weights_sha256)
 
-    def _figures(self, report: StepReport) -> str:
-        figures = f"epoch {report.epoch + 1}/{self.recipe.epochs}, loss {report.loss:.3f}"
-        history = self.training.progress.history if self.training else []
-        return figures + (f", validation {history[-1].val_accuracy:.1%}" if history else "")
+
+def _train(recipe: Recipe, folder: RunFolder, options: argparse.Namespace) -> int:
+    with folder.held():
+        folder.begin(recipe)
+        with reporting(folder):
+            splits = _splits(recipe, options.data)
+            with ProgressBar() as bar:
+                training = Training(recipe, splits, folder, _device(options.device), bar.show, options.checkpoints)
+                bar.training = training
+                with stopping_on_signals(training.control.ask_to_stop) as signals:
+                    training.run(options.stop_after)
+        if training.finished and not options.no_checkpoint:
+            _store(recipe, folder, options)
+        elif not training.finished:
+            print(STOPPED if signals else f"Stopped; `--resume {folder.path}` goes on.")
+    return 128 + signals[0] if signals and not training.finished else 0
+
+
+def _splits(recipe: Recipe, folder: Path) -> Splits:
+    full = data.bundled("train") if recipe.dataset == "cifar10_bundled" else data.cifar10("train", folder)
+    return Splits(*data.split_validation(full))
+
+
+def _device(name: str) -> torch.device:
+    """The device of that name.
+
+    Raises:
+        ConvscopeError: this machine does not have it.
+    """
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConvscopeError(f"This machine cannot compute on {name!r}: use --device cpu.") from error
+    return device
+
+
+# Runs ----------------------------------------------------------------------------------------------------------
+
+
+def _keep(folder: RunFolder, options: argparse.Namespace) -> int:
+    recipe = replace(folder.recipe(), keep_weights=True)
+    recipe = replace(recipe, name=checked_name(options.name or recipe.name))
+    if (options.checkpoints / recipe.name).exists():
+        raise ConvscopeError(f"There is a checkpoint {recipe.name!r} already: choose another name with --as.")
+    _store(recipe, folder, options)
+    return 0
+
+
+def _store(recipe: Recipe, folder: RunFolder, options: argparse.Namespace) -> None:
+    """Make the run's best state a checkpoint, or an experiment without weights."""
+    state = folder.load()
+    if state is None or not state["best"][1]:
+        raise ConvscopeError(
+            f"The run {folder.name!r} has nothing to keep yet: let it finish an epoch at its final image size first."
+        )
+    target = options.checkpoints if recipe.keep_weights else options.experiments
+    held_out = _splits(recipe, options.data).validation
+    card = finish.make_checkpoint(recipe, run.progress_of(state), folder, held_out, data.bundled("test"), target)
+    said = f"{recipe.name}: {card.test_accuracy:.2%} of {card.test_images:,} test images, epoch {card.best_epoch} kept"
+    run.note(folder, "kept", said)
+    print(said)
+
+
+def _list(root: Path) -> int:
+    folders = run.runs(root)
+    print(
+        f"{'run':<30} {'state':<12} {'epochs':>11} {'best validation accuracy':>25}"
+        if folders
+        else f"No runs in {root}."
+    )
+    for folder in folders:
+        status = run.read_status(folder)
+        accuracies = [record.val_accuracy for record in run.read_history(folder)]
+        best = f"{max(accuracies):.2%}" if accuracies else "-"
+        print(f"{folder.name:<30} {status.state:<12} {f'{status.epoch}/{status.epochs}':>11} {best:>25}")
+    return 0
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""The end of a run: its best weights become a checkpoint, measured as it is stored.
+"""The end of a run: its best weights become a checkpoint, measured as it is stored; or those of a run that goes on.
 
 The weights are rounded to half precision if that costs no accuracy on the validation images. The test images are
-touched here and nowhere else, once, by the network as the app will load it.
+touched here and nowhere else, once, by the network as the app will load it. Of an experiment (`keep_weights = false`)
+everything is kept but the weights.
 """
 
 import platform
@@ -14,29 +15,41 @@ from torch import Tensor
 
 from engine import checkpoints
 from engine.checkpoints import Card, Contents, StoredPredictions, half_precision
-from engine.data import LabelledImages
+from engine.data import ROOT, LabelledImages
 from engine.evaluation import Predictions, accuracy, cross_entropy, evaluate
 from engine.models import ARCHITECTURES, parameter_count
-from engine.training.loop import Splits, fresh_network
-from engine.training.recipe import Recipe
-from engine.training.run import Progress, RunFolder
+from engine.training.network import fresh_network
+from engine.training.recipe import Recipe, to_dict
+from engine.training.records import Progress
+from engine.training.run import RunFolder
+
+EXPERIMENTS = ROOT / "experiments"
 
 
 def make_checkpoint(
-    recipe: Recipe, progress: Progress, run: RunFolder, splits: Splits, test: LabelledImages, folder: Path
+    recipe: Recipe, progress: Progress, run: RunFolder, held_out: LabelledImages, test: LabelledImages, folder: Path
 ) -> Card:
-    """Store the run's best weights as checkpoint `recipe.name` in `folder`; gives its card, with measured figures."""
+    """Store the run's best weights as checkpoint `recipe.name` in `folder`; gives its card, with measured figures.
+
+    Args:
+        held_out: the validation images, which decide whether half precision is good enough.
+
+    Raises:
+        ConvscopeError: the run has no best weights, or `folder` cannot be written.
+    """
     weights = run.best()
-    validation = _predict(recipe, weights, splits.validation)
+    validation = _predict(recipe, weights, held_out)
     rounded = half_precision(weights)
-    from_rounded = _predict(recipe, rounded, splits.validation)
+    from_rounded = _predict(recipe, rounded, held_out)
     if accuracy(from_rounded).value >= accuracy(validation).value:
         weights, validation = rounded, from_rounded
     predictions = StoredPredictions(_predict(recipe, weights, test), validation)
     card = _card(recipe, progress, predictions.test, test.classes)
     epochs = np.arange(len(progress.filters))
     filters = {"filters": np.stack(progress.filters), "epochs": epochs}
-    path = checkpoints.save(card, Contents(weights, predictions, filters, progress.history_csv), folder)
+    stored = weights if recipe.keep_weights else None
+    contents = Contents(stored, predictions, filters, progress.history_csv, to_dict(recipe))
+    path = checkpoints.save(card, contents, folder)
     return checkpoints.read_card(path)
 
 
@@ -61,7 +74,7 @@ def _card(recipe: Recipe, progress: Progress, test: Predictions, classes: tuple[
         mean=spec.mean,
         std=spec.std,
         recipe=recipe.name,
-        epochs=recipe.epochs,
+        epochs=progress.epoch,
         best_epoch=progress.best_epoch,
         seed=recipe.seed,
         parameters=parameter_count(fresh_network(recipe, len(classes))),
@@ -74,4 +87,8 @@ def _card(recipe: Recipe, progress: Progress, test: Predictions, classes: tuple[
             "torch": torch.__version__.split("+")[0],
             "torchvision": torchvision.__version__.split("+")[0],
         },
+        base=recipe.base,
+        base_sha256=recipe.base_sha256,
+        initialisation=recipe.initialisation,
+        group=recipe.group,
     )

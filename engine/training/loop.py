@@ -8,6 +8,9 @@ After each epoch the network is measured on the validation images and on the fir
 augmentation, and everything needed to go on is saved. Nothing else is remembered: order, augmentation, dropout and
 learning rate follow from (recipe, epoch), so an interrupted run ends with the same weights as an uninterrupted one.
 
+The images stay on the device as bytes and are augmented there (batches.py). On CUDA, `precision = "bfloat16"` runs the
+convolutions on tensor cores. Apple's MPS is written for, but untested: nobody has run it yet.
+
 References: Sutskever et al. (2013) for momentum; Kingma & Ba (2015), Adam; Loshchilov & Hutter (2019), AdamW;
 Szegedy et al. (2016), section 7, label smoothing; Polyak & Juditsky (1992), averaging.
 """
@@ -15,38 +18,31 @@ Szegedy et al. (2016), section 7, label smoothing; Polyak & Juditsky (1992), ave
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim import SGD, Adam, AdamW, Optimizer
-from torch.optim.swa_utils import AveragedModel
 
-from engine.data import LabelledImages, prepare
+from engine import checkpoints
+from engine.data import LabelledImages, first_of_each_class, prepare
 from engine.errors import ConvscopeError
 from engine.evaluation import accuracy, cross_entropy, evaluate
-from engine.models import ARCHITECTURES, build
+from engine.models import ARCHITECTURES
 from engine.training.batches import Batches
-from engine.training.recipe import Phase, Recipe
-from engine.training.run import EpochRecord, Progress, RunFolder, progress_of
+from engine.training.control import Control, Stopped
+from engine.training.network import averaged, first_filters, fresh_network, load_base_, make_optimizer
+from engine.training.recipe import Recipe
+from engine.training.records import EpochRecord, Progress
+from engine.training.run import RunFolder, progress_of
 from engine.training.schedule import learning_rate
+from engine.training.telemetry import StepReport, Telemetry
 
 TRAIN_SAMPLE = 5_000
 """Training images that are measured after each epoch, the first ones."""
-
-
-@dataclass(frozen=True)
-class StepReport:
-    """What an observer learns after each step: counters from 0, the loss as minimised, and the rate."""
-
-    epoch: int
-    step: int
-    steps_per_epoch: int
-    loss: float
-    learning_rate: float
 
 
 @dataclass(frozen=True)
@@ -57,40 +53,11 @@ class Splits:
     validation: LabelledImages
 
 
-def fresh_network(recipe: Recipe, num_classes: int) -> nn.Module:
-    """The recipe's network with the random weights that its seed gives."""
-    spec = ARCHITECTURES[recipe.architecture]
-    size = {"input_size": recipe.input_size} if spec.fixed_input else {}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)
-        return build(recipe.architecture, num_classes=num_classes, **{**size, **recipe.options})
-
-
-def make_optimizer(model: nn.Module, phase: Phase) -> Optimizer:
-    """The phase's optimizer; vectors (biases, batch norm's parameters) are not decayed."""
-    decayed = [parameter for parameter in model.parameters() if parameter.ndim > 1]
-    others = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": phase.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    if phase.optimizer == "sgd":
-        nesterov = phase.nesterov and phase.momentum > 0
-        return SGD(groups, lr=phase.learning_rate, momentum=phase.momentum, nesterov=nesterov)
-    return {"adam": Adam, "adamw": AdamW}[phase.optimizer](groups, lr=phase.learning_rate)
-
-
-def averaged(model: nn.Module, decay: float) -> AveragedModel:
-    """A copy of `model` that follows its weights and its batch norm statistics as an exponential moving average.
-
-    After n steps the decay is at most (1 + n) / (10 + n), so that a short run does not average in its random start.
-    """
-
-    def follow(averages: list[Tensor], currents: list[Tensor], steps: Tensor) -> None:
-        weight = 1 - min(decay, (1 + steps.item()) / (10 + steps.item()))
-        if averages[0].is_floating_point():
-            torch._foreach_lerp_(averages, currents, weight)
-        else:
-            torch._foreach_copy_(averages, currents)
-
-    return AveragedModel(model, multi_avg_fn=follow, use_buffers=True)
+def sampled(splits: Splits, per_class: int) -> Splits:
+    """With the first `per_class` training images of each class only; 0 for all of them."""
+    if not per_class:
+        return splits
+    return replace(splits, train=splits.train.subset(first_of_each_class(splits.train.labels, per_class)))
 
 
 class Training:
@@ -98,6 +65,7 @@ class Training:
 
     Args:
         observe: called after each step; raise from it to stop (the last whole epoch is safe on disk).
+        bases: where the checkpoint lies that the recipe starts from, if it does.
     """
 
     def __init__(
@@ -107,33 +75,83 @@ class Training:
         folder: RunFolder,
         device: torch.device,
         observe: Callable[[StepReport], object] = lambda report: None,
+        bases: Path = checkpoints.FOLDER,
     ) -> None:
-        self.recipe, self.splits, self.folder, self.device, self.observe = recipe, splits, folder, device, observe
+        self.recipe, self.folder, self.device, self.observe = recipe, folder, device, observe
+        self.splits = sampled(splits, recipe.sample)
         self.spec = ARCHITECTURES[recipe.architecture]
-        self.batches = Batches(splits.train, recipe, device)
-        network = fresh_network(recipe, len(splits.train.classes))
-        self.model = network.to(device, memory_format=torch.channels_last)
+        self.batches = Batches(self.splits.train, recipe, device)
+        self.model = self._start(bases)
         self.average = averaged(self.model, recipe.ema) if recipe.ema else None
         self.phase = 0
         self.optimizer = make_optimizer(self.model, recipe.phases[0])
+        self.plan = folder.plan(recipe)
         self.progress = Progress(filters=[first_filters(self.model)])
         self._resume()
+        self.control = Control(folder.path)
+        self.telemetry = Telemetry(
+            folder, recipe.batch_size, len(self.batches), lambda: first_filters(self.measured_model)
+        )
 
-    def run(self) -> Progress:
-        """Train until the recipe's last epoch is done.
+    def run(self, epochs: int | None = None) -> Progress:
+        """Train until the recipe's end, a stop that was asked for, or for so many `epochs`.
 
         Raises:
-            ConvscopeError: the loss is no longer a number, or the state cannot be saved.
+            ConvscopeError: the loss is no longer a number, the state cannot be saved, or another process trains here.
         """
-        while self.progress.epoch < self.recipe.epochs:
-            self._enter_phase(self.recipe.phase_at(self.progress.epoch))
-            self._train_epoch()
+        if self.finished:
+            return self.progress
+        with self.folder.held():
+            self.folder.tidy()
+            self.control.forget()
+            try:
+                self.telemetry.begin(self.plan, self.progress)
+                self._train(self.plan.epochs if epochs is None else self.progress.epoch + epochs)
+            except Stopped:
+                pass
+            finally:
+                self.telemetry.close()
+            self._say_how_it_ended()
         return self.progress
+
+    @property
+    def finished(self) -> bool:
+        """Whether the recipe's end is reached."""
+        return self.progress.epoch >= self.plan.epochs or self._patience_is_over()
 
     @property
     def measured_model(self) -> nn.Module:
         """The network that is evaluated and kept: the averaged one, if the recipe averages."""
         return self.average.module if self.average is not None else self.model
+
+    def _start(self, bases: Path) -> nn.Module:
+        model = fresh_network(self.recipe, len(self.splits.train.classes))
+        if self.recipe.base:
+            load_base_(model, self.recipe, bases)
+        # On CPU and CUDA convolutions are faster with the channels last.
+        layout = torch.preserve_format if self.device.type == "mps" else torch.channels_last
+        return model.to(self.device, memory_format=layout)
+
+    def _train(self, end: int) -> None:
+        while not self.finished and self.progress.epoch < end:
+            self._enter_phase(self.plan.phase_at(self.progress.epoch))
+            self._train_epoch()
+
+    def _patience_is_over(self) -> bool:
+        """Early stopping: the validation loss at the final image size has had its minimum too long ago."""
+        losses = [record.val_loss for record in self.progress.history if record.pixels == self.recipe.input_size]
+        patience = self.recipe.early_stopping
+        return bool(patience and losses) and len(losses) - 1 - losses.index(min(losses)) >= patience
+
+    def _say_how_it_ended(self) -> None:
+        done = f"epoch {self.progress.epoch} of {self.plan.epochs}"
+        if not self.finished:
+            self.telemetry.end("stopped", f"Stopped; it can go on after {done}.")
+        elif self.progress.epoch < self.plan.epochs:
+            reason = f"the validation loss has not fallen for {self.recipe.early_stopping} epochs"
+            self.telemetry.end("finished", f"Finished with {done}: {reason}.")
+        else:
+            self.telemetry.end("finished", f"Finished with {done}.")
 
     def _enter_phase(self, phase: int) -> None:
         if phase != self.phase:
@@ -141,17 +159,44 @@ class Training:
             self.optimizer = make_optimizer(self.model, self.recipe.phases[phase])
 
     def _train_epoch(self) -> None:
-        begun = time.perf_counter()
+        self.begun = time.perf_counter()
         epoch = self.progress.epoch
-        pixels = self.recipe.pixels_at(epoch)
+        pixels = self.plan.pixels_at(epoch)
+        self.telemetry.enter(self.plan, epoch)
         # Dropout draws from the global generator.
         torch.manual_seed(self.recipe.seed * 1_000_003 + epoch)
         self.model.train()
-        losses = [
-            self._step(prepare(images, pixels, self.spec.mean, self.spec.std), labels, step)
-            for step, (images, labels) in enumerate(self.batches.epoch(epoch))
-        ]
-        self._finish_epoch(torch.stack(losses).mean().item(), pixels, begun)
+        losses: list[Tensor] = []
+        for images, labels in self.batches.epoch(epoch):
+            self._obey(len(losses))
+            if len(losses) == self.plan.steps_in(epoch, len(self.batches)) or self.plan.phase_at(epoch) != self.phase:
+                break
+            losses.append(self._step(prepare(images, pixels, self.spec.mean, self.spec.std), labels, len(losses)))
+        if losses:
+            self._finish_epoch(torch.stack(losses).mean().item(), pixels)
+
+    def _obey(self, step: int) -> None:
+        """Do what somebody has asked for, when `step` steps of the epoch are done."""
+        command = self.control.command()
+        if command == "pause":
+            command = self._pause()
+        if command == "stop":
+            raise Stopped
+        epoch = self.progress.epoch
+        # At the first step of a phase, the one that was to be ended has ended by itself.
+        is_late = step == 0 and self.plan.epoch_in_phase(epoch) == 0
+        if command == "next_phase" and self.plan.can_cut(epoch) and not is_late:
+            self.plan = self.plan.cut(epoch, step)
+            self.folder.save_plan(self.plan)
+
+    def _pause(self) -> str:
+        """Wait; gives the command that ends the pause."""
+        begun = time.perf_counter()
+        self.telemetry.pause()
+        command = self.control.wait()
+        self.begun += time.perf_counter() - begun
+        self.telemetry.go_on()
+        return command
 
     def _step(self, images: Tensor, labels: Tensor, step: int) -> Tensor:
         """One step; gives the plain cross-entropy of the batch."""
@@ -160,21 +205,22 @@ class Training:
             logits = self.model(images)
         logits = logits.float()
         loss = F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
-        value = loss.item()
-        if not math.isfinite(value):
+        if not math.isfinite(value := loss.item()):
             raise ConvscopeError(self._diverged(value, step, rate))
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
         if self.average is not None:
             self.average.update_parameters(self.model)
-        self.observe(StepReport(self.progress.epoch, step, len(self.batches), value, rate))
-        return F.cross_entropy(logits.detach(), labels)
+        plain = F.cross_entropy(logits.detach(), labels) if self.recipe.label_smoothing else loss.detach()
+        report = StepReport(self.progress.epoch, step, len(self.batches), plain.item(), rate)
+        self.telemetry.step(report)
+        self.observe(report)
+        return plain
 
     def _set_learning_rate(self, step: int) -> float:
         phase = self.recipe.phases[self.phase]
-        first = sum(earlier.epochs for earlier in self.recipe.phases[: self.phase])
-        done = (self.progress.epoch - first) * len(self.batches) + step
+        done = self.plan.epoch_in_phase(self.progress.epoch) * len(self.batches) + step
         rate = learning_rate(phase, done / (phase.epochs * len(self.batches)))
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -186,7 +232,9 @@ class Training:
             f"{rate:.3g}: lower the learning rate; the state after epoch {self.progress.epoch} is kept."
         )
 
-    def _finish_epoch(self, batch_loss: float, pixels: int, begun: float) -> None:
+    def _finish_epoch(self, batch_loss: float, pixels: int) -> None:
+        measuring = time.perf_counter()
+        self.telemetry.say("measuring")
         sample = self.splits.train.subset(np.arange(min(TRAIN_SAMPLE, len(self.splits.train))))
         train_loss, train_accuracy = self._measure(sample, pixels)
         val_loss, val_accuracy = self._measure(self.splits.validation, pixels)
@@ -200,7 +248,7 @@ class Training:
             EpochRecord(
                 progress.epoch, train_loss, train_accuracy, val_loss, val_accuracy, batch_loss,
                 self.optimizer.param_groups[0]["lr"], self.recipe.phases[self.phase].optimizer, pixels,
-                time.perf_counter() - begun,
+                time.perf_counter() - self.begun,
             )
         )  # fmt: skip
         # Accuracies at different image sizes cannot be compared; the checkpoint is used at the final one.
@@ -208,6 +256,7 @@ class Training:
             progress.best_accuracy, progress.best_epoch = val_accuracy, progress.epoch
             self.folder.save_best(self.measured_model.state_dict())
         self.folder.save(self._state(), progress)
+        self.telemetry.finish_epoch(progress, time.perf_counter() - measuring)
 
     def _measure(self, data: LabelledImages, pixels: int) -> tuple[float, float]:
         """Cross-entropy and accuracy (0-1) with images of `pixels` x `pixels`."""
@@ -235,9 +284,3 @@ class Training:
         self.optimizer.load_state_dict(state["optimizer"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
-
-
-def first_filters(model: nn.Module) -> np.ndarray:
-    """float16 `[O, 3, k, k]`: a copy of the first convolution's kernels."""
-    convolution = next(module for module in model.modules() if isinstance(module, nn.Conv2d))
-    return convolution.weight.detach().cpu().contiguous().numpy().astype(np.float16)

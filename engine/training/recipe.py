@@ -11,6 +11,7 @@ Phases follow one another, each with an optimizer and a learning-rate schedule o
 SGD" is one recipe. `[[resolutions]]` lets the images grow while training goes on.
 """
 
+import re
 import tomllib
 from collections import Counter
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
@@ -28,6 +29,9 @@ OPTIMIZERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("constant", "cosine", "one_cycle")
 DATASETS = ("cifar10", "cifar10_bundled")
 PRECISIONS = ("float32", "bfloat16")
+INITIALISATIONS = ("default", "xavier", "kaiming")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,59}")
+"""What a run or a checkpoint may be called: its name is a folder's name and part of links."""
 
 Table = tuple[str, int]
 """The n-th (from 0) of the tables of one name in a recipe's text."""
@@ -70,7 +74,7 @@ class Recipe:
     """Everything that a run depends on, besides the machine.
 
     Attributes:
-        name: of the checkpoint that it makes; the file's name without its ending.
+        name: of the checkpoint that it makes; the file's name without its ending, unless the recipe names itself.
         options: of the architecture.
         input_size: the side in pixels at the end of training, and of every evaluation; 0 takes the architecture's.
         resolutions: smaller sides for earlier epochs.
@@ -80,6 +84,14 @@ class Recipe:
         label_smoothing: 0 to 1; only of the loss that is minimised, never of the one that is recorded.
         ema: decay per step of the averaged weights, which are then evaluated and kept; 0 for none.
         precision: "bfloat16" computes convolutions in 16 bits (autocast), weights stay in 32.
+        seed: of weights, order, augmentation and dropout.
+        initialisation: "default" is the architecture's own; "xavier" or "kaiming" for all its weights.
+        early_stopping: stop after so many epochs at the final image size without a lower validation loss; 0: never.
+        sample: train on the first so many training images of each class; 0 for all.
+        keep_weights: false for an experiment, of which only history, filters and predictions are kept.
+        group: experiments of one group are meant to be compared.
+        base, base_sha256: the checkpoint whose weights it starts from, and the SHA-256 of its `weights.pt` (an empty
+            one means: as it is when the run starts).
     """
 
     name: str
@@ -97,18 +109,17 @@ class Recipe:
     ema: float = 0.0
     precision: str = "float32"
     seed: int = 0
+    initialisation: str = "default"
+    early_stopping: int = 0
+    sample: int = 0
+    keep_weights: bool = True
+    group: str = ""
+    base: str = ""
+    base_sha256: str = ""
 
     @property
     def epochs(self) -> int:
         return sum(phase.epochs for phase in self.phases)
-
-    def phase_at(self, epoch: int) -> int:
-        """The index of the phase to which `epoch` (the first is 0) belongs."""
-        for index, phase in enumerate(self.phases):
-            if epoch < phase.epochs:
-                return index
-            epoch -= phase.epochs
-        raise IndexError(f"The recipe has only {self.epochs} epochs.")
 
     def pixels_at(self, epoch: int) -> int:
         """The side of the training images in `epoch` (the first is 0)."""
@@ -140,21 +151,46 @@ def parse(text: str, name: str, source: str = "recipe") -> Recipe:
     except tomllib.TOMLDecodeError as error:
         raise ConvscopeError(f"{source} is no valid TOML: {error}.") from error
     reader = _Reader(text, source)
-    nested = {
-        key: tuple(reader.make(kind, entry, (key, n)) for n, entry in enumerate(reader.tables(values, key)))
-        for key, kind in (("phases", Phase), ("resolutions", Resolution))
-    }
-    recipe = reader.make(Recipe, {**values, **nested, "name": name})
-    reader.one_of("architecture", recipe.architecture, tuple(ARCHITECTURES))
-    if recipe.input_size == 0:
-        recipe = replace(recipe, input_size=ARCHITECTURES[recipe.architecture].input_size)
-    reader.check(recipe)
-    return recipe
+    if "name" in values:
+        reader.check_name(values["name"])
+    return reader.recipe({"name": name, **values})
+
+
+def from_dict(values: dict[str, Any], source: str = "recipe.json") -> Recipe:
+    """The recipe that `to_dict` turned into plain values; settings that are not among them have their defaults.
+
+    Raises:
+        ConvscopeError: `values` are no recipe.
+    """
+    return _Reader("", source).recipe(values)
+
+
+def checked_recipe(recipe: Recipe) -> Recipe:
+    """`recipe`, if a training can use its values.
+
+    Raises:
+        ConvscopeError: it cannot.
+    """
+    return from_dict(to_dict(recipe), "The recipe")
+
+
+def checked_name(name: str) -> str:
+    """`name`, if a run or a checkpoint may be called so.
+
+    Raises:
+        ConvscopeError: it may not.
+    """
+    if not NAME.fullmatch(name):
+        raise ConvscopeError(f"{name!r} cannot be a name: {_NAME_RULE}.")
+    return name
+
+
+_NAME_RULE = "use up to 60 letters (a to z), digits, _ and -, with a letter or digit first"
 
 
 def to_dict(recipe: Recipe) -> dict[str, Any]:
-    """The recipe as plain values, for JSON."""
-    return asdict(recipe)
+    """The recipe as plain values, as they come back from JSON."""
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(recipe).items()}
 
 
 class _Reader:
@@ -190,6 +226,19 @@ class _Reader:
             raise self.refuse(key, f"{key} must be written as [[{key}]] tables.")
         return tables
 
+    def recipe(self, values: dict[str, Any]) -> Recipe:
+        """The whole recipe, checked."""
+        nested = {
+            key: tuple(self.make(kind, entry, (key, n)) for n, entry in enumerate(self.tables(values, key)))
+            for key, kind in (("phases", Phase), ("resolutions", Resolution))
+        }
+        recipe = self.make(Recipe, {**values, **nested})
+        self.one_of("architecture", recipe.architecture, tuple(ARCHITECTURES))
+        if recipe.input_size == 0:
+            recipe = replace(recipe, input_size=ARCHITECTURES[recipe.architecture].input_size)
+        self.check(recipe)
+        return recipe
+
     def make(self, kind: type, values: dict[str, Any], table: Table = TOP) -> Any:
         """An instance of the dataclass `kind`, after checking names and types."""
         hints = get_type_hints(kind)
@@ -214,6 +263,13 @@ class _Reader:
         self.within("ema", recipe.ema, 0, 0.99999)
         self.within("input_size", recipe.input_size, 8, 1024)
         self.within("seed", recipe.seed, 0, 1_000_000_000)
+        self.one_of("initialisation", recipe.initialisation, INITIALISATIONS)
+        self.within("early_stopping", recipe.early_stopping, 0, 100_000)
+        self.within("sample", recipe.sample, 0, 1_000_000)
+        if recipe.base_sha256 and not recipe.base:
+            raise self.refuse("base_sha256", "base_sha256 needs base, the checkpoint that it belongs to.")
+        if recipe.base and recipe.initialisation != "default":
+            raise self.refuse("initialisation", "weights come from base or from an initialisation, not from both.")
         if "input_size" in recipe.options:
             raise self.refuse("options", "input_size is a setting of the recipe, not one of its options.")
         if not recipe.phases:
@@ -229,6 +285,10 @@ class _Reader:
             raise self.refuse("precision", f"bfloat16 computes wrong gradients at {smallest} pixels: use float32.")
         for number, resolution in enumerate(recipe.resolutions):
             self.check_resolution(resolution, recipe, ("resolutions", number))
+
+    def check_name(self, name: Any) -> None:
+        if not isinstance(name, str) or not NAME.fullmatch(name):
+            raise self.refuse("name", f"{name!r} cannot be a name: {_NAME_RULE}.")
 
     def check_phase(self, phase: Phase, table: Table) -> None:
         self.one_of("optimizer", phase.optimizer, OPTIMIZERS, table)

@@ -1,18 +1,32 @@
 """A run's folder: what is on disk while a network trains, so that a kill at any moment costs at most one epoch.
 
-    recipe.json   what is being done
-    state.pt      weights, averaged weights, optimizer, epoch, history and filters, as of the last whole epoch
-    best.pt       the weights of the best epoch so far, by validation accuracy
-    history.csv   one line per epoch
+    recipe.json      what is being done
+    state.pt         weights, averaged weights, optimizer, epoch, history and filters, as of the last whole epoch
+    best.pt          the weights of the best epoch so far, by validation accuracy
+    cuts.json        phases that were ended before their time (plan.py)
+    history.csv      one line per epoch
+    filters.npz      the first layer's kernels, before training and after each epoch
+    filters_now.npy  the same at this moment
+    steps.csv        loss, learning rate and speed, a few times a second
+    status.json      what the run is doing now
+    events.jsonl     what happened, one line each
+    command          what a person asked for: pause, resume, stop or next_phase
+    lock             held by the process that trains, see lock.py
+    tensorboard/     the same figures for TensorBoard
 
-Every file is replaced in one step. `best.pt` is written before `state.pt`: after a kill between the two the epoch is
-trained again, from the same state with the same batches, and writes the same `best.pt` once more.
+All but the two that grow, `steps.csv` and `events.jsonl`, are replaced in one step. `best.pt` is written before
+`state.pt`: after a kill between the two the epoch is trained again, from the same state with the same batches, and
+writes the same `best.pt` once more.
+
+The trainer writes; everybody else reads through the functions at the end of this module, at any moment.
 """
 
-import csv
-import io
 import json
-from dataclasses import asdict, dataclass, field, fields
+import os
+import shutil
+import time
+from contextlib import AbstractContextManager, suppress
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -23,59 +37,26 @@ from torch import Tensor
 from engine.checkpoints import write_weights
 from engine.data import ROOT
 from engine.errors import ConvscopeError
-from engine.files import write_text
-from engine.training.recipe import Recipe, to_dict
+from engine.files import write_atomically, write_text
+from engine.training import lock
+from engine.training.plan import Cut, Plan
+from engine.training.recipe import Recipe, from_dict, to_dict
+from engine.training.records import (
+    ALIVE,
+    COMMANDS,
+    EVENTS,
+    STATES,
+    EpochRecord,
+    Event,
+    Filters,
+    Progress,
+    Status,
+    Steps,
+    from_csv,
+    steps_from_csv,
+)
 
 FOLDER = ROOT / "runs"
-
-
-@dataclass(frozen=True)
-class EpochRecord:
-    """One line of the history; losses are plain cross-entropy in nats, accuracies in 0-1.
-
-    `train_*` are measured like `val_*`: at the end of the epoch, in evaluation mode, at the image size of that epoch
-    (`pixels`), without augmentation or smoothing; `train_*` on the first 5,000 training images. `batch_loss` is the
-    mean over the epoch's augmented batches as they were seen.
-    """
-
-    epoch: int
-    train_loss: float
-    train_accuracy: float
-    val_loss: float
-    val_accuracy: float
-    batch_loss: float
-    learning_rate: float
-    optimizer: str
-    pixels: int
-    seconds: float
-
-
-@dataclass
-class Progress:
-    """Where a run stands; changes as it goes on."""
-
-    epoch: int = 0
-    best_accuracy: float = -1.0
-    best_epoch: int = 0
-    history: list[EpochRecord] = field(default_factory=list)
-    filters: list[np.ndarray] = field(default_factory=list)
-
-    @property
-    def history_csv(self) -> str:
-        return to_csv(self.history)
-
-
-def to_csv(history: list[EpochRecord]) -> str:
-    """The history as CSV, with a header."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [entry.name for entry in fields(EpochRecord)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(_rounded(asdict(record)) for record in history)
-    return text.getvalue()
-
-
-def _rounded(row: dict[str, Any]) -> dict[str, Any]:
-    return {key: float(f"{value:.6g}") if isinstance(value, float) else value for key, value in row.items()}
 
 
 class RunFolder:
@@ -84,6 +65,23 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
 
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    def held(self) -> AbstractContextManager[None]:
+        """Be the one process that trains here; taken again by the same process, it is the same hold.
+
+        Raises:
+            ConvscopeError: another process trains here.
+        """
+        return lock.held(self.path / "lock")
+
+    @property
+    def alive(self) -> bool:
+        """Whether a process trains here, or waits for its turn."""
+        return lock.is_held(self.path / "lock")
+
     def begin(self, recipe: Recipe) -> None:
         """Note the recipe; refuse a folder that holds a run of another one.
 
@@ -91,12 +89,37 @@ class RunFolder:
             ConvscopeError: the folder belongs to another recipe, or cannot be written.
         """
         file = self.path / "recipe.json"
-        wanted = json.loads(json.dumps(to_dict(recipe)))
-        if file.exists() and _read_json(file) != wanted:
+        if file.exists() and _recipe_in(file) != recipe:
             raise ConvscopeError(
                 f"{self.path} holds a run of another recipe: delete that folder, or name another one with --run."
             )
-        write_text(file, json.dumps(wanted, indent=1) + "\n")
+        write_text(file, json.dumps(to_dict(recipe), indent=1) + "\n")
+
+    def tidy(self) -> None:
+        """Remove what a killed process has left half written; only for the process that holds the run."""
+        for name in ("recipe.json", "state.pt", "best.pt", "cuts.json", "history.csv", "filters.npz"):
+            for file in self.path.glob(f".{name}.*"):
+                file.unlink(missing_ok=True)
+
+    def recipe(self) -> Recipe:
+        """What this run does.
+
+        Raises:
+            ConvscopeError: there is no run here, or its recipe is damaged.
+        """
+        recipe = _recipe_in(self.path / "recipe.json")
+        if recipe is None:
+            raise ConvscopeError(f"{self.path} holds no run: recipe.json is missing or damaged.")
+        return recipe
+
+    def plan(self, recipe: Recipe) -> Plan:
+        """The recipe, with the phases that were ended before their time."""
+        cuts = _json_in(self.path / "cuts.json")
+        return Plan(recipe, tuple(Cut(int(epoch), int(steps)) for epoch, steps in cuts or ()))
+
+    def save_plan(self, plan: Plan) -> None:
+        """Replace `cuts.json`."""
+        write_text(self.path / "cuts.json", json.dumps([[cut.epoch, cut.steps] for cut in plan.cuts]) + "\n")
 
     def load(self) -> dict[str, Any] | None:
         """The state of the last whole epoch; None for a new run.
@@ -113,7 +136,7 @@ class RunFolder:
             raise ConvscopeError(f"{file} is damaged: delete {self.path} and start the run again.") from error
 
     def save(self, state: dict[str, Any], progress: Progress) -> None:
-        """Replace `history.csv` and `state.pt`."""
+        """Replace `history.csv`, `filters.npz` and `state.pt`."""
         stored = {
             **state,
             "epoch": progress.epoch,
@@ -121,9 +144,15 @@ class RunFolder:
             "history": [asdict(record) for record in progress.history],
             "filters": [torch.from_numpy(snapshot) for snapshot in progress.filters],
         }
-        # The state comes last: after a kill between the two, its epoch is trained and noted again.
+        # The state comes last: after a kill before it, its epoch is trained and noted again.
         write_text(self.path / "history.csv", progress.history_csv)
+        self.save_filters(progress)
         write_weights(self.path / "state.pt", stored)
+
+    def save_filters(self, progress: Progress) -> None:
+        """Replace `filters.npz`."""
+        arrays = {"filters": np.stack(progress.filters), "epochs": np.arange(len(progress.filters))}
+        write_atomically(self.path / "filters.npz", lambda file: np.savez(file, **arrays))
 
     def save_best(self, weights: dict[str, Tensor]) -> None:
         """Replace `best.pt`."""
@@ -144,11 +173,20 @@ class RunFolder:
             ) from error
 
 
-def _read_json(file: Path) -> Any:
-    """What a JSON file holds; None if it is damaged."""
+def _json_in(file: Path) -> Any:
+    """What a JSON file holds; None if it is missing or damaged."""
     try:
         return json.loads(file.read_text())
-    except ValueError:
+    except (OSError, ValueError):
+        return None
+
+
+def _recipe_in(file: Path) -> Recipe | None:
+    """The recipe in a JSON file, which may be older than some settings; None if it is missing or damaged."""
+    values = _json_in(file)
+    try:
+        return from_dict(values) if isinstance(values, dict) else None
+    except ConvscopeError:
         return None
 
 
@@ -162,3 +200,164 @@ def progress_of(state: dict[str, Any]) -> Progress:
         history=[EpochRecord(**record) for record in state["history"]],
         filters=[snapshot.numpy() for snapshot in state["filters"]],
     )
+
+
+# Looking on ----------------------------------------------------------------------------------------------------
+
+
+def runs(root: Path = FOLDER) -> list[RunFolder]:
+    """All runs in `root`, the one that was started last first."""
+    files = [file for file in root.glob("*/recipe.json") if not file.parent.name.startswith(".")]
+    return [RunFolder(file.parent) for file in sorted(files, key=_time_of, reverse=True)]
+
+
+def _time_of(file: Path) -> float:
+    try:
+        return file.stat().st_mtime
+    except OSError:  # deleted a moment ago
+        return 0.0
+
+
+def find(name: str, root: Path = FOLDER) -> RunFolder:
+    """The run in the folder `name`, or the one of that name in `root`.
+
+    Raises:
+        ConvscopeError: there is none.
+    """
+    for path in (Path(name), root / name):
+        if (path / "recipe.json").exists():
+            return RunFolder(path)
+    known = ", ".join(run.name for run in runs(root))
+    raise ConvscopeError(f"There is no run {name!r}: " + (f"choose one of {known}." if known else f"{root} has none."))
+
+
+def read_status(folder: RunFolder) -> Status:
+    """What the run is doing; "interrupted" if it has died since it last said so."""
+    # Asked first: a run that ends in between has noted its end by then.
+    alive = folder.alive
+    stored = _json_in(folder.path / "status.json")
+    try:
+        known = {entry.name for entry in fields(Status)}
+        status = Status(**{key: value for key, value in stored.items() if key in known})
+    except (AttributeError, TypeError):
+        return _status_without_file(folder, alive)
+    if status.state not in STATES or (status.state in ALIVE and not alive):
+        status = Status(**{**asdict(status), "state": "interrupted", "seconds_left": None})
+    return status
+
+
+def _status_without_file(folder: RunFolder, alive: bool) -> Status:
+    """What history and recipe tell of a run that has no status."""
+    recipe = _recipe_in(folder.path / "recipe.json")
+    done = len(read_history(folder))
+    epochs = folder.plan(recipe).epochs if recipe else done
+    state = "finished" if recipe and done >= epochs else "running" if alive else "interrupted"
+    return Status(state, epoch=done, epochs=epochs, phases=len(recipe.phases) if recipe else 1)
+
+
+def write_status(folder: RunFolder, status: Status) -> None:
+    """Replace `status.json`, for the process that holds the run; nothing happens on a full disk.
+
+    Not forced to disk, which takes milliseconds: after a power failure nobody trains, whatever this file says.
+    """
+    with suppress(OSError):
+        folder.path.mkdir(parents=True, exist_ok=True)
+        show(folder.path / "status.json", (json.dumps(asdict(status)) + "\n").encode())
+
+
+def show(file: Path, content: bytes) -> None:
+    """Replace a file that only tells of the present: in one step for readers, but not forced to disk."""
+    temporary = file.with_name(f".{file.name}.new")
+    temporary.write_bytes(content)
+    os.replace(temporary, file)
+
+
+def note(folder: RunFolder, kind: str, message: str) -> None:
+    """Append to `events.jsonl`; nothing happens on a full disk."""
+    if kind not in EVENTS:
+        raise ValueError(f"{kind!r} is no kind of event")
+    line = json.dumps({"time": time.time(), "kind": kind, "message": message}) + "\n"
+    with suppress(OSError):
+        folder.path.mkdir(parents=True, exist_ok=True)
+        with (folder.path / "events.jsonl").open("a") as file:
+            file.write(line)
+
+
+def read_events(folder: RunFolder) -> list[Event]:
+    """What happened so far, in order; lines that cannot be understood are left out."""
+    events = []
+    for line in _text_in(folder.path / "events.jsonl").splitlines():
+        with suppress(ValueError, KeyError, TypeError):
+            entry = json.loads(line)
+            events.append(Event(float(entry["time"]), str(entry["kind"]), str(entry["message"])))
+    return events
+
+
+def read_history(folder: RunFolder) -> list[EpochRecord]:
+    """One record per whole epoch; none if the file is missing or damaged."""
+    try:
+        return from_csv(_text_in(folder.path / "history.csv"))
+    except ValueError:
+        return []
+
+
+def read_steps(folder: RunFolder) -> Steps:
+    """The steps that were noted; none if the file is missing or damaged."""
+    try:
+        return steps_from_csv(_text_in(folder.path / "steps.csv"))
+    except ValueError:
+        return steps_from_csv("")
+
+
+def read_filters(folder: RunFolder) -> Filters | None:
+    """The first layer's kernels before training and after each epoch; None if they are missing or damaged."""
+    try:
+        with np.load(folder.path / "filters.npz") as stored:
+            return Filters(stored["filters"], stored["epochs"])
+    except Exception:  # a damaged archive shows itself as a zip, zlib, value, key or end-of-file error
+        return None
+
+
+def read_filters_now(folder: RunFolder) -> np.ndarray | None:
+    """float16 `[O, 3, k, k]`, the first layer's kernels at this moment; None if they are missing or damaged."""
+    try:
+        return np.load(folder.path / "filters_now.npy")
+    except (OSError, ValueError, EOFError):
+        return None
+
+
+def _text_in(file: Path) -> str:
+    try:
+        return file.read_text()
+    except (OSError, ValueError):
+        return ""
+
+
+def send(folder: RunFolder, command: str) -> None:
+    """Ask the run for "pause", "resume", "stop" or "next_phase"; it obeys after the present step.
+
+    Raises:
+        ConvscopeError: nobody trains there, or the folder cannot be written.
+    """
+    if command not in COMMANDS:
+        raise ConvscopeError(f"There is no command {command!r}: the commands are {', '.join(COMMANDS)}.")
+    if not folder.alive:
+        raise ConvscopeError(f"The run {folder.name!r} is not training now, so it cannot be asked for anything.")
+    write_text(folder.path / "command", command + "\n")
+
+
+def delete(folder: RunFolder) -> None:
+    """Remove the run with all its files.
+
+    Raises:
+        ConvscopeError: it is training now, there is no such run, or the folder cannot be removed.
+    """
+    if not (folder.path / "recipe.json").exists():
+        raise ConvscopeError(f"There is no run {str(folder.path)!r} to delete.")
+    if folder.alive:
+        raise ConvscopeError(f"The run {folder.name!r} is training now: stop it before you delete it.")
+    with folder.held():
+        try:
+            shutil.rmtree(folder.path)
+        except OSError as error:
+            raise ConvscopeError(f"{folder.path} could not be deleted ({error.strerror or error}).") from error

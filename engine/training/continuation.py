@@ -1,0 +1,50 @@
+"""Training a finished checkpoint for some more epochs: the recipe of the run that goes on where it ended.
+
+The new run starts with the checkpoint's weights and repeats the last phase of its recipe, for as many epochs as one
+likes, at the final image size. The optimizer starts afresh, since its momentum is not part of a checkpoint.
+"""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from engine import checkpoints
+from engine.errors import ConvscopeError
+from engine.training.recipe import NAME, Recipe, checked_recipe, from_dict, read
+
+
+def continued(
+    checkpoint: str, name: str, epochs: int, learning_rate: float | None = None, folder: Path = checkpoints.FOLDER
+) -> Recipe:
+    """The recipe `name` that trains `checkpoint` (in `folder`) for `epochs` more.
+
+    Args:
+        learning_rate: the highest; None for that of the last phase.
+
+    Raises:
+        ConvscopeError: there is no such checkpoint, its recipe is not known, or a value is impossible.
+    """
+    card = checkpoints.load(checkpoint, folder).card
+    recipe = _recipe_of(checkpoint, card.recipe, folder)
+    last = replace(recipe.phases[-1], epochs=epochs)
+    if learning_rate is not None:
+        last = replace(last, learning_rate=learning_rate)
+    return checked_recipe(
+        replace(
+            recipe, name=name, phases=(last,), resolutions=(), initialisation="default", keep_weights=True,
+            base=checkpoint, base_sha256=card.weights_sha256,
+        )
+    )  # fmt: skip
+
+
+def _recipe_of(checkpoint: str, recipe: str, folder: Path) -> Recipe:
+    """The recipe that is stored with the checkpoint, or the one of that name in `recipes/`."""
+    file = folder / checkpoint / "recipe.json"
+    try:
+        if file.exists():
+            return from_dict(json.loads(file.read_text()))
+        if NAME.fullmatch(recipe):
+            return read(recipe)
+    except (OSError, ValueError):  # a ConvscopeError is a ValueError
+        pass
+    raise ConvscopeError(f"The checkpoint {checkpoint!r} cannot be continued: its recipe {recipe!r} is not known.")
