@@ -132,10 +132,14 @@ def untrained(name: str, folder: Path = FOLDER) -> Trained:
     Raises:
         ConvscopeError: there is no such checkpoint, or its card is missing or damaged.
     """
+    from engine.training.network import initialise_  # which itself needs this module
+
     card = read_card(_existing(name, folder))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(card.seed)
         model = build(card.architecture, num_classes=len(card.classes), **card.options)
+        if card.initialisation != "default":
+            initialise_(model, card.initialisation)
     return Trained(freeze(model), card)
 
 
