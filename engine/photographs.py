@@ -56,7 +56,7 @@ def read(content: bytes, name: str) -> np.ndarray:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-                return np.asarray(_square(_checked(image, name)))
+                return np.array(_square(_checked(image, name)))
     except UnidentifiedImageError as error:
         raise ConvscopeError(f"{name} is not a picture in PNG, JPEG or WebP format: save it as one of them.") from error
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:

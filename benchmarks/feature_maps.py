@@ -1,0 +1,130 @@
+"""How long until all feature maps of a layer are on screen, and one map's nine strongest images beside it?
+
+    python benchmarks/feature_maps.py
+
+The shipped ResNet-18 at its own input size, medians of several runs, each with an image that was not shown before:
+
+- engine: one forward pass to the layer;
+- script: from the changed image to the end of the page's script, without a browser (Streamlit's AppTest); this includes
+  the nine images played back from another map;
+- browser: from the click on the next image to the new sheet on screen, in headless Chromium, where there is one.
+
+To compare machines, look at the ratio to the forward pass, measured in the same run.
+"""
+
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from streamlit.testing.v1 import AppTest  # noqa: E402
+
+from engine import checkpoints, data, tape  # noqa: E402
+
+RUNS = 7
+PORT = 8598
+LAYERS = ("conv1_relu", "conv2_x", "conv5_x")
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
+
+
+def seconds(action: Callable[[], object]) -> float:
+    """How long `action` takes."""
+    begun = time.perf_counter()
+    action()
+    return time.perf_counter() - begun
+
+
+def forward_time(layer: str) -> float:
+    """The engine alone: one recorded forward pass."""
+    trained = checkpoints.load("resnet18")
+    card = trained.card
+    image = data.prepare(data.bundled("test").images[:1], card.input_size, card.mean, card.std)
+    tape.record(trained.model, image, layer)
+    return statistics.median(seconds(lambda: tape.record(trained.model, image, layer)) for _ in range(RUNS))
+
+
+def script_time(layer: str) -> float:
+    """Seconds of the page's script for the next image of the class."""
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
+    app.query_params["layer"] = layer
+    app.run()
+    app.switch_page("pages/feature_maps.py").run()
+    return statistics.median(
+        seconds(lambda number=number: app.number_input(key="number").set_value(number).run())
+        for number in range(1, RUNS + 1)
+    )
+
+
+def browser_times() -> dict[str, float] | None:
+    """Seconds from the click to the new sheet, per layer; None without Chromium."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        return None
+    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless=true", f"--server.port={PORT}"]
+    server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        _wait_for_server()
+        return {layer: _click_time(chromium, layer) for layer in LAYERS}
+    finally:
+        server.terminate()
+
+
+def _wait_for_server() -> None:
+    for _ in range(200):
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{PORT}/_stcore/health", timeout=1)
+            return
+        except OSError:
+            time.sleep(0.2)
+
+
+TIMED_CLICK = """async () => {
+  const sheet = () => [...document.querySelectorAll('[data-testid=stImage] img')].find(i => i.alt.startsWith('All '));
+  const next = '[data-testid=stSidebar] [data-testid=stNumberInputStepUp]';
+  const before = sheet().src, begun = performance.now();
+  document.querySelector(next).click();
+  while (!sheet() || sheet().src === before || !sheet().complete) {
+    if (performance.now() - begun > 20000) throw new Error('no new sheet within 20 s');
+    await new Promise(resolve => setTimeout(resolve, 2));
+  }
+  return (performance.now() - begun) / 1000;
+}"""
+
+
+def _click_time(chromium: str, layer: str) -> float:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        page = browser.new_context(viewport={"width": 1920, "height": 1080}).new_page()
+        page.goto(f"http://127.0.0.1:{PORT}/feature_maps?layer={layer}")
+        page.get_by_text("What to look at").wait_for(timeout=120_000)
+        times = []
+        for _ in range(RUNS):
+            page.wait_for_selector("[data-testid='stApp'][data-test-script-state='notRunning']")
+            page.wait_for_timeout(300)
+            times.append(page.evaluate(TIMED_CLICK))
+        browser.close()
+    return statistics.median(times)
+
+
+def main() -> None:
+    """Print the table, line by line as it is measured."""
+    forward = {layer: forward_time(layer) for layer in LAYERS}
+    for layer in LAYERS:
+        taken = script_time(layer)
+        print(f"{layer:12} forward {forward[layer]:.3f} s   whole script {taken:.3f} s", flush=True)
+    browser = browser_times()
+    for layer, taken in (browser or {}).items():
+        print(f"{layer:12} browser, click to sheet {taken:.3f} s  ({taken / forward[layer]:.0f} forward passes)")
+
+
+if __name__ == "__main__":
+    main()
