@@ -11,7 +11,8 @@ from pages.common import downloads, guard, resources, selection, sheets, texts
 from pages.common import maximization_charts as climbing
 from pages.common import maximization_drawings as drawings
 from pages.common import maximization_jobs as jobs
-from pages.common.maximization_jobs import Job, Making
+from pages.common.jobs import Job
+from pages.common.maximization_jobs import Making
 from pages.common.selection import Selection
 
 guard.run_through_app()

@@ -11,6 +11,7 @@ from engine import gallery
 from engine.gallery import Maximization, Request, Strongest
 from engine.maximization import OBJECTIVES, PRESETS
 from pages.common import maximization_drawings as drawings
+from pages.common import jobs as work
 from pages.common import maximization_jobs as jobs
 from tests.apps import assert_no_error, open_page
 
@@ -251,7 +252,7 @@ def three_jobs(steps: int) -> list[jobs.Making]:
 def test_two_jobs_work_at_a_time_and_the_third_waits(monkeypatch):
     working, go_on = held_up(monkeypatch)
     three = three_jobs(24)
-    assert max(len(working) for _ in range(20) if go_on.wait(0.01) is False) <= jobs.AT_WORK
+    assert max(len(working) for _ in range(20) if go_on.wait(0.01) is False) <= work.AT_WORK
     go_on.set()
     for job in three:
         job.wait(60)
@@ -259,7 +260,7 @@ def test_two_jobs_work_at_a_time_and_the_third_waits(monkeypatch):
 
 
 def test_a_job_that_nobody_watches_gives_way(monkeypatch):
-    monkeypatch.setattr(jobs, "PATIENCE", 0.0)
+    monkeypatch.setattr(work, "PATIENCE", 0.0)
     _, go_on = held_up(monkeypatch)
     three = three_jobs(512)
     for job in three[:2]:

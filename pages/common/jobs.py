@@ -1,0 +1,111 @@
+"""Work that goes on while readers look at other pages: one thread for each job, which never calls Streamlit.
+
+Any session can watch a job and stop it. Two jobs work at a time, so that thirty readers do not slow each other to a
+standstill; while others wait, one that nobody watches gives way.
+"""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from engine.errors import ConvscopeError
+
+AT_WORK, PATIENCE = 2, 20.0
+"""How many jobs work at a time; for how many seconds an unwatched one goes on while others wait."""
+
+
+class _Turns:
+    """Lets so many in at a time, and knows whether others wait."""
+
+    def __init__(self, at_work: int) -> None:
+        self._free, self._lock, self._waiting = threading.Semaphore(at_work), threading.Lock(), 0
+
+    @property
+    def wanted(self) -> bool:
+        return self._waiting > 0
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        self._count(1)
+        self._free.acquire()
+        self._count(-1)
+        try:
+            yield
+        finally:
+            self._free.release()
+
+    def _count(self, change: int) -> None:
+        with self._lock:
+            self._waiting += change
+
+
+_TURNS = _Turns(AT_WORK)
+
+
+class Stopped(Exception):
+    """Somebody has pressed Stop, or nobody watches while others wait."""
+
+
+class Job:
+    """Some work that can be started, watched and stopped, by any session; subclasses say what the work is.
+
+    Attributes:
+        words: what it is doing; `share`: how much of it is done, 0-1.
+        error: one sentence, if it could not be done.
+    """
+
+    def __init__(self) -> None:
+        self.words, self.share, self.error = "", 0.0, ""
+        self._lock, self._stop = threading.Lock(), threading.Event()
+        self._thread: threading.Thread | None = None
+        self._watched = time.monotonic()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it is at work, or waits for its turn."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def start(self) -> None:
+        """Begin, unless it is at work already."""
+        with self._lock:
+            if not self.alive:
+                self._stop.clear()
+                self.watch()
+                self.words, self.share, self.error = "Waiting for its turn", 0.0, ""
+                self._thread = threading.Thread(target=self._run, daemon=True)
+                self._thread.start()
+
+    def stop(self) -> None:
+        """Ask it to end after the step at hand; what it has made so far stays."""
+        self._stop.set()
+
+    def watch(self) -> None:
+        """Say that somebody looks at it."""
+        self._watched = time.monotonic()
+
+    def wait(self, seconds: float) -> None:
+        """Until it has ended, or so long."""
+        if self._thread is not None:
+            self._thread.join(seconds)
+
+    def _run(self) -> None:
+        try:
+            with _TURNS.turn():
+                self.go_on_unless_stopped()
+                self._work()
+        except Stopped:
+            pass
+        except ConvscopeError as error:
+            self.error = str(error)
+        except Exception as error:  # a thread has nobody else to tell
+            self.error = f"The pictures could not be made ({type(error).__name__}: {error}): try other settings."
+
+    def _work(self) -> None:
+        raise NotImplementedError
+
+    def go_on_unless_stopped(self) -> None:
+        """Call it between two steps: raises `Stopped` when the work is to end."""
+        unwatched = time.monotonic() - self._watched > PATIENCE
+        if self._stop.is_set() or (unwatched and _TURNS.wanted):
+            raise Stopped
