@@ -1,0 +1,128 @@
+"""How long a training will take: a few steps of the very network are timed, and multiplied.
+
+    seconds = sum over epochs of  (images learned from) x (seconds per image of a step)
+                                + (images measured)     x (seconds per image of a forward pass)
+
+Batches grow from a few images until the time that may be spent is spent, so a large network is timed on few images and
+a small one on whole batches. It says "about": other work on the machine, and what saving costs, are not foreseen.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from engine.data import VALIDATION_SHARE
+from engine.models import ARCHITECTURES, build, parameter_count
+from engine.training.loop import TRAIN_SAMPLE
+from engine.training.network import fresh_network, make_optimizer
+from engine.training.recipe import Phase, Recipe
+
+START = 6.0
+"""Seconds until a new process has loaded PyTorch and the images."""
+FIRST_BATCH = 4
+GROWTH = 4
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds per image: of a training step, and of a forward pass for measuring."""
+
+    step: float
+    forward: float
+
+
+def parameters(recipe: Recipe, classes: int = 10) -> int:
+    """How many numbers the recipe's network learns; no memory is spent on them.
+
+    Raises:
+        ConvscopeError: there is no such network: the images are too small for it, or it has no such option.
+    """
+    size = {"input_size": recipe.input_size} if ARCHITECTURES[recipe.architecture].fixed_input else {}
+    with torch.device("meta"):
+        return parameter_count(build(recipe.architecture, num_classes=classes, **{**size, **recipe.options}))
+
+
+def timed(recipe: Recipe, pixels: int) -> Recipe:
+    """What decides the cost of a step with images of `pixels` x `pixels`: equal results mean equal costs."""
+    fixed = ARCHITECTURES[recipe.architecture].fixed_input
+    phases = (Phase(1, 0.01, optimizer=recipe.phases[0].optimizer),)
+    return Recipe(
+        "timed", recipe.architecture, phases, options=recipe.options,
+        input_size=recipe.input_size if fixed else pixels, batch_size=recipe.batch_size, precision=recipe.precision,
+    )  # fmt: skip
+
+
+def cost(recipe: Recipe, budget: float = 1.0) -> Cost:
+    """Time some steps of `timed(...)`'s recipe on this machine's CPU, for about `budget` seconds."""
+    model = fresh_network(recipe, 10).to(memory_format=torch.channels_last).train()
+    optimizer = make_optimizer(model, replace(recipe.phases[0], learning_rate=1e-9))
+
+    def step(images: Tensor) -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bfloat16"):
+            logits = model(images)
+        loss = F.cross_entropy(logits.float(), torch.zeros(len(images), dtype=torch.long))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    per_step = _seconds_per_image(step, recipe, 0.75 * budget)
+    model.eval()
+    with torch.inference_mode():
+        return Cost(per_step, _seconds_per_image(model, recipe, 0.25 * budget))
+
+
+def _seconds_per_image(run: Callable[[Tensor], object], recipe: Recipe, budget: float) -> float:
+    """Of the largest batch that can be reached within `budget` seconds, the fastest run."""
+    end = time.perf_counter() + budget
+    count = min(FIRST_BATCH, recipe.batch_size)
+    _seconds(run, _noise(count, recipe))  # the first run sets up memory and kernels
+    fastest = _seconds(run, _noise(count, recipe))
+    while True:
+        larger = min(count * GROWTH, recipe.batch_size)
+        if time.perf_counter() + 2 * fastest * larger / count > end:
+            return fastest / count
+        taken = _seconds(run, _noise(larger, recipe))
+        fastest, count = (min(fastest, taken) if larger == count else taken), larger
+
+
+def _seconds(run: Callable[[Tensor], object], images: Tensor) -> float:
+    """The shorter of two runs: whatever else the machine does can only make one longer."""
+    taken = []
+    for _ in range(2):
+        begun = time.perf_counter()
+        run(images)
+        taken.append(time.perf_counter() - begun)
+    return min(taken)
+
+
+def _noise(count: int, recipe: Recipe) -> Tensor:
+    pixels = recipe.input_size
+    return torch.rand(count, 3, pixels, pixels).contiguous(memory_format=torch.channels_last)
+
+
+def seconds(recipe: Recipe, images: int, cost_at: Callable[[int], Cost]) -> float:
+    """About how long `recipe` takes with `images` labelled images, a share of which is for validation.
+
+    Args:
+        cost_at: what `cost` says of images of so many pixels.
+    """
+    validation = round(images * VALIDATION_SHARE)
+    measured = min(TRAIN_SAMPLE, images - validation) + validation
+    costs = {pixels: cost_at(pixels) for pixels in {recipe.pixels_at(epoch) for epoch in range(recipe.epochs)}}
+    each = [costs[recipe.pixels_at(epoch)] for epoch in range(recipe.epochs)]
+    return START + sum((images - validation) * one.step + measured * one.forward for one in each)
+
+
+def in_words(seconds: float) -> str:
+    """A duration for a person: "45 s", "12 min", "3 h 20 min"."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    hours, rest = divmod(round(minutes / 10) * 10, 60)
+    return f"{hours} h {rest} min" if rest else f"{hours} h"

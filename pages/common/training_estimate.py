@@ -1,0 +1,49 @@
+"""About how long a training will take, measured beside the page."""
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+
+import streamlit as st
+
+from engine.data import BUNDLED_TRAINING_PER_CLASS, CIFAR10_CLASSES
+from engine.training import estimate, toml_text
+from engine.training.estimate import Cost
+from engine.training.recipe import Recipe, parse
+
+IMAGES = {"cifar10_bundled": BUNDLED_TRAINING_PER_CLASS * len(CIFAR10_CLASSES), "cifar10": 50_000}
+"""How many labelled images a dataset has for training and validation."""
+
+
+@st.cache_resource(show_spinner=False)
+def _timer() -> ThreadPoolExecutor:
+    """One thread that times networks, one after the other."""
+    return ThreadPoolExecutor(1, "times a network")
+
+
+@st.cache_resource(show_spinner=False, max_entries=256)
+def _cost(recipe_text: str) -> Future[Cost]:
+    """What a step costs, once it is measured."""
+    return _timer().submit(lambda: estimate.cost(parse(recipe_text, "timed")))
+
+
+def show_estimate(recipe: Recipe) -> None:
+    """About how long `recipe` will take; measured beside the page, which goes on."""
+    count = estimate.parameters(recipe)
+    sizes = sorted({recipe.pixels_at(epoch) for epoch in range(recipe.epochs)})
+    costs = {size: _cost(toml_text.to_toml(estimate.timed(recipe, size))) for size in sizes}
+    waits = not all(cost.done() for cost in costs.values())
+    show = partial(_say_estimate, recipe, count, costs)
+    st.fragment(show, run_every=0.5 if waits else None)()
+
+
+def _say_estimate(recipe: Recipe, count: int, costs: dict[int, Future[Cost]]) -> None:
+    epochs = f"{recipe.epochs} epoch{'s' if recipe.epochs > 1 else ''}"
+    if not all(cost.done() for cost in costs.values()):
+        st.markdown(f"{count:,} parameters, {epochs}: timing a few steps …")
+        return
+    labelled = recipe.sample * len(CIFAR10_CLASSES) or IMAGES.get(recipe.dataset)
+    if labelled is None:  # a folder of images, which nobody has counted yet
+        st.markdown(f"{count:,} parameters, {epochs}")
+        return
+    seconds = estimate.seconds(recipe, labelled, lambda pixels: costs[pixels].result())
+    st.markdown(f"{count:,} parameters, {epochs}: **about {estimate.in_words(seconds)}** on this machine")

@@ -1,0 +1,179 @@
+"""What the controls of the Train page say, and the recipe that this means.
+
+A control has a key (its name in the link) and a plain value. A recipe gives all controls their values, and the values
+give a recipe again; what has no control (momentum, precision of a shipped recipe, ...) is taken over from the recipe
+that was the starting point.
+"""
+
+import inspect
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from engine.models import ARCHITECTURES
+from engine.training import recipe as recipes
+from engine.training.recipe import Phase, Recipe
+
+Settings = dict[str, Any]
+
+FIRST_LESSON = Recipe(
+    "first_lesson", "lenet", (Phase(10, 0.05),), dataset="cifar10_bundled", input_size=32, batch_size=64
+)
+"""Where the page begins: small enough to be trained while a class looks on."""
+NEXT_PHASE = Phase(5, 0.01, schedule="cosine")
+"""What a phase is at first that the starting point does not have."""
+
+CONVNET = "ConvNet"
+DATA = {"5,000 shipped images": "cifar10_bundled", "all of CIFAR-10": "cifar10"}
+SIZES = (32, 64, 96, 128, 224)
+PHASES = 3
+SCHEDULES = {name.replace("_", " "): name for name in recipes.SCHEDULES}
+OWN_KERNELS = "3, then 4"
+"""Each layer of a ConvNet has the kernel size of the report."""
+KERNELS = (OWN_KERNELS, "3", "4", "5", "7")
+OPTIONS = {
+    "dropout": "t_dropout", "kernel_size": "t_kernel", "pool_size": "t_pool", "width": "t_dense",
+    "strided": "t_strided", "batch_norm": "t_bn",
+}  # fmt: skip
+"""Which option of an architecture has which control."""
+
+
+# Starting points -----------------------------------------------------------------------------------------------
+
+
+def starting_points(folder: Path = recipes.FOLDER) -> list[str]:
+    """The first lesson, and the recipes in `folder` and below it."""
+    found = sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.toml"))
+    return [FIRST_LESSON.name, *sorted(found, key=lambda name: name.count("/"))]
+
+
+def starting_point(name: str, folder: Path = recipes.FOLDER) -> Recipe:
+    """The recipe of a starting point; what is trained on the page is nobody's experiment, and its weights are kept.
+
+    Raises:
+        ConvscopeError: its file cannot be understood.
+    """
+    recipe = FIRST_LESSON if name == FIRST_LESSON.name else recipes.read(folder / f"{name}.toml")
+    return replace(recipe, group="", keep_weights=True)
+
+
+# Networks ------------------------------------------------------------------------------------------------------
+
+
+def networks() -> list[str]:
+    """The networks' titles; the ConvNets are one, with a depth."""
+    return list(dict.fromkeys(_title(name) for name in ARCHITECTURES))
+
+
+def depths() -> list[str]:
+    """The depths of the ConvNets."""
+    return [name.removeprefix("convnet") for name in ARCHITECTURES if _is_convnet(name)]
+
+
+def architecture(settings: Settings) -> str:
+    """The registry's name of the chosen network."""
+    if settings["t_net"] == CONVNET:
+        return f"convnet{settings['t_depth']}"
+    return next(name for name, spec in ARCHITECTURES.items() if spec.title == settings["t_net"])
+
+
+def usual_options(name: str) -> dict[str, Any]:
+    """The options of architecture `name` that have a control, with their usual values."""
+    parameters = inspect.signature(ARCHITECTURES[name].builder).parameters
+    return {option: parameters[option].default for option in OPTIONS if option in parameters}
+
+
+def _title(name: str) -> str:
+    return CONVNET if _is_convnet(name) else ARCHITECTURES[name].title
+
+
+def _is_convnet(name: str) -> bool:
+    return name.removeprefix("convnet").isdecimal()
+
+
+# From a recipe to the controls ---------------------------------------------------------------------------------
+
+
+def settings_of(recipe: Recipe) -> Settings:
+    """The value of every control."""
+    sizes = {"t_size": str(recipe.input_size), "t_batch": recipe.batch_size}
+    phases = {"t_phases": str(len(recipe.phases))}
+    for number in range(1, max(PHASES, len(recipe.phases)) + 1):
+        phase = recipe.phases[number - 1] if number <= len(recipe.phases) else NEXT_PHASE
+        phases |= _settings_of_phase(phase, number)
+    images = {"t_data": data_title(recipe.dataset), "t_flip": recipe.flip, "t_crop": recipe.crop_padding}
+    rest = {
+        "t_hole": recipe.cutout, "t_smoothing": float(recipe.label_smoothing), "t_ema": float(recipe.ema),
+        "t_init": recipe.initialisation, "t_precision": recipe.precision, "t_seed": recipe.seed,
+    }  # fmt: skip
+    return {**network_settings(recipe.architecture, recipe.options), **sizes, **phases, **images, **rest}
+
+
+def network_settings(name: str, options: dict[str, Any]) -> Settings:
+    """The values of the controls that describe a network."""
+    depth = name.removeprefix("convnet") if _is_convnet(name) else depths()[-2]
+    chosen = {OPTIONS[option]: value for option, value in {**usual_options(name), **options}.items()}
+    if "t_kernel" in chosen:
+        chosen["t_kernel"] = str(chosen["t_kernel"] or OWN_KERNELS)
+    if "t_pool" in chosen:
+        chosen["t_pool"] = str(chosen["t_pool"])
+    return {"t_net": _title(name), "t_depth": depth, **chosen}
+
+
+def data_title(dataset: str) -> str:
+    """What the page calls a recipe's dataset."""
+    return next((title for title, known in DATA.items() if known == dataset), dataset)
+
+
+def _settings_of_phase(phase: Phase, number: int) -> Settings:
+    return {
+        f"t_optimizer{number}": phase.optimizer,
+        f"t_rate{number}": float(phase.learning_rate),
+        f"t_epochs{number}": phase.epochs,
+        f"t_schedule{number}": phase.schedule.replace("_", " "),
+    }
+
+
+# From the controls to a recipe ---------------------------------------------------------------------------------
+
+
+def recipe_of(settings: Settings, base: Recipe) -> Recipe:
+    """The recipe that the controls describe.
+
+    Raises:
+        ConvscopeError: no training can use these settings.
+    """
+    phases = tuple(_phase_of(settings, base, number) for number in range(1, int(settings["t_phases"]) + 1))
+    name = architecture(settings)
+    recipe = replace(
+        base, architecture=name, options=_options_of(settings, name, base), phases=phases,
+        dataset=DATA.get(settings["t_data"], settings["t_data"]), input_size=int(settings["t_size"]),
+        batch_size=settings["t_batch"], flip=settings["t_flip"], crop_padding=settings["t_crop"],
+        cutout=settings["t_hole"], label_smoothing=settings["t_smoothing"], ema=settings["t_ema"],
+        initialisation=settings["t_init"], precision=settings["t_precision"], seed=settings["t_seed"],
+    )  # fmt: skip
+    if (recipe.input_size, recipe.epochs) != (base.input_size, base.epochs):
+        recipe = replace(recipe, resolutions=())
+    return recipes.from_dict(json.loads(json.dumps(recipes.to_dict(recipe))), "these settings")
+
+
+def _phase_of(settings: Settings, base: Recipe, number: int) -> Phase:
+    start = base.phases[number - 1] if number <= len(base.phases) else NEXT_PHASE
+    return replace(
+        start, optimizer=settings[f"t_optimizer{number}"], learning_rate=settings[f"t_rate{number}"],
+        epochs=settings[f"t_epochs{number}"], schedule=SCHEDULES[settings[f"t_schedule{number}"]],
+    )  # fmt: skip
+
+
+def _options_of(settings: Settings, name: str, base: Recipe) -> dict[str, Any]:
+    """The options that are not the usual ones, or that the starting point names."""
+    named = base.options if name == base.architecture else {}
+    options = {option: value for option, value in named.items() if option not in OPTIONS}
+    for option, usual in usual_options(name).items():
+        value = settings[OPTIONS[option]]
+        if isinstance(value, str):
+            value = None if value == OWN_KERNELS else int(value)
+        if value != usual or option in named:
+            options[option] = value
+    return options
