@@ -36,7 +36,7 @@ class Predictions:
     """What a network said of N images.
 
     Attributes:
-        logits: float32 `[N, K]`, before the softmax.
+        logits: float32 or float64 `[N, K]`, before the softmax.
         labels: int64 `[N]`, the true classes.
     """
 
@@ -61,6 +61,15 @@ class Predictions:
         """float64 `[N, K]`: softmax of the logits."""
         shifted = np.exp(self.logits.astype(np.float64) - self.logits.max(axis=1, keepdims=True))
         return shifted / shifted.sum(axis=1, keepdims=True)
+
+    @property
+    def confidence(self) -> np.ndarray:
+        """float64 `[N]`: the probability of the predicted class."""
+        return self.probabilities.max(axis=1)
+
+    def subset(self, indices: np.ndarray) -> "Predictions":
+        """The predictions of the images at `indices`, in that order."""
+        return Predictions(self.logits[indices], self.labels[indices])
 
 
 @dataclass(frozen=True)
@@ -100,12 +109,12 @@ def evaluate(
     """
     if model.training:
         raise ConvscopeError("A network in training mode cannot be evaluated: call model.eval() first.")
-    device = next(model.parameters()).device
+    weight = next(model.parameters())
     pixels = torch.as_tensor(images)
     logits = []
     for start in range(0, max(len(labels), 1), batch_size):  # no images at all: one empty batch, for K
-        batch = prepare(pixels[start : start + batch_size].to(device), input_size, mean, std)
-        logits.append(model(batch).float().cpu())
+        batch = prepare(pixels[start : start + batch_size].to(weight.device), input_size, mean, std)
+        logits.append(model(batch.to(weight.dtype)).float().cpu())
         if on_batch is not None:
             on_batch(min(start + batch_size, len(labels)))
     return Predictions(torch.cat(logits).numpy(), np.asarray(labels, dtype=np.int64))
@@ -141,13 +150,41 @@ def wilson(hits: int, total: int, z: float = Z_95) -> Share:
 
 def accuracy(predictions: Predictions) -> Share:
     """The share of images whose largest logit is the true class."""
-    return wilson(int(predictions.correct.sum()), len(predictions))
+    return accuracy_of(confusion_matrix(predictions))
+
+
+def accuracy_of(confusion: np.ndarray) -> Share:
+    """The share of images on the diagonal of counts `[K, K]` of (true class, predicted class)."""
+    return wilson(int(np.trace(confusion)), int(confusion.sum()))
 
 
 def accuracy_per_class(predictions: Predictions) -> list[Share]:
     """For each of the K classes: the share of its own images that are recognised (the class's recall)."""
-    confusion = confusion_matrix(predictions)
-    return [wilson(int(row[label]), int(row.sum())) for label, row in enumerate(confusion)]
+    return [figures.recall for figures in class_figures(confusion_matrix(predictions))]
+
+
+@dataclass(frozen=True)
+class ClassFigures:
+    """How one class fares.
+
+    Attributes:
+        recall: of the images of the class (their number, `recall.total`, is its support), how many are recognised.
+        precision: of the images that are called this class, how many are of it.
+        f1: the harmonic mean of both, 0-1; NaN for a class that neither occurs nor is ever named.
+    """
+
+    recall: Share
+    precision: Share
+    f1: float
+
+
+def class_figures(confusion: np.ndarray) -> list[ClassFigures]:
+    """Recall, precision and F1 of each class from counts `[K, K]` of (true class, predicted class)."""
+    hits, support, called = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
+    return [
+        ClassFigures(wilson(hit, own), wilson(hit, named), 2 * hit / (own + named) if own + named else math.nan)
+        for hit, own, named in zip(hits.tolist(), support.tolist(), called.tolist(), strict=True)
+    ]
 
 
 def confusion_matrix(predictions: Predictions) -> np.ndarray:
@@ -157,9 +194,9 @@ def confusion_matrix(predictions: Predictions) -> np.ndarray:
     return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
 
 
-def commonest_mistake(predictions: Predictions) -> tuple[int, int, int] | None:
+def commonest_mistake(confusion: np.ndarray) -> tuple[int, int, int] | None:
     """(true class, predicted class, how many images) of the largest count off the diagonal; None without mistakes."""
-    mistakes = confusion_matrix(predictions)
+    mistakes = confusion.copy()
     np.fill_diagonal(mistakes, 0)
     true, called = np.unravel_index(mistakes.argmax(), mistakes.shape)
     count = int(mistakes[true, called])
@@ -196,13 +233,19 @@ def check_card(name: str, on_batch: Callable[[int], object] | None = None) -> li
     accuracy may differ by two images in ten thousand.
 
     Raises:
-        ConvscopeError: there is no such checkpoint, or its files or the bundled images are damaged.
+        ConvscopeError: there is no such checkpoint, it was measured on images that are not bundled, or its files or the
+            bundled images are damaged.
     """
     from engine import checkpoints
     from engine.models import parameter_count
 
     trained = checkpoints.load(name)
     card = trained.card
+    if not card.dataset.startswith("cifar10"):
+        raise ConvscopeError(
+            f"The figures of {name!r} were measured on {card.dataset!r}, which is not shipped: they cannot be computed "
+            "again from the bundled images."
+        )
     test = bundled("test")
     live = evaluate(
         trained.model, test.images, test.labels,

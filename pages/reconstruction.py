@@ -240,7 +240,7 @@ LOOK_AT = {
     "batch norm": (
         "Left: deep in the network one picture drowns the other: without batch norm its size is chance.",
         "Right: size aside, do they show the same? Leaving batch norm out weighs the channels differently.",
-        "Multiply all weights: the network stays the same, and so does the picture with batch norm. The other does not.",
+        "Multiply all weights: the network stays the same, and so does the picture with batch norm. The other: no.",
     ),
     "layers": (
         "From left to right the maps grow coarser: what is left of where things are?",

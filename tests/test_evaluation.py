@@ -22,46 +22,17 @@ from engine.evaluation import (
     accuracy,
     accuracy_per_class,
     check_card,
+    class_figures,
     confusion_matrix,
     cross_entropy,
     evaluate,
     wilson,
 )
 from engine.models import ARCHITECTURES, build, parameter_count
+from tests.answers import CASES
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 CLOSE = partial(pytest.approx, rel=0, abs=1e-12, nan_ok=True)
-
-
-def random_predictions(count: int, classes: int, seed: int, scale: float = 3) -> Predictions:
-    random = np.random.default_rng(seed)
-    labels = random.integers(classes, size=count)
-    logits = random.normal(size=(count, classes)).astype(np.float32) * np.float32(scale)
-    logits[np.arange(count), labels] += scale / 2
-    return Predictions(logits, labels)
-
-
-def empty_class() -> Predictions:
-    predictions = random_predictions(300, 5, seed=4)
-    return Predictions(predictions.logits, np.where(predictions.labels == 3, 1, predictions.labels))
-
-
-def all_the_same() -> Predictions:
-    logits = np.zeros((50, 4), np.float32)
-    logits[:, 2] = 1
-    return Predictions(logits, np.arange(50) % 4)
-
-
-CASES = {
-    "ten classes": random_predictions(2_000, 10, seed=1),
-    "two classes": random_predictions(101, 2, seed=2),
-    "one image": random_predictions(1, 10, seed=3),
-    "a class without images": empty_class(),
-    "all predictions the same": all_the_same(),
-    "all right": Predictions(np.eye(7, dtype=np.float32), np.arange(7)),
-    "all wrong": Predictions(np.eye(7, dtype=np.float32), (np.arange(7) + 1) % 7),
-    "huge logits": random_predictions(60, 3, seed=5, scale=1e4),
-}
 
 
 @pytest.fixture(params=CASES)
@@ -102,6 +73,34 @@ def test_accuracy_per_class_is_sklearns_recall_with_statsmodels_interval(predict
             assert (share.low, share.high) == CLOSE(proportion_confint(share.hits, share.total, method="wilson"))
 
 
+def test_precision_recall_f1_and_support_are_sklearns(predictions: Predictions) -> None:
+    expected = sklearn.metrics.precision_recall_fscore_support(
+        predictions.labels, predictions.predicted, labels=range(predictions.logits.shape[1]), zero_division=np.nan
+    )
+    figures = class_figures(confusion_matrix(predictions))
+    assert [entry.precision.value for entry in figures] == CLOSE(list(expected[0]))
+    assert [entry.recall.value for entry in figures] == CLOSE(list(expected[1]))
+    assert [entry.f1 for entry in figures] == CLOSE(list(expected[2]))
+    assert [entry.recall.total for entry in figures] == list(expected[3])
+    for label, entry in enumerate(figures):
+        named = predictions.predicted == label
+        assert (entry.precision.hits, entry.precision.total) == (
+            (predictions.labels[named] == label).sum(),
+            named.sum(),
+        )
+
+
+def test_confidence_is_the_probability_of_the_answer(predictions: Predictions) -> None:
+    rows = zip(predictions.probabilities, predictions.predicted, strict=True)
+    assert list(predictions.confidence) == [row[called] for row, called in rows]
+
+
+def test_a_subset_keeps_the_order_asked_for() -> None:
+    some = CASES["ten classes"].subset(np.array([7, 3, 3]))
+    assert np.array_equal(some.logits, CASES["ten classes"].logits[[7, 3, 3]])
+    assert list(some.labels) == list(CASES["ten classes"].labels[[7, 3, 3]])
+
+
 def test_probabilities_are_scipys_softmax(predictions: Predictions) -> None:
     expected = scipy.special.softmax(predictions.logits.astype(np.float64), axis=1)
     np.testing.assert_allclose(predictions.probabilities, expected, rtol=0, atol=1e-12)
@@ -132,6 +131,8 @@ def test_no_images_give_nan_and_zeros() -> None:
         assert (share.hits, share.total) == (0, 0)
         assert all(map(math.isnan, (share.value, share.low, share.high)))
     assert len(accuracy_per_class(nothing)) == 4
+    assert all(math.isnan(figures.f1) for figures in class_figures(confusion_matrix(nothing)))
+    assert nothing.confidence.shape == (0,)
     assert np.array_equal(confusion_matrix(nothing), np.zeros((4, 4)))
     assert math.isnan(cross_entropy(nothing))
     assert nothing.probabilities.shape == (0, 4)
@@ -328,9 +329,11 @@ def test_the_commonest_mistake_is_the_largest_count_off_the_diagonal() -> None:
     labels = np.array([0, 0, 0, 1, 1, 1, 1, 2])
     called = np.array([0, 1, 1, 1, 2, 2, 2, 2])
     predictions = Predictions(np.eye(3, dtype=np.float32)[called], labels)
-    assert evaluation.commonest_mistake(predictions) == (1, 2, 3)
+    assert evaluation.commonest_mistake(confusion_matrix(predictions)) == (1, 2, 3)
 
 
 def test_without_mistakes_there_is_no_commonest_one() -> None:
     labels = np.array([0, 1, 2])
-    assert evaluation.commonest_mistake(Predictions(np.eye(3, dtype=np.float32), labels)) is None
+    right = confusion_matrix(Predictions(np.eye(3, dtype=np.float32), labels))
+    assert evaluation.commonest_mistake(right) is None
+    assert right.trace() == 3  # it was not written to

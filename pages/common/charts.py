@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 
 import altair as alt
-import numpy as np
 import pandas as pd
 import streamlit as st
 
@@ -62,54 +61,6 @@ def _colours(names: Sequence[str]) -> list[str]:
     if set(names) <= {"on", "off"}:
         return [ON if name == "on" else OFF for name in names]
     return [OKABE_ITO[index % len(OKABE_ITO)] for index in range(len(names))]
-
-
-def class_accuracy_chart(table: pd.DataFrame, order: Sequence[str]) -> alt.Chart:
-    """A bar per class with its 95 % interval, in `order` from top to bottom.
-
-    `table` has the columns class, accuracy, low, high (0-1), right and images; classes without images are left out.
-    """
-    known = table[table["images"] > 0]
-    base = alt.Chart(known).encode(
-        y=alt.Y("class:N", sort=list(order), title=None),
-        tooltip=["class", alt.Tooltip("accuracy:Q", format=".1%"), "right", "images"],
-    )
-    axis = alt.Axis(format="%", values=[0, 0.25, 0.5, 0.75, 1])
-    bars = base.mark_bar(color=ON).encode(
-        x=alt.X("accuracy:Q", scale=alt.Scale(domain=[0, 1.15]), axis=axis, title=None)
-    )
-    intervals = base.mark_rule(color=OFF, strokeWidth=5).encode(x="low:Q", x2="high:Q")
-    numbers = base.mark_text(align="left", fontSize=LABEL_SIZE, fontWeight="bold", color=ink()).encode(
-        x=alt.datum(1.02), text=alt.Text("accuracy:Q", format=".1%")
-    )
-    return sized(bars + intervals + numbers, 46 * len(known) + 40)
-
-
-def confusion_chart(classes: Sequence[str], confusion: np.ndarray) -> alt.Chart:
-    """Counts of (true class, predicted class); the diagonal's are right, and only the mistakes are coloured by size."""
-    rows = [
-        {"true": classes[i], "called": classes[j], "images": int(confusion[i, j]), "wrong": int(i != j)}
-        for i in range(len(classes))
-        for j in range(len(classes))
-    ]
-    frame = pd.DataFrame(rows)
-    most = max(1, int(frame.loc[frame["wrong"] == 1, "images"].max()))
-    frame["shade"] = np.where(frame["wrong"] == 1, frame["images"] / most, np.nan)
-    base = alt.Chart(frame).encode(
-        x=alt.X("called:N", sort=list(classes), title="called", axis=alt.Axis(labelAngle=-40, labelOverlap=False)),
-        y=alt.Y("true:N", sort=list(classes), title="true class"),
-        tooltip=["true", "called", "images"],
-    )
-    mistakes = (
-        base.transform_filter("datum.wrong == 1")
-        .mark_rect()
-        .encode(color=alt.Color("shade:Q", scale=alt.Scale(scheme="viridis", domain=[0, 1]), legend=None))
-    )
-    right = base.transform_filter("datum.wrong == 0").mark_rect(color="#777777")
-    numbers = base.mark_text(fontSize=16, fontWeight="bold").encode(
-        text="images:Q", color=alt.condition("datum.shade > 0.6", alt.value("black"), alt.value("white"))
-    )
-    return sized(mistakes + right + numbers, 46 * len(classes) + 110)
 
 
 def _powers_of_ten(values: Sequence[float]) -> alt.Axis:

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-import pandas as pd
 import streamlit as st
 
 from engine.errors import ConvscopeError
@@ -38,8 +37,3 @@ def verdict(truth: str | None, classes: Sequence[str], answered: int) -> str:
     if truth not in classes:
         return "The network says"
     return "The network is right" if classes[answered] == truth else "The network is wrong"
-
-
-def csv_download(label: str, table: pd.DataFrame, file_name: str) -> None:
-    """A button that saves `table` as CSV."""
-    st.download_button(label, table.to_csv(index=False), file_name, "text/csv", on_click="ignore")

@@ -1,0 +1,70 @@
+"""Confusion matrices: which classes a network takes for each other, and which classes are alike to it.
+
+Row i of the matrix counts what became of the images of class i. Divided by the row's sum it estimates p(called j | is
+i), so that classes with few images can be compared with classes with many.
+
+Two classes are alike to the network if it takes one for the other. With the shares p the distance is
+
+    d(i, j) = 1 - (p(j | i) + p(i | j)) / 2
+
+and average linkage (Sokal & Michener 1958) merges, again and again, the two groups whose members are closest on
+average. Written down in the order of that tree, alike classes become neighbours and mistakes gather in blocks along the
+diagonal. The tree alone leaves open which side of a group comes first; each merge lets the most alike ends touch.
+
+The order is a way of reading the matrix and no finding: rare confusions rest on few images.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Merge:
+    """Two groups of classes that became one: its members in drawing order, and the mean distance of the two groups."""
+
+    members: tuple[int, ...]
+    distance: float
+
+
+def row_normalised(confusion: np.ndarray) -> np.ndarray:
+    """float64 `[K, K]`, 0-1: each row of counts divided by its sum; NaN in the row of a class without images."""
+    totals = confusion.sum(axis=1, keepdims=True)
+    return np.divide(confusion, totals, out=np.full(confusion.shape, np.nan), where=totals > 0)
+
+
+def distances(confusion: np.ndarray) -> np.ndarray:
+    """float64 `[K, K]`, symmetric, 0-1: how unlike two classes are to the network; 0 on the diagonal."""
+    shares = np.nan_to_num(row_normalised(confusion))
+    apart = 1 - (shares + shares.T) / 2
+    np.fill_diagonal(apart, 0)
+    return apart
+
+
+def merges(apart: np.ndarray) -> list[Merge]:
+    """The K - 1 merges of average linkage on distances `[K, K]`, closest first."""
+    groups: list[tuple[int, ...]] = [(label,) for label in range(len(apart))]
+    done: list[Merge] = []
+    while len(groups) > 1:
+        pairs = [(a, b) for i, a in enumerate(groups) for b in groups[i + 1 :]]
+        closest = min(pairs, key=lambda pair: _mean_distance(apart, *pair))
+        done.append(Merge(_joined(apart, *closest), _mean_distance(apart, *closest)))
+        groups = [group for group in groups if group not in closest] + [done[-1].members]
+    return done
+
+
+def similarity_order(confusion: np.ndarray) -> tuple[int, ...]:
+    """The K classes, those that are taken for each other side by side."""
+    found = merges(distances(confusion))
+    return found[-1].members if found else tuple(range(len(confusion)))
+
+
+def _mean_distance(apart: np.ndarray, a: tuple[int, ...], b: tuple[int, ...]) -> float:
+    return float(apart[np.ix_(a, b)].mean())
+
+
+def _joined(apart: np.ndarray, a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
+    """Both groups in a row, each turned round if that brings closer classes together where they touch."""
+    candidates = [(left, right) for left in (a, a[::-1]) for right in (b, b[::-1])]
+    left, right = min(candidates, key=lambda pair: apart[pair[0][-1], pair[1][0]])
+    return left + right

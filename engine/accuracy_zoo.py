@@ -1,0 +1,95 @@
+"""All networks at once: what accuracy costs, in numbers to store and in sums to compute.
+
+The size of a network is its number of trained parameters. The work for one image is counted in multiply-adds: one
+multiplication and one addition, of which a convolution with k x k kernels, C_in input and C_out output maps of
+H x W points needs
+
+    k^2 C_in C_out H W
+
+(half of what is called floating-point operations). Batch norm, ReLU and pooling are left out, as is usual: they are few
+beside the convolutions. Memory traffic is left out too, so equal work may still take unequal time.
+
+Experiments are trained like checkpoints and keep everything but their weights, so their figures stand here as well.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from engine import checkpoints
+from engine.checkpoints import Card, StoredPredictions
+from engine.data import ROOT
+from engine.evaluation import Share, accuracy
+from engine.models import build
+
+EXPERIMENTS = ROOT / "experiments"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A trained network with stored predictions: a checkpoint, or an experiment without weights.
+
+    Attributes:
+        folder: where its own folder lies.
+        experiment: whether it is an experiment.
+    """
+
+    card: Card
+    folder: Path
+    experiment: bool
+
+    def predictions(self) -> StoredPredictions:
+        """Its stored logits; raises ConvscopeError if the file is missing or damaged."""
+        return checkpoints.predictions(self.card.name, self.folder)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a network's accuracy costs: numbers that were trained, and multiply-adds for one image."""
+
+    parameters: int
+    multiply_adds: int
+
+
+def candidates(folder: Path | None = None, experiments: Path = EXPERIMENTS) -> dict[str, Candidate]:
+    """All checkpoints and experiments by name; a checkpoint comes before an experiment of the same name."""
+    shipped = folder or checkpoints.FOLDER
+    found = {name: Candidate(card, experiments, True) for name, card in checkpoints.available(experiments).items()}
+    own = {name: Candidate(card, shipped, False) for name, card in checkpoints.available(shipped).items()}
+    return {**own, **{name: candidate for name, candidate in found.items() if name not in own}}
+
+
+def cost(card: Card) -> Cost:
+    """The parameters on the card, and the multiply-adds of one image of its input size.
+
+    Raises:
+        ConvscopeError: the card names an architecture that there is not.
+    """
+    with torch.device("meta"):  # shapes without numbers: nothing is computed
+        model = build(card.architecture, num_classes=len(card.classes), **card.options).eval()
+        image = torch.empty(1, 3, card.input_size, card.input_size)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(image)
+    return Cost(card.parameters, counter.get_total_flops() // 2)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One network among all: its accuracy on the test images with its interval, and what that costs."""
+
+    name: str
+    experiment: bool
+    accuracy: Share
+    cost: Cost
+
+
+def entry(candidate: Candidate) -> Entry:
+    """The figures of one candidate.
+
+    Raises:
+        ConvscopeError: its stored predictions are missing or damaged, or its architecture is unknown.
+    """
+    card = candidate.card
+    return Entry(card.name, candidate.experiment, accuracy(candidate.predictions().test), cost(card))

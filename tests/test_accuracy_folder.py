@@ -1,0 +1,79 @@
+"""A ZIP archive of class folders: read right, or refused in one sentence."""
+
+import io
+import zipfile
+from functools import partial
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from engine import accuracy_folder
+from engine.accuracy_folder import class_folders
+from engine.errors import ConvscopeError
+
+CLASSES = ("airplane", "cat", "dog")
+
+
+def picture(colour: tuple[int, int, int], size: tuple[int, int] = (40, 30), kind: str = "PNG") -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", size, colour).save(file, kind)
+    return file.getvalue()
+
+
+def packed(files: dict[str, bytes]) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for path, content in files.items():
+            archive.writestr(path, content)
+    return file.getvalue()
+
+
+read = partial(class_folders, name="mine.zip", classes=CLASSES, side=32)
+
+
+def test_each_picture_has_the_label_of_its_folder() -> None:
+    found = read(
+        packed(
+            {
+                "mine/cat/a.png": picture((250, 0, 0)),
+                "mine/Dog/b.JPG": picture((0, 250, 0), (64, 64), "JPEG"),
+                "airplane/c.webp": picture((0, 0, 250), (10, 90), "WEBP"),
+                "__MACOSX/cat/._a.png": b"not a picture",
+                "cat/.hidden.png": b"not a picture",
+                "cat/notes.txt": b"words",
+            }
+        )
+    )
+    assert found.labels.tolist() == [1, 2, 0]
+    assert (found.images.shape, found.images.dtype, found.classes) == ((3, 32, 32, 3), np.uint8, CLASSES)
+    assert [int(image.mean(axis=(0, 1)).argmax()) for image in found.images] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("archive", "message"),
+    [
+        (b"no archive", "mine.zip is not a readable ZIP archive: pack the class folders again."),
+        (packed({}), "mine.zip holds no pictures: pack one folder"),
+        (packed({"cat/readme.txt": b"words"}), "mine.zip holds no pictures: pack one folder"),
+        (packed({"zebra/a.png": picture((1, 2, 3))}), "mine.zip has pictures in 'zebra', which is no class of this"),
+        (packed({"a.png": picture((1, 2, 3))}), "mine.zip has pictures in '', which is no class of this network"),
+        (packed({"cat/a.png": b"broken"}), "cat/a.png is not a picture in PNG, JPEG or WebP format"),
+        (packed({"cat/a.png": picture((1, 2, 3))})[:60], "mine.zip is not a readable ZIP archive"),
+    ],
+)
+def test_what_cannot_be_read_is_one_sentence(archive: bytes, message: str) -> None:
+    with pytest.raises(ConvscopeError) as caught:
+        read(archive)
+    assert str(caught.value).startswith(message)
+
+
+def test_too_many_and_too_large_pictures_are_refused_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = packed({f"cat/{number}.png": picture((1, 2, 3)) for number in range(3)})
+    monkeypatch.setattr(accuracy_folder, "MOST_IMAGES", 2)
+    with pytest.raises(ConvscopeError, match="holds 3 pictures: leave at most 2"):
+        read(archive)
+    monkeypatch.setattr(accuracy_folder, "MOST_IMAGES", 3)
+    monkeypatch.setattr(accuracy_folder, "MOST_BYTES", 10)
+    with pytest.raises(ConvscopeError, match=r"cat/0\.png is larger than"):
+        read(archive)
