@@ -1,6 +1,7 @@
 """Trained networks on disk: one folder each, with everything that a page needs.
 
-    weights.pt        state dict, half precision where that costs no accuracy on the validation images
+    weights.pt        state dict, half precision where that costs no accuracy on the validation images; only what was
+                      trained, if the rest is that of the base which the card names
     card.json         what it is, how it was trained, and what the run measured
     history.csv       one line per epoch
     filters.npz       the first layer's kernels from before training to its end
@@ -31,7 +32,8 @@ from engine.data import ROOT
 from engine.errors import ConvscopeError
 from engine.evaluation import Predictions
 from engine.files import not_writable, sha256, write_atomically, write_text
-from engine.models import build
+from engine.models import ARCHITECTURES, build
+from engine.models.torchvision_models import PREFIX, pretrained
 
 FOLDER = ROOT / "checkpoints"
 
@@ -54,7 +56,8 @@ class Card:
         test_images, test_accuracy (0-1), test_loss (cross-entropy in nats): of the stored weights.
         weights_sha256: of `weights.pt`.
         versions: of the packages that trained it.
-        base, base_sha256: the checkpoint whose weights it started from, and the SHA-256 of those; empty for none.
+        base, base_sha256: the checkpoint whose weights it started from (or torchvision's weights, such as
+            "torchvision:IMAGENET1K_V1"), and the SHA-256 of those; empty for none.
         initialisation: "default" (the architecture's own), "xavier" or "kaiming".
         group: experiments of one group are meant to be compared; empty for none.
     """
@@ -114,16 +117,62 @@ def load(name: str, folder: Path = FOLDER) -> Trained:
     """The network of checkpoint `name`.
 
     Raises:
-        ConvscopeError: there is no such checkpoint, or its card or weights are missing, damaged or of another network.
+        ConvscopeError: there is no such checkpoint, or its card or weights are missing, damaged or of another network;
+            or it keeps only what was trained, and the rest, its base, is missing or another one.
     """
     card = read_card(_existing(name, folder))
     model = build(card.architecture, num_classes=len(card.classes), **card.options)
     weights = _read_weights(folder / name / "weights.pt", card)
+    if card.base and not weights.keys() >= model.state_dict().keys():
+        weights = {**_rest(card, folder), **weights}
     try:
         model.load_state_dict(weights)
     except (RuntimeError, AttributeError, TypeError) as error:
         raise ConvscopeError(_unusable(name, f"weights.pt does not fit a {card.architecture}")) from error
     return Trained(freeze(model), card)
+
+
+@dataclass(frozen=True)
+class Base:
+    """Weights that a training starts from: a state dict, the SHA-256 of its file, and the names of its classes.
+
+    The last layer of torchvision's weights knows other classes than any dataset here; their `classes` are empty.
+    """
+
+    weights: dict[str, Tensor]
+    sha256: str
+    classes: tuple[str, ...]
+
+
+def base(name: str, architecture: str, folder: Path = FOLDER) -> Base:
+    """The weights `name`: of a checkpoint in `folder`, or torchvision's for `architecture`.
+
+    Raises:
+        ConvscopeError: they are not there, damaged, or torchvision has none for that architecture.
+    """
+    if not name.startswith(PREFIX):
+        trained = load(name, folder)
+        return Base(trained.model.state_dict(), trained.card.weights_sha256, trained.card.classes)
+    fitting = ARCHITECTURES[architecture].torchvision
+    if not fitting:
+        raise ConvscopeError(f"Torchvision has no weights for {architecture!r}: start from a checkpoint of this app.")
+    weights, fingerprint = pretrained(fitting, name.removeprefix(PREFIX))
+    return Base(weights, fingerprint, ())
+
+
+def _rest(card: Card, folder: Path) -> dict[str, Tensor]:
+    """What a checkpoint that keeps only what was trained has from its base."""
+    try:
+        found = base(card.base, card.architecture, folder)
+    except ConvscopeError as error:
+        start = f"The checkpoint {card.name!r} keeps only what was trained, and its base {card.base!r} cannot be had: "
+        raise ConvscopeError(f"{start}{error}") from error
+    if found.sha256 != card.base_sha256:
+        raise ConvscopeError(
+            f"The checkpoint {card.name!r} keeps only what was trained, and its base {card.base!r} is not the one that "
+            "it was trained on: get both from the same place."
+        )
+    return found.weights
 
 
 def untrained(name: str, folder: Path = FOLDER) -> Trained:
@@ -193,8 +242,12 @@ def predictions(name: str, folder: Path = FOLDER) -> StoredPredictions:
             )
     except ConvscopeError:
         raise
+    except FileNotFoundError as error:
+        raise ConvscopeError(
+            f"There are no stored answers of {name!r} to the test images: choose a network trained on CIFAR-10."
+        ) from error
     except Exception as error:  # a damaged archive shows itself as a zip, zlib, value, key or end-of-file error
-        raise ConvscopeError(_unusable(name, "predictions.npz is missing or damaged")) from error
+        raise ConvscopeError(_unusable(name, "predictions.npz is damaged")) from error
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -284,8 +337,8 @@ def save(card: Card, contents: Contents, folder: Path = FOLDER) -> Path:
 def _write_contents(path: Path, contents: Contents) -> None:
     test, validation = contents.predictions.test, contents.predictions.validation
     arrays = {
-        "logits": test.logits, "labels": test.labels.astype(np.uint8),
-        "val_logits": validation.logits, "val_labels": validation.labels.astype(np.uint8),
+        "logits": test.logits, "labels": _small(test),
+        "val_logits": validation.logits, "val_labels": _small(validation),
     }  # fmt: skip
     if contents.weights is not None:
         write_weights(path / "weights.pt", contents.weights)
@@ -294,6 +347,11 @@ def _write_contents(path: Path, contents: Contents) -> None:
     write_atomically(path / "predictions.npz", lambda file: np.savez_compressed(file, **arrays))
     write_atomically(path / "filters.npz", lambda file: np.savez_compressed(file, **contents.filters))
     write_text(path / "history.csv", contents.history)
+
+
+def _small(predictions: Predictions) -> np.ndarray:
+    """The labels, in as few bytes as the number of classes allows."""
+    return predictions.labels.astype(np.min_scalar_type(predictions.logits.shape[1] - 1))
 
 
 def _fingerprint(path: Path) -> str:

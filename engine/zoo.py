@@ -67,6 +67,8 @@ def experiment_row(card: Card) -> tuple[str, ...]:
 
 
 def _measured(card: Card) -> str:
+    if not card.test_images:
+        return "not measured"
     share = wilson(round(card.test_accuracy * card.test_images), card.test_images)
     return f"**{_percent(share.value)}** ({100 * share.low:.1f} to {_percent(share.high)})"
 

@@ -380,13 +380,18 @@ def test_a_card_with_impossible_options_is_refused(stored: Path) -> None:
     assert refused(stored).startswith("The architecture 'lenet' cannot take the options {'colour': 'red'}: ")
 
 
-@pytest.mark.parametrize("damage", ["missing", "truncated", "entry"])
+@pytest.mark.parametrize("damage", ["truncated", "entry"])
 def test_damaged_predictions_are_refused(stored: Path, damage: str) -> None:
     file = stored / "tiny" / "predictions.npz"
-    if damage == "missing":
-        file.unlink()
-    elif damage == "truncated":
+    if damage == "truncated":
         file.write_bytes(file.read_bytes()[:-30])
     else:
         np.savez(file, logits=np.zeros((4, 10)), labels=np.zeros(4))
-    assert refused(stored, call=predictions) == unusable("predictions.npz is missing or damaged")
+    assert refused(stored, call=predictions) == unusable("predictions.npz is damaged")
+
+
+def test_a_checkpoint_without_predictions_says_so(stored: Path) -> None:
+    (stored / "tiny" / "predictions.npz").unlink()
+    assert refused(stored, call=predictions) == (
+        "There are no stored answers of 'tiny' to the test images: choose a network trained on CIFAR-10."
+    )

@@ -258,7 +258,7 @@ def test_a_damaged_experiment_is_one_sentence(experiment: Path) -> None:
     (experiment / "predictions.npz").write_bytes(b"not an archive")
     app = page(of="depth-3")
     assert not app.exception
-    assert app.error[0].value.startswith("The checkpoint 'depth-3' cannot be used: predictions.npz is missing or")
+    assert app.error[0].value.startswith("The checkpoint 'depth-3' cannot be used: predictions.npz is damaged")
     zoo = page(view="Zoo")
     assert_no_error(zoo)
     assert "'depth-3' cannot be used" in zoo.warning[0].value

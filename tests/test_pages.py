@@ -156,7 +156,7 @@ def test_a_truncated_predictions_file_is_one_sentence_in_the_page(damaged):
     app = open_page("pages/accuracy.py", checkpoint="lenet")
     assert not app.exception
     assert app.error[0].value.startswith(
-        "The checkpoint 'lenet' cannot be used: predictions.npz is missing or damaged."
+        "The checkpoint 'lenet' cannot be used: predictions.npz is damaged."
     )
 
 

@@ -1,6 +1,6 @@
 """Which networks there are, and how each is built."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from engine.errors import ConvscopeError
+from engine.models import torchvision_models
 from engine.models.convnet import ConvNet
 from engine.models.lenet import LeNet
 from engine.models.model_one import ModelOne
@@ -31,6 +32,7 @@ class Architecture:
         fixed_input: whether its dense layer ties it to the input size it was built for (`input_size` is an option).
         reference: the paper that it goes back to.
         mean, std: per channel, of pixels in 0-1.
+        torchvision: the classifier of torchvision whose weights fit this one; empty for none.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Architecture:
     reference: str
     mean: tuple[float, float, float] = CIFAR10_MEAN
     std: tuple[float, float, float] = CIFAR10_STD
+    torchvision: str = ""
 
 
 def _convnet(depth: int) -> Architecture:
@@ -56,7 +59,43 @@ def _convnet(depth: int) -> Architecture:
     )
 
 
-ARCHITECTURES: dict[str, Architecture] = {
+def _torchvisions(name: str) -> Architecture:
+    return Architecture(
+        name=f"{torchvision_models.PREFIX}{name}",
+        title=f"{name} (torchvision)",
+        summary=f"{name} as torchvision builds it",
+        builder=torchvision_models.builder(name),
+        input_size=torchvision_models.usual_size(name),
+        fixed_input=torchvision_models.has_fixed_input(name),
+        reference="its module in torchvision.models names the paper",
+        mean=torchvision_models.IMAGENET_MEAN,
+        std=torchvision_models.IMAGENET_STD,
+        torchvision=name,
+    )
+
+
+class Registry(Mapping[str, Architecture]):
+    """Architectures by name: the app's own, which it lists, and torchvision's, which it makes when asked."""
+
+    def __init__(self, own: dict[str, Architecture]) -> None:
+        self.own = own
+
+    def __getitem__(self, name: str) -> Architecture:
+        if name in self.own:
+            return self.own[name]
+        prefix, known = torchvision_models.PREFIX, torchvision_models.names()
+        if not isinstance(name, str) or not name.startswith(prefix) or name.removeprefix(prefix) not in known:
+            raise KeyError(name)
+        return _torchvisions(name.removeprefix(prefix))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.own)
+
+    def __len__(self) -> int:
+        return len(self.own)
+
+
+_OWN: dict[str, Architecture] = {
     architecture.name: architecture
     for architecture in (
         Architecture(
@@ -75,6 +114,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         Architecture(
             "resnet18", "ResNet-18", "7x7 stem, max-pool, 4 stages of 2 residual blocks, global average, dense 10",
             resnet18, 64, False, "He, Zhang, Ren & Sun (2016), Deep residual learning for image recognition",
+            torchvision="resnet18",
         ),
         Architecture(
             "resnet18_strided", "ResNet-18, strided", "7x7 stem, no max-pool, all 4 stages stride 2, dense 10",
@@ -82,6 +122,8 @@ ARCHITECTURES: dict[str, Architecture] = {
         ),
     )
 }  # fmt: skip
+
+ARCHITECTURES = Registry(_OWN)
 
 
 def build(name: str, num_classes: int = 10, **options: Any) -> nn.Module:
@@ -91,7 +133,10 @@ def build(name: str, num_classes: int = 10, **options: Any) -> nn.Module:
         ConvscopeError: there is no such architecture, it has no such option, or no such value of it.
     """
     if name not in ARCHITECTURES:
-        raise ConvscopeError(f"There is no architecture {name!r}: choose one of {', '.join(ARCHITECTURES)}.")
+        raise ConvscopeError(
+            f"There is no architecture {name!r}: choose one of {', '.join(ARCHITECTURES)}, or one of torchvision's "
+            "such as torchvision:vgg16."
+        )
     try:
         return ARCHITECTURES[name].builder(num_classes=num_classes, **options)
     except ConvscopeError:

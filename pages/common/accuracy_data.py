@@ -19,8 +19,8 @@ from pages.common import resources, selection
 from pages.common.selection import Selection
 
 SIDEBAR = "the sidebar's network"
-DATASET = "cifar10"
-"""The data set whose test images are shipped, so that the images behind a figure can be shown."""
+DATASETS = ("cifar10", "cifar10_bundled")
+"""The data sets whose test images are shipped, so that the images behind a figure can be shown."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,8 @@ def of_network(name: str) -> Subject:
     Raises:
         ConvscopeError: its predictions are missing or damaged.
     """
+    if resources.is_pretrained(name):
+        resources.predictions(name)  # says why there are none
     candidate = candidates().get(name)
     if candidate is None:
         raise ConvscopeError(f"The network {name!r} is not on this machine (any more): choose another one.")
@@ -81,7 +83,7 @@ def of_network(name: str) -> Subject:
 @st.cache_resource(max_entries=48, show_spinner=False)
 def _of_candidate(name: str, experiment: bool, weights_sha256: str, _candidate: Candidate) -> Subject:
     stored, card = _candidate.predictions(), _candidate.card
-    has_images = card.dataset == DATASET and np.array_equal(stored.test.labels, resources.images("test").labels)
+    has_images = card.dataset in DATASETS and np.array_equal(stored.test.labels, resources.images("test").labels)
     confusion = evaluation.confusion_matrix(stored.test)
     return Subject(name, f"{name}-{weights_sha256[:12]}", card.classes, confusion, stored, has_images)
 

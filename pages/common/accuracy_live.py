@@ -10,6 +10,7 @@ import streamlit as st
 
 from engine import accuracy_live, evaluation, perturbations, pictures
 from engine.accuracy_live import LiveRun
+from engine.errors import ConvscopeError
 from engine.evaluation import Predictions, evaluate
 from pages.common import accuracy_charts, accuracy_own, downloads, resources, selection, texts
 from pages.common.selection import Selection
@@ -44,6 +45,8 @@ def _desk() -> Desk:
 def show(chosen: Selection) -> None:
     """The view."""
     texts.headline(f"{chosen.title}, run now: are its answers the stored ones, and what if the images get worse?")
+    if chosen.card.classes != resources.images("test").classes:
+        raise ConvscopeError(f"{chosen.title} knows other classes than the shipped test images: choose another network.")
     left, right = st.columns(2, gap="large")
     with left:
         _show_whole(chosen)

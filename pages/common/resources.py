@@ -16,7 +16,7 @@ import numpy as np
 import streamlit as st
 from torch import Tensor
 
-from engine import batch_norm, checkpoints, data, deconv, evaluation, photographs, tape
+from engine import batch_norm, checkpoints, data, deconv, evaluation, photographs, pretrained, tape
 from engine.checkpoints import Card, StoredPredictions, Trained
 from engine.data import LabelledImages
 from engine.deconv import Reconstruction
@@ -69,20 +69,31 @@ class Playback:
 
 
 def cards() -> dict[str, Card]:
-    """The cards of all checkpoints on disk; read afresh, so that a new one appears at once."""
-    return checkpoints.available()
+    """The cards of all checkpoints on disk and of torchvision's pretrained networks in torch hub's cache.
+
+    They are read afresh, so that a new one appears at once.
+    """
+    return {**checkpoints.available(), **pretrained.available()}
+
+
+def is_pretrained(network: str) -> bool:
+    """Whether a network is one of torchvision's, which the app has neither trained nor tested."""
+    return network.removesuffix(UNTRAINED) in pretrained.NETWORKS
 
 
 def trained(network: str) -> Trained:
     """A network by its name, shared by all sessions; a replaced checkpoint is loaded again."""
     checkpoint = network.removesuffix(UNTRAINED)
-    return _trained(network, checkpoints.read_card(checkpoints.FOLDER / checkpoint).weights_sha256)
+    known = is_pretrained(network)
+    card = pretrained.read_card(checkpoint) if known else checkpoints.read_card(checkpoints.FOLDER / checkpoint)
+    return _trained(network, card.weights_sha256)
 
 
 @st.cache_resource(max_entries=16, show_spinner="Loading the network …")
 def _trained(network: str, weights_sha256: str) -> Trained:
     checkpoint = network.removesuffix(UNTRAINED)
-    return checkpoints.load(checkpoint) if network == checkpoint else checkpoints.untrained(checkpoint)
+    source = pretrained if is_pretrained(network) else checkpoints
+    return source.load(checkpoint) if network == checkpoint else source.untrained(checkpoint)
 
 
 @st.cache_resource(show_spinner="Unpacking the images …")
@@ -100,7 +111,16 @@ def indices_by_class(split: str) -> tuple[np.ndarray, ...]:
 
 @st.cache_resource(max_entries=16, show_spinner=False)
 def predictions(name: str) -> StoredPredictions:
-    """The stored logits of a checkpoint."""
+    """The stored logits of a checkpoint.
+
+    Raises:
+        ConvscopeError: it has none; torchvision's networks know other classes than the bundled images'.
+    """
+    if is_pretrained(name):
+        raise ConvscopeError(
+            f"There are no stored answers of {name} to the test images, whose classes it does not know: "
+            "choose a network that was trained on CIFAR-10."
+        )
     return checkpoints.predictions(name)
 
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import streamlit as st
 
-from engine import checkpoints, photographs
+from engine import checkpoints, photographs, pretrained
 from engine.checkpoints import Card
 from engine.errors import ConvscopeError
-from pages.common import resources
+from pages.common import pretrained_download, resources
 from pages.common.resources import OWN, PHOTOGRAPHS, UNTRAINED
 
 PREFERRED = "resnet18"
@@ -95,6 +95,8 @@ def draw_sidebar() -> None:
         )
     with st.sidebar:
         name = choose("Network", "checkpoint", list(cards), PREFERRED, _why_no_checkpoint)
+        if resources.is_pretrained(name):
+            st.caption(pretrained.reported(name))
         weights = segments(
             "Weights", WEIGHTS, "weights", help="Untrained: the random weights that training began with."
         )
@@ -103,6 +105,7 @@ def draw_sidebar() -> None:
         layer = choose("Layer", "layer", layers, layers[-1], lambda asked: f"{name} has no layer {asked!r}")
         batch_norm = _batch_norm_toggle(network)
         image = _image_controls()
+        pretrained_download.offer()
     st.session_state["_selection"] = Selection(cards[name], network, layer, batch_norm, image)
 
 
@@ -151,7 +154,7 @@ def _forget_what_is_not_on_offer(
 
 def _why_no_checkpoint(name: str) -> str:
     try:
-        checkpoints.load(name)
+        (pretrained if resources.is_pretrained(name) else checkpoints).load(name)
     except ConvscopeError as error:
         return str(error)
     return f"The checkpoint {name!r} has just appeared"

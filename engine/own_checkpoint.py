@@ -1,0 +1,292 @@
+"""A lecturer's own network: the weights of a registered architecture, trained anywhere, become a checkpoint.
+
+    python -m engine.own_checkpoint FILE --architecture lenet [--name NAME] [--classes a,b,c ...]
+
+The file is what `torch.save(model.state_dict(), FILE)` writes, or a dictionary that holds this under "state_dict",
+"model_state_dict" or "model"; the "module." that DataParallel puts before each name is taken off. It is read with
+`weights_only=True`, so a file from a stranger can run nothing.
+
+A file of weights does not say what the pixels looked like that it was trained on. If the mean and the standard
+deviation that were subtracted and divided by were not the architecture's own (`engine.models.registry`), they have to
+be given, or all answers are wrong.
+
+If the classes are CIFAR-10's, the bundled test images are answered and the card gets a measured accuracy: it is honest
+as far as the network has not been trained on those. Of other classes no test images are shipped: such a checkpoint has
+neither stored answers nor an accuracy. Nothing is known of its training, so it has no learning curve.
+"""
+
+import argparse
+import math
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from engine import checkpoints, filters
+from engine.checkpoints import Card, Contents, StoredPredictions
+from engine.convolution import first_convolution
+from engine.data import CIFAR10_CLASSES, LabelledImages, bundled
+from engine.errors import ConvscopeError
+from engine.evaluation import Predictions, accuracy, cross_entropy, evaluate
+from engine.files import not_writable
+from engine.models import ARCHITECTURES, build, parameter_count
+from engine.pretrained import NETWORKS
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+WRAPPERS = ("state_dict", "model_state_dict", "model")
+"""Under which names training programs keep the weights beside other things."""
+
+OnBatch = Callable[[int], object]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a file of weights does not say about itself.
+
+    Attributes:
+        architecture: a key of `engine.models.ARCHITECTURES`.
+        name: of the new checkpoint.
+        classes: in the order of the logits.
+        input_size: the side in pixels of its input; None for the architecture's own.
+        mean, std: per channel, of pixels in 0-1; None for the architecture's own.
+    """
+
+    architecture: str
+    name: str
+    classes: tuple[str, ...] = CIFAR10_CLASSES
+    input_size: int | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+
+def add(
+    file: Path,
+    origin: Origin,
+    folder: Path = checkpoints.FOLDER,
+    test: LabelledImages | None = None,
+    on_batch: OnBatch | None = None,
+) -> Card:
+    """Make checkpoint `origin.name` in `folder` of the weights in `file`; gives its card.
+
+    Args:
+        test: what its answers are stored of, if its classes are those; the bundled test images if None.
+        on_batch: called with the number of test images answered.
+
+    Raises:
+        ConvscopeError: one sentence on what does not fit; nothing is left on the disk then.
+    """
+    _check_name(origin.name, folder)
+    card, model = _network(origin)
+    _fit(model, _read(file), file, card)
+    checkpoints.freeze(model)
+    predictions = _answers(model, card, test, on_batch)
+    return _write(_with_figures(card, predictions), model, predictions, folder)
+
+
+def _check_name(name: str, folder: Path) -> None:
+    if not NAME.fullmatch(name):
+        raise ConvscopeError(f"{name!r} is no name for a checkpoint: use letters, digits, - and _, with --name.")
+    if name in NETWORKS or (folder / name).exists():
+        raise ConvscopeError(f"There is a network {name!r} already: choose another name with --name.")
+
+
+# The network ---------------------------------------------------------------------------------------------------
+
+
+def _network(origin: Origin) -> tuple[Card, nn.Module]:
+    """The card, still without figures, and a fresh network of its kind."""
+    classes = origin.classes
+    if len(classes) < 2 or len(set(classes)) < len(classes) or not all(classes):
+        raise ConvscopeError("The classes must be two or more different names, in the order of the network's outputs.")
+    if origin.architecture not in ARCHITECTURES:
+        raise ConvscopeError(
+            f"There is no architecture {origin.architecture!r}: choose one of {', '.join(ARCHITECTURES)}, or one of "
+            "torchvision's such as torchvision:vgg16."
+        )
+    spec = ARCHITECTURES[origin.architecture]
+    size = spec.input_size if origin.input_size is None else origin.input_size
+    if size < 1:
+        raise ConvscopeError(f"An image cannot be {size} px wide: give --input-size as the network was trained.")
+    options = {"input_size": size} if spec.fixed_input else {}
+    model = build(origin.architecture, num_classes=len(classes), **options)
+    mean, std = (_channels(given, own) for given, own in ((origin.mean, spec.mean), (origin.std, spec.std)))
+    if min(std) <= 0:
+        raise ConvscopeError("The standard deviations must be greater than zero: give those of pixels in 0 to 1.")
+    card = Card(
+        name=origin.name, architecture=origin.architecture, options=options,
+        dataset="cifar10" if classes == CIFAR10_CLASSES else "own", classes=classes, input_size=size, mean=mean,
+        std=std, recipe="", epochs=0, best_epoch=0, seed=0, parameters=parameter_count(model), test_images=0,
+        test_accuracy=math.nan, test_loss=math.nan, weights_sha256="",
+        versions={name: module.__version__.partition("+")[0] for name, module in _PACKAGES.items()},
+    )  # fmt: skip
+    return card, model
+
+
+_PACKAGES = {"torch": torch, "torchvision": torchvision}
+
+
+def _channels(given: tuple[float, ...] | None, own: tuple[float, ...]) -> tuple[float, ...]:
+    values = own if given is None else given
+    if len(values) != 3 or not all(math.isfinite(value) for value in values):
+        raise ConvscopeError("Mean and standard deviation are three numbers each: one for red, green and blue.")
+    return tuple(values)
+
+
+# The file ------------------------------------------------------------------------------------------------------
+
+
+def _read(file: Path) -> dict[str, Tensor]:
+    """The state dict in `file`, in single precision."""
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise ConvscopeError(f"{file} cannot be read ({error.strerror or error}): name a file of weights.") from error
+    except Exception as error:  # a foreign file shows itself as a pickle, zip, runtime or end-of-file error
+        raise ConvscopeError(
+            f"{file.name} is no file of weights that can be read safely: write one with "
+            f"`torch.save(model.state_dict(), {file.name!r})`."
+        ) from error
+    weights = _unwrapped(content)
+    if not weights or not all(isinstance(value, Tensor) for value in weights.values()):
+        raise ConvscopeError(
+            f"{file.name} holds no weights by name: write it with `torch.save(model.state_dict(), ...)`."
+        )
+    broken = next((name for name, value in weights.items() if not torch.isfinite(value).all()), None)
+    if broken is not None:
+        raise ConvscopeError(
+            f"{file.name} holds weights that are no numbers, in {broken!r}: its training has diverged."
+        )
+    return {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}
+
+
+def _unwrapped(content: Any) -> dict[str, Any]:
+    if not isinstance(content, dict):
+        return {}
+    inner = next((content[key] for key in WRAPPERS if isinstance(content.get(key), dict)), content)
+    names = [str(name) for name in inner]
+    shared = "module." if all(name.startswith("module.") for name in names) else ""
+    return {name.removeprefix(shared): value for name, value in zip(names, inner.values(), strict=True)}
+
+
+def _fit(model: nn.Module, weights: dict[str, Tensor], file: Path, card: Card) -> None:
+    """Load the weights into the fresh network; a sentence names the first one that does not fit."""
+    reason = next(_misfits(model.state_dict(), weights, card.architecture), None)
+    if reason is not None:
+        raise ConvscopeError(
+            f"{file.name} does not fit a {card.architecture} for {len(card.classes)} classes at {card.input_size} px: "
+            f"{reason}; check --architecture, --classes and --input-size."
+        )
+    model.load_state_dict(weights, strict=False)
+
+
+def _misfits(expected: dict[str, Tensor], found: dict[str, Tensor], architecture: str) -> Iterator[str]:
+    for name in expected:
+        # Batch norm's count of batches changes no answer, and old files lack it.
+        if name not in found and not name.endswith("num_batches_tracked"):
+            yield f"it has no {name!r}"
+        elif name in found and found[name].shape != expected[name].shape:
+            yield f"its {name!r} is {_shape(found[name])}, not {_shape(expected[name])}"
+    yield from (f"a {architecture} has no {name!r}" for name in found if name not in expected)
+
+
+def _shape(tensor: Tensor) -> str:
+    return " x ".join(map(str, tensor.shape)) or "a single number"
+
+
+# Its figures ---------------------------------------------------------------------------------------------------
+
+
+def _answers(model: nn.Module, card: Card, test: LabelledImages | None, on_batch: OnBatch | None) -> Predictions | None:
+    """Its answers to the test images; None if those are of other classes."""
+    if card.classes != CIFAR10_CLASSES:
+        return None
+    images = test or bundled("test")
+    return evaluate(
+        model, images.images, images.labels,
+        input_size=card.input_size, mean=card.mean, std=card.std, on_batch=on_batch,
+    )  # fmt: skip
+
+
+def _with_figures(card: Card, test: Predictions | None) -> Card:
+    if test is None:
+        return card
+    return replace(card, test_images=len(test), test_accuracy=accuracy(test).value, test_loss=cross_entropy(test))
+
+
+def _kernels(model: nn.Module) -> dict[str, np.ndarray]:
+    """The first layer's kernels as they are: the only moment of the training that is known."""
+    kernels = filters.kernels(model, first_convolution(model)).numpy()
+    return {"filters": kernels[np.newaxis].astype(np.float16), "epochs": np.zeros(1, dtype=np.int64)}
+
+
+# Writing -------------------------------------------------------------------------------------------------------
+
+
+def _write(card: Card, model: nn.Module, test: Predictions | None, folder: Path) -> Card:
+    """Put the checkpoint together in a hidden folder; it gets its name when it is complete."""
+    count = len(card.classes)
+    nothing = Predictions(np.zeros((0, count), np.float32), np.zeros(0, np.int64))
+    contents = Contents(model.state_dict(), StoredPredictions(test or nothing, nothing), _kernels(model), "")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=f".{card.name}.") as hidden:
+            made = checkpoints.save(card, contents, Path(hidden))
+            # What nobody knows has no file, so that no page shows it as a training or a test of no images.
+            (made / "history.csv").unlink()
+            if test is None:
+                (made / "predictions.npz").unlink()
+            made.rename(folder / card.name)
+    except OSError as error:
+        raise ConvscopeError(not_writable(folder / card.name, error)) from error
+    return checkpoints.load(card.name, folder).card
+
+
+# The command ---------------------------------------------------------------------------------------------------
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """`python -m engine.own_checkpoint FILE --architecture NAME ...`: exit status 1 after a message."""
+    from tqdm import tqdm
+
+    options = _parser().parse_args(arguments)
+    try:
+        with tqdm(desc="Answering the test images", unit=" images", leave=False) as bar:
+            card = add(options.file, _origin(options), options.checkpoints, None, lambda done: bar.update(done - bar.n))
+    except ConvscopeError as error:
+        print(error)
+        return 1
+    measured = f"{card.test_accuracy:.2%} of {card.test_images:,} test images are right" if card.test_images else (
+        "no accuracy, since no test images of its classes are shipped"
+    )  # fmt: skip
+    print(f"{card.name} is in the sidebar now: {measured}.")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m engine.own_checkpoint", description="Add your own network.")
+    parser.add_argument("file", type=Path, help="its state dict, .pt or .pth")
+    parser.add_argument("--architecture", required=True, help=f"one of {', '.join(ARCHITECTURES)}, or torchvision:NAME")
+    parser.add_argument("--name", help="what the app calls it; the file's name if left out")
+    parser.add_argument("--classes", help="a,b,c,... in the order of its outputs; CIFAR-10's if left out")
+    parser.add_argument("--input-size", type=int, metavar="PX", help="the side of its images")
+    for key, what in (("mean", "subtracted from"), ("std", "divided by for")):
+        parser.add_argument(f"--{key}", type=float, nargs=3, help=f"what was {what} red, green and blue, pixels in 0-1")
+    parser.add_argument("--checkpoints", type=Path, default=checkpoints.FOLDER, help="where the checkpoint goes")
+    return parser
+
+
+def _origin(options: argparse.Namespace) -> Origin:
+    classes = CIFAR10_CLASSES if options.classes is None else tuple(map(str.strip, options.classes.split(",")))
+    mean, std = (tuple(value) if value else None for value in (options.mean, options.std))
+    return Origin(options.architecture, options.name or options.file.stem, classes, options.input_size, mean, std)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

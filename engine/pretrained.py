@@ -1,0 +1,302 @@
+"""Networks that others have trained: AlexNet, VGG-16 and ResNet-18 with torchvision's weights of ImageNet.
+
+They learned from 1.28 million photographs of 1,000 classes at 224 px, where the app's own networks have seen 50,000
+images of 32 px: their filters and their pictures are richer. Each is looked at like any checkpoint, once its weight
+file lies in torch hub's cache (`torch.hub.get_dir()`, which the environment variable TORCH_HOME moves). Whoever has
+used such a network in torchvision before has the file already; `python -m engine.pretrained NAME` downloads it.
+
+The name of a file carries the first eight digits of its SHA-256, so a damaged or foreign file is noticed when it is
+loaded. Until then only its presence is checked, which costs nothing.
+
+Limits: the shares of right answers that are given are torchvision's, on ImageNet's 50,000 validation images, which
+are not shipped; the app has measured nothing here, so the cards carry no accuracy.
+
+References: Krizhevsky, Sutskever & Hinton (2012), "ImageNet classification with deep convolutional neural networks"
+(AlexNet, as rebuilt in Krizhevsky 2014, "One weird trick ..."); Simonyan & Zisserman (2015), "Very deep convolutional
+networks ..." (VGG-16); He, Zhang, Ren & Sun (2016), "Deep residual learning ..." (ResNet-18).
+"""
+
+import argparse
+import hashlib
+import http.client
+import math
+import re
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+from urllib.parse import urlparse
+
+import torch
+import torchvision
+from torch import Tensor, nn
+from torchvision.models import AlexNet_Weights, ResNet18_Weights, VGG16_Weights, Weights, WeightsEnum
+
+from engine.checkpoints import Card, Trained, freeze
+from engine.errors import ConvscopeError
+from engine.files import sha256, write_atomically
+
+DATASET = "imagenet"
+SEED = 0
+"""Of the random weights that stand for the network before training; torchvision has not kept its own."""
+CHUNK = 1 << 20
+TIMEOUT_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class Network:
+    """One of torchvision's networks.
+
+    Attributes:
+        title: what a sentence calls it.
+        architecture: what its card calls it.
+        builder: `builder(num_classes=...)` gives a fresh network in training mode.
+        weights: where its weights are and what they are for.
+    """
+
+    title: str
+    architecture: str
+    builder: Callable[..., nn.Module]
+    weights: WeightsEnum | Weights
+
+
+NETWORKS: dict[str, Network] = {
+    "imagenet_alexnet": Network(
+        "AlexNet", "torchvision:alexnet", torchvision.models.alexnet, AlexNet_Weights.IMAGENET1K_V1
+    ),
+    "imagenet_vgg16": Network("VGG-16", "torchvision:vgg16", torchvision.models.vgg16, VGG16_Weights.IMAGENET1K_V1),
+    "imagenet_resnet18": Network("ResNet-18", "resnet18", torchvision.models.resnet18, ResNet18_Weights.IMAGENET1K_V1),
+}
+
+
+# Looking -------------------------------------------------------------------------------------------------------
+
+
+def available() -> dict[str, Card]:
+    """The cards of those networks whose weight files are in torch hub's cache, by name; no file is opened."""
+    return {name: read_card(name) for name in NETWORKS if weight_file(name).is_file()}
+
+
+def weight_file(name: str) -> Path:
+    """Where torch hub keeps the weights of network `name`, whether they are there or not.
+
+    Raises:
+        ConvscopeError: there is no such network.
+    """
+    return Path(torch.hub.get_dir()) / "checkpoints" / _file_name(_network(name))
+
+
+def read_card(name: str) -> Card:
+    """What network `name` is. Its accuracy and loss are NaN, since nobody has measured them here.
+
+    `weights_sha256` holds the digits that the file's name carries; `epochs` is 0, since torchvision does not say.
+
+    Raises:
+        ConvscopeError: there is no such network.
+    """
+    network = _network(name)
+    meta, transforms = network.weights.meta, network.weights.transforms()
+    return Card(
+        name=name,
+        architecture=network.architecture,
+        options={},
+        dataset=DATASET,
+        classes=tuple(meta["categories"]),
+        input_size=transforms.crop_size[0],
+        mean=tuple(transforms.mean),
+        std=tuple(transforms.std),
+        recipe="",
+        epochs=0,
+        best_epoch=0,
+        seed=SEED,
+        parameters=meta["num_params"],
+        test_images=0,
+        test_accuracy=math.nan,
+        test_loss=math.nan,
+        weights_sha256=_digits(network),
+        versions={"torchvision": torchvision.__version__.partition("+")[0]},
+    )
+
+
+def reported(name: str) -> str:
+    """One sentence: who trained network `name`, on what, and how often torchvision says that it is right.
+
+    Raises:
+        ConvscopeError: there is no such network.
+    """
+    network = _network(name)
+    share = network.weights.meta["_metrics"]["ImageNet-1K"]["acc@1"]
+    return (
+        f"{network.title} was trained on ImageNet by torchvision, which reports {share:.1f} % right answers "
+        "on ImageNet's 50,000 validation images."
+    )
+
+
+def _network(name: str) -> Network:
+    if name not in NETWORKS:
+        raise ConvscopeError(f"There is no pretrained network {name!r}: choose one of {', '.join(NETWORKS)}.")
+    return NETWORKS[name]
+
+
+def _file_name(network: Network) -> str:
+    return PurePosixPath(urlparse(network.weights.url).path).name
+
+
+def _digits(network: Network) -> str:
+    """The first digits of the weight file's SHA-256, which torchvision puts at the end of its name."""
+    found = re.search(r"-([0-9a-f]{8,})\.pth$", _file_name(network))
+    if found is None:
+        raise ConvscopeError(
+            f"The weights of {network.title} have no SHA-256 in their name: install torchvision again."
+        )
+    return found[1]
+
+
+# Loading -------------------------------------------------------------------------------------------------------
+
+
+def load(name: str) -> Trained:
+    """Network `name` with torchvision's weights, in evaluation mode, frozen.
+
+    Raises:
+        ConvscopeError: there is no such network, or its weight file is missing, damaged or another one.
+    """
+    card, network = read_card(name), _network(name)
+    weights = _read_weights(name, network)
+    with torch.device("meta"):  # no memory and no random numbers for weights that are replaced at once
+        model = network.builder(num_classes=len(card.classes))
+    try:
+        model.load_state_dict(weights, assign=True)
+    except (RuntimeError, AttributeError, TypeError) as error:
+        raise ConvscopeError(_unusable(name, f"it does not fit {network.title}")) from error
+    return Trained(freeze(model), card)
+
+
+def untrained(name: str) -> Trained:
+    """The same kind of network with random weights; the weight file is not needed.
+
+    Raises:
+        ConvscopeError: there is no such network.
+    """
+    card = read_card(name)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(card.seed)
+        model = _network(name).builder(num_classes=len(card.classes))
+    return Trained(freeze(model), card)
+
+
+def _read_weights(name: str, network: Network) -> dict[str, Tensor]:
+    path = weight_file(name)
+    if not path.is_file():
+        raise ConvscopeError(
+            f"The weights of {name} are not on this machine: fetch them with `python -m engine.pretrained {name}`, "
+            "or choose another network."
+        )
+    try:
+        if not sha256(path).startswith(_digits(network)):
+            raise ConvscopeError(_unusable(name, "it is damaged or not torchvision's"))
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except ConvscopeError:
+        raise
+    except OSError as error:
+        raise ConvscopeError(_unusable(name, f"it cannot be read ({error.strerror})")) from error
+    except Exception as error:  # a damaged archive shows itself as a pickle, zip, runtime or end-of-file error
+        raise ConvscopeError(_unusable(name, "it is no PyTorch weights file")) from error
+
+
+def _unusable(name: str, reason: str) -> str:
+    return (
+        f"The weight file {weight_file(name).name} in torch hub's cache cannot be used: {reason}. "
+        f"Delete it and fetch it again with `python -m engine.pretrained {name}`, or choose another network."
+    )
+
+
+# Downloading ---------------------------------------------------------------------------------------------------
+
+
+def megabytes(name: str) -> int:
+    """How large the weight file of network `name` is, as torchvision says; raises ConvscopeError for no such one."""
+    return round(_network(name).weights.meta["_file_size"])
+
+
+def download(name: str, on_bytes: Callable[[int, int], object] | None = None) -> Path:
+    """Fetch the weights of network `name` into torch hub's cache, unless they are there; gives the file.
+
+    Args:
+        on_bytes: called with how many bytes have come, and of how many (0 if the server does not say); raise from
+            it to stop.
+
+    Raises:
+        ConvscopeError: there is no such network, no connection, no room on the disk, or another file came.
+    """
+    path, network = weight_file(name), _network(name)
+    if not path.is_file():
+        write_atomically(path, lambda file: _fetch(network, file, on_bytes or (lambda done, total: None)))
+    return path
+
+
+def _fetch(network: Network, file: BinaryIO, on_bytes: Callable[[int, int], object]) -> None:
+    """Write the network's weights to `file`; whatever is not exactly them is an error."""
+    digest, done = hashlib.sha256(), 0
+    for chunk, total in _chunks(network):
+        file.write(chunk)
+        digest.update(chunk)
+        done += len(chunk)
+        on_bytes(done, total)
+    if not digest.hexdigest().startswith(_digits(network)):
+        raise ConvscopeError(
+            f"What came instead of the weights of {network.title} is not torchvision's file: try again."
+        )
+
+
+def _chunks(network: Network) -> Iterator[tuple[bytes, int]]:
+    """The file's content in pieces, each with the size of the whole in bytes."""
+    try:
+        with urllib.request.urlopen(network.weights.url, timeout=TIMEOUT_SECONDS) as answer:
+            total = int(answer.headers.get("Content-Length") or 0)
+            while chunk := answer.read(CHUNK):
+                yield chunk, total
+    except (OSError, http.client.HTTPException) as error:
+        raise ConvscopeError(_no_connection(network, error)) from error
+
+
+def _no_connection(network: Network, error: Exception) -> str:
+    reason = getattr(error, "reason", error)  # an address that cannot be reached hides the cause in there
+    if isinstance(reason, Exception):
+        reason = getattr(reason, "strerror", None) or type(reason).__name__
+    return (
+        f"The weights of {network.title} could not be downloaded ({reason}): connect this machine to the internet, "
+        f"or copy the file {_file_name(network)} into {Path(torch.hub.get_dir()) / 'checkpoints'}."
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """`python -m engine.pretrained [NAME ...]`: fetch weights; without a name, say what there is."""
+    parser = argparse.ArgumentParser(prog="python -m engine.pretrained", description="Fetch torchvision's weights.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"any of {', '.join(NETWORKS)}")
+    try:
+        for name in parser.parse_args(arguments).names:
+            print(f"{name}: {_download_with_bar(name)}")
+    except ConvscopeError as error:
+        print(error)
+        return 1
+    for name in NETWORKS:
+        print(f"{name}: {'here' if name in available() else f'not here, {megabytes(name)} MB to download'}")
+    return 0
+
+
+def _download_with_bar(name: str) -> Path:
+    from tqdm import tqdm
+
+    with tqdm(unit="B", unit_scale=True, leave=False) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total or None
+            bar.update(done - bar.n)
+
+        return download(name, show)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
