@@ -232,10 +232,11 @@ READY_MADE = (
     Comparison("optimizer", "Does Adam, SGD, or first one and then the other train the same network best?", (
         "experiments/optimizer_sgd", "experiments/optimizer_adam", "experiments/optimizer_adam_then_sgd")),
     Comparison("depth", "How many convolutions should a ConvNet have?", (
-        "convnet2", "convnet3", "convnet4", "convnet5")),
-    Comparison("dropout", "What does more dropout do to the same network?", ("convnet4", "experiments/dropout_30")),
+        "experiments/depth_2", "experiments/depth_3", "experiments/depth_4", "experiments/depth_5")),
+    Comparison("dropout", "What does more dropout do to the same network?", (
+        "experiments/depth_4", "experiments/dropout_30")),
     Comparison("element", "Can strided convolutions take the place of pooling?", (
-        "convnet4", "experiments/strided_convolutions")),
+        "experiments/depth_4", "experiments/strided_convolutions")),
     Comparison("ablation", "What does Model 2 lose without one of its ideas?", (
         "experiments/ablation_base", "experiments/ablation_no_batch_norm", "experiments/ablation_dropout_30",
         "experiments/ablation_sgd")),

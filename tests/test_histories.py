@@ -334,9 +334,9 @@ def test_a_damaged_card_leaves_the_curve(shelves):
 
 
 def test_ready_made_comparisons_need_two_arms():
-    groups = dict.fromkeys(["convnet4", "lenet", "resnet18", "experiments/dropout_30"], "")
+    groups = dict.fromkeys(["experiments/depth_4", "lenet", "resnet18", "experiments/dropout_30"], "")
     found = {comparison.name: comparison.keys for comparison in histories.comparisons(groups)}
-    assert found == {"dropout": ("convnet4", "experiments/dropout_30"), "networks": ("lenet", "resnet18")}
+    assert found == {"dropout": ("experiments/depth_4", "experiments/dropout_30"), "networks": ("lenet", "resnet18")}
     assert histories.comparisons({"lenet": ""}) == []
 
 
