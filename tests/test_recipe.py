@@ -133,9 +133,9 @@ def test_without_resolutions_all_epochs_are_at_the_input_size() -> None:
 # Refusals ------------------------------------------------------------------------------------------------------
 
 SETTINGS = (
-    "name, architecture, phases, dataset, options, input_size, resolutions, batch_size, crop_padding, flip, cutout, "
-    "label_smoothing, ema, precision, seed, initialisation, early_stopping, sample, keep_weights, group, base, "
-    "base_sha256"
+    "name, architecture, phases, dataset, data_folder, options, input_size, resolutions, batch_size, crop_padding, "
+    "flip, cutout, label_smoothing, ema, precision, normalisation, seed, initialisation, early_stopping, sample, "
+    "keep_weights, group, base, base_sha256, train_last"
 )
 PHASE_SETTINGS = "epochs, learning_rate, optimizer, schedule, warmup, momentum, nesterov, weight_decay"
 
@@ -178,8 +178,8 @@ def test_an_unknown_table_names_its_line() -> None:
         ("input_size = 4", "input_size must lie between 8 and 1024, not 4."),
         ("seed = -1", "seed must lie between 0 and 1e+09, not -1."),
         ("seed = 99999999999999999999", "seed must lie between 0 and 1e+09, not 1e+20."),
-        ('dataset = "mnist"', "dataset must be one of cifar10, cifar10_bundled, not 'mnist'."),
-        ('precision = "float16"', "precision must be one of float32, bfloat16, not 'float16'."),
+        ('dataset = "mnist"', "dataset must be one of cifar10, cifar10_bundled, folder, not 'mnist'."),
+        ('precision = "float16"', "precision must be one of float32, bfloat16, float64, not 'float16'."),
         ("options = {input_size = 64}", "input_size is a setting of the recipe, not one of its options."),
     ],
 )

@@ -15,6 +15,7 @@ from torch.optim import SGD, Adam, AdamW
 
 import engine.data
 import engine.training.loop
+import engine.training.network
 from engine.data import LabelledImages, prepare
 from engine.errors import ConvscopeError
 from engine.evaluation import Predictions, accuracy, cross_entropy, evaluate
@@ -217,7 +218,7 @@ def test_the_best_epoch_is_the_first_of_the_highest_validation_accuracy_at_the_f
 
     monkeypatch.setattr(Training, "_measure", measured)
     small = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 10))
-    monkeypatch.setattr(engine.training.loop, "fresh_network", lambda *_: small)
+    monkeypatch.setattr(engine.training.network, "fresh_network", lambda *_: small)
     recipe = lenet(
         architecture="resnet18_strided", phases=(Phase(4, 0.01),), resolutions=(Resolution(0, 16), Resolution(1, 32)),
         batch_size=64,
@@ -279,8 +280,8 @@ def test_a_loss_that_is_no_number_names_its_place_and_keeps_the_last_state(
             self.steps += self.training
             return self.lenet(x) * (math.inf if self.steps == 11 else 1)
 
-    original = engine.training.loop.fresh_network
-    monkeypatch.setattr(engine.training.loop, "fresh_network", lambda *args: Exploding(original(*args)))
+    original = engine.training.network.fresh_network
+    monkeypatch.setattr(engine.training.network, "fresh_network", lambda *args: Exploding(original(*args)))
     with pytest.raises(ConvscopeError) as caught:
         train(recipe, splits, folder)
     rate = 0.03 * (1 + math.cos(math.pi * 2 / 8)) / 2

@@ -75,9 +75,8 @@ def pretrained(name: str, weights: str) -> tuple[dict[str, Tensor], str]:
     """
     known = torchvision.models.get_model_weights(name)
     if weights not in known.__members__:
-        raise ConvscopeError(
-            f"Torchvision has no weights {weights!r} for {name}: choose one of {', '.join(entry.name for entry in known)}."
-        )
+        choice = ", ".join(entry.name for entry in known)
+        raise ConvscopeError(f"Torchvision has no weights {weights!r} for {name}: choose one of {choice}.")
     chosen = known[weights]
     file = Path(torch.hub.get_dir()) / "checkpoints" / Path(chosen.url).name
     try:

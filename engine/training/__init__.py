@@ -4,6 +4,10 @@
     plan.py          which epoch belongs to which phase, once a person has ended a phase early
     batches.py       order and augmentation of the images, both functions of (seed, epoch) alone
     schedule.py      the learning rate at each step
+    step.py          the loss of one batch
+    datasets.py      the images of a recipe
+    team.py          several processes that train one network together
+    range_test.py    which learning rates a network learns with
     network.py       the network at its start, its optimizer, and the average of its weights
     loop.py          the training itself, a list of small steps
     run.py           the folder in which a run keeps its state, and how to look into it

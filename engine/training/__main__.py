@@ -9,24 +9,30 @@ present step.
     python -m engine.training --keep lenet --as my_lenet        its best state so far becomes a checkpoint
     python -m engine.training --delete lenet
     python -m engine.training --continue lenet --epochs 5       train a finished checkpoint for 5 more epochs
+    python -m engine.training lenet --range-test                which learning rates does it learn with?
+    torchrun --nproc_per_node=2 -m engine.training lenet        two processes share every batch, see team.py
 """
 
 import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 
-from engine import checkpoints, data
+from engine import checkpoints
 from engine.errors import ConvscopeError
 from engine.training import finish, run
 from engine.training.continuation import continued
 from engine.training.control import stopping_on_signals
-from engine.training.loop import Splits, Training
+from engine.training.datasets import Dataset
+from engine.training.loop import Training
 from engine.training.progress_bar import ProgressBar
+from engine.training.range_test import range_test, suggested, write_csv
 from engine.training.recipe import Recipe, checked_name, read
 from engine.training.run import RunFolder
+from engine.training.team import ALONE, ScratchFolder, Team, joined
 from engine.training.telemetry import reporting
 
 
@@ -64,10 +70,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--learning-rate", type=float, help="of --continue (default: that of its recipe's last phase)")
     parser.add_argument("--as", dest="name", metavar="NAME", help="what --keep or --continue call the new checkpoint")
     parser.add_argument("--stop-after", type=_count, metavar="N", help="stop after N epochs; --resume goes on")
+    parser.add_argument("--range-test", action="store_true", help="try rising learning rates, and train nothing")
     parser.add_argument("--no-checkpoint", action="store_true", help="only train; --keep makes the checkpoint")
     parser.add_argument("--run", type=Path, help="the run's folder (default: NAME in the folder of all runs)")
     parser.add_argument("--runs", type=Path, default=run.FOLDER, help="the folder of all runs")
-    parser.add_argument("--data", type=Path, default=data.CIFAR10, help="where the whole CIFAR-10 lies")
+    parser.add_argument("--data", type=Path, help="where the whole CIFAR-10 lies, or the folder of class folders")
     parser.add_argument("--checkpoints", type=Path, default=checkpoints.FOLDER, help="where the checkpoint goes")
     parser.add_argument("--experiments", type=Path, default=finish.EXPERIMENTS, help="where it goes without weights")
     parser.add_argument("--device", default=_best_device(), help="cpu, cuda or mps (mps is untested)")
@@ -100,7 +107,10 @@ def _chosen(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int
     if options.base and not options.epochs:
         parser.error("--continue needs --epochs")
     recipe = _continuation(options) if options.base else _with_known_base(read(options.recipe), options.checkpoints)
-    return _train(recipe, RunFolder(options.run or options.runs / recipe.name), options)
+    if recipe.dataset == "folder" and options.data:
+        recipe = replace(recipe, data_folder=str(options.data))
+    folder = RunFolder(options.run or options.runs / recipe.name)
+    return _test_rates(recipe, folder, options) if options.range_test else _train(recipe, folder, options)
 
 
 # Training ------------------------------------------------------------------------------------------------------
@@ -115,39 +125,83 @@ def _with_known_base(recipe: Recipe, folder: Path) -> Recipe:
     """The recipe that names the weights it starts from: a checkpoint of the same name may be another one tomorrow."""
     if not recipe.base or recipe.base_sha256:
         return recipe
-    return replace(recipe, base_sha256=checkpoints.load(recipe.base, folder).card.weights_sha256)
+    return replace(recipe, base_sha256=checkpoints.base(recipe.base, recipe.architecture, folder).sha256)
 
 
 def _train(recipe: Recipe, folder: RunFolder, options: argparse.Namespace) -> int:
+    with joined(options.device) as team:
+        try:
+            return _lead(recipe, folder, options, team) if team.leads else _help(recipe, options, team)
+        except RuntimeError as error:
+            if team is ALONE:
+                raise
+            raise ConvscopeError(
+                f"The processes that trained together have lost each other ({str(error).splitlines()[0]}): the same "
+                "command goes on after the last whole epoch."
+            ) from error
+
+
+def _lead(recipe: Recipe, folder: RunFolder, options: argparse.Namespace, team: Team) -> int:
+    """Train, as the one process or the one that writes."""
     with folder.held():
         folder.begin(recipe)
         with reporting(folder):
-            splits = _splits(recipe, options.data)
+            dataset = _dataset(recipe, options)
             with ProgressBar() as bar:
-                training = Training(recipe, splits, folder, _device(options.device), bar.show, options.checkpoints)
+                device = _device(options.device, team)
+                training = Training(recipe, dataset.splits, folder, device, bar.show, options.checkpoints, team)
                 bar.training = training
                 with stopping_on_signals(training.control.ask_to_stop) as signals:
                     training.run(options.stop_after)
         if training.finished and not options.no_checkpoint:
-            _store(recipe, folder, options)
+            _store(recipe, folder, options, dataset)
         elif not training.finished:
             print(STOPPED if signals else f"Stopped; `--resume {folder.path}` goes on.")
     return 128 + signals[0] if signals and not training.finished else 0
 
 
-def _splits(recipe: Recipe, folder: Path) -> Splits:
-    full = data.bundled("train") if recipe.dataset == "cifar10_bundled" else data.cifar10("train", folder)
-    return Splits(*data.split_validation(full))
+def _help(recipe: Recipe, options: argparse.Namespace, team: Team) -> int:
+    """Train, as one of the processes that only compute."""
+    with TemporaryDirectory() as scratch:
+        splits, device = Dataset(recipe, options.data).splits, _device(options.device, team)
+        folder = ScratchFolder(Path(scratch))
+        training = Training(recipe, splits, folder, device, bases=options.checkpoints, team=team)
+        with stopping_on_signals(training.control.ask_to_stop):
+            training.run(options.stop_after)
+    return 0
 
 
-def _device(name: str) -> torch.device:
+def _dataset(recipe: Recipe, options: argparse.Namespace) -> Dataset:
+    dataset = Dataset(recipe, options.data)
+    for remark in dataset.remarks:
+        print(remark)
+    return dataset
+
+
+def _test_rates(recipe: Recipe, folder: RunFolder, options: argparse.Namespace) -> int:
+    """Print and store the curve of a learning-rate range test; the run, if there is one, stays as it is."""
+    splits = _dataset(recipe, options).splits
+    points = []
+    print(f"{'learning rate':>13} {'loss':>9} {'smoothed':>9}")
+    for point in range_test(recipe, splits, _device(options.device), bases=options.checkpoints):
+        points.append(point)
+        print(f"{point.learning_rate:>13.3g} {point.loss:>9.4f} {point.smoothed:>9.4f}")
+    file = folder.path / "range_test.csv"
+    write_csv(points, file)
+    rate = suggested(points)
+    print(f"Suggested: {rate:.2g}" if rate else "No rate is suggested: the loss never fell.")
+    print(f"The curve is in {file}.")
+    return 0
+
+
+def _device(name: str, team: Team = ALONE) -> torch.device:
     """The device of that name.
 
     Raises:
         ConvscopeError: this machine does not have it.
     """
     try:
-        device = torch.device(name)
+        device = torch.device(name, team.local_rank) if name == "cuda" else torch.device(name)
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise ConvscopeError(f"This machine cannot compute on {name!r}: use --device cpu.") from error
@@ -162,11 +216,11 @@ def _keep(folder: RunFolder, options: argparse.Namespace) -> int:
     recipe = replace(recipe, name=checked_name(options.name or recipe.name))
     if (options.checkpoints / recipe.name).exists():
         raise ConvscopeError(f"There is a checkpoint {recipe.name!r} already: choose another name with --as.")
-    _store(recipe, folder, options)
+    _store(recipe, folder, options, Dataset(recipe, options.data))
     return 0
 
 
-def _store(recipe: Recipe, folder: RunFolder, options: argparse.Namespace) -> None:
+def _store(recipe: Recipe, folder: RunFolder, options: argparse.Namespace, dataset: Dataset) -> None:
     """Make the run's best state a checkpoint, or an experiment without weights."""
     state = folder.load()
     if state is None or not state["best"][1]:
@@ -174,8 +228,8 @@ def _store(recipe: Recipe, folder: RunFolder, options: argparse.Namespace) -> No
             f"The run {folder.name!r} has nothing to keep yet: let it finish an epoch at its final image size first."
         )
     target = options.checkpoints if recipe.keep_weights else options.experiments
-    held_out = _splits(recipe, options.data).validation
-    card = finish.make_checkpoint(recipe, run.progress_of(state), folder, held_out, data.bundled("test"), target)
+    held_out = dataset.splits.validation
+    card = finish.make_checkpoint(recipe, run.progress_of(state), folder, held_out, dataset.test, target)
     said = f"{recipe.name}: {card.test_accuracy:.2%} of {card.test_images:,} test images, epoch {card.best_epoch} kept"
     run.note(folder, "kept", said)
     print(said)

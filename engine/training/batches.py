@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from engine.data import LabelledImages
 from engine.training.recipe import Recipe
+from engine.training.team import ALONE, Team
 
 
 def generator(seed: int, epoch: int) -> torch.Generator:
@@ -27,27 +28,32 @@ class Batches:
 
     Args:
         data: uint8 images `[N, H, W, 3]` and labels `[N]`.
+        team: who trains together; this process draws whole batches, and gives its own share of each.
+
+    Raises:
+        ConvscopeError: the batches cannot be shared out equally.
     """
 
-    def __init__(self, data: LabelledImages, recipe: Recipe, device: torch.device) -> None:
+    def __init__(self, data: LabelledImages, recipe: Recipe, device: torch.device, team: Team = ALONE) -> None:
         images = torch.from_numpy(data.images)
         self.height, self.width = images.shape[1:3]
         self.padded = _mirror_borders(images, recipe.crop_padding).to(device)
         self.labels = torch.from_numpy(data.labels).to(device)
         self.recipe = recipe
         self.device = device
+        self.share = team.share(min(recipe.batch_size, len(self.labels)))
 
     def __len__(self) -> int:
         """Batches per epoch. A last, incomplete batch is dropped: batch norm cannot learn from a single image."""
         return max(1, len(self.labels) // self.recipe.batch_size)
 
     def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Images uint8 `[B, H, W, 3]` and labels `[B]` of epoch `number` (the first is 0)."""
+        """Images uint8 `[B, H, W, 3]` and labels `[B]` of epoch `number` (the first is 0), this process's share."""
         random = generator(self.recipe.seed, number)
         order = torch.randperm(len(self.labels), generator=random).to(self.device)
         for start in range(0, len(self) * self.recipe.batch_size, self.recipe.batch_size):
             indices = order[start : start + self.recipe.batch_size]
-            yield self._augmented(indices, random), self.labels[indices]
+            yield self._augmented(indices, random), self.labels[indices[self.share]]
 
     def _augmented(self, indices: Tensor, random: torch.Generator) -> Tensor:
         rows = self._offsets(len(indices), random) + torch.arange(self.height)
@@ -55,19 +61,20 @@ class Batches:
         if self.recipe.flip:
             mirrored = torch.randint(2, (len(indices), 1), generator=random).bool()
             columns = torch.where(mirrored, columns.flip(1), columns)
-        rows, columns = rows.to(self.device), columns.to(self.device)
-        images = self.padded[indices[:, None, None], rows[:, :, None], columns[:, None, :]]
-        return self._with_hole(images, random) if self.recipe.cutout else images
+        hole = self._hole(len(indices), random) if self.recipe.cutout else None
+        # Random numbers are drawn for the whole batch, pixels are moved for this process's share only.
+        rows, columns = rows[self.share].to(self.device), columns[self.share].to(self.device)
+        images = self.padded[indices[self.share, None, None], rows[:, :, None], columns[:, None, :]]
+        return images if hole is None else images.masked_fill_(hole[self.share].to(self.device), 122)
 
     def _offsets(self, count: int, random: torch.Generator) -> Tensor:
         return torch.randint(2 * self.recipe.crop_padding + 1, (count, 1), generator=random)
 
-    def _with_hole(self, images: Tensor, random: torch.Generator) -> Tensor:
-        """A grey square around a random pixel of each image (DeVries & Taylor 2017, cutout)."""
-        rows = self._near_random_centre(len(images), self.height, random)
-        columns = self._near_random_centre(len(images), self.width, random)
-        hole = (rows[:, :, None] & columns[:, None, :]).to(self.device)
-        return images.masked_fill_(hole[..., None], 122)
+    def _hole(self, count: int, random: torch.Generator) -> Tensor:
+        """bool `[B, H, W, 1]`: a square around a random pixel of each image (DeVries & Taylor 2017, cutout)."""
+        rows = self._near_random_centre(count, self.height, random)
+        columns = self._near_random_centre(count, self.width, random)
+        return (rows[:, :, None] & columns[:, None, :])[..., None]
 
     def _near_random_centre(self, count: int, side: int, random: torch.Generator) -> Tensor:
         distance = torch.arange(side) - torch.randint(side, (count, 1), generator=random)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from engine import checkpoints
 from engine.errors import ConvscopeError
+from engine.models.torchvision_models import PREFIX
 from engine.training.recipe import NAME, Recipe, checked_recipe, from_dict, read
 
 
@@ -31,8 +32,8 @@ def continued(
         last = replace(last, learning_rate=learning_rate)
     return checked_recipe(
         replace(
-            recipe, name=name, phases=(last,), resolutions=(), initialisation="default", keep_weights=True,
-            base=checkpoint, base_sha256=card.weights_sha256,
+            recipe, name=name, normalisation=_normalisation(recipe), phases=(last,), resolutions=(),
+            initialisation="default", keep_weights=True, base=checkpoint, base_sha256=card.weights_sha256,
         )
     )  # fmt: skip
 
@@ -48,3 +49,8 @@ def _recipe_of(checkpoint: str, recipe: str, folder: Path) -> Recipe:
     except (OSError, ValueError):  # a ConvscopeError is a ValueError
         pass
     raise ConvscopeError(f"The checkpoint {checkpoint!r} cannot be continued: its recipe {recipe!r} is not known.")
+
+
+def _normalisation(recipe: Recipe) -> str:
+    """Whatever it starts from, its pixels are normalised as they were before."""
+    return recipe.normalisation or ("imagenet" if recipe.base.startswith(PREFIX) else "")

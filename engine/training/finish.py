@@ -18,7 +18,7 @@ from engine.checkpoints import Card, Contents, StoredPredictions, half_precision
 from engine.data import ROOT, LabelledImages
 from engine.evaluation import Predictions, accuracy, cross_entropy, evaluate
 from engine.models import ARCHITECTURES, parameter_count
-from engine.training.network import fresh_network
+from engine.training.network import fresh_network, trained_keys
 from engine.training.recipe import Recipe, to_dict
 from engine.training.records import Progress
 from engine.training.run import RunFolder
@@ -37,9 +37,11 @@ def make_checkpoint(
     Raises:
         ConvscopeError: the run has no best weights, or `folder` cannot be written.
     """
-    weights = run.best()
+    weights = {key: value.float() if value.dtype == torch.float64 else value for key, value in run.best().items()}
+    trained = _kept(recipe, len(test.classes))
     validation = _predict(recipe, weights, held_out)
-    rounded = half_precision(weights)
+    # What was not trained is not stored: it stays as the base has it.
+    rounded = {**weights, **half_precision({key: weights[key] for key in trained})}
     from_rounded = _predict(recipe, rounded, held_out)
     if accuracy(from_rounded).value >= accuracy(validation).value:
         weights, validation = rounded, from_rounded
@@ -47,18 +49,30 @@ def make_checkpoint(
     card = _card(recipe, progress, predictions.test, test.classes)
     epochs = np.arange(len(progress.filters))
     filters = {"filters": np.stack(progress.filters), "epochs": epochs}
-    stored = weights if recipe.keep_weights else None
-    contents = Contents(stored, predictions, filters, progress.history_csv, to_dict(recipe))
+    stored = {key: value for key, value in weights.items() if key in trained}
+    contents = Contents(
+        stored if recipe.keep_weights else None, predictions, filters, progress.history_csv, to_dict(recipe)
+    )
     path = checkpoints.save(card, contents, folder)
     return checkpoints.read_card(path)
 
 
+def _kept(recipe: Recipe, classes: int) -> set[str]:
+    """The weights that are stored: those that were trained, or all of them if the rest could not be found again."""
+    can_be_found = recipe.base_sha256 and recipe.base != recipe.name
+    return trained_keys(fresh_network(recipe, classes), recipe.train_last if can_be_found else 0)
+
+
 def _predict(recipe: Recipe, weights: dict[str, Tensor], data: LabelledImages) -> Predictions:
-    spec = ARCHITECTURES[recipe.architecture]
+    mean, std = recipe.statistics
     model = fresh_network(recipe, len(data.classes))
     model.load_state_dict(weights)
     frozen = checkpoints.freeze(model)
-    return evaluate(frozen, data.images, data.labels, input_size=recipe.input_size, mean=spec.mean, std=spec.std)
+    return evaluate(frozen, data.images, data.labels, input_size=recipe.input_size, mean=mean, std=std)
+
+
+def _dataset(recipe: Recipe) -> str:
+    return f"folder:{Path(recipe.data_folder).name}" if recipe.dataset == "folder" else recipe.dataset
 
 
 def _card(recipe: Recipe, progress: Progress, test: Predictions, classes: tuple[str, ...]) -> Card:
@@ -68,11 +82,11 @@ def _card(recipe: Recipe, progress: Progress, test: Predictions, classes: tuple[
         name=recipe.name,
         architecture=recipe.architecture,
         options={**size, **recipe.options},
-        dataset=recipe.dataset,
+        dataset=_dataset(recipe),
         classes=classes,
         input_size=recipe.input_size,
-        mean=spec.mean,
-        std=spec.std,
+        mean=recipe.statistics[0],
+        std=recipe.statistics[1],
         recipe=recipe.name,
         epochs=progress.epoch,
         best_epoch=progress.best_epoch,

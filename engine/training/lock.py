@@ -1,21 +1,30 @@
 """Who trains in a run's folder: the process that holds the lock on its file `lock`.
 
-The kernel frees a `flock` when its process ends, however it ends; so a lock that can be had means that nobody trains,
-and no file has to be tidied up after a crash.
+The system frees the lock when its process ends, however it ends; so a lock that can be had means that nobody trains,
+and no file has to be tidied up after a crash. Linux and macOS have `flock` for it. Windows has `msvcrt.locking`, which
+knows no shared lock and keeps others from reading the locked byte: so a byte is locked that is far behind the end of
+the file. (That half is untested: nobody has trained on Windows yet.)
 """
 
-import fcntl
 import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+    import msvcrt
+
 from engine.errors import ConvscopeError
 from engine.files import not_writable
 
 PATIENCE = 1.0
 """Seconds for which a process that wants to train tries: somebody who only looks holds the lock for an instant."""
+FAR = 1 << 30
+"""The byte that is locked on Windows."""
 
 _held: dict[Path, int] = {}
 """How many times this process holds which lock."""
@@ -46,12 +55,33 @@ def is_held(file: Path) -> bool:
     except OSError:
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
+        return not locked(descriptor, shared=True)
     finally:
         os.close(descriptor)
-    return False
+
+
+def locked(descriptor: int, shared: bool = False) -> bool:
+    """Lock an open file until it is closed, alone or with others who only look; False if somebody else has locked it.
+
+    Where the system has no shared locks, those who look keep each other out for an instant.
+    """
+    try:
+        if fcntl is not None:
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        else:
+            _lock_far_byte(descriptor)
+    except OSError:
+        return False
+    return True
+
+
+def _lock_far_byte(descriptor: int) -> None:
+    place = os.lseek(descriptor, 0, os.SEEK_CUR)
+    os.lseek(descriptor, FAR, os.SEEK_SET)
+    try:
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+    finally:
+        os.lseek(descriptor, place, os.SEEK_SET)
 
 
 def _taken(file: Path) -> int:
@@ -61,14 +91,11 @@ def _taken(file: Path) -> int:
     except OSError as error:
         raise ConvscopeError(not_writable(file, error)) from error
     end = time.monotonic() + PATIENCE
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return descriptor
-        except OSError:
-            if time.monotonic() > end:
-                os.close(descriptor)
-                raise ConvscopeError(
-                    f"{file.parent} is in use: another process trains there; wait for its end, or stop it first."
-                ) from None
-            time.sleep(0.02)
+    while not locked(descriptor):
+        if time.monotonic() > end:
+            os.close(descriptor)
+            raise ConvscopeError(
+                f"{file.parent} is in use: another process trains there; wait for its end, or stop it first."
+            )
+        time.sleep(0.02)
+    return descriptor

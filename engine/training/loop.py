@@ -25,20 +25,20 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from engine import checkpoints
 from engine.data import LabelledImages, first_of_each_class, prepare
 from engine.errors import ConvscopeError
 from engine.evaluation import accuracy, cross_entropy, evaluate
-from engine.models import ARCHITECTURES
 from engine.training.batches import Batches
 from engine.training.control import Control, Stopped
-from engine.training.network import averaged, first_filters, fresh_network, load_base_, make_optimizer
+from engine.training.network import averaged, first_filters, make_optimizer, starting_network, train_mode_
 from engine.training.recipe import Recipe
 from engine.training.records import EpochRecord, Progress
 from engine.training.run import RunFolder, progress_of
 from engine.training.schedule import learning_rate
+from engine.training.step import losses
+from engine.training.team import ALONE, Team
 from engine.training.telemetry import StepReport, Telemetry
 
 TRAIN_SAMPLE = 5_000
@@ -66,6 +66,7 @@ class Training:
     Args:
         observe: called after each step; raise from it to stop (the last whole epoch is safe on disk).
         bases: where the checkpoint lies that the recipe starts from, if it does.
+        team: the processes that train together, this one among them (team.py).
     """
 
     def __init__(
@@ -76,18 +77,20 @@ class Training:
         device: torch.device,
         observe: Callable[[StepReport], object] = lambda report: None,
         bases: Path = checkpoints.FOLDER,
+        team: Team = ALONE,
     ) -> None:
-        self.recipe, self.folder, self.device, self.observe = recipe, folder, device, observe
+        self.recipe, self.folder, self.device, self.observe, self.team = recipe, folder, device, observe, team
         self.splits = sampled(splits, recipe.sample)
-        self.spec = ARCHITECTURES[recipe.architecture]
-        self.batches = Batches(self.splits.train, recipe, device)
-        self.model = self._start(bases)
+        self.statistics = recipe.statistics
+        self.batches = Batches(self.splits.train, recipe, device, team)
+        self.model = starting_network(recipe, self.splits.train.classes, device, bases)
         self.average = averaged(self.model, recipe.ema) if recipe.ema else None
         self.phase = 0
         self.optimizer = make_optimizer(self.model, recipe.phases[0])
-        self.plan = folder.plan(recipe)
+        self.plan = team.from_leader(lambda: folder.plan(recipe))
         self.progress = Progress(filters=[first_filters(self.model)])
-        self._resume()
+        self._resume(team.from_leader(folder.load))
+        self.shared_model = team.wrapped(self.model)
         self.control = Control(folder.path)
         self.telemetry = Telemetry(
             folder, recipe.batch_size, len(self.batches), lambda: first_filters(self.measured_model)
@@ -124,14 +127,6 @@ class Training:
         """The network that is evaluated and kept: the averaged one, if the recipe averages."""
         return self.average.module if self.average is not None else self.model
 
-    def _start(self, bases: Path) -> nn.Module:
-        model = fresh_network(self.recipe, len(self.splits.train.classes))
-        if self.recipe.base:
-            load_base_(model, self.recipe, bases)
-        # On CPU and CUDA convolutions are faster with the channels last.
-        layout = torch.preserve_format if self.device.type == "mps" else torch.channels_last
-        return model.to(self.device, memory_format=layout)
-
     def _train(self, end: int) -> None:
         while not self.finished and self.progress.epoch < end:
             self._enter_phase(self.plan.phase_at(self.progress.epoch))
@@ -164,20 +159,20 @@ class Training:
         pixels = self.plan.pixels_at(epoch)
         self.telemetry.enter(self.plan, epoch)
         # Dropout draws from the global generator.
-        torch.manual_seed(self.recipe.seed * 1_000_003 + epoch)
-        self.model.train()
-        losses: list[Tensor] = []
+        torch.manual_seed(self.recipe.seed * 1_000_003 + epoch + self.team.rank * 1_000_000_007)
+        train_mode_(self.model, self.recipe.train_last)
+        done: list[Tensor] = []
         for images, labels in self.batches.epoch(epoch):
-            self._obey(len(losses))
-            if len(losses) == self.plan.steps_in(epoch, len(self.batches)) or self.plan.phase_at(epoch) != self.phase:
+            self._obey(len(done))
+            if len(done) == self.plan.steps_in(epoch, len(self.batches)) or self.plan.phase_at(epoch) != self.phase:
                 break
-            losses.append(self._step(prepare(images, pixels, self.spec.mean, self.spec.std), labels, len(losses)))
-        if losses:
-            self._finish_epoch(torch.stack(losses).mean().item(), pixels)
+            done.append(self._step(prepare(images, pixels, *self.statistics), labels, len(done)))
+        if done:
+            self._finish_epoch(torch.stack(done).mean().item(), pixels)
 
     def _obey(self, step: int) -> None:
         """Do what somebody has asked for, when `step` steps of the epoch are done."""
-        command = self.control.command()
+        command = self.team.strongest(self.control.command())
         if command == "pause":
             command = self._pause()
         if command == "stop":
@@ -193,7 +188,7 @@ class Training:
         """Wait; gives the command that ends the pause."""
         begun = time.perf_counter()
         self.telemetry.pause()
-        command = self.control.wait()
+        command = self.team.from_leader(self.control.wait)
         self.begun += time.perf_counter() - begun
         self.telemetry.go_on()
         return command
@@ -201,22 +196,19 @@ class Training:
     def _step(self, images: Tensor, labels: Tensor, step: int) -> Tensor:
         """One step; gives the plain cross-entropy of the batch."""
         rate = self._set_learning_rate(step)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
-            logits = self.model(images)
-        logits = logits.float()
-        loss = F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
-        if not math.isfinite(value := loss.item()):
+        loss, plain = losses(self.shared_model, images, labels, self.recipe)
+        whole_loss, whole_plain = self.team.mean(torch.stack([loss.detach(), plain]))
+        if not math.isfinite(value := whole_loss.item()):
             raise ConvscopeError(self._diverged(value, step, rate))
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
         if self.average is not None:
             self.average.update_parameters(self.model)
-        plain = F.cross_entropy(logits.detach(), labels) if self.recipe.label_smoothing else loss.detach()
-        report = StepReport(self.progress.epoch, step, len(self.batches), plain.item(), rate)
+        report = StepReport(self.progress.epoch, step, len(self.batches), whole_plain.item(), rate)
         self.telemetry.step(report)
         self.observe(report)
-        return plain
+        return whole_plain
 
     def _set_learning_rate(self, step: int) -> float:
         phase = self.recipe.phases[self.phase]
@@ -235,9 +227,7 @@ class Training:
     def _finish_epoch(self, batch_loss: float, pixels: int) -> None:
         measuring = time.perf_counter()
         self.telemetry.say("measuring")
-        sample = self.splits.train.subset(np.arange(min(TRAIN_SAMPLE, len(self.splits.train))))
-        train_loss, train_accuracy = self._measure(sample, pixels)
-        val_loss, val_accuracy = self._measure(self.splits.validation, pixels)
+        (train_loss, train_accuracy), (val_loss, val_accuracy) = self.team.from_leader(lambda: self._figures(pixels))
         progress = self.progress
         if not math.isfinite(train_loss):
             rate = self.optimizer.param_groups[0]["lr"]
@@ -258,11 +248,15 @@ class Training:
         self.folder.save(self._state(), progress)
         self.telemetry.finish_epoch(progress, time.perf_counter() - measuring)
 
+    def _figures(self, pixels: int) -> tuple[tuple[float, float], tuple[float, float]]:
+        sample = self.splits.train.subset(np.arange(min(TRAIN_SAMPLE, len(self.splits.train))))
+        return self._measure(sample, pixels), self._measure(self.splits.validation, pixels)
+
     def _measure(self, data: LabelledImages, pixels: int) -> tuple[float, float]:
         """Cross-entropy and accuracy (0-1) with images of `pixels` x `pixels`."""
         model = self.measured_model.eval()
         predictions = evaluate(
-            model, data.images, data.labels, input_size=pixels, mean=self.spec.mean, std=self.spec.std
+            model, data.images, data.labels, input_size=pixels, mean=self.statistics[0], std=self.statistics[1]
         )
         return cross_entropy(predictions), accuracy(predictions).value
 
@@ -274,8 +268,7 @@ class Training:
             "phase": self.phase,
         }
 
-    def _resume(self) -> None:
-        state = self.folder.load()
+    def _resume(self, state: dict[str, Any] | None) -> None:
         if state is None:
             return
         self.progress = progress_of(state)

@@ -3,10 +3,14 @@
     default    the architecture's own random weights
     xavier     uniform, variance 2 / (inputs + outputs) of a unit    Glorot & Bengio (2010), equation 16
     kaiming    normal, variance 2 / inputs of a unit                 He et al. (2015), equation 10
-    base       the weights of a checkpoint, which then goes on learning
+    base       the weights of a checkpoint, or torchvision's, which then go on learning
 
 Glorot's rule keeps the size of signals in a chain of linear layers, He's in a chain of layers with ReLUs, each of
 which loses half of them. Batch norm restores that size after each layer, whatever the weights.
+
+Transfer: the first layers of a network that was trained on other images see edges and textures, which all images have
+(Yosinski et al. 2014, "How transferable are features in deep neural networks?"). With `train_last` they keep the base's
+weights, and their batch norm its statistics; if the classes are others, the last layer starts afresh.
 """
 
 from collections.abc import Callable
@@ -21,7 +25,9 @@ from torch.optim.swa_utils import AveragedModel
 from engine import checkpoints
 from engine.errors import ConvscopeError
 from engine.models import ARCHITECTURES, build
+from engine.models.torchvision_models import PREFIX
 from engine.training.recipe import Phase, Recipe
+from engine.training.step import number_type
 
 
 def fresh_network(recipe: Recipe, num_classes: int) -> nn.Module:
@@ -34,6 +40,37 @@ def fresh_network(recipe: Recipe, num_classes: int) -> nn.Module:
         if recipe.initialisation != "default":
             initialise_(model, recipe.initialisation)
     return model
+
+
+def starting_network(recipe: Recipe, classes: tuple[str, ...], device: torch.device, bases: Path) -> nn.Module:
+    """The recipe's network as its training begins, on `device`: random weights, or those of its base in `bases`.
+
+    Raises:
+        ConvscopeError: there is no such network or base, or it cannot take images of the recipe's size.
+    """
+    model = fresh_network(recipe, len(classes))
+    _check_size(model, recipe)
+    if recipe.base:
+        load_base_(model, recipe, classes, bases)
+    freeze_(model, recipe.train_last)
+    # On CPU and CUDA convolutions are faster with the channels last.
+    layout = torch.preserve_format if device.type == "mps" else torch.channels_last
+    return model.to(device, number_type(recipe), memory_format=layout)
+
+
+def _check_size(model: nn.Module, recipe: Recipe) -> None:
+    """Networks of torchvision say only while they compute that an image is too small for them."""
+    if not recipe.architecture.startswith(PREFIX):
+        return
+    pixels = min([recipe.input_size, *(entry.pixels for entry in recipe.resolutions)])
+    try:
+        with torch.no_grad():
+            model.eval()(torch.zeros(1, 3, pixels, pixels))
+    except (RuntimeError, AssertionError) as error:
+        raise ConvscopeError(
+            f"{recipe.architecture} cannot take images of {pixels} pixels: choose a larger input_size (usual are "
+            f"{ARCHITECTURES[recipe.architecture].input_size})."
+        ) from error
 
 
 def initialise_(model: nn.Module, rule: str) -> None:
@@ -50,30 +87,76 @@ def _kaiming_(weight: Tensor) -> Tensor:
     return nn.init.kaiming_normal_(weight, nonlinearity="relu")
 
 
-def load_base_(model: nn.Module, recipe: Recipe, folder: Path) -> None:
-    """Give `model` the weights of the checkpoint `recipe.base` in `folder`.
+def load_base_(model: nn.Module, recipe: Recipe, classes: tuple[str, ...], folder: Path) -> None:
+    """Give `model` the weights `recipe.base`; the last layer keeps its own if the base knows other `classes`.
+
+    Args:
+        folder: where the base lies, if it is a checkpoint.
 
     Raises:
-        ConvscopeError: there is no such checkpoint, it is another network, or not the one that the recipe means.
+        ConvscopeError: there is no such base, it is of another network, or not the one that the recipe means.
     """
-    trained = checkpoints.load(recipe.base, folder)
-    if recipe.base_sha256 not in ("", trained.card.weights_sha256):
+    base = checkpoints.base(recipe.base, recipe.architecture, folder)
+    if recipe.base_sha256 not in ("", base.sha256):
         raise ConvscopeError(
             f"The checkpoint {recipe.base!r} is not the one that this run starts from: its weights have changed since."
         )
+    own = {key: value for key, value in model.state_dict().items() if key in _keys(model, [_last_layer(model)])}
     try:
-        model.load_state_dict(trained.model.state_dict())
+        model.load_state_dict(base.weights if base.classes == classes else {**base.weights, **own})
     except RuntimeError as error:
         raise ConvscopeError(
-            f"The checkpoint {recipe.base!r} cannot be continued by this recipe: its network is another one "
-            f"({trained.card.architecture} with the options {trained.card.options})."
+            f"The checkpoint {recipe.base!r} cannot be continued by this recipe: its network is another one than "
+            f"{recipe.architecture} with the options {recipe.options}."
         ) from error
+
+
+def _last_layer(model: nn.Module) -> nn.Module:
+    """The one that gives the logits."""
+    return [module for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear)][-1]
+
+
+def _keys(model: nn.Module, modules: list[nn.Module]) -> set[str]:
+    """What a state dict calls the weights and statistics of `modules` themselves."""
+    wanted, called = {id(module) for module in modules}, {id(module): name for name, module in model.named_modules()}
+    owners = {called[number] for number in wanted}
+    return {key for key in model.state_dict() if key.rpartition(".")[0] in owners}
+
+
+def trained_modules(model: nn.Module, last: int) -> list[nn.Module]:
+    """The `last` convolutions of `model` and all that comes after the first of them; everything for 0.
+
+    "After" is the order in which the network's modules are listed, which is that of the layers.
+    """
+    modules = list(model.modules())
+    convolutions = [index for index, module in enumerate(modules) if isinstance(module, nn.Conv2d)]
+    return modules[convolutions[-last] :] if 0 < last < len(convolutions) else modules
+
+
+def trained_keys(model: nn.Module, last: int) -> set[str]:
+    """What a state dict calls the weights and statistics of `trained_modules`."""
+    return _keys(model, trained_modules(model, last))
+
+
+def freeze_(model: nn.Module, last: int) -> None:
+    """Let nothing but `trained_modules` ask for gradients."""
+    trained = trained_keys(model, last)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in trained)
+
+
+def train_mode_(model: nn.Module, last: int) -> None:
+    """Training mode for `trained_modules` and whatever they are part of, evaluation mode for all others."""
+    trained = {id(module) for module in trained_modules(model, last)}
+    for module in model.modules():
+        module.training = any(id(part) in trained for part in module.modules())
 
 
 def make_optimizer(model: nn.Module, phase: Phase) -> Optimizer:
     """The phase's optimizer; vectors (biases, batch norm's parameters) are not decayed."""
-    decayed = [parameter for parameter in model.parameters() if parameter.ndim > 1]
-    others = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
+    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    decayed = [parameter for parameter in learning if parameter.ndim > 1]
+    others = [parameter for parameter in learning if parameter.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": phase.weight_decay}, {"params": others, "weight_decay": 0.0}]
     if phase.optimizer == "sgd":
         nesterov = phase.nesterov and phase.momentum > 0

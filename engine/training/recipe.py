@@ -22,13 +22,17 @@ from typing import Any, get_args, get_origin, get_type_hints
 from engine.data import ROOT
 from engine.errors import ConvscopeError
 from engine.models import ARCHITECTURES
+from engine.models.registry import CIFAR10_MEAN, CIFAR10_STD
+from engine.models.torchvision_models import IMAGENET_MEAN, IMAGENET_STD, PREFIX
 
 FOLDER = ROOT / "recipes"
 
 OPTIMIZERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("constant", "cosine", "one_cycle")
-DATASETS = ("cifar10", "cifar10_bundled")
-PRECISIONS = ("float32", "bfloat16")
+DATASETS = ("cifar10", "cifar10_bundled", "folder")
+PRECISIONS = ("float32", "bfloat16", "float64")
+NORMALISATIONS = {"cifar10": (CIFAR10_MEAN, CIFAR10_STD), "imagenet": (IMAGENET_MEAN, IMAGENET_STD)}
+"""Mean and standard deviation per channel, of pixels in 0-1."""
 INITIALISATIONS = ("default", "xavier", "kaiming")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,59}")
 """What a run or a checkpoint may be called: its name is a folder's name and part of links."""
@@ -75,7 +79,9 @@ class Recipe:
 
     Attributes:
         name: of the checkpoint that it makes; the file's name without its ending, unless the recipe names itself.
-        options: of the architecture.
+        dataset: "cifar10", its bundled part, or a "folder" of class folders (engine/folders.py).
+        data_folder: that folder.
+        options: of the architecture, which may be one of torchvision's, such as "torchvision:vgg16".
         input_size: the side in pixels at the end of training, and of every evaluation; 0 takes the architecture's.
         resolutions: smaller sides for earlier epochs.
         crop_padding: each image is padded by so many mirrored pixels and cropped again at random.
@@ -83,7 +89,9 @@ class Recipe:
         cutout: the side in pixels of a grey square put at random into each image; 0 for none.
         label_smoothing: 0 to 1; only of the loss that is minimised, never of the one that is recorded.
         ema: decay per step of the averaged weights, which are then evaluated and kept; 0 for none.
-        precision: "bfloat16" computes convolutions in 16 bits (autocast), weights stay in 32.
+        precision: "bfloat16" computes convolutions in 16 bits (autocast), weights stay in 32; "float64" is for tests.
+        normalisation: of pixels, by the statistics of "cifar10" or "imagenet"; an empty one takes ImageNet's with
+            torchvision's weights, and the architecture's otherwise.
         seed: of weights, order, augmentation and dropout.
         initialisation: "default" is the architecture's own; "xavier" or "kaiming" for all its weights.
         early_stopping: stop after so many epochs at the final image size without a lower validation loss; 0: never.
@@ -91,13 +99,15 @@ class Recipe:
         keep_weights: false for an experiment, of which only history, filters and predictions are kept.
         group: experiments of one group are meant to be compared.
         base, base_sha256: the checkpoint whose weights it starts from, and the SHA-256 of its `weights.pt` (an empty
-            one means: as it is when the run starts).
+            one means: as it is when the run starts); or torchvision's weights, as "torchvision:IMAGENET1K_V1".
+        train_last: train only the last so many convolutions and whatever follows the first of them; 0 for all.
     """
 
     name: str
     architecture: str
     phases: tuple[Phase, ...]
     dataset: str = "cifar10"
+    data_folder: str = ""
     options: dict[str, Any] = field(default_factory=dict)
     input_size: int = 0
     resolutions: tuple[Resolution, ...] = ()
@@ -108,6 +118,7 @@ class Recipe:
     label_smoothing: float = 0.0
     ema: float = 0.0
     precision: str = "float32"
+    normalisation: str = ""
     seed: int = 0
     initialisation: str = "default"
     early_stopping: int = 0
@@ -116,6 +127,14 @@ class Recipe:
     group: str = ""
     base: str = ""
     base_sha256: str = ""
+    train_last: int = 0
+
+    @property
+    def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and standard deviation per channel that pixels in 0-1 are normalised with."""
+        usual = "imagenet" if self.base.startswith(PREFIX) else ""
+        spec = ARCHITECTURES[self.architecture]
+        return NORMALISATIONS.get(self.normalisation or usual, (spec.mean, spec.std))
 
     @property
     def epochs(self) -> int:
@@ -233,7 +252,8 @@ class _Reader:
             for key, kind in (("phases", Phase), ("resolutions", Resolution))
         }
         recipe = self.make(Recipe, {**values, **nested})
-        self.one_of("architecture", recipe.architecture, tuple(ARCHITECTURES))
+        if recipe.architecture not in ARCHITECTURES:
+            self.one_of("architecture", recipe.architecture, tuple(ARCHITECTURES))
         if recipe.input_size == 0:
             recipe = replace(recipe, input_size=ARCHITECTURES[recipe.architecture].input_size)
         self.check(recipe)
@@ -256,6 +276,7 @@ class _Reader:
         """Refuse values that no training could use."""
         self.one_of("dataset", recipe.dataset, DATASETS)
         self.one_of("precision", recipe.precision, PRECISIONS)
+        self.one_of("normalisation", recipe.normalisation or "cifar10", tuple(NORMALISATIONS))
         self.within("batch_size", recipe.batch_size, 2, 65_536)
         self.within("crop_padding", recipe.crop_padding, 0, 16)
         self.within("cutout", recipe.cutout, 0, 32)
@@ -270,6 +291,11 @@ class _Reader:
             raise self.refuse("base_sha256", "base_sha256 needs base, the checkpoint that it belongs to.")
         if recipe.base and recipe.initialisation != "default":
             raise self.refuse("initialisation", "weights come from base or from an initialisation, not from both.")
+        self.within("train_last", recipe.train_last, 0, 10_000)
+        if recipe.train_last and not recipe.base:
+            raise self.refuse("train_last", "train_last needs base, the weights that the other layers keep.")
+        if recipe.data_folder and recipe.dataset != "folder":
+            raise self.refuse("data_folder", 'data_folder needs dataset = "folder".')
         if "input_size" in recipe.options:
             raise self.refuse("options", "input_size is a setting of the recipe, not one of its options.")
         if not recipe.phases:

@@ -356,8 +356,11 @@ def delete(folder: RunFolder) -> None:
         raise ConvscopeError(f"There is no run {str(folder.path)!r} to delete.")
     if folder.alive:
         raise ConvscopeError(f"The run {folder.name!r} is training now: stop it before you delete it.")
-    with folder.held():
-        try:
-            shutil.rmtree(folder.path)
-        except OSError as error:
-            raise ConvscopeError(f"{folder.path} could not be deleted ({error.strerror or error}).") from error
+    try:
+        with folder.held():
+            for entry in folder.path.iterdir():
+                if entry.name != "lock":  # Windows removes no file that is open
+                    shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        shutil.rmtree(folder.path)
+    except OSError as error:
+        raise ConvscopeError(f"{folder.path} could not be deleted ({error.strerror or error}).") from error

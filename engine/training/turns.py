@@ -9,7 +9,6 @@ A process trains when its ticket is the oldest locked one and it gets the lock o
 died is no longer locked, and is skipped. Nothing has to be cleared up after a crash.
 """
 
-import fcntl
 import os
 import time
 from collections.abc import Callable
@@ -36,7 +35,7 @@ def take(file: Path, busy: str) -> int:
     except OSError as error:
         raise ConvscopeError(not_writable(file, error)) from error
     for _ in range(5):  # somebody who only looks holds a lock for an instant
-        if _lock(taken):
+        if lock.locked(taken):
             return taken
         time.sleep(0.02)
     os.close(taken)
@@ -74,7 +73,7 @@ def wait(folder: Path, ticket: int, wanted: Callable[[], bool]) -> int | None:
     turn = os.open(folder.parent / TURN, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         while wanted():
-            if queue(folder.parent)[:1] == [folder] and _lock(turn):
+            if queue(folder.parent)[:1] == [folder] and lock.locked(turn):
                 return turn
             time.sleep(INTERVAL)
     finally:
@@ -88,12 +87,3 @@ def _asked_at(folder: Path) -> int:
         return int((folder / TICKET).read_text())
     except (OSError, ValueError):  # written this very moment, so by the last one
         return time.time_ns()
-
-
-def _lock(file: int) -> bool:
-    """Try to lock an open file."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

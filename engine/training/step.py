@@ -1,0 +1,30 @@
+"""What one step computes: the loss of a batch, in the precision that the recipe asks for.
+
+With label smoothing s the network is asked for 1 - s + s/K of the true class and s/K of each other one (Szegedy et al.
+2016, section 7). What is recorded is the plain cross-entropy all the same: it can be compared with validation's.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from engine.training.recipe import Recipe
+
+
+def number_type(recipe: Recipe) -> torch.dtype:
+    """What weights and losses are kept in."""
+    return torch.float64 if recipe.precision == "float64" else torch.float32
+
+
+def losses(model: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor]:
+    """The loss to be minimised, and the plain cross-entropy, which has no gradient.
+
+    Args:
+        images: prepared, `[B, 3, H, W]`; labels: `[B]`.
+    """
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
+        logits = model(images.to(number_type(recipe)))
+    logits = logits.to(number_type(recipe))
+    loss = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
+    plain = F.cross_entropy(logits.detach(), labels) if recipe.label_smoothing else loss.detach()
+    return loss, plain
