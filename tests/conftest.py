@@ -1,12 +1,16 @@
 """What all tests share: the bundled images, small runs, and a network that is not there."""
 
 import socket
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from streamlit.components.v2 import manifest_scanner
 
+from engine import data
 from engine.data import LabelledImages, bundled
 from engine.training.loop import Splits
 from engine.training.run import RunFolder
@@ -34,6 +38,27 @@ def splits(bundled_train: LabelledImages) -> Splits:
 def folder(tmp_path: Path) -> RunFolder:
     """A run that has not begun."""
     return RunFolder(tmp_path / "run")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def once() -> Iterator[None]:
+    """Do once what every new app would do again: look for Streamlit components, and unpack the bundled images."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr(manifest_scanner, "scan_component_manifests", cache(manifest_scanner.scan_component_manifests))
+    unpack = data._read_sheet
+
+    @cache
+    def unpacked(path: Path, count: int, changed: int, size: int) -> np.ndarray:
+        return unpack(path, count)
+
+    def read(path: Path, count: int) -> np.ndarray:
+        if not path.exists():
+            return unpack(path, count)
+        return unpacked(path, count, path.stat().st_mtime_ns, path.stat().st_size).copy()
+
+    patch.setattr(data, "_read_sheet", read)
+    yield
+    patch.undo()
 
 
 @pytest.fixture(autouse=True)

@@ -10,8 +10,8 @@ from streamlit.testing.v1 import AppTest
 from engine import gallery
 from engine.gallery import Maximization, Request, Strongest
 from engine.maximization import OBJECTIVES, PRESETS
-from pages.common import maximization_drawings as drawings
 from pages.common import jobs as work
+from pages.common import maximization_drawings as drawings
 from pages.common import maximization_jobs as jobs
 from tests.apps import assert_no_error, open_page
 

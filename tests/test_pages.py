@@ -75,9 +75,9 @@ def test_at_conv1_the_page_says_that_there_is_no_batch_norm_on_the_way():
 def test_the_switch_puts_its_picture_first():
     on = open_page("pages/reconstruction.py", layer="conv5_x", bn="true")
     off = open_page("pages/reconstruction.py", layer="conv5_x", bn="false")
-    captions = [[c.value for c in app.caption if c.value.startswith("batch norm")] for app in (on, off)]
-    assert captions[0][0] == "batch norm **on**"
-    assert captions[1][0] == "batch norm **off**"
+    captions = [[c.value for c in app.caption if c.value.startswith("**batch norm")] for app in (on, off)]
+    assert captions[0][0] == "**batch norm on**"
+    assert captions[1][0] == "**batch norm off**"
     assert captions[0][2:] == captions[1][2:][::-1]
 
 
@@ -155,9 +155,7 @@ def test_a_truncated_predictions_file_is_one_sentence_in_the_page(damaged):
     path.write_bytes(path.read_bytes()[:1000])
     app = open_page("pages/accuracy.py", checkpoint="lenet")
     assert not app.exception
-    assert app.error[0].value.startswith(
-        "The checkpoint 'lenet' cannot be used: predictions.npz is damaged."
-    )
+    assert app.error[0].value.startswith("The checkpoint 'lenet' cannot be used: predictions.npz is damaged.")
 
 
 def test_a_corrupt_image_pack_is_one_sentence_in_the_page(tmp_path, monkeypatch):

@@ -91,6 +91,9 @@ def _new_folder(root: Path, name: str) -> RunFolder:
 def _spawn(folder: RunFolder, lock_file: int, *arguments: str) -> None:
     """Start a worker that inherits the open, locked file, and does not end with this process."""
     command = [sys.executable, "-m", "engine.training.worker", *arguments]
+    if os.name == "nt":
+        os.close(lock_file)
+        raise ConvscopeError("On Windows a training cannot be started here: use `python -m engine.training RECIPE`.")
     try:
         with _handed_over(lock_file), (folder.path / LOG).open("ab") as log:
             process = subprocess.Popen(

@@ -46,7 +46,9 @@ def show(chosen: Selection) -> None:
     """The view."""
     texts.headline(f"{chosen.title}, run now: are its answers the stored ones, and what if the images get worse?")
     if chosen.card.classes != resources.images("test").classes:
-        raise ConvscopeError(f"{chosen.title} knows other classes than the shipped test images: choose another network.")
+        raise ConvscopeError(
+            f"{chosen.title} knows other classes than the shipped test images: choose another network."
+        )
     left, right = st.columns(2, gap="large")
     with left:
         _show_whole(chosen)
