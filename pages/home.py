@@ -89,6 +89,6 @@ with texts.readable_errors():
         st.table(network_table())
         st.caption(
             "The app's own were trained on CIFAR-10's training images; the share of right answers is measured on the "
-            "official 10,000 test images. Choose network, layer, image and batch norm in the sidebar: the browser's address "
-            "always restores what you see."
+            "official 10,000 test images. Choose network, layer, image and batch norm in the sidebar: the "
+            "browser's address always restores what you see."
         )

@@ -13,7 +13,7 @@ import torch
 import torchvision
 from torch import Tensor
 
-from engine import checkpoints
+from engine import checkpoints, snapshots
 from engine.checkpoints import Card, Contents, StoredPredictions, half_precision
 from engine.data import ROOT, LabelledImages
 from engine.evaluation import Predictions, accuracy, cross_entropy, evaluate
@@ -54,6 +54,8 @@ def make_checkpoint(
         stored if recipe.keep_weights else None, predictions, filters, progress.history_csv, to_dict(recipe)
     )
     path = checkpoints.save(card, contents, folder)
+    if recipe.keep_weights:
+        snapshots.copy(run.path, path)
     return checkpoints.read_card(path)
 
 

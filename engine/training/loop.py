@@ -245,6 +245,8 @@ class Training:
         if pixels == self.recipe.input_size and val_accuracy > progress.best_accuracy:
             progress.best_accuracy, progress.best_epoch = val_accuracy, progress.epoch
             self.folder.save_best(self.measured_model.state_dict())
+        if progress.epoch == max(1, self.plan.epochs // 2):
+            self.folder.save_halfway(progress.epoch, self.measured_model.state_dict())
         self.folder.save(self._state(), progress)
         self.telemetry.finish_epoch(progress, time.perf_counter() - measuring)
 

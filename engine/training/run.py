@@ -3,6 +3,7 @@
     recipe.json      what is being done
     state.pt         weights, averaged weights, optimizer, epoch, history and filters, as of the last whole epoch
     best.pt          the weights of the best epoch so far, by validation accuracy
+    halfway.pt       the weights halfway, to be looked at later
     cuts.json        phases that were ended before their time (plan.py)
     history.csv      one line per epoch
     filters.npz      the first layer's kernels, before training and after each epoch
@@ -34,6 +35,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engine import snapshots
 from engine.checkpoints import write_weights
 from engine.data import ROOT
 from engine.errors import ConvscopeError
@@ -97,7 +99,7 @@ class RunFolder:
 
     def tidy(self) -> None:
         """Remove what a killed process has left half written; only for the process that holds the run."""
-        for name in ("recipe.json", "state.pt", "best.pt", "cuts.json", "history.csv", "filters.npz"):
+        for name in ("recipe.json", "state.pt", "best.pt", snapshots.FILE, "cuts.json", "history.csv", "filters.npz"):
             for file in self.path.glob(f".{name}.*"):
                 file.unlink(missing_ok=True)
 
@@ -157,6 +159,10 @@ class RunFolder:
     def save_best(self, weights: dict[str, Tensor]) -> None:
         """Replace `best.pt`."""
         write_weights(self.path / "best.pt", weights)
+
+    def save_halfway(self, epoch: int, weights: dict[str, Tensor]) -> None:
+        """Replace `halfway.pt`, which a checkpoint of a small network keeps."""
+        snapshots.write(self.path, epoch, weights)
 
     def best(self) -> dict[str, Tensor]:
         """The weights of the best epoch so far.

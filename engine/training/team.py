@@ -123,5 +123,8 @@ class ScratchFolder(RunFolder):
     def save(self, state: object, progress: object) -> None:
         """Nothing: process 0 keeps the state."""
 
+    def save_halfway(self, epoch: int, weights: object) -> None:
+        """Nothing: process 0 keeps the weights halfway."""
+
     def save_best(self, weights: object) -> None:
         """Nothing: process 0 keeps the best weights."""

@@ -4,9 +4,9 @@ Networks, images and recordings are shared by all sessions and changed by none. 
 that a change of rule, path or batch norm costs one playback.
 
 A network is called by its checkpoint's name; with `~untrained` behind it, it is the same architecture with the random
-weights from which that checkpoint's training began. An image is called by where it comes from (`split`) and a number:
-its index among the bundled images or photographs; of a reader's own picture the number is made from its content, and
-its pixels stay in that reader's session.
+weights from which that checkpoint's training began, and with `~halfway` what it was like in the middle of it. An image
+is called by where it comes from (`split`) and a number: its index among the bundled images or photographs; of a
+reader's own picture the number is made from its content, and its pixels stay in that reader's session.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ import numpy as np
 import streamlit as st
 from torch import Tensor
 
-from engine import batch_norm, checkpoints, data, deconv, evaluation, photographs, pretrained, tape
+from engine import batch_norm, checkpoints, data, deconv, evaluation, photographs, pretrained, snapshots, tape
 from engine.checkpoints import Card, StoredPredictions, Trained
 from engine.data import LabelledImages
 from engine.deconv import Reconstruction
@@ -24,7 +24,7 @@ from engine.errors import ConvscopeError
 from engine.evaluation import Answer
 from engine.tape import Tape
 
-UNTRAINED = "~untrained"
+UNTRAINED, HALFWAY = "~untrained", "~halfway"
 PHOTOGRAPHS, OWN = "photographs", "own"
 """Splits that are no data set: the shipped photographs, and a picture that a reader has brought."""
 
@@ -83,7 +83,7 @@ def is_pretrained(network: str) -> bool:
 
 def trained(network: str) -> Trained:
     """A network by its name, shared by all sessions; a replaced checkpoint is loaded again."""
-    checkpoint = network.removesuffix(UNTRAINED)
+    checkpoint = network.split("~")[0]
     known = is_pretrained(network)
     card = pretrained.read_card(checkpoint) if known else checkpoints.read_card(checkpoints.FOLDER / checkpoint)
     return _trained(network, card.weights_sha256)
@@ -91,7 +91,9 @@ def trained(network: str) -> Trained:
 
 @st.cache_resource(max_entries=16, show_spinner="Loading the network …")
 def _trained(network: str, weights_sha256: str) -> Trained:
-    checkpoint = network.removesuffix(UNTRAINED)
+    checkpoint = network.split("~")[0]
+    if network.endswith(HALFWAY):
+        return Trained(snapshots.halfway(checkpoint).model, checkpoints.read_card(checkpoints.FOLDER / checkpoint))
     source = pretrained if is_pretrained(network) else checkpoints
     return source.load(checkpoint) if network == checkpoint else source.untrained(checkpoint)
 

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from engine import deconv
+from engine import deconv, snapshots
 from pages.common import resources
-from pages.common.resources import UNTRAINED, Playback, View
+from pages.common.resources import HALFWAY, UNTRAINED, Playback, View
 
 CONTRASTS = ("batch norm", "layers", "ReLU rules", "switches", "paths", "training", "images", "nothing")
 """In what respect playbacks can differ."""
@@ -67,7 +67,8 @@ def _varied(base: Playback, field: str, choices: dict[str, object], first: objec
 
 def _by_training(base: Playback) -> tuple[Variant, ...]:
     name = base.view.network.removesuffix(UNTRAINED)
-    networks = {"trained": name, "before training": name + UNTRAINED}
+    between = {"halfway": name + HALFWAY} if snapshots.kept(name) else {}
+    networks = {"before training": name + UNTRAINED, **between, "trained": name}
     return tuple(_at(base, label, replace(base.view, network=network)) for label, network in networks.items())
 
 

@@ -1,0 +1,76 @@
+"""The network halfway through its training, kept beside its checkpoint, to be looked at like the finished one.
+
+Together with the random weights that the seed gives again, and the finished ones, there are then three moments of one
+training: before, halfway, after. Only small networks keep the one in between, as it weighs as much as the checkpoint.
+
+    halfway.pt    {"epoch": the epoch after which it was taken, "weights": state dict, kernels in half precision}
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from engine import checkpoints
+from engine.checkpoints import freeze, half_precision, read_card, write_weights
+from engine.errors import ConvscopeError
+from engine.models import build
+
+FILE = "halfway.pt"
+MOST_PARAMETERS = 1_000_000
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A network in evaluation mode with frozen parameters, and after which epoch it was taken."""
+
+    model: nn.Module
+    epoch: int
+
+
+def write(path: Path, epoch: int, weights: dict[str, Tensor]) -> None:
+    """Store `weights` as they were after `epoch` epochs in the folder `path`, atomically."""
+    write_weights(path / FILE, {"epoch": epoch, "weights": half_precision(weights)})
+
+
+def copy(run: Path, checkpoint: Path) -> None:
+    """Keep a run's snapshot with the checkpoint made of it, if it has one and the network is small."""
+    if not (run / FILE).exists() or read_card(checkpoint).parameters > MOST_PARAMETERS:
+        return
+    stored = _read(run / FILE, checkpoint.name)
+    write_weights(checkpoint / FILE, stored)
+
+
+def kept(name: str, folder: Path | None = None) -> bool:
+    """Whether checkpoint `name` has a snapshot."""
+    return ((folder or checkpoints.FOLDER) / name / FILE).exists()
+
+
+def halfway(name: str, folder: Path | None = None) -> Snapshot:
+    """The network of checkpoint `name` halfway through its training.
+
+    Raises:
+        ConvscopeError: there is no such checkpoint, or its snapshot is missing, damaged or of another network.
+    """
+    path = (folder or checkpoints.FOLDER) / name
+    card = read_card(path)
+    stored = _read(path / FILE, name)
+    model = build(card.architecture, num_classes=len(card.classes), **card.options)
+    try:
+        model.load_state_dict(stored["weights"])
+        return Snapshot(freeze(model), int(stored["epoch"]))
+    except (RuntimeError, AttributeError, TypeError, KeyError, ValueError) as error:
+        raise ConvscopeError(_unusable(name)) from error
+
+
+def _read(file: Path, name: str) -> dict[str, Any]:
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged archive shows itself as a pickle, zip, runtime or end-of-file error
+        raise ConvscopeError(_unusable(name)) from error
+
+
+def _unusable(name: str) -> str:
+    return f"What {name!r} was like halfway through its training is not here or damaged: compare other states of it."
