@@ -9,7 +9,16 @@ from engine.training import jobs, run, toml_text
 from engine.training.recipe import Recipe
 from engine.training.records import ALIVE, Status
 from engine.training.run import RunFolder
-from pages.common import downloads, guard, selection, texts, training_estimate, training_form, training_images
+from pages.common import (
+    downloads,
+    guard,
+    selection,
+    texts,
+    training_estimate,
+    training_form,
+    training_images,
+    training_range,
+)
 from pages.common import training_view as view
 
 guard.run_through_app()
@@ -59,6 +68,7 @@ def prepare(runs: list[RunFolder], top: DeltaGenerator) -> None:
             base = training_form.starting_point()
         with form:
             recipe = training_form.draw(base)
+            training_range.draw(recipe)
     with side:
         if recipe is not None:
             with texts.readable_errors():

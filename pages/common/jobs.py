@@ -99,7 +99,7 @@ class Job:
         except ConvscopeError as error:
             self.error = str(error)
         except Exception as error:  # a thread has nobody else to tell
-            self.error = f"The pictures could not be made ({type(error).__name__}: {error}): try other settings."
+            self.error = f"It could not be finished ({type(error).__name__}: {error}): try other settings."
 
     def _work(self) -> None:
         raise NotImplementedError

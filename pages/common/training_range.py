@@ -1,0 +1,93 @@
+"""Which learning rate? A short trial at rising rates, on the Train page, before a training is started."""
+
+from collections.abc import Sequence
+
+import altair as alt
+import pandas as pd
+import streamlit as st
+import torch
+
+from engine.training import range_test, recipe, toml_text
+from engine.training.datasets import Dataset
+from engine.training.range_test import Point
+from engine.training.recipe import Recipe
+from pages.common import charts, downloads
+from pages.common.charts import OFF, ON
+from pages.common.jobs import Job
+
+STEPS = 100
+
+
+class Trial(Job):
+    """One range test; `points` are those so far."""
+
+    def __init__(self, settings: Recipe) -> None:
+        super().__init__()
+        self._recipe = settings
+        self.points: list[Point] = []
+
+    def _work(self) -> None:
+        self.points = []
+        self.words = "Reading the images"
+        splits = Dataset(self._recipe).splits
+        for point in range_test.range_test(self._recipe, splits, torch.device("cpu"), STEPS):
+            self.points = [*self.points, point]
+            self.words, self.share = f"Step {point.step + 1} of {STEPS}", (point.step + 1) / STEPS
+            self.go_on_unless_stopped()
+
+
+@st.cache_resource(max_entries=16, show_spinner=False, on_release=Job.stop)
+def _trial(text: str) -> Trial:
+    """The one trial of a recipe, given as TOML."""
+    return Trial(recipe.parse(text, "range_test"))
+
+
+def draw(settings: Recipe) -> None:
+    """A trial of these settings: start, stop, and the loss against the rate."""
+    trial = _trial(toml_text.to_toml(settings))
+    with st.expander("Which learning rate?", expanded=trial.alive or bool(trial.points)):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.button("Try rising rates", key="train_range", on_click=trial.start, disabled=trial.alive)
+            st.button("Stop the trial", key="train_range_stop", on_click=trial.stop, disabled=not trial.alive)
+        st.fragment(_follow, run_every=0.5 if trial.alive else None)(trial, trial.alive)
+
+
+def _follow(trial: Trial, was_alive: bool) -> None:
+    if was_alive and not trial.alive:
+        st.rerun()
+    trial.watch()
+    if trial.error:
+        st.error(trial.error)
+    if was_alive:
+        st.progress(trial.share, trial.words)
+    if trial.points:
+        _show(trial.points)
+    elif not was_alive:
+        st.caption(f"The rate rises within {STEPS} steps until the loss explodes; a good one lies well before that.")
+
+
+def _show(points: Sequence[Point]) -> None:
+    suggested = range_test.suggested(points)
+    drawn = chart(points, suggested)
+    st.altair_chart(drawn, alt="Loss against the learning rate")
+    if suggested is None:
+        st.caption("The loss has not fallen: these settings learn at none of the rates so far.")
+    else:
+        st.markdown(f"A careful start: **{suggested:.2g}**, a tenth of the rate at which the loss is lowest.")
+    downloads.chart(drawn, pd.DataFrame([vars(point) for point in points]), "learning-rates")
+
+
+def chart(points: Sequence[Point], suggested: float | None) -> alt.LayerChart:
+    """Loss (each batch, and smoothed) against the rate on a log scale; a dashed line at `suggested`."""
+    table = pd.DataFrame([vars(point) for point in points])
+    rate = alt.X("learning_rate:Q", scale=alt.Scale(type="log"), title="learning rate", axis=alt.Axis(format="~e"))
+    top = 1.5 * float(table["loss"].iloc[0])
+    loss = alt.Y("loss:Q", title="loss", scale=alt.Scale(domain=[0, top], clamp=True))
+    base = alt.Chart(table).encode(x=rate)
+    single = base.mark_point(color="#8c8c8c", size=30, filled=True).encode(y=loss)
+    smooth = base.mark_line(color=ON, strokeWidth=4, clip=True).encode(y=alt.Y("smoothed:Q", title="loss"))
+    layers = [single, smooth]
+    if suggested is not None:
+        mark = alt.Chart(pd.DataFrame({"learning_rate": [suggested]}))
+        layers.append(mark.mark_rule(color=OFF, strokeWidth=4, strokeDash=[8, 5]).encode(x=rate))
+    return charts.sized(alt.layer(*layers), 300)
