@@ -5,7 +5,6 @@ from collections.abc import Callable
 import streamlit as st
 
 from engine import feature_maps
-from engine.models import ARCHITECTURES
 from pages.common import (
     downloads,
     feature_charts,
@@ -27,21 +26,9 @@ guard.run_through_app()
 
 SHOW = ("one layer", "every layer", "two images")
 TILES = ("maps", "patches in the image")
-SIZES = (64, 128, 224)
 
 
 # The controls --------------------------------------------------------------------------------------------------
-
-
-def viewing_size(chosen: Selection) -> int:
-    """The input size to look at; a network with a dense layer on its maps has only its own."""
-    own = chosen.card.input_size
-    fixed = ARCHITECTURES[chosen.card.architecture].fixed_input
-    sizes = [str(own)] if fixed else [str(size) for size in sorted({own, *SIZES})]
-    reason = (
-        "Its dense layer fits one input size only." if fixed else "A larger input gives larger maps in every layer."
-    )
-    return int(selection.segments("Size, px", sizes, "size", preferred=str(own), disabled=fixed, help=reason))
 
 
 def view_of(chosen: Selection, size: int) -> View:
@@ -197,10 +184,12 @@ def search_panel(network: str) -> None:
     st.markdown("**Its nine strongest test images**")
     job = feature_index.search(network)
     if job.alive:
+        # Outside the fragment: in a browser, a click inside one ends its polling.
+        st.button("Stop", key="fm_stop", on_click=job.stop)
         st.fragment(watch_search, run_every=0.5)(network)
         return
-    if job.problem:
-        st.warning(job.problem)
+    if job.error:
+        st.warning(job.error)
     st.write("Nobody has looked for them in this network yet. The app stays usable meanwhile.")
     st.button("Search the 10,000 test images", key="fm_search", on_click=job.start)
 
@@ -210,8 +199,8 @@ def watch_search(network: str) -> None:
     job: Search = feature_index.search(network)
     if not job.alive:
         st.rerun()
+    job.watch()
     st.progress(job.done / job.total, f"{job.done:,} of {job.total:,} images searched")
-    st.button("Stop", key="fm_stop", on_click=job.stop)
 
 
 # Every layer ---------------------------------------------------------------------------------------------------
@@ -348,7 +337,7 @@ def main() -> None:
     chosen = selection.current()
     texts.headline(f"What {chosen.title} finds in this image, and where")
     show = selection.segments("Look at", SHOW, "fm_show", label_visibility="collapsed")
-    PAGES[show](chosen, lambda: viewing_size(chosen))
+    PAGES[show](chosen, lambda: selection.viewing_size(chosen))
 
 
 with texts.readable_errors():

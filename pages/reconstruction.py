@@ -5,7 +5,6 @@ from dataclasses import replace
 import streamlit as st
 
 from engine import deconv
-from engine.models import ARCHITECTURES
 from engine.records import Convolution, MaxPool
 from engine.tape import Tape
 from pages.common import downloads, drawings, guard, resources, selection, sheets, texts, variants
@@ -18,7 +17,6 @@ guard.run_through_app()
 
 SHOW = ("all channels", "one channel", "top 9", "top 16", CLASS)
 SEEDS = ("strongest unit", "whole map")
-SIZES = (64, 128, 224)
 SCALES = ("1/4", "1/2", "1", "2", "4")
 BEFORE_BATCH_NORM = "This layer is a convolution before its batch norm: choose the layer behind it."
 THE_ANSWER, ALL_BLOCKS = "the answer", "all"
@@ -47,7 +45,7 @@ def playback_controls(chosen: Selection) -> Playback:
     """What to send back, and by which rules."""
     show = selection.segments("Send back", SHOW, "show")
     seed = selection.segments("of each channel", SEEDS, "seed") if show.startswith(("one", "top")) else show
-    size = viewing_size(chosen)
+    size = selection.viewing_size(chosen)
     layer = resources.logits(chosen.network) if show == CLASS else chosen.layer
     view = View(chosen.network, layer, chosen.split, chosen.index, size)
     recorded = resources.recording(view)
@@ -85,17 +83,6 @@ def with_weight_scale(playback: Playback, recorded: Tape) -> Playback:
     )  # fmt: skip
     number = 1 / int(scale[2:]) if scale.startswith("1/") else float(scale)
     return replace(playback, weight_scale=1.0 if reason else number)
-
-
-def viewing_size(chosen: Selection) -> int:
-    """The input size to look at; a network with a dense layer on its maps has only its own."""
-    own = chosen.card.input_size
-    fixed = ARCHITECTURES[chosen.card.architecture].fixed_input
-    sizes = [str(own)] if fixed else [str(size) for size in sorted({own, *SIZES})]
-    reason = (
-        "Its dense layer fits one input size only." if fixed else "A larger input gives larger maps in every layer."
-    )
-    return int(selection.segments("Size, px", sizes, "size", preferred=str(own), disabled=fixed, help=reason))
 
 
 def channels_to_send(show: str, recorded: Tape) -> tuple[int, ...]:

@@ -173,7 +173,7 @@ def test_a_search_can_be_stopped_and_started_again(without_index: Path, monkeypa
     job.start()
     job.stop()
     job.wait(60)
-    assert (job.alive, job.index, job.problem, job.done) == (False, None, None, 0)
+    assert (job.alive, job.index, job.error) == (False, None, "")
     assert not (without_index / "lenet" / patches.FILE).exists()
     monkeypatch.setattr(patches, "BATCH", 100)
     job.start()
@@ -203,7 +203,7 @@ def test_a_failed_search_is_one_sentence(without_index: Path, monkeypatch: pytes
     feature_index.search("lenet").wait(30)
     app.run()
     assert not app.exception
-    assert "The search has failed (out of memory)" in app.warning[0].value
+    assert "(RuntimeError: out of memory)" in app.warning[0].value
 
 
 def test_an_untrained_network_has_its_own_search_which_is_not_stored(without_index: Path) -> None:

@@ -88,6 +88,8 @@ def _offer(job: Download) -> None:
     words = f"Get {pretrained.NETWORKS[job.name].title} ({pretrained.megabytes(job.name)} MB)"
     st.button(words, key=f"get_{job.name}", on_click=job.start, disabled=job.alive, width="stretch")
     if job.alive:
+        # Outside the fragment: in a browser, a click inside one ends its polling.
+        st.button("Stop", key=f"stop_{job.name}", on_click=job.stop)
         st.fragment(_watch, run_every=0.5)(job)
     elif job.error:
         st.error(job.error)
@@ -96,6 +98,5 @@ def _offer(job: Download) -> None:
 def _watch(job: Download) -> None:
     """How far it is; the app is drawn once more when it ends."""
     st.progress(job.share, f"{job.share:.0%} has arrived".replace("%", " %"))
-    st.button("Stop", key=f"stop_{job.name}", on_click=job.stop)
     if not job.alive:
         st.rerun()

@@ -15,10 +15,12 @@ import streamlit as st
 from engine import checkpoints, photographs, pretrained
 from engine.checkpoints import Card
 from engine.errors import ConvscopeError
+from engine.models import ARCHITECTURES
 from pages.common import pretrained_download, resources
 from pages.common.resources import OWN, PHOTOGRAPHS, UNTRAINED
 
 PREFERRED = "resnet18"
+VIEWING_SIZES = (64, 128, 224)
 BUNDLED = ("test", "train")
 SPLITS = (*BUNDLED, PHOTOGRAPHS, OWN)
 WEIGHTS = ("trained", "untrained")
@@ -180,6 +182,17 @@ def _bundled_image(split: str) -> ChosenImage:
     image = _of_class(split, "class", "number", preferred=0)
     st.button("Random image", on_click=_choose_at_random, args=(split,), width="stretch", shortcut="N")
     return image
+
+
+def viewing_size(chosen: Selection) -> int:
+    """The input size to look at; a network with a dense layer on its maps has only its own."""
+    own = chosen.card.input_size
+    fixed = ARCHITECTURES[chosen.card.architecture].fixed_input
+    sizes = [str(own)] if fixed else [str(size) for size in sorted({own, *VIEWING_SIZES})]
+    reason = (
+        "Its dense layer fits one input size only." if fixed else "A larger input gives larger maps in every layer."
+    )
+    return int(segments("Size, px", sizes, "size", preferred=str(own), disabled=fixed, help=reason))
 
 
 def second_image(split: str) -> ChosenImage:
