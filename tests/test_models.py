@@ -276,7 +276,7 @@ def test_an_unknown_architecture_names_the_known_ones() -> None:
         build("alexnet")
     assert str(caught.value) == (
         "There is no architecture 'alexnet': choose one of lenet, model_one, model_two, convnet2, convnet3, "
-        "convnet4, convnet5, resnet18, resnet18_strided."
+        "convnet4, convnet5, resnet18, resnet18_strided, or one of torchvision's such as torchvision:vgg16."
     )
 
 
