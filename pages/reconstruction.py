@@ -267,6 +267,8 @@ def main() -> None:
     texts.headline(statement)
     shown = draw_controls(chosen)
     drawing = drawings.drawn(shown)
+    if shown.by == "batch norm" and not chosen.batch_norm:  # the picture that the switch asks for comes first
+        drawing = replace(drawing, pictures=drawing.pictures[::-1])
     playback = shown.variants[0].playback
     image, pictured = st.columns([1, 4.2], gap="medium")
     with image:

@@ -47,7 +47,7 @@ def on_offer(network: str, blocks: Sequence[str], max_pools: bool, of_a_class: b
 def contrast(by: str, base: Playback, other_image: View | None) -> Contrast:
     """`base`, varied in the respect `by`; `other_image` is needed for "images"."""
     made = {
-        "batch norm": lambda: _varied(base, "batch_norm", {"on": True, "off": False}, first=base.batch_norm),
+        "batch norm": lambda: _varied(base, "batch_norm", {"on": True, "off": False}),
         "ReLU rules": lambda: _varied(base, "relu", {rule: rule for rule in deconv.RELU_RULES}),
         "switches": lambda: _varied(base, "switches", {choice: choice for choice in deconv.SWITCHES}),
         "paths": lambda: _varied(base, "path", {path: path for path in deconv.PATHS}),
@@ -59,10 +59,9 @@ def contrast(by: str, base: Playback, other_image: View | None) -> Contrast:
     return Contrast(by, made[by]())
 
 
-def _varied(base: Playback, field: str, choices: dict[str, object], first: object = None) -> tuple[Variant, ...]:
-    """One variant for each choice of `field`; the one whose value is `first` comes first."""
-    variants = [Variant(label, replace(base, **{field: value})) for label, value in choices.items()]
-    return tuple(sorted(variants, key=lambda variant: first is not None and getattr(variant.playback, field) != first))
+def _varied(base: Playback, field: str, choices: dict[str, object]) -> tuple[Variant, ...]:
+    """One variant for each choice of `field`, whatever `base` says of it: all choices share one drawing."""
+    return tuple(Variant(label, replace(base, **{field: value})) for label, value in choices.items())
 
 
 def _by_training(base: Playback) -> tuple[Variant, ...]:
