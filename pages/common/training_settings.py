@@ -18,7 +18,7 @@ from engine.training.recipe import Phase, Recipe
 Settings = dict[str, Any]
 
 FIRST_LESSON = Recipe(
-    "first_lesson", "lenet", (Phase(10, 0.05),), dataset="cifar10_bundled", input_size=32, batch_size=64
+    "first_lesson", "lenet", (Phase(10, 0.02),), dataset="cifar10_bundled", input_size=32, batch_size=64
 )
 """Where the page begins: small enough to be trained while a class looks on."""
 NEXT_PHASE = Phase(5, 0.01, schedule="cosine")
