@@ -2,7 +2,7 @@
 
     python benchmarks/training.py [SECONDS]
 
-All loops train the same network on the same machine with batches of 128 images of 32 x 32 pixels in 32-bit floats:
+All loops train the same network on the same machine with batches of 128 images, in 32-bit floats:
 
 - bare: forward, backward, step, on one fixed batch that is ready to be used; what no trainer can surpass;
 - trainer: `engine.training.loop.Training` as it really runs, with crop, flip, cutout, label smoothing and averaged
@@ -10,10 +10,11 @@ All loops train the same network on the same machine with batches of 128 images 
 - DataLoader: the loop of the tutorials, with torchvision's transforms on one image after the other (the same crop,
   flip and cutout), with no or two worker processes.
 
-The loops take turns, so that whatever else the machine does hits all of them. Each figure is the median over the
-rounds of images per second from the end of a run's first step to the end of its last; the measuring after an epoch is
-left out. Asked for: trainer at least 90 % of bare, and for LeNet at least 1.5 times the faster DataLoader loop. No
-round is begun after SECONDS (default 300).
+Each loop has a process of its own, the trainer's and the bare one's set up as `engine.training` sets up its own
+(memory.py), the DataLoader's left as Python starts it. They take turns, so that whatever else the machine does hits all
+of them. Each figure is the median over the rounds of images per second from the end of a run's first step to the end of
+its last; the measuring after an epoch is left out. Asked for: trainer at least 90 % of bare, and for LeNet at least 1.5
+times the faster DataLoader loop. No round is begun after SECONDS (default 300).
 """
 
 import statistics
@@ -21,7 +22,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -38,20 +43,22 @@ from torchvision import transforms  # noqa: E402
 from engine.data import LabelledImages, bundled, prepare  # noqa: E402
 from engine.models import ARCHITECTURES  # noqa: E402
 from engine.training.loop import Splits, Training  # noqa: E402
+from engine.training.memory import keep_freed_memory  # noqa: E402
 from engine.training.network import fresh_network, make_optimizer  # noqa: E402
 from engine.training.recipe import Phase, Recipe  # noqa: E402
 from engine.training.run import RunFolder  # noqa: E402
 
 BATCH = 128
 ROUNDS = 7
-STEPS = {"lenet": 16, "resnet18": 7}
+STEPS = {"lenet": 16, "resnet18": 7, "convnet4": 5}
+SIZES = {"lenet": 32, "resnet18": 32, "convnet4": 128}
 CPU = torch.device("cpu")
 
 
 def recipe_for(architecture: str) -> Recipe:
     return Recipe(
-        architecture, architecture, (Phase(1, 0.02),), input_size=32, batch_size=BATCH, cutout=8, label_smoothing=0.1,
-        ema=0.999, seed=1,
+        architecture, architecture, (Phase(1, 0.02),), input_size=SIZES[architecture], batch_size=BATCH, cutout=8,
+        label_smoothing=0.1, ema=0.999, seed=1,
     )  # fmt: skip
 
 
@@ -103,7 +110,8 @@ def plain_loop(architecture: str, batches: Iterable[tuple[Tensor, Tensor]], layo
 def bare(architecture: str) -> float:
     data = training_images(architecture)
     spec = ARCHITECTURES[architecture]
-    batch = prepare(data.images[:BATCH], 32, spec.mean, spec.std), torch.from_numpy(data.labels[:BATCH])
+    images = prepare(data.images[:BATCH], SIZES[architecture], spec.mean, spec.std)
+    batch = images, torch.from_numpy(data.labels[:BATCH])
     return plain_loop(architecture, [batch] * STEPS[architecture], torch.channels_last)
 
 
@@ -126,6 +134,7 @@ def data_loader(architecture: str, workers: int) -> float:
         [
             transforms.RandomCrop(32, padding=4, padding_mode="reflect"),
             transforms.RandomHorizontalFlip(),
+            transforms.Resize(SIZES[architecture]),
             transforms.ToTensor(),
             transforms.Normalize(spec.mean, spec.std),
             transforms.RandomErasing(p=1.0, scale=(0.0625, 0.0625), ratio=(1.0, 1.0)),
@@ -136,23 +145,37 @@ def data_loader(architecture: str, workers: int) -> float:
     return plain_loop(architecture, loader, torch.contiguous_format)
 
 
+def as_it_is() -> None:
+    """The process of a tutorial's loop is set up in no way."""
+
+
 @dataclass(frozen=True)
 class Loop:
+    """A loop that is timed, and how its process is set up."""
+
     name: str
     speed: Callable[[], float]
+    setup: Callable[[], object] = field(default=keep_freed_memory)
 
 
 def compare(loops: list[Loop], deadline: float) -> dict[str, list[float]]:
     """Images per second of each loop in each round, after one round that is not counted."""
     speeds: dict[str, list[float]] = {loop.name: [] for loop in loops}
-    for number in range(ROUNDS + 1):
-        if number > 1 and time.monotonic() > deadline:
-            break
-        for loop in loops:
-            speed = loop.speed()
-            if number:
-                speeds[loop.name].append(speed)
+    with ExitStack() as processes:
+        pools = [processes.enter_context(own_process(loop)) for loop in loops]
+        for number in range(ROUNDS + 1):
+            if number > 1 and time.monotonic() > deadline:
+                break
+            for loop, pool in zip(loops, pools, strict=True):
+                speed = pool.submit(loop.speed).result()
+                if number:
+                    speeds[loop.name].append(speed)
     return speeds
+
+
+def own_process(loop: Loop) -> ProcessPoolExecutor:
+    """One process, in which all of the loop's rounds run."""
+    return ProcessPoolExecutor(1, get_context("spawn"), loop.setup)
 
 
 def show(title: str, speeds: dict[str, list[float]]) -> None:
@@ -168,11 +191,12 @@ def main(arguments: list[str]) -> None:
     limit = float(arguments[0]) if arguments else 300.0
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, batches of {BATCH}")
     begun = time.monotonic()
-    loops = [Loop(name, lambda f=f: f("lenet")) for name, f in (("trainer", trainer), ("bare", bare))]
-    loops += [Loop(f"DataLoader, {n} workers", lambda n=n: data_loader("lenet", n)) for n in (0, 2)]
-    show("LeNet, 32 px", compare(loops, begun + 0.6 * limit))
-    loops = [Loop(name, lambda f=f: f("resnet18")) for name, f in (("trainer", trainer), ("bare", bare))]
-    show("ResNet-18, 32 px", compare(loops, begun + limit))
+    for number, (architecture, size) in enumerate(SIZES.items(), start=1):
+        loops = [Loop("trainer", partial(trainer, architecture)), Loop("bare", partial(bare, architecture))]
+        for workers in (0, 2):
+            loop = partial(data_loader, architecture, workers)
+            loops.append(Loop(f"DataLoader, {workers} workers", loop, as_it_is))
+        show(f"{architecture}, {size} px", compare(loops, begun + number / len(SIZES) * limit))
 
 
 if __name__ == "__main__":

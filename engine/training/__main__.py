@@ -28,6 +28,7 @@ from engine.training.continuation import continued
 from engine.training.control import stopping_on_signals
 from engine.training.datasets import Dataset
 from engine.training.loop import Training
+from engine.training.memory import keep_freed_memory
 from engine.training.progress_bar import ProgressBar
 from engine.training.range_test import range_test, suggested, write_csv
 from engine.training.recipe import Recipe, checked_name, read
@@ -251,4 +252,5 @@ def _list(root: Path) -> int:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()
     raise SystemExit(main())

@@ -22,6 +22,7 @@ from engine.errors import ConvscopeError
 from engine.files import write_text
 from engine.training import lock, turns
 from engine.training.control import Control
+from engine.training.memory import keep_freed_memory
 
 KEEPING = "keep.json"
 """The file that tells how the keeping of a run's model goes on."""
@@ -52,6 +53,7 @@ def train(folder: Path, ticket: int) -> int:
         # The turn is given back by the end of this process.
         from engine.training.__main__ import main
 
+        keep_freed_memory()
         return main(["--resume", str(folder), "--no-checkpoint"])
 
 
