@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from pages.common import layout, selection, texts
+from pages.common import garbage, layout, selection, texts
 
 st.set_page_config(page_title="Convscope", page_icon="🔬", layout="wide")
 
@@ -19,6 +19,7 @@ PAGES = [
     st.Page("pages/maximization.py", title="Maximisation"),
 ]
 
+garbage.exempt_modules()
 layout.use_the_whole_screen()
 page = st.navigation(PAGES, position="top")
 with texts.readable_errors():
