@@ -17,6 +17,7 @@ Spec = dict[str, Any]
 BATCHES, TRAINING, VALIDATION = "batches", "training", "validation"
 GREY, GREEN = "#8c8c8c", "#009E73"
 COLOURS = {BATCHES: GREY, TRAINING: ON, VALIDATION: OFF}
+SHAPES = {BATCHES: "stroke", TRAINING: "circle", VALIDATION: "square"}
 
 
 def loss_rows(history: Sequence[EpochRecord], steps: StepCurve) -> pd.DataFrame:
@@ -74,19 +75,17 @@ def rate_spec(epochs: int, height: int) -> Spec:
 
 
 def _curves(title: str, names: Sequence[str], epochs: int, height: int, scale: Spec, axis: Spec) -> Spec:
-    colour = {
-        "field": "curve",
-        "type": "nominal",
-        "scale": {"domain": list(names), "range": [COLOURS[name] for name in names]},
-        "legend": {"orient": "top", "title": None, "labelFontSize": LABEL_SIZE, "labelLimit": 260, "symbolSize": 140},
-    }
+    legend = {"orient": "top", "title": None, "labelFontSize": LABEL_SIZE, "labelLimit": 260, "symbolSize": 140}
+    # Colour and shape share one legend only if both name all curves.
+    same, shown = {"field": "curve", "type": "nominal", "legend": legend}, {"domain": list(names)}
+    colour = {**same, "scale": {**shown, "range": [COLOURS[name] for name in names]}}
     place = {**_at(title, scale, axis), "color": colour}
     batches = {"transform": [_only(BATCHES)], "mark": {"type": "line", "strokeWidth": 1.5}, "encoding": place}
     epochs_line = {"transform": [_but(BATCHES)], "mark": {"type": "line", "strokeWidth": 3.5}, "encoding": place}
     points = {
         "transform": [_but(BATCHES)],
         "mark": {"type": "point", "filled": True, "size": 90, "opacity": 1},
-        "encoding": {**place, "shape": {"field": "curve", "type": "nominal", "legend": None}},
+        "encoding": {**place, "shape": {**same, "scale": {**shown, "range": [SHAPES[name] for name in names]}}},
     }
     return _sized([batches, epochs_line, points], epochs, height)
 
