@@ -8,34 +8,14 @@ from pages.common import guard, resources, texts
 guard.run_through_app()
 
 QUESTIONS = (
-    ("pages/train.py", "Train", "A network learns in front of the class: curves, and its filters as they change."),
-    (
-        "pages/learning_curves.py",
-        "Learning curves",
-        "Which optimizer, depth or dropout learns better, and when to stop?",
-    ),
-    ("pages/accuracy.py", "Accuracy", "Which classes does a network know, how sure is that, what does it confuse?"),
-    ("pages/network.py", "Network", "What is it made of? Shapes, parameters, one convolution step by step."),
-    (
-        "pages/filters.py",
-        "Filters",
-        "Which edges and colours does the first layer look for, before and after training?",
-    ),
-    (
-        "pages/feature_maps.py",
-        "Feature maps",
-        "What does each layer make of an image, and which images excite a map most?",
-    ),
-    (
-        "pages/reconstruction.py",
-        "Reconstruction",
-        "A layer's answer sent back to the pixels, with batch norm and without.",
-    ),
-    (
-        "pages/inversion.py",
-        "Inversion",
-        "Which image would a layer take for this one? How much does the layer remember?",
-    ),
+    ("pages/train.py", "Train", "A network learns in front of the class."),
+    ("pages/learning_curves.py", "Learning curves", "Which optimizer, depth or dropout is better?"),
+    ("pages/accuracy.py", "Accuracy", "Which classes does it know, which confuse?"),
+    ("pages/network.py", "Network", "What is it made of, step by step?"),
+    ("pages/filters.py", "Filters", "Which edges and colours does it look for first?"),
+    ("pages/feature_maps.py", "Feature maps", "What does each layer make of an image?"),
+    ("pages/reconstruction.py", "Reconstruction", "A layer's answer, sent back to the pixels."),
+    ("pages/inversion.py", "Inversion", "How much of an image does a layer remember?"),
     ("pages/maximization.py", "Maximisation", "Which image would a filter like best?"),
 )
 
@@ -54,18 +34,17 @@ PRESETS = (
 )
 
 
-COLUMNS = ("network", "architecture", "right on test images", "parameters", "input", "epochs")
+COLUMNS = ("network", "right on test images", "parameters", "input", "epochs")
 
 
 def network_table() -> pd.DataFrame:
     """The shipped networks with the figures of their cards."""
     rows = [
         (
-            card.name,
-            card.architecture,
+            card.name if card.name == card.architecture else f"{card.name} ({card.architecture})",
             texts.percent(card.test_accuracy) if card.test_images else "not measured",
             f"{card.parameters:,}",
-            f"{card.input_size} px",
+            f"{card.input_size}\u00a0px",
             card.epochs,
         )
         for card in resources.cards().values()
@@ -75,20 +54,20 @@ def network_table() -> pd.DataFrame:
 
 with texts.readable_errors():
     texts.headline("Convscope: look inside convolutional networks")
-    left, right = st.columns(2, gap="large")
+    left, right = st.columns([1.2, 1], gap="large")
     with left:
         for page, title, question in QUESTIONS:
-            with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-                st.page_link(page, label=f"**{title}**", width=220)
-                st.markdown(question)
+            name, words = st.columns([1, 1.4], vertical_alignment="center", gap="small")
+            name.page_link(page, label=f"**{title}**")
+            words.markdown(question)
     with right:
         st.markdown("##### Begin a lecture here")
         for page, label, link in PRESETS:
             st.page_link(page, label=f"→ {label}", query_params=link)
-        st.markdown("##### The networks")
-        st.table(network_table())
-        st.caption(
-            "The app's own were trained on CIFAR-10's training images; the share of right answers is measured on the "
-            "official 10,000 test images. Choose network, layer, image and batch norm in the sidebar: the "
-            "browser's address always restores what you see."
-        )
+    st.markdown("##### The networks")
+    st.table(network_table())
+    st.caption(
+        "The app's own were trained on CIFAR-10's training images; the share of right answers is measured on the "
+        "official 10,000 test images. Choose network, layer, image and batch norm in the sidebar: the "
+        "browser's address always restores what you see."
+    )

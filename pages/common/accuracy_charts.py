@@ -75,7 +75,8 @@ def confusion(
     colour = alt.Color("shade:Q", scale=alt.Scale(scheme="viridis", domain=[0, 1]), legend=None)
     mistakes = base.transform_filter("datum.wrong").mark_rect().encode(color=colour)
     right = base.transform_filter("!datum.wrong").mark_rect(color=GREY)
-    numbers = base.mark_text(fontSize=16, fontWeight="bold").encode(
+    longest = max(len(format(value, text_format.replace("d", ".0f"))) for value in cells.flat)
+    numbers = base.mark_text(fontSize=_fitting(longest, len(order)), fontWeight="bold").encode(
         text=alt.Text("value:Q", format=text_format),
         color=alt.condition("datum.shade > 0.6", alt.value("black"), alt.value("white")),
     )
@@ -83,6 +84,11 @@ def confusion(
     outline = alt.when("datum.outlined").then(alt.value(RED)).otherwise(alt.value(None))
     click = base.mark_rect(fill="white", fillOpacity=0, strokeWidth=5, cursor="pointer").encode(stroke=outline)
     return charts.sized(mistakes + right + numbers + click.add_params(pick), 46 * len(order) + 100)
+
+
+def _fitting(letters: int, columns: int) -> alt.ExprRef:
+    """The font size at which so many digits fit into one of the chart's columns, 16 at most."""
+    return alt.ExprRef(f"min(16, width / {columns} / {0.6 * letters:.2f})")
 
 
 def confusion_difference(names: Sequence[str], cells: np.ndarray, ink: str) -> alt.Chart:
@@ -100,7 +106,7 @@ def confusion_difference(names: Sequence[str], cells: np.ndarray, ink: str) -> a
     )
     scale = alt.Scale(domain=[-most, 0, most], range=[OFF, "#f5f5f5", ON])
     boxes = base.mark_rect().encode(color=alt.Color("difference:Q", scale=scale, legend=None))
-    numbers = base.mark_text(fontSize=16, fontWeight="bold").encode(
+    numbers = base.mark_text(fontSize=_fitting(len(str(most)) + 1, len(names)), fontWeight="bold").encode(
         text=alt.Text("difference:Q", format="+d"),
         color=alt.condition(f"datum.difference > {most * 0.6}", alt.value("white"), alt.value("black")),
     )

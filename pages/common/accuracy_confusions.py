@@ -19,7 +19,7 @@ MOST = 24
 
 def show(subject: Subject, chosen: Selection) -> None:
     """The view."""
-    left, right = st.columns([1, 1.05], gap="large")
+    left, right = st.columns([1.2, 1], gap="large")
     label = accuracy_data.looked_at_class(chosen, subject)
     with right:
         called = _show_cell(subject, chosen, label)
