@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import streamlit as st
-from streamlit.runtime.pages_manager import PagesManager
 from streamlit.testing.v1 import AppTest
 
 from engine.training import estimate, jobs, run, toml_text, turns
@@ -29,17 +28,7 @@ from tests.runs import lenet, train
 
 PAGE = "pages/train.py"
 
-
-@pytest.fixture(autouse=True)
-def _navigation_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before each run AppTest forgets that app.py uses `st.navigation`; the guard's rerun would swallow a click."""
-    begin = PagesManager.__init__
-
-    def begin_with_navigation(self: PagesManager, *args: object, **settings: object) -> None:
-        begin(self, *args, **settings)
-        PagesManager.uses_pages_directory = False
-
-    monkeypatch.setattr(PagesManager, "__init__", begin_with_navigation)
+pytestmark = pytest.mark.usefixtures("navigation_at_once")
 
 
 @pytest.fixture(autouse=True)

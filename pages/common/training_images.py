@@ -11,6 +11,7 @@ from engine import data
 from engine.training.recipe import Recipe
 from pages.common import texts
 
+COMMAND = [sys.executable, "-m", "engine.data", "download"]
 FAILED = "_download_failed"
 """Why the last download that this session has seen has ended."""
 
@@ -24,10 +25,9 @@ class Download:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        command = [sys.executable, "-m", "engine.data", "download"]
         environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
         self.process = subprocess.Popen(
-            command, cwd=data.ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            COMMAND, cwd=data.ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
 
     @property
@@ -63,21 +63,20 @@ def has_images(recipe: Recipe) -> bool:
         st.error(message, icon="⚠️")
     st.info("The whole of CIFAR-10 (170 MB) is not on this machine yet; the 5,000 shipped images need no network.")
     under_way = _downloads().get("cifar10")
-    show = st.fragment(_show_download, run_every=0.5 if under_way and under_way.running else None)
-    show(under_way)
+    if under_way is not None:
+        st.fragment(_follow, run_every=0.5)(under_way)
+        if st.button("Stop the download"):
+            under_way.stop()
+    elif st.button("Download CIFAR-10"):
+        _downloads()["cifar10"] = Download(data.CIFAR10)
+        st.rerun()
     return False
 
 
-def _show_download(download: Download | None) -> None:
-    if download is None:
-        if st.button("Download CIFAR-10"):
-            _downloads()["cifar10"] = Download(data.CIFAR10)
-            st.rerun()
-        return
+def _follow(download: Download) -> None:
+    """How far it is; the whole page is drawn again at its end."""
     if not download.running:
         if _downloads().pop("cifar10", None) is download and (message := download.message()):
             st.session_state[FAILED] = message
         st.rerun()
     st.progress(download.share, f"Downloading CIFAR-10: {texts.percent(download.share)}")
-    if st.button("Stop the download"):
-        download.stop()
