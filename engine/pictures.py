@@ -17,14 +17,15 @@ from torch import Tensor
 
 MID_GREY = 127.5
 KEPT = 0.998
-"""The share of values that a picture's own scale covers; the few beyond are clipped, lest they flatten the rest."""
+"""The share of its values other than zero that a picture's own scale covers; the few beyond are clipped, lest they
+flatten the rest. Zeros do not count: what a single early unit sends back is a small patch on an empty ground."""
 
 
 def scale_of(pixels: Tensor) -> float:
     """The symmetric scale on which `pixels` fill the range from black to white; 0 for an all-zero picture."""
     values = pixels.detach().abs().flatten().numpy()
-    scale = float(np.quantile(values, KEPT))
-    return scale if scale > 0 else float(values.max(initial=0.0))
+    values = values[values != 0]
+    return float(np.quantile(values, KEPT)) if len(values) else 0.0
 
 
 def signed(pixels: Tensor, scale: float) -> np.ndarray:

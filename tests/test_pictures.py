@@ -34,6 +34,16 @@ def test_a_picture_of_few_pixels_still_has_a_scale():
     assert pictures.scale_of(pixels) == 3.0
 
 
+@pytest.mark.parametrize("share", [0.0019, 0.0021, 0.0025, 0.01])
+def test_of_a_small_patch_on_an_empty_ground_only_the_few_beyond_are_clipped(share):
+    pixels = torch.zeros(3 * 200 * 200)
+    inside = int(share * len(pixels))
+    pixels[:inside] = torch.randn(inside, generator=torch.Generator().manual_seed(0))
+    scale = pictures.scale_of(pixels.view(1, 3, 200, 200))
+    assert (pixels.abs() > scale).sum() <= 0.005 * inside
+    assert scale <= pixels.abs().max()
+
+
 def test_an_empty_picture_has_scale_zero():
     assert pictures.scale_of(torch.zeros(1, 3, 8, 8)) == 0.0
 
