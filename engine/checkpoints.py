@@ -32,8 +32,9 @@ from engine.data import ROOT
 from engine.errors import ConvscopeError
 from engine.evaluation import Predictions
 from engine.files import not_writable, sha256, write_atomically, write_text
-from engine.models import ARCHITECTURES, build
+from engine.models import ARCHITECTURES, blank, build
 from engine.models.torchvision_models import PREFIX, pretrained
+from engine.seeding import seeded
 
 FOLDER = ROOT / "checkpoints"
 
@@ -121,15 +122,25 @@ def load(name: str, folder: Path = FOLDER) -> Trained:
             or it keeps only what was trained, and the rest, its base, is missing or another one.
     """
     card = read_card(_existing(name, folder))
-    model = build(card.architecture, num_classes=len(card.classes), **card.options)
+    model = blank(card.architecture, num_classes=len(card.classes), **card.options)
     weights = _read_weights(folder / name / "weights.pt", card)
     if card.base and not weights.keys() >= model.state_dict().keys():
         weights = {**_rest(card, folder), **weights}
     try:
-        model.load_state_dict(weights)
+        fill_(model, weights)
     except (RuntimeError, AttributeError, TypeError) as error:
         raise ConvscopeError(_unusable(name, f"weights.pt does not fit a {card.architecture}")) from error
     return Trained(freeze(model), card)
+
+
+def fill_(model: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Give a `blank` network its numbers, in single precision.
+
+    Raises:
+        RuntimeError, AttributeError, TypeError: they are another network's, or no weights at all.
+    """
+    single = {key: value.float() if value.is_floating_point() else value for key, value in weights.items()}
+    model.load_state_dict(single, assign=True)
 
 
 @dataclass(frozen=True)
@@ -184,8 +195,7 @@ def untrained(name: str, folder: Path = FOLDER) -> Trained:
     from engine.training.network import initialise_  # which itself needs this module
 
     card = read_card(_existing(name, folder))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(card.seed)
+    with seeded(card.seed):
         model = build(card.architecture, num_classes=len(card.classes), **card.options)
         if card.initialisation != "default":
             initialise_(model, card.initialisation)

@@ -36,6 +36,7 @@ from torchvision.models import AlexNet_Weights, ResNet18_Weights, VGG16_Weights,
 from engine.checkpoints import Card, Trained, freeze
 from engine.errors import ConvscopeError
 from engine.files import sha256, write_atomically
+from engine.seeding import seeded
 
 DATASET = "imagenet"
 SEED = 0
@@ -180,8 +181,7 @@ def untrained(name: str) -> Trained:
         ConvscopeError: there is no such network.
     """
     card = read_card(name)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(card.seed)
+    with seeded(card.seed):
         model = _network(name).builder(num_classes=len(card.classes))
     return Trained(freeze(model), card)
 

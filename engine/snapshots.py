@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from engine import checkpoints
-from engine.checkpoints import freeze, half_precision, read_card, write_weights
+from engine.checkpoints import fill_, freeze, half_precision, read_card, write_weights
 from engine.errors import ConvscopeError
-from engine.models import build
+from engine.models import blank
 
 FILE = "halfway.pt"
 MOST_PARAMETERS = 1_000_000
@@ -57,9 +57,9 @@ def halfway(name: str, folder: Path | None = None) -> Snapshot:
     path = (folder or checkpoints.FOLDER) / name
     card = read_card(path)
     stored = _read(path / FILE, name)
-    model = build(card.architecture, num_classes=len(card.classes), **card.options)
+    model = blank(card.architecture, num_classes=len(card.classes), **card.options)
     try:
-        model.load_state_dict(stored["weights"])
+        fill_(model, stored["weights"])
         return Snapshot(freeze(model), int(stored["epoch"]))
     except (RuntimeError, AttributeError, TypeError, KeyError, ValueError) as error:
         raise ConvscopeError(_unusable(name)) from error

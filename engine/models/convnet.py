@@ -78,8 +78,3 @@ class ConvNet(nn.Module):
 
 def _smallest_input(stages: list[nn.Module]) -> int:
     return next(size for size in range(1, 4096) if side_after(stages, size) >= 1)
-
-
-def minimum_input_size(depth: int) -> int:
-    """The smallest image side in pixels that a ConvNet of `depth` layers (2 to 5) accepts, with its usual kernels."""
-    return _smallest_input(_stages(depth, 0.0, None, 2, False))

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import torch
 from torch import nn
 
 from engine.errors import ConvscopeError
@@ -143,6 +144,18 @@ def build(name: str, num_classes: int = 10, **options: Any) -> nn.Module:
         raise
     except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
         raise ConvscopeError(f"The architecture {name!r} cannot take the options {options}: {error}.") from error
+
+
+def blank(name: str, num_classes: int = 10, **options: Any) -> nn.Module:
+    """A network without numbers, on PyTorch's "meta" device, to which weights are assigned next.
+
+    It takes no memory, and draws no random numbers that others may be drawing at the same time.
+
+    Raises:
+        ConvscopeError: as `build`.
+    """
+    with torch.device("meta"):
+        return build(name, num_classes, **options)
 
 
 def parameter_count(model: nn.Module) -> int:

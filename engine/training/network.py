@@ -26,6 +26,7 @@ from engine import checkpoints
 from engine.errors import ConvscopeError
 from engine.models import ARCHITECTURES, build
 from engine.models.torchvision_models import PREFIX
+from engine.seeding import seeded
 from engine.training.recipe import Phase, Recipe
 from engine.training.step import number_type
 
@@ -34,8 +35,7 @@ def fresh_network(recipe: Recipe, num_classes: int) -> nn.Module:
     """The recipe's network with the random weights that its seed gives."""
     spec = ARCHITECTURES[recipe.architecture]
     size = {"input_size": recipe.input_size} if spec.fixed_input else {}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)
+    with seeded(recipe.seed):
         model = build(recipe.architecture, num_classes=num_classes, **{**size, **recipe.options})
         if recipe.initialisation != "default":
             initialise_(model, recipe.initialisation)

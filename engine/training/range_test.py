@@ -27,6 +27,7 @@ from torch import Tensor
 from engine import checkpoints
 from engine.data import prepare
 from engine.files import write_text
+from engine.seeding import seeded
 from engine.training.batches import Batches
 from engine.training.loop import Splits, sampled
 from engine.training.network import make_optimizer, starting_network, train_mode_
@@ -72,11 +73,11 @@ def range_test(
     model = starting_network(recipe, splits.train.classes, device, bases)
     optimizer = make_optimizer(model, recipe.phases[0])
     train_mode_(model, recipe.train_last)
-    torch.manual_seed(recipe.seed)  # of dropout
     smoothed, lowest = 0.0, math.inf
     for step, (images, labels) in enumerate(islice(_batches(recipe, splits, device), steps)):
         rate = low * (high / low) ** (step / (steps - 1))
-        loss, plain = losses(model, prepare(images, recipe.pixels_at(0), *recipe.statistics), labels, recipe)
+        with seeded(recipe.seed + step):  # of dropout
+            loss, plain = losses(model, prepare(images, recipe.pixels_at(0), *recipe.statistics), labels, recipe)
         smoothed = SMOOTHING * smoothed + (1 - SMOOTHING) * plain.item()
         point = Point(step, rate, plain.item(), smoothed / (1 - SMOOTHING ** (step + 1)))
         if not math.isfinite(point.loss):
