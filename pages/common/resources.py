@@ -10,7 +10,7 @@ reader's own picture the number is made from its content, and its pixels stay in
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import streamlit as st
@@ -27,6 +27,8 @@ from engine.tape import Tape
 UNTRAINED, HALFWAY = "~untrained", "~halfway"
 PHOTOGRAPHS, OWN = "photographs", "own"
 """Splits that are no data set: the shipped photographs, and a picture that a reader has brought."""
+MOST_OWN_PICTURES = 4
+"""How many of a reader's pictures a session keeps, the latest ones."""
 
 
 @dataclass(frozen=True)
@@ -76,13 +78,27 @@ def cards() -> dict[str, Card]:
     return {**checkpoints.available(), **pretrained.available()}
 
 
+def forget_replaced(cards: dict[str, Card]) -> None:
+    """Empty all caches if weights were replaced under a known name: what is kept there is called by names."""
+    known = _known_weights()
+    if any(known.setdefault(name, card.weights_sha256) != card.weights_sha256 for name, card in cards.items()):
+        st.cache_data.clear()
+        st.cache_resource.clear()
+
+
+@st.cache_resource(show_spinner=False)
+def _known_weights() -> dict[str, str]:
+    """The weights that each name has stood for since the caches were empty."""
+    return {}
+
+
 def is_pretrained(network: str) -> bool:
     """Whether a network is one of torchvision's, which the app has neither trained nor tested."""
     return network.removesuffix(UNTRAINED) in pretrained.NETWORKS
 
 
 def trained(network: str) -> Trained:
-    """A network by its name, shared by all sessions; a replaced checkpoint is loaded again."""
+    """A network by its name, shared by all sessions; see `forget_replaced` for weights that change."""
     checkpoint = network.split("~")[0]
     known = is_pretrained(network)
     card = pretrained.read_card(checkpoint) if known else checkpoints.read_card(checkpoints.FOLDER / checkpoint)
@@ -156,7 +172,7 @@ def pixels(split: str, index: int) -> np.ndarray:
     if split == PHOTOGRAPHS:
         return photograph(photographs.names()[index])[np.newaxis]
     if split == OWN:
-        return _own_pictures()[index][np.newaxis]
+        return _own_picture(index)[np.newaxis]
     return images(split).images[index : index + 1]
 
 
@@ -176,14 +192,16 @@ def bring_own_picture(content: bytes, name: str) -> int:
     kept = st.session_state.setdefault("_own_pictures", {})
     if number not in kept:
         kept[number] = photographs.read(content, name)
+        while len(kept) > MOST_OWN_PICTURES:
+            kept.pop(next(iter(kept)))
     return number
 
 
-def _own_pictures() -> dict[int, np.ndarray]:
-    kept = st.session_state.get("_own_pictures")
-    if not kept:
+def _own_picture(number: int) -> np.ndarray:
+    kept = st.session_state.get("_own_pictures", {})
+    if number not in kept:
         raise ConvscopeError("Your own picture is no longer here: choose its file again in the sidebar.")
-    return kept
+    return kept[number]
 
 
 def network_input(view: View) -> Tensor:
@@ -198,9 +216,13 @@ def recording(view: View) -> Tape:
     return tape.record(trained(view.network).model, network_input(view), view.layer)
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
 def answer(view: View) -> Answer:
-    """What the network says of the view's image at the view's size."""
+    """What the network says of the view's image at the view's size, whichever layer is looked at."""
+    return _answer(replace(view, layer=""))
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _answer(view: View) -> Answer:
     return evaluation.answer(trained(view.network).model, network_input(view))
 
 

@@ -1,8 +1,7 @@
 """The sidebar, the same on every page: network, layer, batch norm and image, all kept in the link.
 
 Every control is bound to the URL under its key, so each view is a link that restores it. Streamlit drops values from a
-link that a control does not offer; `say_what_was_ignored` tells the reader so, instead of showing another view in
-silence.
+link that a control does not offer; the controls here tell the reader so, instead of showing another view in silence.
 """
 
 import random
@@ -91,6 +90,7 @@ def draw_sidebar() -> None:
     """Draw the controls and remember what they say for `current`."""
     st.session_state["_selection"] = None
     cards = resources.cards()
+    resources.forget_replaced(cards)
     if not cards:
         raise ConvscopeError(
             "There are no trained networks in checkpoints/: get them with `git checkout -- checkpoints`."
@@ -149,7 +149,8 @@ def _forget_what_is_not_on_offer(
     if st.session_state.get(key) not in (known_state or options):
         st.session_state.pop(key, None)
     asked = st.query_params.get(key)
-    if asked is not None and asked.lower() not in options and asked not in options:
+    # Streamlit takes "True" for a switch's "true"; everything else must be spelt as it is offered.
+    if asked is not None and (asked.lower() if known_state else asked) not in options:
         reason = explain(asked) if explain else f"The link asks for {key} {asked!r}, which is not on offer here"
         st.warning(f"{reason.rstrip('.')}: {default} is shown instead.")
 
@@ -223,7 +224,12 @@ def _own_picture() -> ChosenImage:
     if camera:
         file = st.camera_input("Take a picture", key="own_camera")
     else:
-        file = st.file_uploader("PNG, JPEG or WebP", PICTURE_FILES, key="own_file", help="Stays in this session.")
+        file = st.file_uploader(
+            "PNG, JPEG or WebP",
+            PICTURE_FILES,
+            key="own_file",
+            help="It is not written to disk, and nobody else is shown it.",
+        )
     if file is not None:
         st.session_state["_own"] = (resources.bring_own_picture(file.getvalue(), file.name), file.name)
     if "_own" not in st.session_state:
@@ -240,13 +246,19 @@ def _first_photograph() -> ChosenImage:
 def number_in_link(label: str, key: str, count: int, default: int = 0) -> int:
     """A number from 0 to `count` - 1, kept in the link."""
     asked = st.query_params.get(key)
-    if asked is not None and not (asked.isdecimal() and int(asked) < count):
-        st.warning(f"The link asks for {key} {asked!r}, but there are 0 to {count - 1}: {default} is shown instead.")
+    is_on_offer = asked is None or (asked.isdecimal() and len(asked) < 10 and int(asked) < count)
     if st.session_state.get(key, 0) not in range(count):
         st.session_state.pop(key, None)
     # A default other than the minimum would clash with a value that `_choose_at_random` has just put in.
     value = default or "min"
-    return int(st.number_input(label, 0, count - 1, value, step=1, key=key, bind="query-params"))
+    # Streamlit itself stumbles over some values that are not on offer, such as a number of 400 digits.
+    bound = "query-params" if is_on_offer else None
+    number = int(st.number_input(label, 0, count - 1, value, step=1, key=key, bind=bound))
+    if not is_on_offer:
+        del st.query_params[key]
+        said = asked if len(asked) < 20 else f"{asked[:20]}…"
+        st.warning(f"The link asks for {key} {said!r}, but there are 0 to {count - 1}: {number} is shown instead.")
+    return number
 
 
 def _choose_at_random(split: str) -> None:
