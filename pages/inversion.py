@@ -82,19 +82,19 @@ def layers_in_a_row(network: str) -> tuple[str, ...]:
     return tuple(name for name in names if name.startswith("conv") and not name.endswith("_relu")) or names[:6]
 
 
-def draw_button(jobs: Sequence[Inversion]) -> None:
+def draw_button(requests: Sequence[Request], jobs: Sequence[Inversion], alive: bool) -> None:
     """Start, or Stop while it is going on; outside the fragment, since only a whole run sets its clock."""
-    waiting = [job for job in jobs if not job.complete]
-    if any(job.alive for job in jobs):
+    waiting = [request for request, job in zip(requests, jobs, strict=True) if not job.complete]
+    if alive:
         st.button("Stop", key="inv_stop", type="primary", on_click=stop, args=(jobs,))
     else:
         label = "Start" if waiting else "Once more"
-        st.button(label, key="inv_start", type="primary", on_click=start, args=(waiting or jobs,))
+        st.button(label, key="inv_start", type="primary", on_click=start, args=(waiting or requests,))
 
 
-def start(jobs: Sequence[Inversion]) -> None:
-    for job in jobs:
-        job.start()
+def start(requests: Sequence[Request]) -> None:
+    for request in requests:  # a job that has not begun may have been given up since it was drawn
+        inversion_of(request).start()
 
 
 def stop(jobs: Sequence[Inversion]) -> None:
@@ -230,9 +230,10 @@ def save(png: bytes, table: pd.DataFrame) -> None:
 
 
 def show(shown: Shown) -> None:
-    """The pictures, looked at again and again while work is going on."""
+    """The button, and the pictures, looked at again and again while work is going on."""
     jobs = shown.jobs
     alive = any(job.alive for job in jobs)
+    draw_button(shown.requests, jobs, alive)
 
     @st.fragment(run_every=POLL if alive else None)
     def watch() -> None:
@@ -246,6 +247,7 @@ def show(shown: Shown) -> None:
 def draw(shown: Shown, jobs: Sequence[Inversion]) -> None:
     """One look at the jobs."""
     for job in jobs:
+        job.watch()
         if job.error:
             st.error(job.error, icon="⚠️")
     if any(job.alive for job in jobs):
@@ -284,10 +286,11 @@ def equation(prior: Prior) -> str:
 def main() -> None:
     """The page."""
     chosen = selection.current()
-    where = chosen.layer if st.session_state.get("inv_show") != ROW else "each layer"
-    texts.headline(f"From noise to a picture that looks the same to {where} of {chosen.title}")
+    top = st.container()
     shown = draw_controls(chosen)
-    draw_button(shown.jobs)
+    where = chosen.layer if len(shown.requests) == 1 else "each layer"
+    with top:
+        texts.headline(f"From noise to a picture that looks the same to {where} of {chosen.title}")
     show(shown)
     explain(shown.requests[0].prior)
 

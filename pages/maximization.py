@@ -75,14 +75,31 @@ def picture_size(chosen: Selection) -> int:
 # Long work -----------------------------------------------------------------------------------------------------
 
 
-def draw_job(job: Job, begin: str, help_text: str, key: str) -> None:
-    """The button that begins a job, or its progress and the button that stops it."""
+def draw_buttons(request: Request, job: Making, searching: jobs.Search) -> None:
+    """What begins and stops the jobs; outside the fragment, since only a whole run sets its clock.
+
+    A job that has not begun may be given up after it was drawn: so it is asked for again when its button is pressed.
+    """
+    with st.container(horizontal=True):
+        if job.alive:
+            st.button("Stop making them", key="mx_making_stop", on_click=job.stop)
+        else:
+            begin = "Make the pictures" if job.made is None else "Make them again" if job.complete else "Begin again"
+            st.button(begin, key="mx_making_start", on_click=lambda: jobs.making(request).start())
+        if searching.alive:
+            st.button("Stop the search", key="mx_search_stop", on_click=searching.stop)
+        elif searching.found is None:
+            st.button(
+                "Find the strongest images", key="mx_search_start", help="One pass over all test images.",
+                on_click=lambda: jobs.search(request.network, request.layer).start(),
+            )  # fmt: skip
+
+
+def draw_progress(job: Job) -> None:
+    """How far a job is, or what has gone wrong."""
     job.watch()
-    if not job.alive:
-        st.button(begin, key=f"{key}_start", on_click=job.start, help=help_text)
-    else:
+    if job.alive:
         st.progress(job.share, job.words)
-        st.button("Stop", key=f"{key}_stop", on_click=job.stop)
     if job.error:
         st.error(job.error, icon="⚠️")
 
@@ -98,8 +115,7 @@ def show_made(request: Request, job: Making) -> None:
     else:
         sheets.show(drawings.sheet(job.made.pictures).png, f"Pictures that excite {request.layer}")
         st.caption(f"After {job.made.steps[-1]} steps, {request.size} px. {in_rows(request)}")
-    again = "Make the pictures" if job.made is None else "Make them again"
-    draw_job(job, again if job.made is None or job.complete else "Begin again", "You see them form.", "mx_making")
+    draw_progress(job)
 
 
 def in_rows(request: Request) -> str:
@@ -116,7 +132,7 @@ def show_found(request: Request, strongest: Strongest | None, searching: jobs.Se
     st.markdown("**Found among the test images**")
     if strongest is None:
         st.info("Which test images excite these units most is not known yet.")
-        draw_job(searching, "Find the strongest images", "One pass over all test images.", "mx_search")
+        draw_progress(searching)
         return
     images, _ = drawings.examples(request, strongest)
     sheets.show(drawings.found(tuple(images)).png, "The strongest test images")
@@ -203,13 +219,14 @@ def main() -> None:
     with top:
         texts.headline(f"What excites {what} of {chosen.title} most: pictures made, and images found")
     job, searching = jobs.making(request), jobs.search(chosen.network, request.layer)
-    working = job.alive or searching.alive
+    alive = (job.alive, searching.alive)
+    draw_buttons(request, job, searching)
 
-    @st.fragment(run_every=0.5 if working else None)
+    @st.fragment(run_every=0.5 if any(alive) else None)
     def watch() -> None:
         with texts.readable_errors():
             draw_results(request, job, searching)
-        if (job.alive or searching.alive) != working:  # begin to look twice a second, or stop
+        if (job.alive, searching.alive) != alive:  # other buttons, and another clock
             st.rerun()
 
     watch()

@@ -1,5 +1,6 @@
 """Reconstruction: what a layer says of an image, sent back to the pixels, with batch norm and without it."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import streamlit as st
@@ -27,8 +28,8 @@ NARROWEST = 4
 # The controls --------------------------------------------------------------------------------------------------
 
 
-def draw_controls(chosen: Selection) -> Contrast:
-    """The rows of controls above the pictures; gives what is to be set side by side."""
+def draw_controls(chosen: Selection) -> tuple[Playback, Contrast]:
+    """The rows of controls above the pictures; gives what they ask for, and what is to be set side by side."""
     with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
         playback = playback_controls(chosen)
     recorded = resources.recording(playback.view)
@@ -38,7 +39,7 @@ def draw_controls(chosen: Selection) -> Contrast:
         other = second_view(chosen, playback.view) if by == "images" else None
         if by == "batch norm":
             playback = with_weight_scale(playback, recorded)
-    return variants.contrast(by, playback, other)
+    return playback, variants.contrast(by, playback, other)
 
 
 def playback_controls(chosen: Selection) -> Playback:
@@ -193,21 +194,13 @@ def show_gains(drawing: ContrastDrawing) -> None:
     st.vega_lite_chart(drawing.gain_spec, alt="Gain per layer, from the layer back to the pixels")
 
 
-def show_notes(chosen: Selection, playback: Playback) -> None:
-    """What has to be said of this very view: silent maps, tiles that do not add up, an unusual size."""
-    view, activation = playback.view, resources.recording(playback.view).activation
+def show_notes(chosen: Selection, playback: Playback, notes: Sequence[str]) -> None:
+    """What has to be said of this very view: its maps and channels, an unusual size."""
+    view = playback.view
     if playback.seed == CLASS:
         st.caption(f"The logit of {chosen.card.classes[playback.channels[0]]}. Grey is zero, bright positive.")
-    else:
-        _, count, height, width = activation.shape
-        st.caption(f"{view.layer}: {count} maps of {height} x {width}. Grey is zero, bright positive, dark negative.")
-    silent = set(deconv.silent_channels(activation)) & set(playback.channels)
-    if silent:
-        listed = ", ".join(str(channel) for channel in sorted(silent))
-        st.caption(f"Silent on this image, and therefore grey: channel {listed}.")
-    if len(playback.channels) > 1:
-        listed = ", ".join(str(channel) for channel in playback.channels)
-        st.caption(f"Channels {listed}, row by row. They do not add up to the picture of all: ReLUs come between.")
+    for note in notes:
+        st.caption(note)
     if view.size != chosen.card.input_size:
         what = "The image is shown" if view.split == PHOTOGRAPHS else "The image is resized"
         st.caption(
@@ -216,10 +209,10 @@ def show_notes(chosen: Selection, playback: Playback) -> None:
         )
 
 
-def take_home(drawing: ContrastDrawing) -> None:
+def take_home(shown: Contrast, drawing: ContrastDrawing) -> None:
     """All pictures in a row, each on its own scale, and the gains."""
     with st.container(horizontal=True):
-        downloads.picture("Pictures (PNG)", drawing.row, "reconstruction.png")
+        downloads.picture("Pictures (PNG)", drawings.row(shown), "reconstruction.png")
         downloads.chart(drawing.gain_spec, drawing.gain_table, "gains")
 
 
@@ -260,16 +253,25 @@ def explain(by: str) -> None:
     )
 
 
+def statement(chosen: Selection, playback: Playback, by: str) -> str:
+    """What the page shows, in one line."""
+    what = "each layer" if by == "layers" else chosen.layer
+    if playback.seed == CLASS:
+        what = f"the {chosen.card.classes[playback.channels[0]]} score"
+    return f"What {what} of {chosen.title} says of this image, sent back to the pixels"
+
+
 def main() -> None:
     """The page."""
     chosen = selection.current()
-    statement = f"What {chosen.layer} of {chosen.title} says of this image, sent back to the pixels"
-    texts.headline(statement)
-    shown = draw_controls(chosen)
+    top = st.container()
+    playback, shown = draw_controls(chosen)
+    with top:
+        texts.headline(statement(chosen, playback, shown.by))
     drawing = drawings.drawn(shown)
     if shown.by == "batch norm" and not chosen.batch_norm:  # the picture that the switch asks for comes first
         drawing = replace(drawing, pictures=drawing.pictures[::-1])
-    playback = shown.variants[0].playback
+        shown = replace(shown, variants=shown.variants[::-1])
     image, pictured = st.columns([1, 4.2], gap="medium")
     with image:
         show_image(chosen)
@@ -285,8 +287,8 @@ def main() -> None:
         show_gains(drawing)
     with words:
         st.info(drawing.sentence)
-        show_notes(chosen, playback)
-        take_home(drawing)
+        show_notes(chosen, playback, drawing.notes)
+        take_home(shown, drawing)
     explain(shown.by)
 
 

@@ -2,7 +2,9 @@
 
 import io
 import threading
+import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from engine import checkpoints, data, inversion, tape
-from pages.common import inversion_charts, inversion_drawings, inversion_jobs
+from pages.common import inversion_charts, inversion_drawings, inversion_jobs, jobs
 from pages.common.inversion_jobs import Inversion, Request, inversion_of
 from pages.common.resources import View
 from tests.apps import assert_no_error, open_page
@@ -125,6 +127,37 @@ def test_two_sessions_share_one_job(gate):
     assert_no_error(first.run())
 
 
+def test_a_reader_who_looks_on_keeps_more_jobs_going_than_there_are_places(gate, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(jobs, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    app = open_page(PAGE, checkpoint="lenet", inv_show="layers in a row", inv_steps="50")
+    request = request_of(app)
+    requests = [replace(request, view=replace(request.view, layer=layer)) for layer in ("conv1", "conv2", "conv3")]
+    assert len(requests) == jobs.AT_WORK + 1
+    press(app, "inv_start")
+    for _ in range(4):
+        clock[0] += 0.75 * jobs.PATIENCE
+        app.run()
+        gate.release(4)
+        time.sleep(0.2)
+    gate.release(1000)
+    for request in requests:
+        inversion_of(request).wait(60)
+    assert all(inversion_of(request).complete for request in requests)
+
+
+def test_start_begins_a_job_that_was_given_up_since_it_was_drawn(gate, monkeypatch):
+    monkeypatch.setattr(jobs, "KEPT", 1)
+    app = open_page(PAGE, **LENET, inv_steps="50")
+    inversion_of(REQUEST)
+    press(app, "inv_start")
+    job = inversion_of(request_of(app))
+    assert job.alive
+    job.stop()
+    gate.release(100)
+    job.wait(60)
+
+
 def test_a_failing_job_says_so_in_one_sentence(monkeypatch):
     def broken(*args, **settings):
         raise RuntimeError("no memory")
@@ -150,6 +183,7 @@ def test_before_the_start_the_page_waits():
     app = open_page(PAGE, **LENET)
     assert_no_error(app)
     assert not app.warning
+    assert "the same to conv1 of lenet" in app.markdown[0].value
     assert len(app.get("image")) == 3
     assert not app.metric
 
@@ -180,6 +214,7 @@ def test_a_finished_result_is_shown_at_once_to_the_next_reader():
 
 def test_the_row_shows_every_convolution():
     app = open_page(PAGE, checkpoint="lenet", inv_show="layers in a row", inv_steps="50")
+    assert "the same to each layer of lenet" in app.markdown[0].value
     layers = ("conv1", "conv2", "conv3")
     requests = [replace(request_of(app), view=replace(request_of(app).view, layer=layer)) for layer in layers]
     app = finish(app, *requests)

@@ -3,6 +3,7 @@
 import threading
 
 import numpy as np
+import pandas as pd
 import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
@@ -11,6 +12,7 @@ from engine import gallery
 from engine.gallery import Maximization, Request, Strongest
 from engine.maximization import OBJECTIVES, PRESETS
 from pages.common import jobs as work
+from pages.common import maximization_charts as charts
 from pages.common import maximization_drawings as drawings
 from pages.common import maximization_jobs as jobs
 from tests.apps import assert_no_error, open_page
@@ -120,6 +122,35 @@ def test_all_channels_come_in_one_batch():
     assert "Channels 0 to 31" in captions(app)
 
 
+def made_up(count: int) -> Maximization:
+    """As many steps as 128 leave behind, and activations that rise at random."""
+    steps = np.array([*range(8), *range(8, 129, 8)])
+    activations = np.random.default_rng(0).random((len(steps), count), np.float32).cumsum(axis=0)
+    return Maximization(np.zeros((count, 8, 8, 3), np.uint8), steps, activations)
+
+
+def test_so_many_channels_that_a_line_for_each_would_be_too_much():
+    request = asked("conv5_x", network="resnet18", count=512, steps=128, size=64)
+    jobs.making(request).made = made_up(512)
+    app = open_page(PAGE, checkpoint="resnet18", layer="conv5_x", mx_show="all channels")
+    assert_no_error(app)
+    assert "Channels 0 to 511" in captions(app)
+    assert '"area"' in app.get("vega_lite_chart")[0].proto.spec
+
+
+def test_the_band_lies_where_most_pictures_are_and_the_table_holds_all():
+    many = made_up(512)
+    table = charts.climb_table(many, [f"channel {index}" for index in range(512)], None)
+    spec = charts.climb_chart(table)
+    assert len(table) == many.activations.size
+    band = pd.DataFrame(spec["datasets"][spec["layer"][0]["data"]["name"]])
+    assert spec["layer"][0]["mark"]["type"] == "area"
+    np.testing.assert_allclose(band["low"], np.quantile(many.activations, 0.1, axis=1), rtol=1e-4)
+    np.testing.assert_allclose(band["high"], np.quantile(many.activations, 0.9, axis=1), rtol=1e-4)
+    few = charts.climb_chart(table[table["picture"].isin([f"channel {index}" for index in range(64)])])
+    assert few["layer"][0]["mark"]["type"] == "line"
+
+
 def test_more_channels_than_the_deconvnet_can_play_at_once():
     known("conv3", 128)
     app = open_page(PAGE, checkpoint="lenet", layer="conv3", mx_show="all channels")
@@ -201,8 +232,8 @@ def test_a_job_can_be_stopped_and_keeps_what_it_has(monkeypatch):
     button(app, "Make the pictures").click().run()
     assert begun.wait(30)
     app.run()
-    assert button(app, "Stop")
-    button(app, "Stop").click()
+    assert button(app, "Stop making them")
+    button(app, "Stop making them").click()
     job = jobs.making(asked())
     job.stop()
     go_on.set()
@@ -211,6 +242,31 @@ def test_a_job_can_be_stopped_and_keeps_what_it_has(monkeypatch):
     assert not job.complete
     assert job.made is not None
     assert_no_error(open_page(PAGE, checkpoint="lenet", layer="conv1", mx_steps="64"))
+
+
+def test_no_button_lies_inside_the_fragment_that_looks_again_and_again(monkeypatch):
+    drawn, inside, begin, plain = [], [], st.fragment, st.button
+
+    def fragment(run_every=None):
+        def wrap(body):
+            def marked():
+                inside.append(True)
+                body()
+                inside.pop()
+
+            return begin(marked, run_every=run_every)
+
+        return wrap
+
+    def noted(label, *args, **settings):
+        drawn.append((label, bool(inside)))
+        return plain(label, *args, **settings)
+
+    monkeypatch.setattr(st, "fragment", fragment)
+    monkeypatch.setattr(st, "button", noted)
+    assert_no_error(open_page(PAGE, checkpoint="lenet", layer="conv1"))
+    assert {("Make the pictures", False), ("Find the strongest images", False)} <= set(drawn)
+    assert not any(within for _, within in drawn)
 
 
 def test_what_goes_wrong_in_a_job_is_said_on_the_page(monkeypatch):

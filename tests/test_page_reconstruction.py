@@ -1,13 +1,19 @@
 """The Reconstruction page's contrasts: each shows what the engine computes for it."""
 
+import io
+
+import numpy as np
 import pytest
 import streamlit as st
 import torch
+from PIL import Image
+from streamlit.testing.v1 import AppTest
 
 from engine import checkpoints, contrast, data, deconv, evaluation, tape
 from engine.batch_norm import change_in_words, total_gain
 from engine.deconv import Reconstruction
-from pages.common import variants
+from pages.common import downloads, resources, sheets, variants
+from pages.common.resources import Playback, View
 from tests.apps import assert_no_error, open_page
 
 PAGE = "pages/reconstruction.py"
@@ -145,3 +151,98 @@ def test_until_there_is_an_own_picture_a_photograph_is_shown():
     app = open_page(PAGE, images="own")
     assert_no_error(app)
     assert any(caption.value.startswith("photograph: ") for caption in app.caption)
+
+
+# What is said of the pictures --------------------------------------------------------------------------------
+
+
+def headline(app: AppTest) -> str:
+    return next(text.value for text in app.markdown if text.value.startswith("##### "))
+
+
+def captions(app: AppTest) -> list[str]:
+    return [caption.value for caption in app.caption]
+
+
+def view(layer: str = "conv5_x", index: int = 0, network: str = "resnet18") -> View:
+    return View(network, layer, "test", index, 64)
+
+
+def first_of(label: int) -> int:
+    return int((data.bundled("test").labels == label).nonzero()[0][0])
+
+
+def strongest(of: View, count: int) -> list[int]:
+    return deconv.strongest_channels(resources.recording(of).activation, count)
+
+
+def test_the_answer_is_the_one_of_the_network_in_the_sidebar():
+    ship = first_of(8)
+    trained, before = (resources.answer(view(index=ship, network=name)) for name in ("resnet18", "resnet18~untrained"))
+    assert trained.classes[0] != before.classes[0]
+    classes = checkpoints.load("resnet18").card.classes
+    app = open_page(PAGE, compare="training", **{"class": "ship"})
+    assert app.get("progress")[0].proto.text.startswith(classes[trained.classes[0]])
+    other = open_page(PAGE, compare="training", weights="untrained", **{"class": "ship"})
+    assert other.get("progress")[0].proto.text.startswith(classes[before.classes[0]])
+
+
+def test_the_headline_says_what_is_sent_back():
+    assert "What conv5_x of resnet18 says" in headline(open_page(PAGE))
+    assert "What each layer of resnet18 says" in headline(open_page(PAGE, compare="layers"))
+    assert "What the cat score of resnet18 says" in headline(open_page(PAGE, show="class", logit="cat"))
+
+
+def test_the_notes_name_the_maps_of_every_layer_shown():
+    said = " ".join(captions(open_page(PAGE, compare="layers")))
+    for layer, size in (("conv1_relu", 32), ("conv2_x", 16), ("conv5_x", 2)):
+        count = resources.recording(view(layer)).activation.shape[1]
+        assert f"{layer}: {count} maps of {size} x {size}" in said
+
+
+def test_the_channels_of_each_picture_are_listed():
+    said = " ".join(captions(open_page(PAGE, compare="images", show="top 9", class2="ship")))
+    for label, of in (("first image", view(index=first_of(0))), ("second image", view(index=first_of(8)))):
+        listed = ", ".join(str(channel) for channel in strongest(of, 9))
+        assert f"**{label}**: Channels {listed}, row by row." in said
+
+
+def test_channels_that_all_pictures_share_are_listed_once():
+    said = captions(open_page(PAGE, compare="ReLU rules", show="top 9"))
+    listed = ", ".join(str(channel) for channel in strongest(view(index=first_of(0)), 9))
+    assert sum(f"Channels {listed}, row by row." in caption for caption in said) == 1
+
+
+def channels_in(by: str, base: Playback, other: View | None = None) -> dict[str, list[int]]:
+    return {variant.label: list(variant.playback.channels) for variant in variants.contrast(by, base, other).variants}
+
+
+def test_a_channel_that_the_reader_has_picked_stays_where_the_layer_does():
+    base = Playback(view(), "whole map", (5,))
+    assert 5 not in strongest(view(), 1)
+    assert channels_in("images", base, view(index=1)) == {"first image": [5], "second image": [5]}
+    assert set(map(tuple, channels_in("training", base).values())) == {(5,)}
+    layers = channels_in("layers", base)
+    assert layers["conv5_x"] == [5]
+    assert layers["conv2_x"] == strongest(view("conv2_x"), 1)
+
+
+def test_channels_that_were_picked_by_strength_are_each_images_own():
+    base = Playback(view(), "whole map", tuple(strongest(view(), 9)))
+    assert channels_in("images", base, view(index=1))["second image"] == strongest(view(index=1), 9)
+
+
+@pytest.mark.parametrize(("bn", "states"), [("true", ["on", "off"]), ("false", ["off", "on"])])
+def test_the_saved_pictures_are_in_the_order_of_the_screen(bn, states, monkeypatch):
+    shown, saved = {}, []
+    show = sheets.show
+    monkeypatch.setattr(sheets, "show", lambda png, alt: shown.update({alt: png}) or show(png, alt))
+    monkeypatch.setattr(downloads, "picture", lambda label, png, name: saved.append(png))
+    assert_no_error(open_page(PAGE, bn=bn))
+    own = [f"batch norm {state}, own scale" for state in states]
+    assert [alt for alt in shown if alt in own] == own
+    row = np.asarray(Image.open(io.BytesIO(saved[-1])))
+    left, right = (np.asarray(Image.open(io.BytesIO(shown[alt]))) for alt in own)
+    assert not np.array_equal(left, right)
+    np.testing.assert_array_equal(row[:, : left.shape[1]], left)
+    np.testing.assert_array_equal(row[:, -right.shape[1] :], right)

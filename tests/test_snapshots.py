@@ -21,8 +21,8 @@ from tests.runs import TWO_PHASES, lenet, train
 @pytest.fixture
 def kept(splits: Splits, folder: RunFolder, tmp_path: Path) -> Path:
     """A folder with the checkpoint of a run of five epochs."""
-    progress = train(TWO_PHASES, splits, folder)
-    make_checkpoint(TWO_PHASES, progress, folder, splits.validation, splits.validation, tmp_path / "kept")
+    train(TWO_PHASES, splits, folder)
+    make_checkpoint(TWO_PHASES, folder, splits.validation, splits.validation, tmp_path / "kept")
     return tmp_path / "kept"
 
 
@@ -46,8 +46,8 @@ def test_a_large_network_keeps_none(
     splits: Splits, folder: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(snapshots, "MOST_PARAMETERS", 1000)
-    progress = train(lenet(), splits, folder)
-    make_checkpoint(lenet(), progress, folder, splits.validation, splits.validation, tmp_path)
+    train(lenet(), splits, folder)
+    make_checkpoint(lenet(), folder, splits.validation, splits.validation, tmp_path)
     assert not snapshots.kept("tiny", tmp_path)
 
 

@@ -13,7 +13,7 @@ from engine.checkpoints import Trained
 from engine.evaluation import Answer
 from engine.inversion import PRIORS, Step
 from pages.common import resources
-from pages.common.jobs import Job
+from pages.common.jobs import Job, Jobs
 from pages.common.resources import View
 
 KEPT_BYTES = 4_000_000
@@ -110,11 +110,16 @@ class Inversion(Job):
 
 def inversion_of(request: Request) -> Inversion:
     """The one job for a request."""
-    return _inversion(request, resources.trained(request.view.network).card.weights_sha256)
+    weights = resources.trained(request.view.network).card.weights_sha256
+    return _inversions().get((request, weights), lambda: _inversion(request))
 
 
-@st.cache_resource(max_entries=64, show_spinner=False, on_release=Job.stop)
-def _inversion(request: Request, weights: str) -> Inversion:
+@st.cache_resource(show_spinner=False, on_release=Jobs.stop)
+def _inversions() -> Jobs[Inversion]:
+    return Jobs()
+
+
+def _inversion(request: Request) -> Inversion:
     trained = resources.trained(request.view.network)
     target = resources.recording(request.view).activation
     return Inversion(request, trained, resources.network_input(request.view), target)

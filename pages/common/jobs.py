@@ -6,13 +6,16 @@ standstill; while others wait, one that nobody watches gives way.
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
+from typing import Generic, TypeVar
 
 from engine.errors import ConvscopeError
 
 AT_WORK, PATIENCE = 2, 20.0
 """How many jobs work at a time; for how many seconds an unwatched one goes on while others wait."""
+KEPT = 64
+"""How many jobs of a kind are kept, at work, done, or not begun."""
 
 
 class _Turns:
@@ -66,6 +69,11 @@ class Job:
         """Whether it is at work, or waits for its turn."""
         return self._thread is not None and self._thread.is_alive()
 
+    @property
+    def watched(self) -> bool:
+        """Whether somebody has looked at it of late."""
+        return time.monotonic() - self._watched <= PATIENCE
+
     def start(self) -> None:
         """Begin, unless it is at work already."""
         with self._lock:
@@ -106,6 +114,38 @@ class Job:
 
     def go_on_unless_stopped(self) -> None:
         """Call it between two steps: raises `Stopped` when the work is to end."""
-        unwatched = time.monotonic() - self._watched > PATIENCE
-        if self._stop.is_set() or (unwatched and _TURNS.wanted):
+        if self._stop.is_set() or (not self.watched and _TURNS.wanted):
             raise Stopped
+
+
+AnyJob = TypeVar("AnyJob", bound=Job)
+
+
+class Jobs(Generic[AnyJob]):
+    """The jobs of one kind, one for each key, shared by all who ask for it.
+
+    Whoever opens a page asks for a job, begun or not. So only the `KEPT` that were asked for last are kept; one that is
+    at work and watched stays besides, whatever others look at.
+    """
+
+    def __init__(self) -> None:
+        self._jobs: dict[Hashable, AnyJob] = {}
+        self._lock = threading.Lock()
+
+    def get(self, key: Hashable, make: Callable[[], AnyJob]) -> AnyJob:
+        """The job of `key`; where there is none, the one that `make` gives."""
+        job = self._jobs.get(key) or make()  # not under the lock: it may take a while, and another may be kept instead
+        with self._lock:
+            self._jobs[key] = job = self._jobs.pop(key, job)  # the latest comes last
+            self._give_up_the_oldest()
+        return job
+
+    def stop(self) -> None:
+        """Ask all of them to end."""
+        for job in list(self._jobs.values()):
+            job.stop()
+
+    def _give_up_the_oldest(self) -> None:
+        spare = [key for key, job in list(self._jobs.items())[:-1] if not (job.alive and job.watched)]
+        for key in spare[: max(0, len(self._jobs) - KEPT)]:
+            self._jobs.pop(key).stop()

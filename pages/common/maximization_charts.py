@@ -12,6 +12,10 @@ from pages.common import charts
 HEIGHT = 330
 EACH = "#56B4E9"
 """Okabe & Ito's light blue: seen on white and on black."""
+EACH_AT_MOST = 64
+"""Of more pictures a chart shows how they are spread: a line for each would be a thicket of many thousand points."""
+LOW, HIGH = 0.1, 0.9
+"""Between these quantiles lies the band."""
 
 
 def climb_table(made: Maximization, names: list[str], top: np.ndarray | None) -> pd.DataFrame:
@@ -30,23 +34,51 @@ def climb_table(made: Maximization, names: list[str], top: np.ndarray | None) ->
 
 
 def climb_chart(table: pd.DataFrame) -> dict[str, Any]:
-    """A thin line per picture and a thick one for their median; at 1 it excites as much as the strongest image."""
+    """A thin line per picture, or a band for many, and a thick line for their median.
+
+    At 1 a picture excites as much as the strongest image.
+    """
     relative = "times the strongest image" in table
     shown = "times the strongest image" if relative else "activation"
     rows = table.rename(columns={shown: "height"}).dropna(subset=["height"])
-    median = rows.groupby("step", as_index=False)["height"].median().assign(picture="median of all")
-    base = alt.Chart(rows).encode(x=alt.X("step:Q", title="step"), y=alt.Y("height:Q", title=shown))
-    each = base.mark_line(strokeWidth=2, opacity=0.7, color=EACH).encode(
-        detail="picture:N", tooltip=["picture:N", "step:Q", alt.Tooltip("height:Q", format=".3g")]
-    )
+    many = rows["picture"].nunique() > EACH_AT_MOST
+    words = f"median; the band holds {100 * (HIGH - LOW):.0f} % of all" if many else "median of all"
+    median = rows.groupby("step", as_index=False)["height"].median().assign(picture=words)
     whole = alt.Chart(median).mark_line(strokeWidth=5, color=charts.OFF).encode(x="step:Q", y="height:Q")
     end = (
         alt.Chart(median.tail(1))
         .mark_text(align="right", dy=-16, fontSize=charts.LABEL_SIZE, fontWeight="bold", color=charts.OFF)
         .encode(x="step:Q", y="height:Q", text="picture:N")
     )
-    layers = [each, whole, end]
+    layers = [(_band if many else _lines)(rows, shown), whole, end]
     if relative:
         rule = alt.Chart(pd.DataFrame({"height": [1.0]})).mark_rule(strokeDash=[8, 5], strokeWidth=3, color="#777777")
         layers.append(rule.encode(y="height:Q"))
     return charts.sized(alt.layer(*layers), HEIGHT).to_dict()
+
+
+def _lines(rows: pd.DataFrame, title: str) -> alt.Chart:
+    """A line per picture."""
+    return (
+        alt.Chart(rows)
+        .mark_line(strokeWidth=2, opacity=0.7, color=EACH)
+        .encode(
+            x=alt.X("step:Q", title="step"),
+            y=alt.Y("height:Q", title=title),
+            detail="picture:N",
+            tooltip=["picture:N", "step:Q", alt.Tooltip("height:Q", format=".3g")],
+        )
+    )
+
+
+def _band(rows: pd.DataFrame, title: str) -> alt.Chart:
+    """Where most of the pictures are at each step."""
+    spread = rows.groupby("step")["height"].quantile([LOW, HIGH]).unstack().set_axis(["low", "high"], axis=1)
+    numbers = [alt.Tooltip(f"{name}:Q", format=".3g") for name in ("low", "high")]
+    return (
+        alt.Chart(spread.reset_index())
+        .mark_area(opacity=0.5, color=EACH)
+        .encode(
+            x=alt.X("step:Q", title="step"), y=alt.Y("low:Q", title=title), y2="high:Q", tooltip=["step:Q", *numbers]
+        )
+    )

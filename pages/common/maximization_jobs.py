@@ -8,7 +8,7 @@ import streamlit as st
 from engine import gallery
 from engine.gallery import Maximization, Request, Strongest
 from pages.common import resources
-from pages.common.jobs import Job
+from pages.common.jobs import Job, Jobs
 
 
 class Search(Job):
@@ -72,23 +72,23 @@ class Making(Job):
 
 def making(request: Request) -> Making:
     """The one job for a request."""
-    return _making(request, _weights_of(request.network))
+    return _makings().get((request, _weights_of(request.network)), lambda: Making(request))
 
 
 def search(network: str, layer: str) -> Search:
     """The one search for a layer."""
-    return _search(network, layer, _weights_of(network))
+    return _searches().get((network, layer, _weights_of(network)), lambda: Search(network, layer))
 
 
 def _weights_of(network: str) -> str:
     return resources.trained(network).card.weights_sha256
 
 
-@st.cache_resource(max_entries=64, show_spinner=False, on_release=Job.stop)
-def _making(request: Request, weights: str) -> Making:
-    return Making(request)
+@st.cache_resource(show_spinner=False, on_release=Jobs.stop)
+def _makings() -> Jobs[Making]:
+    return Jobs()
 
 
-@st.cache_resource(max_entries=64, show_spinner=False, on_release=Job.stop)
-def _search(network: str, layer: str, weights: str) -> Search:
-    return Search(network, layer)
+@st.cache_resource(show_spinner=False, on_release=Jobs.stop)
+def _searches() -> Jobs[Search]:
+    return Jobs()

@@ -87,8 +87,12 @@ def _by_image(base: Playback, other: View | None) -> tuple[Variant, ...]:
 
 
 def _at(base: Playback, label: str, view: View) -> Variant:
-    """`base` at another view, with that view's own strongest channels where channels were picked by strength."""
-    if len(base.channels) == 0 or base.seed == resources.CLASS:
+    """`base` at another view, with that view's own strongest channels where channels were picked by strength.
+
+    One channel is picked by the reader: it stays, but where the layer is another one, whose channels are others.
+    """
+    picked = len(base.channels) == 1 and view.layer == base.view.layer
+    if len(base.channels) == 0 or base.seed == resources.CLASS or picked:
         return Variant(label, replace(base, view=view))
     activation = resources.recording(view).activation
     count = min(len(base.channels), activation.shape[1])
