@@ -44,12 +44,13 @@ def distances(confusion: np.ndarray) -> np.ndarray:
 def merges(apart: np.ndarray) -> list[Merge]:
     """The K - 1 merges of average linkage on distances `[K, K]`, closest first."""
     groups: list[tuple[int, ...]] = [(label,) for label in range(len(apart))]
+    sums = apart.astype(np.float64)
     done: list[Merge] = []
     while len(groups) > 1:
-        pairs = [(a, b) for i, a in enumerate(groups) for b in groups[i + 1 :]]
-        closest = min(pairs, key=lambda pair: _mean_distance(apart, *pair))
-        done.append(Merge(_joined(apart, *closest), _mean_distance(apart, *closest)))
-        groups = [group for group in groups if group not in closest] + [done[-1].members]
+        a, b, distance = _closest(sums, np.array([len(group) for group in groups]))
+        done.append(Merge(_joined(apart, groups[a], groups[b]), distance))
+        groups = [group for place, group in enumerate(groups) if place not in (a, b)] + [done[-1].members]
+        sums = _with_merged(sums, a, b)
     return done
 
 
@@ -59,8 +60,22 @@ def similarity_order(confusion: np.ndarray) -> tuple[int, ...]:
     return found[-1].members if found else tuple(range(len(confusion)))
 
 
-def _mean_distance(apart: np.ndarray, a: tuple[int, ...], b: tuple[int, ...]) -> float:
-    return float(apart[np.ix_(a, b)].mean())
+def _closest(sums: np.ndarray, sizes: np.ndarray) -> tuple[int, int, float]:
+    """Which two groups are closest, the first such pair of equal ones, and their mean distance.
+
+    `sums` `[G, G]`: of the distances between the members of two groups; `sizes` `[G]`: how many members each has.
+    """
+    means = sums / np.outer(sizes, sizes)
+    means[np.tril_indices(len(means))] = np.inf
+    a, b = divmod(int(means.argmin()), len(means))
+    return a, b, float(means[a, b])
+
+
+def _with_merged(sums: np.ndarray, a: int, b: int) -> np.ndarray:
+    """`sums` after groups a and b became one, which comes last: its sums are those of both together."""
+    merged = np.delete(sums[a] + sums[b], (a, b))
+    others = np.delete(np.delete(sums, (a, b), axis=0), (a, b), axis=1)
+    return np.block([[others, merged[:, None]], [merged, np.zeros(1)]])
 
 
 def _joined(apart: np.ndarray, a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:

@@ -13,7 +13,9 @@ world that its training images do not know, and that shows.
 """
 
 import io
+import lzma
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
@@ -44,9 +46,17 @@ def class_folders(archive: bytes, name: str, classes: Sequence[str], side: int) 
             entries = [entry for entry in opened.infolist() if _is_picture(entry)]
             labels = _labels(entries, name, classes)
             images = [_picture(opened, entry, side) for entry in entries]
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+    except ConvscopeError:  # a ValueError itself, and already a sentence
+        raise
+    except _DAMAGED as error:
         raise ConvscopeError(f"{name} is not a readable ZIP archive: pack the class folders again.") from error
     return LabelledImages(np.stack(images), labels, tuple(classes))
+
+
+_DAMAGED = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError, RuntimeError, EOFError, OSError, ValueError,
+)  # fmt: skip
+"""How a damaged archive shows itself, depending on where it is damaged and how it was packed."""
 
 
 def _is_picture(entry: zipfile.ZipInfo) -> bool:

@@ -19,13 +19,13 @@ References: Ioffe & Szegedy (2015), "Batch normalization", section 3.1; Zeiler &
 """
 
 import argparse
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from engine import checkpoints, deconv, tape
 from engine.data import bundled, first_of_each_class, prepare
@@ -45,7 +45,7 @@ class Comparison:
 
     @property
     def gain_on(self) -> float:
-        """Norm of the picture over norm of the signal, with batch norm; the median over the K signals."""
+        """Norm of the picture over norm of the signal, with batch norm (see `total_gain`)."""
         return total_gain(self.on)
 
     @property
@@ -55,8 +55,8 @@ class Comparison:
 
     @property
     def cosine(self) -> float:
-        """Between the two pictures, -1 to 1; the median over the K signals. 1: they differ in size only."""
-        return float(F.cosine_similarity(self.on.pixels.flatten(1), self.off.pixels.flatten(1)).median())
+        """Between the two pictures (see `cosine`); 1: they differ in size only."""
+        return cosine(self.on, self.off)
 
 
 def compare(recorded: Tape, signal: Tensor, **settings: object) -> Comparison:
@@ -78,8 +78,24 @@ def has_batch_norm(recorded: Tape) -> bool:
 
 
 def total_gain(reconstruction: Reconstruction) -> float:
-    """Norm of the picture over norm of the signal; the median over the K signals."""
-    return float(reconstruction.gains[-1].ratio.median())
+    """Norm of the picture over norm of the signal; the median over those of the K signals that are not zero, or 0."""
+    return _median_gain(reconstruction.gain, reconstruction.sent)
+
+
+def cosine(first: Reconstruction, second: Reconstruction) -> float:
+    """Between two sets of K pictures of one size, -1 to 1; the median over the pairs without an empty one, or NaN."""
+    ours, theirs = (made.pixels.flatten(1).double() for made in (first, second))
+    norms = ours.norm(dim=1) * theirs.norm(dim=1)
+    return _median(((ours * theirs).sum(dim=1) / norms)[norms > 0])
+
+
+def _median_gain(ratios: Tensor, sent: Tensor) -> float:
+    return _median(ratios[sent > 0]) if sent.any() else 0.0
+
+
+def _median(values: Tensor) -> float:
+    """Of an even number the mean of the two middle ones (torch takes the lower one); NaN of none."""
+    return float(np.median(values.cpu().numpy())) if len(values) else math.nan
 
 
 # In words ------------------------------------------------------------------------------------------------------
@@ -94,8 +110,13 @@ def change_in_words(gain: float) -> str:
     return f"grew {factor(gain)}-fold" if gain > 1 else f"shrank {factor(1 / gain)}-fold"
 
 
+NOTHING_SENT = "What is to be sent back is zero: it says nothing about this image, so the picture stays empty."
+
+
 def in_words(comparison: Comparison, normalised: bool) -> str:
     """What happened, in two sentences computed from the gains; `normalised`: batch norm lies on the way."""
+    if not comparison.on.sent.any():
+        return NOTHING_SENT
     if not normalised:
         return (
             "There is no batch norm between this layer and the pixels, so on and off give the same picture: "
@@ -105,7 +126,7 @@ def in_words(comparison: Comparison, normalised: bool) -> str:
         f"Without batch norm the signal {change_in_words(comparison.gain_off)} by the time it reached the pixels; "
         f"with batch norm it {change_in_words(comparison.gain_on)}."
     )
-    return f"{size} {_content_in_words(comparison.cosine)}"
+    return size if math.isnan(comparison.cosine) else f"{size} {_content_in_words(comparison.cosine)}"
 
 
 def _content_in_words(cosine: float) -> str:
@@ -121,7 +142,7 @@ def _content_in_words(cosine: float) -> str:
 
 @dataclass(frozen=True)
 class Milestone:
-    """A place on the way back at which both curves are drawn: its label, and the gain (median of K) there."""
+    """A place on the way back at which both curves are drawn: its label, and the gain there (as `total_gain`)."""
 
     label: str
     gain: float
@@ -137,7 +158,7 @@ def milestones(recorded: Tape, reconstruction: Reconstruction, friendly: Mapping
     """
     labels = _labels(recorded, friendly)
     passed = [
-        Milestone(labels[gain.node], float(gain.ratio.median()))
+        Milestone(labels[gain.node], _median_gain(gain.ratio, reconstruction.sent))
         for gain in reconstruction.gains[:-1]
         if gain.node in labels
     ]
@@ -169,7 +190,7 @@ def _block_label(block: str) -> str:
 
 @dataclass(frozen=True)
 class LayerEffect:
-    """Medians over images, for the strongest unit of one layer."""
+    """Medians over images, for the strongest unit of one layer; of the cosine, over those with two pictures."""
 
     layer: str
     gain_on: float
@@ -185,7 +206,7 @@ def effect_per_layer(
     for layer in tape.layers(model):
         on_layer(layer)
         results = [_strongest_unit_comparison(model, image[None], layer) for image in images]
-        medians = np.median([[r.gain_on, r.gain_off, r.cosine] for r in results], axis=0)
+        medians = np.nanmedian([[r.gain_on, r.gain_off, r.cosine] for r in results], axis=0)
         effects.append(LayerEffect(layer, *(float(value) for value in medians)))
     return effects
 

@@ -53,10 +53,25 @@ class Gain:
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """`pixels` `[K, 3, H, W]`, signed; `gains` in the order of playback, from the layer to the image."""
+    """K pictures.
+
+    Attributes:
+        pixels: `[K, 3, H, W]`, signed.
+        gains: in the order of playback, from the layer to the image.
+        sent: `[K]`, the norm of each signal; where it is 0, nothing was sent back.
+    """
 
     pixels: Tensor = field(repr=False)
     gains: tuple[Gain, ...] = field(repr=False)
+    sent: Tensor = field(repr=False)
+
+    @property
+    def gain(self) -> Tensor:
+        """`[K]`: each picture's norm over that of its signal (0 for a zero signal).
+
+        The last of `gains` is not it where several operations read the image: that is one operation's share.
+        """
+        return _ratio(_norm(self.pixels, len(self.pixels)), self.sent)
 
 
 def reconstruct(
@@ -100,9 +115,9 @@ def reconstruct(
             pixels, norms, nodes = _play(tape, signal, rules)
         else:  # many signals on one image: play one, mapped over all of them
             pixels, norms, nodes = _play_each(tape, signal, rules)
-        seed = _norm(signal, len(signal))
-        ratios = [torch.where(seed > 0, norm / seed, 0) for norm in norms]
-    return Reconstruction(pixels, tuple(Gain(node, ratio) for node, ratio in zip(nodes, ratios, strict=True)))
+        sent = _norm(signal, len(signal))
+    gains = tuple(Gain(node, _ratio(norm, sent)) for node, norm in zip(nodes, norms, strict=True))
+    return Reconstruction(pixels, gains, sent)
 
 
 def weight_scale_applies(tape: Tape) -> str | None:
@@ -169,7 +184,7 @@ def _play_each(tape: Tape, signal: Tensor, rules: _Rules) -> tuple[Tensor, list[
         nodes[:] = played
         return pixels, norms
 
-    pixels, norms = torch.func.vmap(play_one)(signal.unsqueeze(1))
+    pixels, norms = torch.func.vmap(play_one, randomness="same")(signal.unsqueeze(1))
     return pixels.flatten(0, 1), [norm.flatten() for norm in norms], nodes
 
 
@@ -183,6 +198,10 @@ def _send(step: Step, signal: Tensor, rules: _Rules) -> list[tuple[str, Tensor]]
 def _norm(signal: Tensor, batch: int) -> Tensor:
     # In double precision: leaving batch norm out may take a signal's square beyond what a float can hold.
     return torch.linalg.vector_norm(signal.reshape(batch, -1), dim=1, dtype=torch.float64)
+
+
+def _ratio(norm: Tensor, sent: Tensor) -> Tensor:
+    return torch.where(sent > 0, norm / sent, 0)
 
 
 def _joint_norm(signals: list[Tensor], batch: int) -> Tensor:

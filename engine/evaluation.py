@@ -30,6 +30,9 @@ from engine.errors import ConvscopeError
 Z_95 = 1.959963984540054
 """The standard normal's 97.5 % quantile: 95 % lie between -z and z."""
 
+PIXELS_AT_ONCE = 250 * 64 * 64
+"""A forward pass takes memory in proportion to its pixels: of larger images fewer go through together."""
+
 
 @dataclass(frozen=True)
 class Predictions:
@@ -83,6 +86,11 @@ class Share:
     high: float
 
 
+def images_at_once(most: int, size: int, pixels: int = PIXELS_AT_ONCE) -> int:
+    """How many images of `size` x `size` pixels make a batch: at most `most`, at most `pixels` together, at least 1."""
+    return max(1, min(most, pixels // size**2))
+
+
 @torch.no_grad()
 def evaluate(
     model: nn.Module,
@@ -102,6 +110,7 @@ def evaluate(
         labels: int `[N]`.
         input_size: the side in pixels that the network is fed with; images are resized to it.
         mean, std: per channel, of pixels in 0-1.
+        batch_size: at most so many images at once; fewer if they are large (see `images_at_once`).
         on_batch: called with the number of images done; raise from it to stop.
 
     Raises:
@@ -112,6 +121,7 @@ def evaluate(
     weight = next(model.parameters())
     pixels = torch.as_tensor(images)
     logits = []
+    batch_size = images_at_once(batch_size, input_size)
     for start in range(0, max(len(labels), 1), batch_size):  # no images at all: one empty batch, for K
         batch = prepare(pixels[start : start + batch_size].to(weight.device), input_size, mean, std)
         logits.append(model(batch.to(weight.dtype)).float().cpu())

@@ -255,7 +255,9 @@ def _largest_singular(matrices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def _explained(pattern: Tensor, waves: Tensor) -> Tensor:
     """`[K]`: the energy of `[K, C, P]` in the best mixture, of one colour, of its cosine and sine `[K, 2, P]`."""
     without_mean = waves - waves.mean(dim=2, keepdim=True)
-    basis, _ = torch.linalg.qr(without_mean.transpose(1, 2))
+    basis, sizes, _ = torch.linalg.svd(without_mean.transpose(1, 2), full_matrices=False)
+    # At half a stripe per pixel, cosine or sine may be zero on all pixels; what is left of it is rounding, not a wave.
+    basis = basis * (sizes > 1e-8 * sizes[:, :1])[:, None]
     return _largest_singular(pattern @ basis)[0].square()
 
 

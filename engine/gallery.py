@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from engine import checkpoints, data, deconv, tape
 from engine.checkpoints import Trained
 from engine.errors import ConvscopeError
+from engine.evaluation import images_at_once
 from engine.files import write_atomically
 from engine.fourier import Canvas
 from engine.maximization import OBJECTIVES, PRESETS, excitation, maximize
@@ -141,13 +142,14 @@ def strongest(
     """
     card, node = trained.card, node_of(trained.model, layer)
     found: dict[str, list[Tensor]] = {objective: [] for objective in OBJECTIVES}
-    for start in range(0, len(images), _BATCH):
-        x = data.prepare(images[start : start + _BATCH], card.input_size, card.mean, card.std)
+    at_once = images_at_once(_BATCH, card.input_size)
+    for start in range(0, len(images), at_once):
+        x = data.prepare(images[start : start + at_once], card.input_size, card.mean, card.std)
         maps = tape.features(trained.model, x, node)
         for objective, values in found.items():
             values.append(excitation(maps, objective))
         if on_batch is not None:
-            on_batch(min(start + _BATCH, len(images)))
+            on_batch(min(start + at_once, len(images)))
     return {objective: _top(torch.cat(values)) for objective, values in found.items()}
 
 

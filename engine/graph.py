@@ -17,6 +17,7 @@ References: Reed et al. (2022), "torch.fx: practical program capture and transfo
 `torchvision.models.feature_extraction`.
 """
 
+import inspect
 import operator
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -262,8 +263,13 @@ def _is_variant(node: Node, kind: Kind) -> bool:
         return len(node.args) != 2 or bool(node.kwargs)
     if kind is Kind.MAX_POOL:
         return bool(node.kwargs.get("return_indices"))
-    training = node.kwargs.get("training", node.args[2] if len(node.args) > 2 else False)
-    return kind is Kind.IDENTITY and node.target is not stochastic_depth and bool(training)
+    return kind is Kind.IDENTITY and node.target is not stochastic_depth and _draws(node)
+
+
+def _draws(node: Node) -> bool:
+    """Whether a dropout function drops something: `F.dropout(x)` does even in eval mode, unless it is told not to."""
+    default = inspect.signature(node.target).parameters["training"].default
+    return bool(node.kwargs.get("training", node.args[2] if len(node.args) > 2 else default))
 
 
 # ----------------------------------------------------------------------------------------------------- names

@@ -35,6 +35,7 @@ from engine.checkpoints import Trained
 from engine.data import bundled, prepare
 from engine.deconv import reconstruct
 from engine.errors import ConvscopeError
+from engine.evaluation import images_at_once
 from engine.feature_maps import all_maps
 from engine.files import write_atomically
 from engine.receptive_field import Box, Pair, ReceptiveField
@@ -43,6 +44,8 @@ from engine.tape import Tape, layers
 COUNT = 9
 FILE = "top9.npz"
 BATCH = 100
+PIXELS_AT_ONCE = 100 * 64 * 64
+"""All layers' maps are held at once, so that a batch of larger images has to be smaller."""
 
 
 @dataclass(frozen=True)
@@ -107,13 +110,14 @@ def top_patches(
         raise ConvscopeError("There are no images to search for strong patches: give at least one.")
     wanted = list(layers(model) if names is None else names)
     best: dict[str, _Best] = {}
-    for start in range(0, len(images), BATCH):
-        x = prepare(images[start : start + BATCH], input_size, mean, std)
+    at_once = images_at_once(BATCH, input_size, PIXELS_AT_ONCE)
+    for start in range(0, len(images), at_once):
+        x = prepare(images[start : start + at_once], input_size, mean, std)
         for name, maps in all_maps(model, x, wanted).items():
             found = _of_batch(maps, start)
             best[name] = found.first(count) if name not in best else best[name].merged(found).first(count)
         if on_batch is not None:
-            on_batch(min(start + BATCH, len(images)))
+            on_batch(min(start + at_once, len(images)))
     return {name: best[name].as_patches() for name in wanted}
 
 

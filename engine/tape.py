@@ -156,9 +156,15 @@ def _misfit(message: str, x: Tensor, name: str) -> str | None:
     image = f"An image of {x.shape[2]} x {x.shape[3]} px"
     if "too small" in message or "can't be greater than actual input size" in message:
         return f"{image} is too small for this network: nothing is left of it at {name!r}; use a larger one."
-    if "shapes cannot be multiplied" in message or "is invalid for input of size" in message:
+    if any(words in message for words in _OTHER_SIZE):
         return f"{image} does not fit this network at {name!r}: use the size that it was built for."
     return None
+
+
+_OTHER_SIZE = (
+    "shapes cannot be multiplied", "is invalid for input of size", "must match the size of tensor",
+    "Sizes of tensors must match",
+)  # fmt: skip
 
 
 def _value(model: nn.Module, graph: Graph, node: Node, value_of: Callable[[Node], Any]) -> Any:

@@ -13,6 +13,13 @@ def write_picture(file: Path, pixels: np.ndarray, **options: Any) -> None:
     Image.fromarray(pixels).save(file, **options)
 
 
+def broken_exif() -> bytes:
+    """EXIF of a picture held sideways, one byte of which is damaged: the description's tag became that of the width."""
+    exif = Image.Exif()
+    exif[274], exif[270] = 6, "hello"
+    return exif.tobytes().replace(b"\x01\x0e\x00\x02", b"\x01\x00\x00\x02")
+
+
 def class_folders(folder: Path, classes: dict[str, int], side: int = 12, seed: int = 0) -> Path:
     """`folder` with so many noisy PNG pictures of each class, whose mean colour tells the class."""
     random = np.random.default_rng(seed)

@@ -1,6 +1,5 @@
 """Confusions in order, the images behind a figure, all networks at once, and live runs: each against a slow twin."""
 
-import threading
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -14,9 +13,9 @@ import sklearn.metrics
 import torch
 from torch import nn
 
-from engine import accuracy_confusion, accuracy_images, accuracy_live, accuracy_zoo, checkpoints
+from engine import accuracy_confusion, accuracy_images, accuracy_zoo, checkpoints
 from engine.accuracy_confusion import distances, merges, row_normalised, similarity_order
-from engine.accuracy_live import Differences, LiveRun, differences, in_words
+from engine.accuracy_live import Differences, differences, in_words
 from engine.checkpoints import Card
 from engine.errors import ConvscopeError
 from engine.evaluation import Predictions, accuracy, confusion_matrix, evaluate
@@ -57,6 +56,31 @@ def test_the_merges_are_scipys_average_linkage(seed: int) -> None:
     for row in expected:
         members.append(members[int(row[0])] | members[int(row[1])])
     assert [set(merge.members) for merge in found] == members[9:]
+
+
+def slow_merges(apart: np.ndarray) -> list[tuple[set[int], float]]:
+    """Of every pair of groups the mean distance again at each step; of equal ones the first."""
+    groups, done = [(label,) for label in range(len(apart))], []
+    while len(groups) > 1:
+        pairs = [(a, b) for i, a in enumerate(groups) for b in groups[i + 1 :]]
+        means = [float(apart[np.ix_(a, b)].mean()) for a, b in pairs]
+        a, b = pairs[int(np.argmin(means))]
+        done.append((set(a + b), min(means)))
+        groups = [group for group in groups if group not in (a, b)] + [a + b]
+    return done
+
+
+@pytest.mark.parametrize("classes", [2, 3, 25])
+def test_the_merges_are_those_of_means_taken_again_at_each_step(classes: int) -> None:
+    random = np.random.default_rng(classes)
+    apart = distances(random.integers(0, 9, size=(classes, classes)) + np.diag(random.integers(100, 300, size=classes)))
+    found, expected = merges(apart), slow_merges(apart)
+    assert [set(merge.members) for merge in found] == [members for members, _ in expected]
+    assert [merge.distance for merge in found] == CLOSE([distance for _, distance in expected])
+
+
+def test_of_equal_distances_the_first_pair_is_merged() -> None:
+    assert [merge.members for merge in merges(1 - np.eye(4))] == [(0, 1), (2, 3), (0, 1, 2, 3)]
 
 
 def test_distances_are_one_minus_the_mean_share(predictions: Predictions) -> None:
@@ -224,67 +248,12 @@ def test_without_experiments_there_are_only_checkpoints(zoo: tuple[Path, Path], 
 # Live ----------------------------------------------------------------------------------------------------------
 
 
-def stand_in(total: int, batch: int, at_batch: Callable[[int], object] = lambda done: None) -> accuracy_live.Evaluate:
-    def run(note: Callable[[int], object]) -> Predictions:
-        for done in range(batch, total + 1, batch):
-            at_batch(done)
-            note(done)
-        return CASES["ten classes"].subset(np.arange(total))
-
-    return run
-
-
-def test_a_live_run_reports_progress_and_gives_its_result() -> None:
-    run = LiveRun(stand_in(100, 20), 100)
-    run.wait(20)
-    assert (run.alive, run.done, run.stopped, run.error) == (False, 100, False, None)
-    assert np.array_equal(run.result.logits, CASES["ten classes"].logits[:100])
-
-
-def test_a_live_run_stops_after_the_batch_it_is_at() -> None:
-    reached, go_on = threading.Event(), threading.Event()
-
-    def pause(done: int) -> None:
-        if done == 40:
-            reached.set()
-            go_on.wait(20)
-
-    run = LiveRun(stand_in(100, 20, pause), 100)
-    reached.wait(20)
-    assert run.alive
-    run.stop()
-    go_on.set()
-    run.wait(20)
-    assert (run.alive, run.done, run.stopped, run.result) == (False, 40, True, None)
-
-
-@pytest.mark.parametrize(
-    ("error", "message"),
-    [
-        (ConvscopeError("The weights are gone: get them again."), "The weights are gone: get them again."),
-        (RuntimeError("no memory"), "The evaluation broke off (RuntimeError: no memory): start it again."),
-    ],
-)
-def test_what_goes_wrong_in_a_live_run_is_a_sentence(error: Exception, message: str) -> None:
-    def fail(note: Callable[[int], object]) -> Predictions:
-        raise error
-
-    run = LiveRun(fail, 10)
-    run.wait(20)
-    assert (run.error, run.result, run.alive) == (message, None, False)
-
-
-def test_a_live_run_of_lenet_has_the_answers_of_a_plain_one(bundled_test) -> None:
+def test_lenet_gives_its_stored_answers_again(bundled_test) -> None:
     trained = checkpoints.load("lenet")
     some = bundled_test.subset(np.arange(300))
-    plain = partial(
-        evaluate, trained.model, some.images, some.labels,
-        input_size=32, mean=trained.card.mean, std=trained.card.std, batch_size=100,
-    )  # fmt: skip
-    run = LiveRun(lambda note: plain(on_batch=note), 300)
-    run.wait(60)
-    stored = checkpoints.predictions("lenet").test.subset(np.arange(300))
-    found = differences(run.result, stored)
+    card = trained.card
+    live = evaluate(trained.model, some.images, some.labels, input_size=32, mean=card.mean, std=card.std)
+    found = differences(live, checkpoints.predictions("lenet").test.subset(np.arange(300)))
     assert (found.images, found.answers) == (300, 0)
     assert found.logits < 0.01
 

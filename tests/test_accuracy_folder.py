@@ -21,9 +21,9 @@ def picture(colour: tuple[int, int, int], size: tuple[int, int] = (40, 30), kind
     return file.getvalue()
 
 
-def packed(files: dict[str, bytes]) -> bytes:
+def packed(files: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
     file = io.BytesIO()
-    with zipfile.ZipFile(file, "w") as archive:
+    with zipfile.ZipFile(file, "w", method) as archive:
         for path, content in files.items():
             archive.writestr(path, content)
     return file.getvalue()
@@ -66,6 +66,21 @@ def test_what_cannot_be_read_is_one_sentence(archive: bytes, message: str) -> No
     with pytest.raises(ConvscopeError) as caught:
         read(archive)
     assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_an_archive_that_is_damaged_anywhere_is_read_or_refused(method: int) -> None:
+    whole = packed({"cat/a.png": picture((1, 2, 3), (9, 9)), "dog/b.png": picture((200, 2, 3), (9, 9))}, method)
+    refused = 0
+    for place in range(len(whole)):
+        for flipped in (0xFF, 0x01):
+            archive = bytearray(whole)
+            archive[place] ^= flipped
+            try:
+                assert len(read(bytes(archive)).images) >= 1
+            except ConvscopeError:
+                refused += 1
+    assert refused > len(whole) / 2
 
 
 def test_too_many_and_too_large_pictures_are_refused_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,7 @@
 """What batch norm does on the way back: gains, cosines and sentences, against figures computed another way."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -8,7 +10,7 @@ from engine import batch_norm, checkpoints, deconv, tape
 from engine.batch_norm import Milestone
 from engine.data import bundled, prepare
 from engine.models import build
-from tests.oracles import randomised
+from tests.oracles import Lambda, randomised
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +43,47 @@ def test_of_several_signals_the_median_counts(recorded):
     assert compared.cosine == pytest.approx(sorted(one.cosine for one in alone)[1], rel=1e-9)
 
 
+def test_the_median_of_an_even_number_lies_between_the_two_middle_ones(recorded):
+    channels = deconv.strongest_channels(recorded.activation, 2)
+    compared = batch_norm.compare(recorded, deconv.unit_signals(recorded.activation, channels))
+    alone = [batch_norm.compare(recorded, deconv.strongest_unit(recorded.activation, channel)) for channel in channels]
+    assert compared.gain_off == pytest.approx(sum(one.gain_off for one in alone) / 2, rel=1e-9)
+    assert compared.cosine == pytest.approx(sum(one.cosine for one in alone) / 2, rel=1e-9)
+    assert abs(alone[0].gain_off / alone[1].gain_off - 1) > 0.01
+
+
+def test_a_signal_that_is_zero_does_not_count_among_several(recorded):
+    signal = deconv.all_channels(recorded.activation)
+    silent = torch.zeros_like(signal)
+    alone, among = (batch_norm.compare(recorded, torch.cat(s)) for s in ([signal], [silent, signal, silent]))
+    assert among.gain_off == pytest.approx(alone.gain_off, rel=1e-9)
+    assert among.cosine == pytest.approx(alone.cosine, rel=1e-9)
+
+
+@pytest.mark.parametrize("normalised", [True, False])
+def test_of_a_silent_channel_the_sentence_says_that_nothing_is_sent(recorded, normalised):
+    compared = batch_norm.compare(recorded, torch.zeros_like(recorded.activation))
+    assert batch_norm.in_words(compared, normalised) == batch_norm.NOTHING_SENT
+    assert compared.gain_on == compared.gain_off == 0
+
+
+def test_where_one_picture_is_empty_nothing_is_said_of_the_content(recorded):
+    compared = batch_norm.compare(recorded, deconv.all_channels(recorded.activation))
+    empty = replace(compared.off, pixels=torch.zeros_like(compared.off.pixels))
+    sentence = batch_norm.in_words(batch_norm.Comparison(compared.on, empty), normalised=True)
+    assert sentence.startswith("Without batch norm the signal vanished altogether by the time it")
+    assert "cosine" not in sentence
+
+
+def test_the_gain_at_the_pixels_is_that_of_the_picture():
+    model = Lambda(lambda net, x: net.conv(torch.cat([x[:, :1], 2 * x[:, 1:2]], dim=1)), conv=nn.Conv2d(2, 4, 3))
+    tape_ = tape.record(randomised(model), torch.ones(1, 3, 9, 9, dtype=torch.float64), "conv1")
+    signal = deconv.all_channels(tape_.activation)
+    played = deconv.reconstruct(tape_, signal)
+    expected = float(played.pixels.norm() / signal.norm())
+    assert batch_norm.milestones(tape_, played, tape.layers(model))[-1].gain == pytest.approx(expected, rel=1e-12)
+
+
 def test_settings_reach_both_playbacks(recorded):
     signal = deconv.all_channels(recorded.activation)
     compared = batch_norm.compare(recorded, signal, relu="guided", path="shortcut")
@@ -69,7 +112,7 @@ def test_milestones_are_stem_and_block_outputs_in_the_order_of_playback(resnet, 
     ]  # fmt: skip
     by_node = {gain.node: float(gain.ratio[0]) for gain in played.gains}
     assert found[1] == Milestone("conv4_1", by_node["layer3.0.relu_1"])
-    assert found[-1] == Milestone("pixels", float(played.gains[-1].ratio[0]))
+    assert found[-1] == Milestone("pixels", float(played.gain[0]))
 
 
 def test_a_curve_from_a_convolution_begins_at_one():

@@ -199,6 +199,23 @@ def test_the_batch_size_changes_nothing(run: Run, batch_size: int) -> None:
     np.testing.assert_allclose(run(batch_size=batch_size).logits, run().logits, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("most", "size", "together"),
+    [(250, 32, 250), (250, 64, 250), (250, 128, 62), (250, 224, 20), (10, 224, 10), (5, 9_999, 1)],
+)
+def test_of_large_images_fewer_go_through_together(most: int, size: int, together: int) -> None:
+    assert evaluation.images_at_once(most, size) == together
+
+
+def test_large_images_are_evaluated_in_smaller_batches(few: LabelledImages) -> None:
+    seen: list[int] = []
+    model = nn.Sequential(nn.Conv2d(3, 2, 1, 8), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    kept = evaluate(model, few.images, few.labels, input_size=224, mean=MEAN, std=STD, on_batch=seen.append)
+    assert seen == [20, 23]
+    alone = evaluate(model, few.images, few.labels, input_size=224, mean=MEAN, std=STD, batch_size=1)
+    np.testing.assert_allclose(kept.logits, alone.logits, rtol=0, atol=1e-5)
+
+
 def test_images_may_be_a_tensor(run: Run, network: nn.Module, few: LabelledImages) -> None:
     tensor = evaluate(network, torch.from_numpy(few.images), few.labels, input_size=32, mean=MEAN, std=STD)
     assert np.array_equal(tensor.logits, run().logits)

@@ -166,6 +166,23 @@ def test_the_share_is_what_least_squares_with_the_preferred_grating_explains():
     assert abs(float(left @ tuned.colour[0])) == pytest.approx(1)
 
 
+@pytest.mark.parametrize("side", [3, 5, 7])
+@pytest.mark.parametrize("across", [False, True])
+def test_a_wave_that_is_zero_but_for_rounding_explains_nothing(side, across):
+    place = torch.arange(side, dtype=torch.float64) - (side - 1) / 2
+    one_in_two = torch.cos(math.pi * place)
+    row = one_in_two * (1 + place / side)  # the second part has the shape of sin(pi x) as it is rounded
+    pattern = row[:, None].expand(side, side) if across else row.expand(side, side)
+    pattern = pattern - pattern.mean()
+    tuned = filters.tuning(pattern.expand(1, 3, side, side))
+    assert float(tuned.frequency[0]) == 0.5
+    assert float(tuned.direction[0]) == (90 if across else 0)
+    wave = one_in_two - one_in_two.mean()
+    expected = (pattern[:, 0] if across else pattern[0]) @ wave / wave.norm()
+    assert float(tuned.share[0]) == pytest.approx(float(expected**2 * side / pattern.square().sum()))
+    assert float(tuned.share[0]) < 0.97
+
+
 def test_flat_share_is_the_energy_of_the_mean():
     kernel = torch.randn(4, 3, 5, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64) + 0.3
     mean = kernel.mean(dim=(2, 3), keepdim=True).expand_as(kernel)

@@ -1,5 +1,7 @@
 """The pictures and images that are kept with a checkpoint, against slow searches and what was put in."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -53,6 +55,13 @@ def test_the_search_can_be_stopped_and_tells_how_far_it_is(lenet, bundled_test):
 
     with pytest.raises(KeyboardInterrupt):
         gallery.strongest(lenet, "conv1", bundled_test.images[:600], on_batch=stop)
+
+
+def test_of_large_images_fewer_are_searched_together(lenet, bundled_test):
+    done = []
+    large = checkpoints.Trained(lenet.model, replace(lenet.card, input_size=512))
+    gallery.strongest(large, "conv1", bundled_test.images[:4], on_batch=done.append)
+    assert done == [3, 4]
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 from torchvision.models.feature_extraction import get_graph_node_names
@@ -15,7 +16,7 @@ from torchvision.models.feature_extraction import get_graph_node_names
 from engine.errors import ConvscopeError
 from engine.graph import Block, Kind, ancestors, trace
 from engine.models import build
-from tests.oracles import InPlaceShortcut, network
+from tests.oracles import InPlaceShortcut, Lambda, network
 
 
 @pytest.mark.parametrize("name", ["resnet18", "googlenet", "app:model_one"])
@@ -125,6 +126,23 @@ def test_batch_norm_is_found_through_dropout_and_only_as_sole_reader() -> None:
     assert list(normalised(network("app:model_two"))) == ["features.0", "features.5", "features.9"]
     assert normalised(network("app:model_one")) == {}
     assert len(normalised(network("resnet18"))) == 20
+
+
+@pytest.mark.parametrize(
+    ("operation", "kind"),
+    [
+        (lambda net, x: F.dropout(x), Kind.OTHER),  # drops even in eval mode
+        (lambda net, x: F.dropout2d(x, 0.2), Kind.OTHER),
+        (lambda net, x: F.dropout(x, 0.2, True), Kind.OTHER),
+        (lambda net, x: F.alpha_dropout(x, training=True), Kind.OTHER),
+        (lambda net, x: F.dropout(x, training=net.training), Kind.IDENTITY),
+        (lambda net, x: F.dropout2d(x, 0.2, False), Kind.IDENTITY),
+        (lambda net, x: F.alpha_dropout(x), Kind.IDENTITY),
+    ],
+)
+def test_a_dropout_function_is_nothing_only_where_it_is_told_not_to_drop(operation: Callable, kind: Kind) -> None:
+    graph = trace(Lambda(operation).eval())
+    assert graph.kinds[graph.output] is kind
 
 
 class MadeUpConstant(nn.Module):

@@ -101,6 +101,14 @@ def test_progress_is_told_and_raising_stops_the_search_without_a_trace(monkeypat
     assert fingerprint(model) == before
 
 
+@pytest.mark.parametrize(("size", "batches"), [(32, [100, 110]), (64, [100, 110]), (128, [25, 50, 75, 100, 110])])
+def test_of_large_images_fewer_are_searched_together(size: int, batches: list[int]) -> None:
+    model, seen = nn.Sequential(nn.Conv2d(3, 2, 1, 8), nn.ReLU()).eval(), []
+    pixels = pictures_of(110)
+    top_patches(model, pixels, ["conv1_relu"], input_size=size, mean=MEAN, std=STD, on_batch=seen.append)
+    assert seen == batches
+
+
 @pytest.mark.parametrize("name", ["resnet18", "googlenet", "densenet121"])
 def test_all_maps_come_from_one_pass(name: str) -> None:
     model, x = network(name), images(name, 2)

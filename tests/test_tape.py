@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.models import VisionTransformer
 
 from engine.deconv import reconstruct
 from engine.errors import ConvscopeError
@@ -211,6 +212,27 @@ def test_a_linear_chain_passes_the_adjoint_test() -> None:
     assert abs(forward - backward) < 1e-12 * abs(forward)
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_where_several_operations_read_the_image_the_gain_is_that_of_the_picture(count: int) -> None:
+    # So torchvision's GoogLeNet with transform_input=True, which normalises each colour by itself.
+    forward = Lambda(
+        lambda net, x: net.second(torch.cat([x[:, :1] * 2, net.first(x)], dim=1)),
+        first=nn.Conv2d(3, 3, 3, padding=1), second=nn.Conv2d(4, 5, 3),
+    )  # fmt: skip
+    signal = noise((count, 5, 7, 7))
+    result = reconstruct(record(randomised(forward), noise((1, 3, 9, 9)), "second"), signal)
+    torch.testing.assert_close(result.sent, signal.flatten(1).norm(dim=1))
+    expected = result.pixels.flatten(1).norm(dim=1) / result.sent
+    torch.testing.assert_close(result.gain, expected)
+    assert (result.gains[-1].ratio - expected).abs().min() > 0.01
+
+
+def test_one_draw_of_dropout_is_played_back_for_all_signals() -> None:
+    model = randomised(Lambda(lambda net, x: F.dropout(net.conv(x), 0.5), conv=nn.Conv2d(3, 4, 3)))
+    tape = record(model, noise((1, 3, 9, 9)), "dropout")
+    assert reconstruct(tape, noise((1, 4, 7, 7)).expand(3, -1, -1, -1)).pixels.diff(dim=0).abs().max() == 0
+
+
 def test_relu6_rules() -> None:
     model, x = nn.Sequential(nn.ReLU6()).eval(), torch.tensor([-1.0, 3, 9]).reshape(1, 3, 1, 1)
     tape, signal = record(model, x, "0"), torch.tensor([[1.0, 1, 1], [-1, -1, -1]]).reshape(2, 3, 1, 1)
@@ -238,6 +260,22 @@ def test_relu6_rules() -> None:
 def test_errors_say_what_to_do(call: Callable, layer: str, shape: tuple[int, ...], message: str) -> None:
     with pytest.raises(ConvscopeError, match=f"^{re.escape(message)}"):
         call(network("app:lenet"), noise(shape), layer)
+
+
+@pytest.mark.parametrize("call", [record, features])
+def test_a_vision_transformer_at_another_size_is_refused(call: Callable) -> None:
+    sizes = {"image_size": 32, "patch_size": 16, "num_layers": 1, "num_heads": 2, "hidden_dim": 8, "mlp_dim": 8}
+    model = randomised(VisionTransformer(**sizes, num_classes=5))
+    assert call(model, noise((1, 3, 32, 32)), "encoder.add") is not None
+    with pytest.raises(ConvscopeError, match=r"^An image of 48 x 48 px does not fit this network at 'encoder\.add'"):
+        call(model, noise((1, 3, 48, 48)), logits(model))
+
+
+def test_maps_of_different_sizes_that_are_put_together_are_refused() -> None:
+    model = Lambda(lambda net, x: torch.cat([x, F.interpolate(net.conv(x), (8, 8))], 1), conv=nn.Conv2d(3, 3, 2, 2))
+    assert record(randomised(model), noise((1, 3, 8, 8)), "cat").activation.shape == (1, 6, 8, 8)
+    with pytest.raises(ConvscopeError, match=r"^An image of 9 x 9 px does not fit this network at 'cat'"):
+        record(randomised(model), noise((1, 3, 9, 9)), "cat")
 
 
 def test_a_layer_must_hold_a_tensor_and_the_model_be_in_eval_mode() -> None:

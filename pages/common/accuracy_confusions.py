@@ -65,10 +65,16 @@ def _clicked(key: str, subject: Subject) -> None:
 @st.cache_resource(max_entries=256, show_spinner=False)
 def _matrix(key: str, cells: str, order: str, cell: tuple[int, int] | None, _subject: Subject) -> dict[str, Any]:
     confusion = _subject.confusion
-    places = accuracy_confusion.similarity_order(confusion) if order == ORDERS[1] else range(len(confusion))
+    places = _similar_together(key, _subject) if order == ORDERS[1] else range(len(confusion))
     values = confusion if cells == "counts" else accuracy_confusion.row_normalised(confusion)
     text_format = ",d" if cells == "counts" else ".1%"
     return accuracy_charts.confusion(_subject.classes, values.astype(float), places, text_format, cell).to_dict()
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _similar_together(key: str, _subject: Subject) -> tuple[int, ...]:
+    """The classes in the order of their likeness, which a click on a cell does not change."""
+    return accuracy_confusion.similarity_order(_subject.confusion)
 
 
 def _show_cell(subject: Subject, chosen: Selection, label: int | None) -> int | None:
