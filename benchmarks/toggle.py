@@ -59,6 +59,7 @@ def script_times() -> tuple[float, float]:
     for run in range(RUNS):
         resources.reconstruction.clear()
         drawings.drawn.clear()
+        drawings.row.clear()
         new.append(seconds(lambda run=run: app.toggle(key="bn").set_value(run % 2 == 1).run()))
         seen.append(seconds(lambda run=run: app.toggle(key="bn").set_value(run % 2 == 0).run()))
     return statistics.median(new), statistics.median(seen)

@@ -43,6 +43,12 @@ class Perturbation:
     step: float
     unchanged: float
 
+    @property
+    def strengths(self) -> tuple[float, ...]:
+        """All strengths to offer, from the mildest to the strongest."""
+        steps = round((self.strongest - self.mildest) / self.step)
+        return tuple(round(self.mildest + number * self.step, 9) for number in range(steps + 1))
+
 
 def perturbed(images: np.ndarray, kind: str, strength: float, seed: int = 0) -> np.ndarray:
     """uint8 `[N, H, W, 3]`: `images` of that shape, disturbed; the same for the same seed.

@@ -19,6 +19,7 @@ from pages.common import (
 from pages.common.charts import ink
 from pages.common.feature_drawings import CROPS, ORDERS, SCALES, Maps, Top
 from pages.common.feature_index import Search
+from pages.common.feature_sheets import WHITE
 from pages.common.resources import View
 from pages.common.selection import Selection
 
@@ -38,8 +39,18 @@ def view_of(chosen: Selection, size: int) -> View:
 def map_number(view: View) -> int:
     """The map that is looked at closely; the strongest one unless the reader or the link names another."""
     activation = resources.recording(view).activation
-    strongest = feature_maps.order_by_strength(activation)[0]
-    return selection.number_in_link(f"Map (strongest: {strongest})", "map", activation.shape[1], strongest)
+    strongest, count = feature_maps.order_by_strength(activation)[0], activation.shape[1]
+    if not names_another_map(count):
+        st.session_state["map"] = st.session_state["_strongest_map"] = strongest
+    return selection.number_in_link(f"Map (strongest: {strongest})", "map", count)
+
+
+def names_another_map(count: int) -> bool:
+    """Whether the control, or at first the link, says something else than the strongest map of the view before."""
+    said = st.session_state.get("map")
+    if said is None:
+        return "map" in st.query_params
+    return said < count and said != st.session_state.get("_strongest_map")
 
 
 # One layer -----------------------------------------------------------------------------------------------------
@@ -98,13 +109,13 @@ def show_patches(maps: Maps) -> None:
     downloads.picture("Sheet (PNG)", drawn.png, f"{maps.view.layer}-patches.png")
 
 
-def laid_out(maps: Maps, drawn: feature_drawings.Sheet) -> str:
-    """How many maps there are, in which order, and how many have nothing to show."""
+def laid_out(maps: Maps, drawn: feature_drawings.Sheet, order: str = "") -> str:
+    """How many maps there are, in which `order` if not in their own, and how many have nothing to show."""
     height, width = resources.recording(maps.view).activation.shape[2:]
     first = ", ".join(str(channel) for channel in drawn.order[:5])
     silent = f" Silent on this image: {drawn.silent}." if drawn.silent else ""
     return (
-        f"{len(drawn.order)} maps of {height} × {width}, {maps.order} row by row ({first} …), "
+        f"{len(drawn.order)} maps of {height} × {width}, {order or maps.order} row by row ({first} …), "
         f"{drawn.columns} in a row; map {maps.marked} has the frame.{silent}"
     )
 
@@ -219,7 +230,8 @@ def every_layer(chosen: Selection, controls: Callable[[], int]) -> None:
             f"{named(chosen.truth, chosen.image_name)}. {answer(chosen, here)} The four strongest maps of each layer. "
             "Yellow is strong; layers before a ReLU are grey, with zero at mid-grey."
         )
-        downloads.picture("Picture (PNG)", png, "every-layer.png")
+        file = feature_drawings.four_of_every_layer(view, downloads.INK, WHITE)
+        downloads.picture("Picture (PNG)", file, "every-layer.png")
     with words:
         figures = feature_drawings.figures(view)
         st.markdown("**What changes with depth**")
@@ -250,7 +262,8 @@ def two_images(chosen: Selection, controls: Callable[[], int]) -> None:
         show_one_of_two(arranged, second, numbers, named(chosen.truth, chosen.image_name))
         st.caption(answer(chosen, first))
     with right:
-        show_one_of_two(Maps(second, order, scale, channel), first, numbers, f"{truth}, test image {second.index}")
+        other = Maps(second, order, scale, channel)
+        show_one_of_two(other, first, numbers, f"{truth}, test image {second.index}", "in the order of the first image")
         st.caption(answer(chosen, second))
     likeness(first, second)
     explain_two_images()
@@ -266,7 +279,7 @@ def other_image(chosen: Selection, first: View) -> tuple[str, View]:
     return truth, View(first.network, first.layer, "test", int(indices[number]), first.size)
 
 
-def show_one_of_two(maps: Maps, partner: View, order: tuple[int, ...], name: str) -> None:
+def show_one_of_two(maps: Maps, partner: View, order: tuple[int, ...], name: str, order_in_words: str = "") -> None:
     """One of the images and its maps, in the order of the first one's."""
     drawn = feature_drawings.maps_sheet(maps, partner, 1.4, order)
     image, sheet = st.columns([1, 4], gap="small")
@@ -274,7 +287,7 @@ def show_one_of_two(maps: Maps, partner: View, order: tuple[int, ...], name: str
         sheets.show(feature_drawings.image_with_patch(maps.view, maps.marked), name)
     with sheet:
         sheets.show(drawn.png, f"All maps of {maps.view.layer} on {name}")
-    st.caption(f"{name}. {laid_out(maps, drawn)}")
+    st.caption(f"{name}. {laid_out(maps, drawn, order_in_words)}")
 
 
 def likeness(first: View, second: View) -> None:

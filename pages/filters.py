@@ -5,6 +5,7 @@ import streamlit as st
 from engine import filters
 from engine.errors import ConvscopeError
 from engine.filter_words import NO_PATTERN, Words
+from engine.filters import Snapshots
 from pages.common import downloads, filter_charts, filter_resources, guard, selection, sheets, texts
 from pages.common.filter_resources import NOW, Moment
 from pages.common.resources import UNTRAINED
@@ -13,6 +14,7 @@ from pages.common.selection import Selection
 guard.run_through_app()
 
 VIEWS = ("first layer", "before and after training", "deeper layers")
+MOST_DIGITS = 9
 BEFORE, HALFWAY, AFTER = "before training", "halfway", "after training"
 
 
@@ -69,13 +71,19 @@ def epoch_slider(chosen: Selection, epochs: list[int]) -> int:
     key, best = "fil_epoch", chosen.card.best_epoch
     default = best if best in epochs else epochs[-1]
     asked = st.query_params.get(key)
-    if asked is not None and not (asked.isdecimal() and int(asked) in epochs):
-        st.warning(f"The link asks for epoch {asked!r}, which was not kept: epoch {default} is shown instead.")
+    if asked is not None and not is_one_of(asked, epochs):
+        what = f"epoch {asked!r}, which was not kept" if len(asked) <= MOST_DIGITS else "an epoch that is not a number"
+        st.warning(f"The link asks for {what}: epoch {default} is shown instead.")
         st.session_state.pop(key, None)
     if st.session_state.get(key, default) not in epochs:
         st.session_state.pop(key, None)
     label = "Epoch (0 is before training)"
     return int(st.select_slider(label, epochs, default, key=key, bind="query-params"))
+
+
+def is_one_of(asked: str, epochs: list[int]) -> bool:
+    """Whether a link's words are one of these numbers; Python refuses to read very long ones."""
+    return asked.isdecimal() and len(asked) <= MOST_DIGITS and int(asked) in epochs
 
 
 def when_in_words(chosen: Selection, moment: Moment) -> str:
@@ -144,9 +152,8 @@ def explain() -> None:
 def show_training(chosen: Selection, how: str, scale: str) -> None:
     """The same filters before, halfway through and after training."""
     name = chosen.card.name
-    kept = filter_resources.snapshots(name)
-    moments = {BEFORE: kept.epochs[0], HALFWAY: kept.epochs[kept.halfway], AFTER: kept.epochs[-1]}
-    columns = st.columns(3, gap="medium")
+    moments = moments_of_training(filter_resources.snapshots(name))
+    columns = st.columns(len(moments), gap="medium")
     found = [filter_resources.words(filter_resources.moment(name, epoch)) for epoch in moments.values()]
     for column, (when, epoch) in zip(columns, moments.items(), strict=True):
         with column:
@@ -160,9 +167,10 @@ def show_training(chosen: Selection, how: str, scale: str) -> None:
     st.altair_chart(chart, width="stretch")
     downloads.chart(chart, table, f"{name}-filters-in-training")
     clear = [sum(word.kind != NO_PATTERN for word in words) for words in found]
+    counts = ", ".join(f"{count} {when}" for count, when in zip(clear, moments, strict=True))
     st.info(
-        f"Filters with a clear preference: {clear[0]} before training, {clear[1]} halfway, {clear[2]} after it, "
-        f"of {len(found[0])}. (Of random filters, about 1 in 20 looks clear by chance.)"
+        f"Filters with a clear preference: {counts}, of {len(found[0])}. (Of random filters, about 1 in 20 looks clear "
+        "by chance.)"
     )
     texts.what_to_look_at(
         [
@@ -172,6 +180,12 @@ def show_training(chosen: Selection, how: str, scale: str) -> None:
         ]
     )
     st.latex(r"w \leftarrow w - \eta\,\frac{\partial\,\text{loss}}{\partial w}")
+
+
+def moments_of_training(kept: Snapshots) -> dict[str, int]:
+    """The epochs to show by what they are called; after a short training there is no moment halfway."""
+    names = {kept.epochs[kept.halfway]: HALFWAY, kept.epochs[0]: BEFORE, kept.epochs[-1]: AFTER}
+    return {names[epoch]: epoch for epoch in sorted(names)}
 
 
 # Deeper layers -------------------------------------------------------------------------------------------------

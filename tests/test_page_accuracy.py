@@ -1,10 +1,8 @@
 """The Accuracy page without a browser: every view, what a click does, and bad links."""
 
-import io
 import math
 import re
 import shutil
-import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,6 +12,7 @@ import pytest
 import streamlit as st
 
 from engine import (
+    accuracy_confusion,
     accuracy_images,
     accuracy_reported,
     accuracy_zoo,
@@ -21,9 +20,9 @@ from engine import (
     checkpoints,
     comparison,
     evaluation,
-    pictures,
 )
-from pages.common import accuracy_charts, accuracy_classes, accuracy_data, accuracy_live, accuracy_sheets, resources
+from engine.errors import ConvscopeError
+from pages.common import accuracy_charts, accuracy_classes, accuracy_data, accuracy_sheets, resources
 from tests.apps import assert_no_error, open_page
 
 VIEWS = ("Classes", "Confusion", "Mistakes", "Two networks", "Zoo", "Confidence", "Live")
@@ -33,10 +32,6 @@ VIEWS = ("Classes", "Confusion", "Mistakes", "Two networks", "Zoo", "Confidence"
 def _fresh_caches():
     st.cache_data.clear()
     st.cache_resource.clear()
-    yield
-    for run in accuracy_live._desk().runs.values():
-        run.stop()
-        run.wait(60)
 
 
 def page(**link: str):
@@ -106,6 +101,17 @@ def test_a_cell_shows_exactly_its_images() -> None:
 @pytest.mark.parametrize("rows", ["class order", "similar classes together"])
 def test_every_way_to_draw_the_matrix_can_be_chosen(cells: str, rows: str) -> None:
     assert_no_error(page(view="Confusion", cells=cells, rows=rows))
+
+
+def test_the_order_of_similar_classes_is_found_once_for_all_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[tuple[int, ...]] = []
+    order = accuracy_confusion.similarity_order
+    monkeypatch.setattr(accuracy_confusion, "similarity_order", lambda of: found.append(order(of)) or found[-1])
+    for called in ("dog", "deer"):
+        app = page(view="Confusion", rows="similar classes together", called=called, **{"class": "cat"})
+        assert_no_error(app)
+        assert f"images of cat are called {called}" in said(app)
+    assert len(found) == 1
 
 
 @pytest.mark.parametrize("test", accuracy_reported.TESTS[1:], ids=lambda test: test.name)
@@ -207,33 +213,6 @@ def test_names_in_the_zoo_stand_apart_and_in_order() -> None:
     assert list(np.argsort(places)) == list(np.argsort(values, kind="stable"))
 
 
-# Live ----------------------------------------------------------------------------------------------------------
-
-
-def test_a_disturbed_run_gives_the_figures_of_a_plain_one() -> None:
-    app = page(view="Live", live_images="200")
-    (run,) = accuracy_live._desk().runs.values()
-    run.wait(120)
-    stored = checkpoints.predictions("lenet").test.subset(accuracy_live._indices(200))
-    assert np.array_equal(run.result.predicted, stored.predicted)
-    app.run()
-    assert app.metric[0].value == f"{100 * evaluation.accuracy(stored).value:.1f} %"
-
-
-def test_a_live_run_can_be_stopped_and_started() -> None:
-    app = page(view="Live", live_images="200")
-    app.button(key="live_run").click().run()
-    job = accuracy_live.Job("lenet", 10_000, "noise", 0)
-    app.button(key="live_stop").click().run()
-    run = accuracy_live._desk().runs[job]
-    run.wait(120)
-    assert (run.stopped, run.alive) == (True, False)
-    app.run()
-    assert_no_error(app)
-    assert any(text.value.startswith("Stopped after") for text in app.caption)
-    assert not app.button(key="live_run").disabled
-
-
 # Experiments and errors ----------------------------------------------------------------------------------------
 
 
@@ -244,6 +223,15 @@ def experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copytree(checkpoints.FOLDER / "lenet", folder, ignore=shutil.ignore_patterns("weights.pt"))
     monkeypatch.setattr(accuracy_zoo.candidates, "__defaults__", (None, folder.parent))
     return folder
+
+
+def test_a_network_that_has_just_been_kept_is_found_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accuracy_zoo.candidates, "__defaults__", (None, tmp_path))
+    assert "just-kept" not in accuracy_data.candidates()
+    shutil.copytree(checkpoints.FOLDER / "lenet", tmp_path / "just-kept")
+    assert accuracy_data.of_network("just-kept").name == "just-kept"
+    with pytest.raises(ConvscopeError, match="'nobody' is not on this machine"):
+        accuracy_data.of_network("nobody")
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -278,7 +266,6 @@ BAD_LINKS = {
     "cost": ("euros", "Zoo"),
     "disturbance": ("fog", "Live"),
     "live_images": ("999999", "Live"),
-    "strength_noise": ("1e9", "Live"),
 }
 
 
@@ -294,31 +281,3 @@ def test_a_bad_value_in_the_link_shows_another_view_instead(key: str) -> None:
 @pytest.mark.parametrize("view", VIEWS)
 def test_other_images_in_the_sidebar_do_no_harm(view: str, images: str) -> None:
     assert_no_error(page(view=view, images=images))
-
-
-def test_an_archive_of_class_folders_is_judged() -> None:
-    app = page(view="Live")
-    app.file_uploader(key="live_zip").set_value(("mine.zip", archive_of(range(8)), "application/zip")).run()
-    run = app.session_state["_live_own"][2]
-    run.wait(60)
-    app.run()
-    assert_no_error(app)
-    right = int(checkpoints.predictions("lenet").test.correct[:8].sum())
-    assert f"Right about **{right} of 8** of your images" in said(app)
-
-
-def test_an_archive_that_is_none_is_one_sentence() -> None:
-    app = page(view="Live")
-    app.file_uploader(key="live_zip").set_value(("mine.zip", b"nothing", "application/zip")).run()
-    assert not app.exception
-    assert app.error[0].value.startswith("mine.zip is not a readable ZIP archive")
-
-
-def archive_of(indices: range) -> bytes:
-    """Test images as PNGs in folders of their classes."""
-    test, file = resources.images("test"), io.BytesIO()
-    with zipfile.ZipFile(file, "w") as archive:
-        for index in indices:
-            name = test.classes[test.labels[index]]
-            archive.writestr(f"{name}/{index}.png", pictures.png(test.images[index]))
-    return file.getvalue()

@@ -66,6 +66,31 @@ def test_the_strongest_map_is_shown_unless_the_link_names_another() -> None:
     assert f"Map {strongest} of conv3_x" in said(app)
 
 
+def shown_map(app: AppTest) -> tuple[int, int]:
+    """The map that is looked at, and the strongest one."""
+    control = next(number for number in app.number_input if number.key == "map")
+    assert f"Map {control.value} of" in said(app)
+    return control.value, int(re.fullmatch(r"Map \(strongest: (\d+)\)", control.label)[1])
+
+
+def test_who_names_no_map_follows_the_strongest_from_image_to_image(navigation_at_once: None) -> None:
+    app = open_page(PAGE, checkpoint="lenet", layer="pool2")
+    seen = [shown_map(app), *(shown_map(app.selectbox(key="class").set_value(name).run()) for name in ("frog", "ship"))]
+    assert all(looked_at == strongest for looked_at, strongest in seen)
+    assert len({strongest for _, strongest in seen}) > 1
+    app.selectbox(key="layer").set_value("conv3").run()
+    assert len(set(shown_map(app))) == 1
+
+
+def test_who_names_a_map_keeps_it_from_image_to_image(navigation_at_once: None) -> None:
+    app = open_page(PAGE, checkpoint="lenet", layer="pool2")
+    app.number_input(key="map").set_value(17).run()
+    assert shown_map(app.selectbox(key="class").set_value("frog").run())[0] == 17
+    link = open_page(PAGE, checkpoint="lenet", layer="pool2", map="17")
+    assert shown_map(link.selectbox(key="class").set_value("frog").run())[0] == 17
+    assert not link.warning
+
+
 def test_a_map_that_is_not_there_is_said_in_words() -> None:
     app = open_page(PAGE, layer="conv1", map="64")
     assert_no_error(app)
@@ -115,6 +140,8 @@ def test_two_images_are_of_different_classes_and_share_one_order() -> None:
     orders = re.findall(r"row by row \(([\d, ]+) …\)", said(app))
     assert len(orders) == 2
     assert orders[0] == orders[1]
+    assert said(app).count("strongest first row by row") == 1
+    assert said(app).count("in the order of the first image row by row") == 1
     assert "airplane, test image" in said(app)
     assert "truck, test image" in said(app)
     assert "The two images " in app.info[0].value

@@ -78,6 +78,20 @@ def test_training_is_shown_before_halfway_and_after():
     assert "(epoch 30)" in said(app)
 
 
+@pytest.mark.parametrize(("epochs", "moments"), [((0, 1), 2), ((1, 2), 2), ((1,), 1), ((0, 1, 2), 3)])
+def test_a_short_training_has_no_moment_twice(epochs, moments, monkeypatch):
+    kept = filters.snapshots("lenet")
+    short = filters.Snapshots(kept.kernels[: len(epochs)], epochs)
+    monkeypatch.setattr(filters, "snapshots", lambda name: short)
+    filter_resources._snapshots.clear()
+    app = open_page(PAGE, checkpoint="lenet", fil_view="before and after training")
+    assert_no_error(app)
+    assert len(app.get("image")) == moments
+    assert f"**after training** (epoch {epochs[-1]})" in said(app)
+    assert ("halfway" in app.info[0].value) == (moments == 3)
+    filter_resources._snapshots.clear()
+
+
 def test_without_kept_kernels_the_networks_own_are_shown(monkeypatch):
     def missing(name):
         raise ConvscopeError(f"filters.npz of {name} is missing.")
@@ -101,7 +115,14 @@ def test_deeper_kernels_of_any_convolution_and_map():
 
 @pytest.mark.parametrize(
     "link",
-    [{"fil_filter": "64"}, {"fil_epoch": "31"}, {"fil_epoch": "later"}, {"fil_show": "pink"}, {"fil_view": "x"}],
+    [
+        {"fil_filter": "64"},
+        {"fil_epoch": "31"},
+        {"fil_epoch": "later"},
+        {"fil_epoch": "1" * 5_000},
+        {"fil_show": "pink"},
+        {"fil_view": "x"},
+    ],
 )
 def test_bad_links_are_told_and_never_show_a_traceback(link):
     app = open_page(PAGE, **link)

@@ -34,6 +34,15 @@ def test_one_strength_changes_nothing_and_no_images_stay_none(kind: str, some: n
     assert perturbed(some[:0], kind, chosen.strongest).shape == some[:0].shape
 
 
+@pytest.mark.parametrize("kind", PERTURBATIONS)
+def test_the_strengths_on_offer_go_in_even_steps_from_the_mildest_to_the_strongest(kind: str) -> None:
+    chosen = PERTURBATIONS[kind]
+    assert (chosen.strengths[0], chosen.strengths[-1]) == (chosen.mildest, chosen.strongest)
+    assert np.diff(chosen.strengths) == pytest.approx(chosen.step)
+    assert chosen.unchanged in chosen.strengths
+    assert len({f"{strength:g}" for strength in chosen.strengths}) == len(chosen.strengths)
+
+
 def test_the_noise_has_the_strength_asked_for_and_comes_from_the_seed() -> None:
     grey = np.full((40, 32, 32, 3), 128, np.uint8)
     noisy = perturbed(grey, "noise", 10, seed=3)

@@ -1,10 +1,14 @@
 """Jobs that several readers share: which of them are kept, and which go on, however much others look at."""
 
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
 
+from engine.data import ROOT
 from pages.common import jobs
 from pages.common.jobs import Job, Jobs
 
@@ -77,3 +81,40 @@ def test_one_that_nobody_watches_is_stopped_and_given_up(kept: Jobs[Waiting], mo
     job.wait(30)
     assert job.share < 1.0
     assert kept.get("at work", Waiting) is not job
+
+
+def test_a_job_that_is_stopped_while_it_waits_leaves_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns = jobs._Turns(1)
+    monkeypatch.setattr(jobs, "_TURNS", turns)
+    first, second = Waiting(), Waiting()
+    first.start()
+    assert first.begun.wait(30)
+    second.start()
+    while not turns.wanted:
+        time.sleep(0.01)
+    second.stop()
+    second.wait(30)
+    assert not second.alive
+    assert not turns.wanted
+    assert first.alive
+    first.go_on.set()
+    first.wait(30)
+
+
+def test_a_program_that_ends_waits_for_the_step_at_hand_and_no_longer() -> None:
+    program = """
+import time
+from pages.common import jobs
+
+class Endless(jobs.Job):
+    def _work(self):
+        while True:
+            time.sleep(0.05)
+            self.go_on_unless_stopped()
+
+for job in [Endless() for _ in range(jobs.AT_WORK + 1)]:
+    job.start()
+time.sleep(0.3)
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")

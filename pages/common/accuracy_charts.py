@@ -91,7 +91,7 @@ def _fitting(letters: int, columns: int) -> alt.ExprRef:
     return alt.ExprRef(f"min(16, width / {columns} / {0.6 * letters:.2f})")
 
 
-def confusion_difference(names: Sequence[str], cells: np.ndarray, ink: str) -> alt.Chart:
+def confusion_difference(names: Sequence[str], cells: np.ndarray) -> alt.Chart:
     """Counts of the first network less those of the second: blue where it has more, orange where it has fewer."""
     rows = [
         {"true": names[i], "called": names[j], "difference": int(cells[i, j])}

@@ -44,7 +44,8 @@ def _show_figures(subject: Subject, label: int | None) -> None:
         form = selection.segments("Show", SHOWN, "figures")
     table = class_table(subject)
     name = None if label is None else subject.classes[label]
-    spec = _bars(subject.key, order, name, charts.ink(), subject)
+    drawn = partial(_bars, subject.key, order, name, _subject=subject)
+    spec = drawn(charts.ink())
     if form == "table":
         st.dataframe(_percentages(table), hide_index=True, height=36 * len(table) + 40)
     else:
@@ -53,7 +54,7 @@ def _show_figures(subject: Subject, label: int | None) -> None:
             spec=spec, key=key, width="stretch", on_select=partial(_clicked, key, subject), selection_mode="pick",
             alt=f"Accuracy per class of {subject.name}, {order}",
         )  # fmt: skip
-    downloads.chart(spec, table, f"{subject.name}-classes")
+    downloads.chart(drawn, table, f"{subject.name}-classes")
 
 
 def _clicked(key: str, subject: Subject) -> None:

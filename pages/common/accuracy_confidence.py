@@ -53,7 +53,7 @@ def _show(drawing: Drawing, subject: Subject, name: str, words: str) -> None:
     spec, table = drawing.charts[name]
     st.markdown(f"**{words}**")
     st.vega_lite_chart(spec=spec, width="stretch", alt=f"{words}: {subject.name}")
-    downloads.chart(spec, table, f"{subject.name}-{name}")
+    downloads.chart(lambda ink: _drawing(subject.key, ink, subject).charts[name][0], table, f"{subject.name}-{name}")
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)

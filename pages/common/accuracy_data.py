@@ -74,6 +74,8 @@ def of_network(name: str) -> Subject:
     """
     if resources.is_pretrained(name):
         resources.predictions(name)  # says why there are none
+    if name not in candidates():
+        candidates.clear()  # it may have been kept since the last look at the disk
     candidate = candidates().get(name)
     if candidate is None:
         raise ConvscopeError(f"The network {name!r} is not on this machine (any more): choose another one.")

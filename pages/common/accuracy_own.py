@@ -1,16 +1,16 @@
 """A lecturer's own test set in the Live view of the Accuracy page: a ZIP archive of class folders."""
 
-from functools import partial
+from dataclasses import dataclass
 
 import pandas as pd
 import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from engine import accuracy_folder, accuracy_images, evaluation, pictures
-from engine.accuracy_live import LiveRun
 from engine.data import LabelledImages
-from engine.evaluation import Predictions, evaluate
-from pages.common import downloads, resources, texts
+from engine.evaluation import Predictions
+from pages.common import accuracy_jobs, downloads, resources, texts
+from pages.common.accuracy_jobs import Evaluation
 from pages.common.selection import Selection
 
 MOST_SHOWN = 12
@@ -23,44 +23,44 @@ def show(chosen: Selection) -> None:
         "A ZIP archive with one folder of pictures for each class", "zip", key="live_zip",
         help=f"Folders are named {', '.join(chosen.card.classes)}; those without pictures may be left out.",
     )  # fmt: skip
-    if file is None:
-        return
     with texts.readable_errors():
-        images, run = _run(chosen, file)
-        _watch(run, run.alive)
-        if run.result is not None:
-            _show_result(chosen, images, run.result)
+        kept = _kept(chosen, file)
+        if kept is not None:
+            _show_run(chosen, kept)
 
 
-def _run(chosen: Selection, file: UploadedFile) -> tuple[LabelledImages, LiveRun]:
-    """The images and the run that this session keeps for an archive; started when it is new."""
-    key = (chosen.network, file.file_id)
-    kept = st.session_state.get("_live_own")
-    if kept is None or kept[0] != key:
+@dataclass(frozen=True)
+class Kept:
+    """What a session keeps of an archive: which one it is, its images, and the run of the network on them."""
+
+    network: str
+    file_id: str
+    images: LabelledImages
+    job: Evaluation
+
+
+def _kept(chosen: Selection, file: UploadedFile | None) -> Kept | None:
+    """The archive with its run, which begins when the archive is new; an earlier one's is stopped."""
+    kept: Kept | None = st.session_state.get("_live_own")
+    asked = None if file is None else (chosen.network, file.file_id)
+    if kept is not None and asked != (kept.network, kept.file_id):
+        kept.job.stop()
+        kept = st.session_state["_live_own"] = None
+    if kept is None and file is not None:
         card = chosen.card
         images = accuracy_folder.class_folders(file.getvalue(), file.name, card.classes, card.input_size)
-        work = partial(
-            evaluate, resources.trained(chosen.network).model, images.images, images.labels,
-            input_size=card.input_size, mean=card.mean, std=card.std, batch_size=25,
-        )  # fmt: skip
-        kept = (key, images, LiveRun(lambda note: work(on_batch=note), len(images)))
+        kept = Kept(*asked, images, Evaluation(resources.trained(chosen.network), images))
         st.session_state["_live_own"] = kept
-    return kept[1], kept[2]
+        kept.job.start()
+    return kept
 
 
-def _watch(run: LiveRun, alive: bool) -> None:
-    """Show how far the run is while it is at work, and draw the page once more when it ends."""
-
-    @st.fragment(run_every=0.5 if alive else None)
-    def progress() -> None:
-        if run.error:
-            st.error(run.error)
-        elif run.result is None:
-            st.progress(run.done / run.total, f"{run.done:,} of {run.total:,} images")
-        if alive and not run.alive:
-            st.rerun()
-
-    progress()
+def _show_run(chosen: Selection, kept: Kept) -> None:
+    with st.container(horizontal=True, gap="small"):
+        accuracy_jobs.show_buttons(kept.job, "live_own", runnable=kept.job.result is None)
+    accuracy_jobs.show_progress(kept.job)
+    if (result := kept.job.result) is not None:
+        _show_result(chosen, kept.images, result)
 
 
 def _show_result(chosen: Selection, images: LabelledImages, result: Predictions) -> None:

@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from engine import comparison, evaluation
-from pages.common import accuracy_charts, accuracy_data, accuracy_sheets, charts, downloads, selection, texts
+from pages.common import accuracy_charts, accuracy_data, accuracy_sheets, downloads, selection, texts
 from pages.common.accuracy_data import Subject
 from pages.common.selection import Selection
 
@@ -83,7 +83,7 @@ def _show_differing(first: Subject, second: Subject, chosen: Selection) -> None:
 
 
 def _show_matrices(first: Subject, second: Subject) -> None:
-    matrices, difference = _matrices(first.key, second.key, charts.ink(), first, second)
+    matrices, difference = _matrices(first.key, second.key, first, second)
     st.markdown(f"**Confusion of {first.name}, of {second.name}, and the first less the second**")
     columns = st.columns(3, gap="small")
     for column, spec, name in zip(columns, matrices, (first.name, second.name, "difference"), strict=True):
@@ -93,9 +93,7 @@ def _show_matrices(first: Subject, second: Subject) -> None:
 
 
 @st.cache_resource(max_entries=128, show_spinner=False)
-def _matrices(
-    key: str, other: str, ink: str, _first: Subject, _second: Subject
-) -> tuple[list[dict[str, Any]], pd.DataFrame]:
+def _matrices(key: str, other: str, _first: Subject, _second: Subject) -> tuple[list[dict[str, Any]], pd.DataFrame]:
     cells = comparison.confusion_difference(_first.predictions, _second.predictions)
     drawn = [
         accuracy_charts.confusion(
@@ -105,4 +103,4 @@ def _matrices(
     ]
     table = pd.DataFrame(cells, columns=list(_first.classes))
     table.insert(0, "true class", list(_first.classes))
-    return [*drawn, accuracy_charts.confusion_difference(_first.classes, cells, ink).to_dict()], table
+    return [*drawn, accuracy_charts.confusion_difference(_first.classes, cells).to_dict()], table

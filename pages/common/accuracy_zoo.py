@@ -1,5 +1,7 @@
 """View "Zoo" of the Accuracy page: every network at once, accuracy against what it costs."""
 
+from functools import partial
+
 import pandas as pd
 import streamlit as st
 
@@ -17,9 +19,10 @@ def show() -> None:
     for problem in problems:
         st.warning(problem)
     table = _table(entries)
-    spec = accuracy_charts.zoo(table, against, charts.ink()).to_dict()
+    drawn = partial(accuracy_charts.zoo, table, against)
+    spec = drawn(charts.ink()).to_dict()
     st.vega_lite_chart(spec=spec, width="stretch", alt=f"Test accuracy of {len(table)} networks against {against}")
-    downloads.chart(spec, table, "networks")
+    downloads.chart(drawn, table, "networks")
     texts.what_to_look_at(
         [
             "Each stroke holds the true accuracy in 95 of 100 such tests.",

@@ -1,18 +1,23 @@
 """Files to take home: tables as CSV, pictures as PNG, charts as PNG and SVG.
 
 A chart is turned into a picture only when somebody asks for it, on the server and without any network (vl-convert, the
-converter that Altair itself uses).
+converter that Altair itself uses). Its ground is white, whatever the page's is; a chart with letters of its own colour
+is therefore drawn anew, in black.
 """
 
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import altair as alt
 import pandas as pd
 import streamlit as st
 
-Spec = Mapping[str, Any]
+Chart = Mapping[str, Any] | alt.TopLevelMixin
+"""A Vega-Lite spec, or what Altair makes one from."""
+
+INK, GROUND = "black", "white"
+"""The colours of letters and of the ground in every file."""
 
 
 def table(label: str, rows: pd.DataFrame, file_name: str) -> None:
@@ -27,21 +32,27 @@ def picture(label: str, png: bytes, file_name: str) -> None:
     st.download_button(label, png, file_name, "image/png", on_click="ignore", key=f"png-{file_name}")
 
 
-def chart(spec: Spec | alt.TopLevelMixin, rows: pd.DataFrame, name: str) -> None:
-    """Three buttons in a row, for a chart: its numbers as CSV, itself as PNG and as SVG, called `name`.*"""
+def chart(made: Chart | Callable[[str], Chart], rows: pd.DataFrame, name: str) -> None:
+    """Three buttons in a row, for a chart: its numbers as CSV, itself as PNG and as SVG, called `name`.*
+
+    Args:
+        made: the chart; if letters of it have the page's ink, a function that draws it with another one. It is called
+            when a file is asked for, outside any session.
+    """
     with st.container(horizontal=True, gap="small"):
         table("Numbers (CSV)", rows, f"{name}.csv")
         for kind, mime in (("png", "image/png"), ("svg", "image/svg+xml")):
             st.download_button(
-                f"Chart ({kind.upper()})", lambda kind=kind: drawn(spec, kind), f"{name}.{kind}", mime,
+                f"Chart ({kind.upper()})", lambda kind=kind: drawn(made, kind), f"{name}.{kind}", mime,
                 on_click="ignore", key=f"{kind}-{name}",
             )  # fmt: skip
 
 
-def drawn(spec: Spec | alt.TopLevelMixin, kind: str) -> bytes:
-    """A chart as a "png" (two pixels for each of its own) or "svg" file."""
+def drawn(made: Chart | Callable[[str], Chart], kind: str) -> bytes:
+    """A chart, as `chart` takes it, as a "png" (two pixels for each of its own) or "svg" file."""
+    spec = made(INK) if callable(made) else made
     made = spec if isinstance(spec, alt.TopLevelMixin) else alt.Chart.from_dict(dict(spec))
-    made = made.properties(background="white")
+    made = made.properties(background=GROUND)
     if kind == "svg":
         text = io.StringIO()
         made.save(text, format="svg")

@@ -12,6 +12,7 @@ from engine.deconv import silent_channels
 from engine.feature_maps import LayerFigures
 from engine.receptive_field import Box, Pair, ReceptiveField, receptive_field
 from pages.common import feature_index, feature_sheets, resources, sheets
+from pages.common.feature_sheets import CLEAR, Colour
 from pages.common.resources import View
 
 ORDERS = ("in order", "strongest first")
@@ -257,13 +258,12 @@ def anywhere(view: View) -> View:
 
 
 @st.cache_resource(max_entries=24, show_spinner=False)
-def four_of_every_layer(view: View, ink: str) -> bytes:
+def four_of_every_layer(view: View, ink: str, ground: Colour = CLEAR) -> bytes:
     """A PNG: the four strongest maps of every layer, one column per layer."""
     found = maps_of_all(view)
     side = 160 if len(found) <= 9 else 120
-    return pictures.png(
-        feature_sheets.labelled_columns([_column(name, maps, side) for name, maps in found.items()], side, ink)
-    )
+    columns = [_column(name, maps, side) for name, maps in found.items()]
+    return pictures.png(feature_sheets.labelled_columns(columns, side, ink, ground))
 
 
 def _column(name: str, maps: Tensor, side: int) -> tuple[tuple[str, str], np.ndarray]:

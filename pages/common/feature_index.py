@@ -11,7 +11,7 @@ from engine import checkpoints, patches
 from engine.checkpoints import Trained
 from engine.patches import Index
 from pages.common import resources
-from pages.common.jobs import Job
+from pages.common.jobs import Job, Jobs
 from pages.common.resources import UNTRAINED
 
 
@@ -38,12 +38,16 @@ class Search(Job):
 
 def search(network: str) -> Search:
     """The search of a network, shared by all sessions; a replaced checkpoint has another."""
-    return _search(network, resources.trained(network).card.weights_sha256)
-
-
-@st.cache_resource(max_entries=32, show_spinner=False, on_release=Job.stop)
-def _search(network: str, weights_sha256: str) -> Search:
     trained = resources.trained(network)
+    return _searches().get((network, trained.card.weights_sha256), lambda: _new_search(network, trained))
+
+
+@st.cache_resource(show_spinner=False, on_release=Jobs.stop)
+def _searches() -> Jobs[Search]:
+    return Jobs()
+
+
+def _new_search(network: str, trained: Trained) -> Search:
     stored = UNTRAINED not in network and (checkpoints.FOLDER / trained.card.name / "card.json").exists()
     return Search(trained, checkpoints.FOLDER if stored else None)
 

@@ -17,6 +17,10 @@ VIRIDIS = (
 FRAME = (230, 159, 0)
 """Okabe & Ito's orange, which viridis and most photographs do not hold."""
 
+Colour = tuple[int, int, int, int]
+CLEAR, WHITE = (0, 0, 0, 0), (255, 255, 255, 255)
+"""Grounds of a picture, with their opacity."""
+
 SHADE = 0.3
 """How much of a picture's brightness is left outside a patch."""
 
@@ -114,12 +118,14 @@ def _scaled(box: Box, image: Pair, side: int) -> Box:
     return Box(top, left, max(top + 1, bottom), max(left + 1, right))
 
 
-def labelled_columns(columns: Sequence[tuple[Sequence[str], np.ndarray]], side: int, ink: str) -> np.ndarray:
-    """uint8 `[H, W, 4]`: a column of tiles `[K, side, side, 3]` per entry, under its lines of text."""
+def labelled_columns(
+    columns: Sequence[tuple[Sequence[str], np.ndarray]], side: int, ink: str, ground: Colour = CLEAR
+) -> np.ndarray:
+    """uint8 `[H, W, 4]`: a column of tiles `[K, side, side, 3]` per entry, under its lines of text in `ink`."""
     gap, line = 8, max(16, side // 7)
     head = line * 3
     tallest = max(len(tiles) for _, tiles in columns)
-    canvas = np.zeros((head + tallest * (side + gap), len(columns) * (side + gap) - gap, 4), dtype=np.uint8)
+    canvas = np.full((head + tallest * (side + gap), len(columns) * (side + gap) - gap, 4), ground, dtype=np.uint8)
     for index, (_, tiles) in enumerate(columns):
         left = index * (side + gap)
         for row, tile in enumerate(tiles):

@@ -18,6 +18,15 @@ KEPT = 64
 """How many jobs of a kind are kept, at work, done, or not begun."""
 
 
+class Stopped(Exception):
+    """Somebody has pressed Stop, or nobody watches while others wait, or the program ends."""
+
+
+def _leaving() -> bool:
+    """Whether the program ends: it waits for its threads, and to kill one in the midst of PyTorch would be a crash."""
+    return not threading.main_thread().is_alive()
+
+
 class _Turns:
     """Lets so many in at a time, and knows whether others wait."""
 
@@ -29,10 +38,15 @@ class _Turns:
         return self._waiting > 0
 
     @contextmanager
-    def turn(self) -> Iterator[None]:
+    def turn(self, stop: threading.Event) -> Iterator[None]:
+        """Wait for a turn and hold it; raises `Stopped` once `stop` is set, or the program ends, before it has come."""
         self._count(1)
-        self._free.acquire()
-        self._count(-1)
+        try:
+            while not self._free.acquire(timeout=0.1):
+                if stop.is_set() or _leaving():
+                    raise Stopped
+        finally:
+            self._count(-1)
         try:
             yield
         finally:
@@ -44,10 +58,6 @@ class _Turns:
 
 
 _TURNS = _Turns(AT_WORK)
-
-
-class Stopped(Exception):
-    """Somebody has pressed Stop, or nobody watches while others wait."""
 
 
 class Job:
@@ -81,7 +91,7 @@ class Job:
                 self._stop.clear()
                 self.watch()
                 self.words, self.share, self.error = "Waiting for its turn", 0.0, ""
-                self._thread = threading.Thread(target=self._run, daemon=True)
+                self._thread = threading.Thread(target=self._run)
                 self._thread.start()
 
     def stop(self) -> None:
@@ -99,7 +109,7 @@ class Job:
 
     def _run(self) -> None:
         try:
-            with _TURNS.turn():
+            with _TURNS.turn(self._stop):
                 self.go_on_unless_stopped()
                 self._work()
         except Stopped:
@@ -114,7 +124,7 @@ class Job:
 
     def go_on_unless_stopped(self) -> None:
         """Call it between two steps: raises `Stopped` when the work is to end."""
-        if self._stop.is_set() or (not self.watched and _TURNS.wanted):
+        if self._stop.is_set() or _leaving() or (not self.watched and _TURNS.wanted):
             raise Stopped
 
 

@@ -13,7 +13,7 @@ from engine.training.range_test import Point
 from engine.training.recipe import Recipe
 from pages.common import charts, downloads
 from pages.common.charts import OFF, ON
-from pages.common.jobs import Job
+from pages.common.jobs import Job, Jobs
 
 STEPS = 100
 
@@ -36,10 +36,14 @@ class Trial(Job):
             self.go_on_unless_stopped()
 
 
-@st.cache_resource(max_entries=16, show_spinner=False, on_release=Job.stop)
+@st.cache_resource(show_spinner=False, on_release=Jobs.stop)
+def _trials() -> Jobs[Trial]:
+    return Jobs()
+
+
 def _trial(text: str) -> Trial:
     """The one trial of a recipe, given as TOML."""
-    return Trial(recipe.parse(text, "range_test"))
+    return _trials().get(text, lambda: Trial(recipe.parse(text, "range_test")))
 
 
 def draw(settings: Recipe) -> None:
