@@ -111,7 +111,8 @@ def show_charts(versions: tuple[Version, ...], style: Style) -> None:
             downloads.chart(spec, numbers, f"learning-curves-{metric}")
     st.caption(
         "A ring marks the best epoch: of the lowest validation loss on the left, of the highest validation accuracy on "
-        "the right. A dotted upright line marks images of a new size; across it losses cannot be compared."
+        "the right. A dotted upright line marks images of a new size; across it losses cannot be compared. "
+        + curve_charts.meaning_of_mark([history(found) for found in versions], style)
     )
 
 
@@ -160,8 +161,9 @@ def show_table(chosen: Sequence[History]) -> None:
     table = pd.DataFrame([figures(names[one.key], one) for one in chosen])
     st.table(table.set_index("curve"))
     st.caption(
-        "Measured at the epoch of the highest validation accuracy, whose weights are kept: training figures on 5,000 "
-        "training images as they are, test figures once, from the stored weights. A run that was not kept has none."
+        "Measured at the epoch of the highest validation accuracy, whose weights are kept: training figures on at "
+        "most 5,000 training images, as they are, test figures once, from the stored weights. A run that was not kept "
+        "has none."
     )
     downloads.table("Table (CSV)", table, "learning-curves-table.csv")
 

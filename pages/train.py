@@ -5,7 +5,9 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from engine import checkpoints
+from engine.errors import ConvscopeError
 from engine.training import jobs, run, toml_text
+from engine.training.curves import best_epoch
 from engine.training.recipe import Recipe
 from engine.training.records import ALIVE, Status
 from engine.training.run import RunFolder
@@ -15,6 +17,7 @@ from pages.common import (
     selection,
     texts,
     training_estimate,
+    training_files,
     training_form,
     training_images,
     training_range,
@@ -114,11 +117,18 @@ def _show_table(runs: list[RunFolder]) -> None:
 
 def row_of(folder: RunFolder) -> tuple[str, str, str, str]:
     """A run's line in the table."""
-    status, history = jobs.look(folder), run.read_history(folder)
-    best = max((record.val_accuracy for record in history), default=None)
-    accuracy = texts.percent(best) if best is not None else ""
+    status = jobs.look(folder)
     words = view.in_words(status, jobs.place(folder))
-    return folder.name, words, f"{status.epoch} of {status.epochs}", accuracy
+    return folder.name, words, f"{status.epoch} of {status.epochs}", best_accuracy(folder)
+
+
+def best_accuracy(folder: RunFolder) -> str:
+    """Of the weights that are kept; empty before there are any."""
+    try:
+        best = best_epoch(run.read_history(folder), folder.recipe().input_size)
+    except ConvscopeError:  # a damaged recipe; the run's own page says so
+        return ""
+    return texts.percent(best.val_accuracy) if best else ""
 
 
 # A run ---------------------------------------------------------------------------------------------------------
@@ -155,10 +165,10 @@ def draw(folder: RunFolder, status: Status) -> None:
     """Everything that is to be seen of a run at this moment."""
     history = run.read_history(folder)
     say_state(folder, status)
-    view.show_figures(status, history)
+    view.show_figures(status, history, folder.recipe().input_size)
     curves, filters = st.columns([1.55, 1], gap="medium")
     with curves:
-        view.show_curves(status, history, view.curve_of(folder, status))
+        view.show_curves(status, history, training_files.curve(folder, status))
     with filters:
         view.show_filters(folder)
 
@@ -206,7 +216,7 @@ def offer_keeping(folder: RunFolder) -> None:
     """A name, and a button that makes the best state a network that all pages offer."""
     with st.popover("Keep this model", icon=":material/save:"):
         name = st.text_input("Name", folder.name, max_chars=60, key=f"train_keep_name-{folder.name}")
-        st.caption("The best epoch's weights answer the 10,000 test images, and become a network for all pages.")
+        st.caption("The best epoch's weights answer the test images, and become a network for all pages.")
         if st.button("Keep", key="train_keep", type="primary"):
             jobs.keep(folder, name.strip(), checkpoints.FOLDER)
             st.rerun()
@@ -237,10 +247,8 @@ def explain(folder: RunFolder) -> None:
         history = pd.DataFrame([vars(record) for record in run.read_history(folder)])
         if len(history):
             downloads.table("Curves (CSV)", history, f"{folder.name}-history.csv")
-    stored = run.read_filters(folder)
-    if stored is not None and len(stored.filters):
-        now, _ = view.draw_filters(stored.filters[-1], stored.filters[0])
-        downloads.picture("Filters (PNG)", now, f"{folder.name}-filters.png")
+    if filters := training_files.filters(folder):
+        downloads.picture("Filters (PNG)", filters.now, f"{folder.name}-filters.png")
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -209,6 +210,21 @@ def test_charts_can_be_saved(arms, metric):
     svg = downloads.drawn(curve_charts.chart(chosen, metric, PLAIN), "svg").decode()
     assert all(name in svg for name in curve_charts.labels(chosen).values())
     assert ("report 4: 71.5 %" in svg) == (metric == "accuracy")
+
+
+def test_a_report_that_measured_on_validation_images_is_told_from_one_that_tested():
+    resnet, lenet = (histories.read(histories.find()[key]) for key in ("resnet18", "lenet"))
+    svg = downloads.drawn(curve_charts.chart([resnet], "accuracy", PLAIN), "svg").decode()
+    assert "report 0: 83.0 %" in svg
+    assert "report 1*: 81.9 %" in svg
+    assert "validation images" in curve_charts.meaning_of_mark([lenet, resnet], PLAIN)
+    assert curve_charts.meaning_of_mark([lenet], PLAIN) == ""
+    assert curve_charts.meaning_of_mark([resnet], replace(PLAIN, reports=False)) == ""
+    assert "An asterisk marks" in text(opened(curves="resnet18"))
+
+
+def test_the_table_says_how_many_training_images_are_measured(arms):
+    assert "training figures on at most 5,000 training images" in text(opened(curves="runs/alone"))
 
 
 def test_two_trainings_of_one_name_stay_apart(arms):

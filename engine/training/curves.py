@@ -4,12 +4,13 @@ A noted step lies at `epoch - 1 + (its place in the epoch + 1) / steps per epoch
 number. The loss of one batch jumps about, so neighbouring steps are averaged: groups of equal size, at most `MOST`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from engine.training.plan import Plan
-from engine.training.records import Steps
+from engine.training.records import EpochRecord, Steps
 
 MOST = 240
 """Points of a curve: one for every few pixels of a chart."""
@@ -31,6 +32,15 @@ def step_curve(steps: Steps, plan: Plan, steps_per_epoch: int, most: int = MOST)
     place = steps.epoch - 1 + (steps.step - begins + 1) / max(1, steps_per_epoch)
     size = max(1, -(-len(steps) // most))
     return StepCurve(*(_means(values, size) for values in (place, steps.loss, steps.learning_rate)))
+
+
+def best_epoch(history: Sequence[EpochRecord], input_size: int) -> EpochRecord | None:
+    """The epoch whose weights are kept: of those at the final image size, the first with the most right answers.
+
+    None as long as no epoch has seen images of `input_size`: at a smaller size, no weights are kept.
+    """
+    final = [record for record in history if record.pixels == input_size]
+    return max(final, key=lambda record: record.val_accuracy, default=None)
 
 
 def _means(values: np.ndarray, size: int) -> np.ndarray:

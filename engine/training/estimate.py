@@ -5,6 +5,9 @@
 
 Batches grow from a few images until the time that may be spent is spent, so a large network is timed on few images and
 a small one on whole batches. It says "about": other work on the machine, and what saving costs, are not foreseen.
+
+A step is timed as the training takes it: with the layers that a transfer keeps, and in the numbers that it computes
+with. Only dropout is left out: it draws from the generator that all threads share, which a page may be using meanwhile.
 """
 
 import time
@@ -12,17 +15,23 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
-from torch.nn import functional as F
+from torch import Tensor, nn
+from torchvision.ops import StochasticDepth
 
-from engine.data import VALIDATION_SHARE
-from engine.models import ARCHITECTURES, build, parameter_count
+from engine.data import BUNDLED_TRAINING_PER_CLASS, CIFAR10_CLASSES, VALIDATION_SHARE
+from engine.models import ARCHITECTURES, blank, parameter_count
 from engine.training.loop import TRAIN_SAMPLE
-from engine.training.network import fresh_network, make_optimizer
+from engine.training.network import freeze_, fresh_network, make_optimizer, train_mode_
 from engine.training.recipe import Phase, Recipe
+from engine.training.step import losses, number_type
+
+PER_CLASS = {"cifar10_bundled": BUNDLED_TRAINING_PER_CLASS, "cifar10": 5_000}
+"""How many labelled images of each class a dataset has for training and validation."""
 
 START = 6.0
 """Seconds until a new process has loaded PyTorch and the images."""
+RANDOM = (nn.Dropout, nn.Dropout2d, StochasticDepth)
+"""The layers that draw random numbers while a network is trained."""
 FIRST_BATCH = 4
 GROWTH = 4
 
@@ -43,7 +52,25 @@ def parameters(recipe: Recipe, classes: int = 10) -> int:
     """
     size = {"input_size": recipe.input_size} if ARCHITECTURES[recipe.architecture].fixed_input else {}
     with torch.device("meta"):
-        return parameter_count(build(recipe.architecture, num_classes=classes, **{**size, **recipe.options}))
+        return parameter_count(blank(recipe.architecture, num_classes=classes, **{**size, **recipe.options}))
+
+
+@dataclass(frozen=True)
+class Images:
+    """How many images an epoch learns from, and how many pick the epoch that is kept."""
+
+    training: int
+    validation: int
+
+
+def images(recipe: Recipe) -> Images | None:
+    """How many images of CIFAR-10 `recipe` takes; None for a folder, whose pictures nobody has counted yet."""
+    labelled = PER_CLASS.get(recipe.dataset)
+    if labelled is None:
+        return None
+    validation = round(labelled * VALIDATION_SHARE)
+    training = min(recipe.sample or labelled, labelled - validation)
+    return Images(training * len(CIFAR10_CLASSES), validation * len(CIFAR10_CLASSES))
 
 
 def timed(recipe: Recipe, pixels: int) -> Recipe:
@@ -53,18 +80,17 @@ def timed(recipe: Recipe, pixels: int) -> Recipe:
     return Recipe(
         "timed", recipe.architecture, phases, options=recipe.options,
         input_size=recipe.input_size if fixed else pixels, batch_size=recipe.batch_size, precision=recipe.precision,
+        base=recipe.base if recipe.train_last else "", train_last=recipe.train_last,
     )  # fmt: skip
 
 
 def cost(recipe: Recipe, budget: float = 1.0) -> Cost:
     """Time some steps of `timed(...)`'s recipe on this machine's CPU, for about `budget` seconds."""
-    model = fresh_network(recipe, 10).to(memory_format=torch.channels_last).train()
+    model = _timed_network(recipe)
     optimizer = make_optimizer(model, replace(recipe.phases[0], learning_rate=1e-9))
 
     def step(images: Tensor) -> None:
-        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bfloat16"):
-            logits = model(images)
-        loss = F.cross_entropy(logits.float(), torch.zeros(len(images), dtype=torch.long))
+        loss, _ = losses(model, images, torch.zeros(len(images), dtype=torch.long), recipe)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -73,6 +99,18 @@ def cost(recipe: Recipe, budget: float = 1.0) -> Cost:
     model.eval()
     with torch.inference_mode():
         return Cost(per_step, _seconds_per_image(model, recipe, 0.25 * budget))
+
+
+def _timed_network(recipe: Recipe) -> nn.Module:
+    """The recipe's network as it is trained, but for dropout."""
+    model = fresh_network(recipe, len(CIFAR10_CLASSES))
+    freeze_(model, recipe.train_last)
+    model = model.to(number_type(recipe), memory_format=torch.channels_last)
+    train_mode_(model, recipe.train_last)
+    for module in model.modules():
+        if isinstance(module, RANDOM):
+            module.eval()
+    return model
 
 
 def _seconds_per_image(run: Callable[[Tensor], object], recipe: Recipe, budget: float) -> float:
@@ -100,21 +138,21 @@ def _seconds(run: Callable[[Tensor], object], images: Tensor) -> float:
 
 
 def _noise(count: int, recipe: Recipe) -> Tensor:
-    pixels = recipe.input_size
-    return torch.rand(count, 3, pixels, pixels).contiguous(memory_format=torch.channels_last)
+    shape = (count, 3, recipe.input_size, recipe.input_size)
+    noise = torch.rand(shape, generator=torch.Generator().manual_seed(0), dtype=number_type(recipe))
+    return noise.contiguous(memory_format=torch.channels_last)
 
 
-def seconds(recipe: Recipe, images: int, cost_at: Callable[[int], Cost]) -> float:
-    """About how long `recipe` takes with `images` labelled images, a share of which is for validation.
+def seconds(recipe: Recipe, count: Images, cost_at: Callable[[int], Cost]) -> float:
+    """About how long `recipe` takes with `count` images.
 
     Args:
         cost_at: what `cost` says of images of so many pixels.
     """
-    validation = round(images * VALIDATION_SHARE)
-    measured = min(TRAIN_SAMPLE, images - validation) + validation
+    measured = min(TRAIN_SAMPLE, count.training) + count.validation
     costs = {pixels: cost_at(pixels) for pixels in {recipe.pixels_at(epoch) for epoch in range(recipe.epochs)}}
     each = [costs[recipe.pixels_at(epoch)] for epoch in range(recipe.epochs)]
-    return START + sum((images - validation) * one.step + measured * one.forward for one in each)
+    return START + sum(count.training * one.step + measured * one.forward for one in each)
 
 
 def in_words(seconds: float) -> str:

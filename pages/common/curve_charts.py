@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from engine import citations, histories
+from engine.citations import Reported
 from engine.histories import History
 from engine.models import ARCHITECTURES
 from pages.common import texts
@@ -35,6 +36,8 @@ COLUMNS = {
 HEIGHT = 420
 INSIDE = 320
 """About how many pixels of the height lie between the axes."""
+VALIDATED = "*"
+"""Stands in the margin, where there is no room for words, at figures that were measured on validation images."""
 SPOTS = 8
 """About how many shapes stand on a curve."""
 
@@ -289,7 +292,7 @@ def _cited(chosen: Sequence[History], style: Style) -> pd.DataFrame:
         {
             "curve": names[history.key],
             "value": figure.accuracy,
-            "words": f"report {figure.report}: {texts.percent(figure.accuracy)}",
+            "words": _words(figure),
         }
         for history in chosen
         if style.reports
@@ -297,6 +300,19 @@ def _cited(chosen: Sequence[History], style: Style) -> pd.DataFrame:
         if figure.dataset == citations.CIFAR10
     ]
     return pd.DataFrame(found, columns=["curve", "value", "words"]).drop_duplicates("words")
+
+
+def _words(figure: Reported) -> str:
+    mark = VALIDATED if figure.split == "validation" else ""
+    return f"report {figure.report}{mark}: {texts.percent(figure.accuracy)}"
+
+
+def meaning_of_mark(chosen: Sequence[History], style: Style) -> str:
+    """What the asterisk means, if one stands on the chart of the accuracy."""
+    words = _cited(chosen, style)["words"]
+    if not words.str.contains(VALIDATED, regex=False).any():
+        return ""
+    return "An asterisk marks a report's figure on validation images; the other reports' figures are on test images."
 
 
 def _reference(cited: pd.DataFrame, look: _Look) -> list[alt.Chart]:

@@ -5,13 +5,9 @@ from functools import partial
 
 import streamlit as st
 
-from engine.data import BUNDLED_TRAINING_PER_CLASS, CIFAR10_CLASSES
 from engine.training import estimate, toml_text
 from engine.training.estimate import Cost
 from engine.training.recipe import Recipe, parse
-
-IMAGES = {"cifar10_bundled": BUNDLED_TRAINING_PER_CLASS * len(CIFAR10_CLASSES), "cifar10": 50_000}
-"""How many labelled images a dataset has for training and validation."""
 
 
 @st.cache_resource(show_spinner=False)
@@ -41,9 +37,9 @@ def _say_estimate(recipe: Recipe, count: int, costs: dict[int, Future[Cost]]) ->
     if not all(cost.done() for cost in costs.values()):
         st.markdown(f"{count:,} parameters, {epochs}: timing a few steps …")
         return
-    labelled = recipe.sample * len(CIFAR10_CLASSES) or IMAGES.get(recipe.dataset)
-    if labelled is None:  # a folder of images, which nobody has counted yet
+    images = estimate.images(recipe)
+    if images is None:
         st.markdown(f"{count:,} parameters, {epochs}")
         return
-    seconds = estimate.seconds(recipe, labelled, lambda pixels: costs[pixels].result())
+    seconds = estimate.seconds(recipe, images, lambda pixels: costs[pixels].result())
     st.markdown(f"{count:,} parameters, {epochs}: **about {estimate.in_words(seconds)}** on this machine")

@@ -68,9 +68,13 @@ def draw(base: Recipe) -> Recipe:
     _draw_network(form, base)
     _draw_images(form)
     _draw_phases(form, base)
+    notes = st.container()
     with st.expander("More settings"):
         _draw_more(form)
-    return settings.recipe_of({**form.usual, **form.chosen}, base)
+    recipe = settings.recipe_of({**form.usual, **form.chosen}, base)
+    if said := settings.remarks(recipe, base):
+        notes.caption(" ".join(said))
+    return recipe
 
 
 def starting_point() -> Recipe:

@@ -13,7 +13,7 @@ from typing import Any
 
 from engine.models import ARCHITECTURES
 from engine.training import recipe as recipes
-from engine.training.recipe import Phase, Recipe
+from engine.training.recipe import Phase, Recipe, Resolution
 
 Settings = dict[str, Any]
 
@@ -139,7 +139,7 @@ def _settings_of_phase(phase: Phase, number: int) -> Settings:
 
 
 def recipe_of(settings: Settings, base: Recipe) -> Recipe:
-    """The recipe that the controls describe.
+    """The recipe that the controls describe; of what `base` says besides, that which still fits (see `remarks`).
 
     Raises:
         ConvscopeError: no training can use these settings.
@@ -153,9 +153,35 @@ def recipe_of(settings: Settings, base: Recipe) -> Recipe:
         cutout=settings["t_hole"], label_smoothing=settings["t_smoothing"], ema=settings["t_ema"],
         initialisation=settings["t_init"], precision=settings["t_precision"], seed=settings["t_seed"],
     )  # fmt: skip
-    if (recipe.input_size, recipe.epochs) != (base.input_size, base.epochs):
-        recipe = replace(recipe, resolutions=())
+    if name != base.architecture:  # the base's weights are another network's
+        recipe = replace(recipe, base="", base_sha256="", train_last=0)
+    recipe = replace(recipe, resolutions=_fitting(recipe))
     return recipes.from_dict(json.loads(json.dumps(recipes.to_dict(recipe))), "these settings")
+
+
+def _fitting(recipe: Recipe) -> tuple[Resolution, ...]:
+    """The growing image sizes, if they still end at the final one; none for a network that takes one size only."""
+    reached = replace(
+        recipe, resolutions=tuple(entry for entry in recipe.resolutions if entry.from_epoch < recipe.epochs)
+    )
+    grow = reached.pixels_at(0) < reached.pixels_at(recipe.epochs - 1) == recipe.input_size
+    return reached.resolutions if grow and not ARCHITECTURES[recipe.architecture].fixed_input else ()
+
+
+def remarks(recipe: Recipe, base: Recipe) -> list[str]:
+    """Sentences on what has no control: growing images and first weights, or that the base's do not fit `recipe`."""
+    said = []
+    if recipe.resolutions:
+        sizes = [f"{entry.pixels} px from epoch {entry.from_epoch + 1} on" for entry in recipe.resolutions]
+        said.append(f"The images grow: {', '.join(sizes)}.")
+    elif base.resolutions:
+        said.append(f"All epochs see {recipe.input_size} px: the growing images of {base.name} do not fit here.")
+    if recipe.base:
+        trained = f", and only the last {recipe.train_last} convolutions and what follows them learn"
+        said.append(f"It begins with the weights {recipe.base}{trained if recipe.train_last else ''}.")
+    elif base.base:
+        said.append(f"It begins with random weights: those of {base.name} belong to another network.")
+    return said
 
 
 def _phase_of(settings: Settings, base: Recipe, number: int) -> Phase:

@@ -1,15 +1,12 @@
 """A run as it goes on: where it stands, its curves, and its first filters."""
 
-import numpy as np
 import streamlit as st
-import torch
 
-from engine import pictures
-from engine.training import estimate, jobs, run
-from engine.training.curves import StepCurve, step_curve
+from engine.training import estimate, jobs
+from engine.training.curves import StepCurve, best_epoch
 from engine.training.records import EpochRecord, Status
 from engine.training.run import RunFolder
-from pages.common import sheets, texts
+from pages.common import sheets, texts, training_files
 from pages.common import training_charts as charts
 
 WORDS = {
@@ -30,7 +27,7 @@ SMALLER_FIGURES = """<style>
 
 
 def in_words(status: Status, place: int = 0) -> str:
-    """What a run is doing: "is training", "waits for its turn: 2 runs are before it"."""
+    """What a run is doing: "is training", "waits for its turn: number 2 in the queue"."""
     if status.state == "queued" and place > 0:
         return f"{WORDS['queued']}: number {place} in the queue"
     return WORDS[status.state]
@@ -39,13 +36,13 @@ def in_words(status: Status, place: int = 0) -> str:
 # Figures -------------------------------------------------------------------------------------------------------
 
 
-def show_figures(status: Status, history: list[EpochRecord]) -> None:
-    """A row of figures, and how far the run is."""
-    best = max((record.val_accuracy for record in history), default=None)
+def show_figures(status: Status, history: list[EpochRecord], input_size: int) -> None:
+    """A row of figures, and how far the run is; `input_size` is the side of the images at its end."""
+    best = best_epoch(history, input_size)
     shown = {
         "Epoch": f"{_present_epoch(status)} of {status.epochs}",
         "Right on validation": texts.percent(history[-1].val_accuracy) if history else "…",
-        "Best so far": texts.percent(best) if best is not None else "…",
+        "Best so far": texts.percent(best.val_accuracy) if best else "…",
         "Learning rate": _or_dots(status.learning_rate, "{:.2g}"),
         "Images per second": _or_dots(status.images_per_second, "{:,.0f}"),
         "Time left, about": estimate.in_words(status.seconds_left) if status.seconds_left is not None else "–",
@@ -76,11 +73,6 @@ def _share_done(status: Status) -> float:
 # Curves --------------------------------------------------------------------------------------------------------
 
 
-def curve_of(folder: RunFolder, status: Status) -> StepCurve:
-    """The noted steps of a run."""
-    return step_curve(run.read_steps(folder), folder.plan(folder.recipe()), status.steps_per_epoch)
-
-
 def show_curves(status: Status, history: list[EpochRecord], steps: StepCurve) -> None:
     """Loss and accuracy side by side, and the learning rate below."""
     epochs = max(1, status.epochs)
@@ -104,37 +96,18 @@ def show_curves(status: Status, history: list[EpochRecord], steps: StepCurve) ->
 
 def show_filters(folder: RunFolder) -> None:
     """The first layer's filters now, large, and before training, on one scale."""
-    stored, now = run.read_filters(folder), run.read_filters_now(folder)
-    if stored is None or not len(stored.filters):
+    filters = training_files.filters(folder)
+    if filters is None:
         st.caption("The first layer's filters appear here as soon as training begins.")
         return
-    before = stored.filters[0]
-    now = stored.filters[-1] if now is None else now
-    st.markdown(f"**The {len(now)} filters of the first layer, now**")
-    drawn_now, drawn_before = draw_filters(now, before)
-    sheets.show(drawn_now, "The first layer's filters now")
+    st.markdown(f"**The {filters.count} filters of the first layer, now**")
+    sheets.show(filters.now, "The first layer's filters now")
     label, picture = st.columns([1, 2.2], gap="small")
     with label:
         st.markdown("**Before training**")
         st.caption("Both on one scale: grey is zero, and stronger weights are more colourful.")
     with picture:
-        sheets.show(drawn_before, "The first layer's filters before training")
-
-
-def draw_filters(now: np.ndarray, before: np.ndarray) -> tuple[bytes, bytes]:
-    """PNGs of two sets of kernels `[O, 3, k, k]` on one shared scale."""
-    both = [torch.from_numpy(np.nan_to_num(kernels.astype(np.float32))) for kernels in (now, before)]
-    scale = max(pictures.scale_of(kernels) for kernels in both)
-    columns = 8 if len(now) <= 32 else 16
-    drawn = [
-        pictures.png(pictures.contact_sheet(_enlarged(pictures.signed(kernels, scale), columns), columns, gap=6))
-        for kernels in both
-    ]
-    return drawn[0], drawn[1]
-
-
-def _enlarged(tiles: np.ndarray, columns: int) -> np.ndarray:
-    return pictures.enlarged(tiles, 800 // columns)
+        sheets.show(filters.before, "The first layer's filters before training")
 
 
 # The queue, and keeping ----------------------------------------------------------------------------------------
@@ -146,7 +119,7 @@ def show_keeping(folder: RunFolder) -> None:
     if keeping is None:
         return
     if keeping.state == "working":
-        st.info(f"Keeping the model as **{keeping.name}**: it answers the 10,000 test images …", icon="⏳")
+        st.info(f"Keeping the model as **{keeping.name}**: it answers the test images …", icon="⏳")
     elif keeping.state == "failed":
         st.error(keeping.message, icon="⚠️")
     else:
