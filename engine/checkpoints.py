@@ -20,6 +20,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import MISSING, Field, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
@@ -320,8 +321,34 @@ def half_precision(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return {key: value.half() if value.ndim > 1 else value for key, value in weights.items()}
 
 
-def save(card: Card, contents: Contents, folder: Path = FOLDER) -> Path:
-    """Write the checkpoint `card.name`, replacing an old one only when the new one is complete.
+def replacing(new: Path, target: Path) -> Path:
+    """Give the folder `new` the name `target`; an old `target` is removed only after that."""
+    old = new.with_name(new.name + ".old")
+    if target.exists():
+        os.replace(target, old)
+    try:
+        os.replace(new, target)
+    except OSError:
+        if old.exists():
+            os.replace(old, target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+    return target
+
+
+def refusing(new: Path, target: Path) -> Path:
+    """Give the folder `new` the name `target`, unless something is called so: of two at once, one comes too late."""
+    try:
+        new.rename(target)
+    except OSError as error:
+        if target.exists():
+            raise ConvscopeError(f"There is a checkpoint {target.name!r} already: choose another name.") from error
+        raise
+    return target
+
+
+def save(card: Card, contents: Contents, folder: Path = FOLDER, put: Callable[[Path, Path], Path] = replacing) -> Path:
+    """Write the checkpoint `card.name`; it is `put` in its place, `replacing` an old one or not, once it is complete.
 
     The card's `weights_sha256` is filled in here; it is empty if there are no weights.
 
@@ -336,7 +363,7 @@ def save(card: Card, contents: Contents, folder: Path = FOLDER) -> Path:
         stored = {**asdict(card), "weights_sha256": _fingerprint(new)}
         write_text(new / "card.json", json.dumps(stored, indent=1) + "\n")
         new.chmod(0o755)
-        return _swap_in(new, folder / card.name)
+        return put(new, folder / card.name)
     except OSError as error:
         raise ConvscopeError(not_writable(folder / card.name, error)) from error
     finally:
@@ -367,18 +394,3 @@ def _small(predictions: Predictions) -> np.ndarray:
 def _fingerprint(path: Path) -> str:
     weights = path / "weights.pt"
     return sha256(weights) if weights.exists() else ""
-
-
-def _swap_in(new: Path, target: Path) -> Path:
-    """Give the folder `new` the name `target`; an old `target` is removed only after that."""
-    old = new.with_name(new.name + ".old")
-    if target.exists():
-        os.replace(target, old)
-    try:
-        os.replace(new, target)
-    except OSError:
-        if old.exists():
-            os.replace(old, target)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
-    return target

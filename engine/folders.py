@@ -15,6 +15,7 @@ that for a moment.
 
 import hashlib
 import os
+import struct
 import warnings
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -102,16 +103,16 @@ def _given(folder: Path, names: Sequence[str], side: int) -> FolderImages:
     parts = {name: _part(folder / name, folder, side) for name in names}
     classes, too_few = _enough(parts["train"], folder)
     labelled = {name: _labelled(part.images, classes, side) for name, part in parts.items()}
+    for name in names:
+        if not len(labelled[name]):
+            raise ConvscopeError(f"{folder} has no pictures of its classes in {name!r}: put some there.")
     train, validation = labelled["train"], labelled.get("val")
     if len(names) == 2:
         train, validation = split_validation(train)
     unreadable = [name for part in parts.values() for name in part.unreadable]
     unknown = {name for part in parts.values() for name in part.images} - set(parts["train"].images)
     report = Report(tuple(unreadable), too_few, tuple(sorted(unknown)))
-    test = labelled[names[-1]]
-    if not len(test) or not len(validation):
-        raise ConvscopeError(f"{folder} has no pictures of its classes in {names[-1]!r}: the test needs some.")
-    return FolderImages(train, validation, test, report)
+    return FolderImages(train, validation, labelled[names[-1]], report)
 
 
 def _split(folder: Path, side: int) -> FolderImages:
@@ -185,6 +186,8 @@ def _square(file: Path, side: int) -> np.ndarray | None:
             upright = ImageOps.exif_transpose(image).convert("RGB")
             return np.asarray(ImageOps.fit(upright, (side, side), FILTER))
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError, MemoryError):
+        return None
+    except struct.error:  # of damaged EXIF entries
         return None
 
 

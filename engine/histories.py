@@ -63,7 +63,7 @@ class Budget:
     """What a training was given; only histories of one budget can be compared arm against arm.
 
     Attributes:
-        epochs: how many were planned.
+        epochs: how many it was trained for; of a run, which may still go on, how many are planned.
         images: the training images, in words.
         pixels: the side of the images at the end.
         seed: of weights, order and augmentation.

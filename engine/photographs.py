@@ -8,6 +8,7 @@ The shipped ones are free of any rights; `data/bundled/photographs/SOURCES.md` n
 """
 
 import io
+import struct
 import warnings
 from pathlib import Path
 
@@ -61,7 +62,7 @@ def read(content: bytes, name: str) -> np.ndarray:
         raise ConvscopeError(f"{name} is not a picture in PNG, JPEG or WebP format: save it as one of them.") from error
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise ConvscopeError(_too_large(name)) from error
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, struct.error) as error:  # the last one: of damaged EXIF entries
         raise ConvscopeError(f"{name} is damaged or incomplete: save the picture again.") from error
 
 

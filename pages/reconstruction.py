@@ -233,7 +233,7 @@ LOOK_AT = {
     "switches": ("Without the recorded switches edges lose their places: how much of the picture is the recording?",),
     "paths": (
         "Along the shortcuts only, the picture passes few convolutions.",
-        "The two branches do not add up to the whole: ReLUs come between.",
+        "Do the two branches add up to the whole? ReLUs come between.",
     ),
     "training": ("What random weights show owes nothing to training. What is left for training to explain?",),
     "images": ("The same layer, the same rules: whatever differs comes from the images.",),

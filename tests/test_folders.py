@@ -16,7 +16,7 @@ from engine.training import recipe as recipes
 from engine.training import run
 from engine.training.__main__ import main
 from engine.training.network import fresh_network
-from tests.pictures import class_folders, write_picture
+from tests.pictures import broken_exif, class_folders, write_picture
 from tests.test_checkpoints import make_card, make_contents
 
 COLOURS = {"blue": 20, "green": 31, "red": 10}
@@ -73,6 +73,16 @@ def test_train_val_and_test_are_taken_as_they_are(tmp_path: Path) -> None:
     assert [len(part) for part in (read.train, read.validation, read.test)] == [24, 6, 10]
 
 
+@pytest.mark.parametrize("empty", ["val", "test"])
+def test_the_part_that_has_no_pictures_is_named(tmp_path: Path, empty: str) -> None:
+    for name in ("train", "val", "test"):
+        class_folders(tmp_path / name, {"a": 12, "b": 12})
+    for file in (tmp_path / empty).rglob("*.png"):
+        file.unlink()
+    with pytest.raises(ConvscopeError, match=rf"has no pictures of its classes in '{empty}': put some there\."):
+        folders.read(tmp_path, 12)
+
+
 def test_a_picture_is_upright_resized_by_its_shorter_side_and_cut_in_its_middle(tmp_path: Path) -> None:
     class_folders(tmp_path, {"a": 10, "b": 10})
     wide = np.zeros((20, 60, 3), dtype=np.uint8)
@@ -96,6 +106,7 @@ def test_what_cannot_be_used_is_reported(tmp_path: Path) -> None:
     (tmp_path / "a" / "broken.jpg").write_bytes(b"\xff\xd8 no more")
     whole = (tmp_path / "b" / "b-0.png").read_bytes()
     (tmp_path / "b" / "cut.png").write_bytes(whole[: len(whole) // 2])
+    write_picture(tmp_path / "b" / "exif.jpg", np.zeros((12, 12, 3), dtype=np.uint8), exif=broken_exif())
     (tmp_path / "b" / "notes.txt").write_text("no picture, and not meant to be one")
     (tmp_path / ".hidden").mkdir()
     grey = Image.fromarray(np.arange(144, dtype=np.uint8).reshape(12, 12))
@@ -103,10 +114,10 @@ def test_what_cannot_be_used_is_reported(tmp_path: Path) -> None:
     read = folders.read(tmp_path, 12)
     assert read.train.classes == ("a", "b")
     assert len(read.train) + len(read.validation) + len(read.test) == 25
-    assert read.report.unreadable == ("a/broken.jpg", "b/cut.png")
+    assert read.report.unreadable == ("a/broken.jpg", "b/cut.png", "b/exif.jpg")
     assert read.report.too_few == (("few", 9),)
     assert read.report.sentences == (
-        "Files that are no readable pictures (2): a/broken.jpg, b/cut.png.",
+        "Files that are no readable pictures (3): a/broken.jpg, b/cut.png, b/exif.jpg.",
         "Classes with fewer than 10 pictures, which are left out (1): few (9).",
     )
 
@@ -178,6 +189,28 @@ def test_its_training_can_be_continued_without_naming_the_folder_again(trained: 
     paths = ["--runs", str(tmp_path / "runs"), "--checkpoints", str(trained), "--device", "cpu"]
     assert main(["--continue", "mine", "--epochs", "1", *paths]) == 0
     assert checkpoints.load("mine_continued", trained).card.classes == ("blue", "green", "red")
+
+
+@pytest.mark.parametrize(("was", "becomes"), [("red", "violet"), (None, "violet"), ("red", None)])
+def test_a_run_whose_classes_have_changed_is_not_gone_on_with_and_not_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], was: str | None, becomes: str | None
+) -> None:
+    (tmp_path / "mine.toml").write_text(RECIPE)
+    pictures = class_folders(tmp_path / "colours", {"blue": 20, "green": 20, "red": 20})
+    paths = ["--runs", str(tmp_path / "runs"), "--checkpoints", str(tmp_path / "kept"), "--device", "cpu"]
+    assert main([str(tmp_path / "mine.toml"), "--data", str(pictures), *paths, "--stop-after", "1"]) == 0
+    if was:
+        (pictures / was).rename(tmp_path / "away")
+    if becomes:
+        class_folders(pictures, {becomes: 20})
+    capsys.readouterr()
+    changed = ", ".join(name for name in (was, becomes) if name)
+    for action in ("--resume", "--keep"):
+        assert main([action, "mine", *paths]) == 1
+        assert capsys.readouterr().out == (
+            f"The pictures have other classes than when the run began (added or missing: {changed}): give the folders "
+            "the names that they had, or start a new run.\n"
+        )
 
 
 def test_a_recipe_without_a_folder_is_one_printed_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,6 @@
 """Trainings in processes of their own: real ones, on a few images."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -108,6 +109,16 @@ def test_a_process_that_waits_does_not_load_pytorch() -> None:
     assert subprocess.run([sys.executable, "-c", look], cwd=ROOT, check=False).returncode == 0
 
 
+def test_a_run_that_goes_on_is_not_stopped_by_an_old_command(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.begin(TINY)
+    (folder.path / "command").write_text("stop\n")  # meant for a process that is no more
+    monkeypatch.setattr(jobs, "_spawn", lambda folder, ticket, *_: os.close(ticket))
+    jobs.resume(folder)
+    assert not (folder.path / "command").exists()
+
+
 # Real processes ------------------------------------------------------------------------------------------------
 
 
@@ -139,6 +150,15 @@ def test_one_trains_at_a_time_and_a_failure_or_a_cancelled_one_does_not_hold_up_
     assert not cancelled.path.exists()
     with pytest.raises(ConvscopeError, match="has finished: start a new one"):
         jobs.resume(last)
+
+
+def test_a_cancelling_that_comes_while_the_images_are_loaded_is_obeyed(tmp_path: Path) -> None:
+    folder = jobs.submit(TINY, tmp_path)
+    wait_for(lambda: not turns.waiting(folder.path))
+    jobs.cancel(folder)
+    wait_for(lambda: ended(folder) and not folder.alive)
+    assert jobs.look(folder).state == "stopped"
+    assert run.read_history(folder) == []
 
 
 SUBMIT = """
@@ -216,6 +236,37 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None
     (tmp_path / "runs").write_text("a file where the folder should be")
     with pytest.raises(ConvscopeError, match="could not be written"):
         jobs.submit(TINY, tmp_path / "runs")
+
+
+def full(*_: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("call", ["truncate", "write"])
+def test_a_full_disk_leaves_a_run_that_can_be_resumed_and_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    (folder,) = folders(tmp_path, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, full)
+        with pytest.raises(ConvscopeError, match=r"ticket could not be written \(No space left on device\)"):
+            turns.take_ticket(folder)
+    assert not turns.waiting(folder)
+    os.close(turns.take_ticket(folder))
+
+
+def test_a_full_disk_leaves_a_run_that_can_be_kept_and_deleted(
+    tmp_path: Path, folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.begin(TINY)
+    (folder.path / "best.pt").write_bytes(b"weights")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(ConvscopeError, match=r"keep\.json could not be written \(No space left on device\)"):
+            jobs.keep(folder, "mine", tmp_path / "checkpoints")
+    assert not lock.is_held(folder.path / jobs.KEEP_LOCK)
+    jobs.delete(folder)
+    assert not folder.path.exists()
 
 
 def test_nothing_to_keep_cancel_or_resume(tmp_path: Path, folder: RunFolder) -> None:

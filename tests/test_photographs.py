@@ -8,6 +8,7 @@ from PIL import Image
 
 from engine import photographs
 from engine.errors import ConvscopeError
+from tests.pictures import broken_exif
 
 
 def encoded(pixels: np.ndarray, kind: str = "PNG", **settings: object) -> bytes:
@@ -97,6 +98,11 @@ def test_a_truncated_picture_is_refused(kind):
     content = encoded(noise, kind)
     with pytest.raises(ConvscopeError, match=r"^x is damaged or incomplete: save the picture again\.$"):
         photographs.read(content[: len(content) // 2], "x")
+
+
+def test_a_picture_with_damaged_exif_entries_is_refused(gradient):
+    with pytest.raises(ConvscopeError, match=r"^x is damaged or incomplete: save the picture again\.$"):
+        photographs.read(encoded(gradient, "JPEG", exif=broken_exif()), "x")
 
 
 def test_other_formats_are_refused(gradient):

@@ -70,21 +70,23 @@ def test_the_curve_is_stored(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("resumed", [False, True])
 def test_the_command_prints_the_curve_and_leaves_the_run_as_it_is(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], resumed: bool
 ) -> None:
     pictures = class_folders(tmp_path / "pictures", {"a": 20, "b": 20})
     (tmp_path / "mine.toml").write_text(
         f'architecture = "lenet"\ndataset = "folder"\ndata_folder = "{pictures}"\ninput_size = 12\nbatch_size = 8\n'
-        "[[phases]]\nepochs = 1\nlearning_rate = 0.01\n"
+        "[[phases]]\nepochs = 2\nlearning_rate = 0.01\n"
     )
     command = [str(tmp_path / "mine.toml"), "--runs", str(tmp_path / "runs"), "--device", "cpu", "--no-checkpoint"]
-    assert main(command) == 0
+    assert main([*command, "--stop-after", "1"]) == 0
     folder = tmp_path / "runs" / "mine"
     before = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
     capsys.readouterr()
     torch.manual_seed(0)
-    assert main([*command, "--range-test"]) == 0
+    named = ["--resume", "mine", *command[1:]] if resumed else command
+    assert main([*named, "--range-test"]) == 0
     printed = capsys.readouterr().out.splitlines()
     assert printed[0].split() == ["learning", "rate", "loss", "smoothed"]
     assert printed[-2].startswith("Suggested: ")

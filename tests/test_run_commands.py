@@ -12,7 +12,7 @@ from engine.training.plan import Cut, Plan
 from engine.training.recipe import Phase, Resolution
 from engine.training.run import RunFolder
 from engine.training.telemetry import StepReport
-from tests.runs import TWO_PHASES, act_at_every_step, at, kinds, lenet, train
+from tests.runs import CPU, TWO_PHASES, act_at_every_step, at, kinds, lenet, train
 
 
 @pytest.fixture
@@ -117,6 +117,14 @@ def test_a_command_for_a_process_that_is_no_more_is_forgotten(splits: Splits, fo
     folder.begin(lenet())
     (folder.path / "command").write_text("stop\n")
     assert train(lenet(), splits, folder).epoch == 2
+
+
+def test_a_command_that_comes_before_the_first_step_is_obeyed(splits: Splits, folder: RunFolder) -> None:
+    with folder.held():  # as the command does, while it loads the images
+        folder.begin(lenet())
+        run.send(folder, "stop")
+        assert Training(lenet(), splits, folder, CPU).run().epoch == 0
+    assert run.read_status(folder).state == "stopped"
 
 
 def test_commands_are_refused_where_nobody_hears_them(splits: Splits, folder: RunFolder) -> None:

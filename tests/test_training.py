@@ -21,7 +21,7 @@ from engine.errors import ConvscopeError
 from engine.evaluation import Predictions, accuracy, cross_entropy, evaluate
 from engine.models import ARCHITECTURES, build
 from engine.training.batches import Batches
-from engine.training.loop import Splits, Training
+from engine.training.loop import Splits, Training, measured
 from engine.training.network import averaged, fresh_network, make_optimizer
 from engine.training.recipe import Phase, Recipe, Resolution
 from engine.training.records import to_csv
@@ -191,17 +191,31 @@ def test_the_history_is_measured_on_the_network_that_is_kept(splits: Splits, fol
     assert record.train_accuracy == accuracy(train_seen).value
     assert record.val_accuracy == accuracy(val_seen).value
     assert not torch.equal(kept["features.0.weight"], state["model"]["features.0.weight"])
-    assert all(torch.equal(value, kept[key]) for key, value in folder.best().items())
+    assert all(torch.equal(value, kept[key]) for key, value in folder.best()[1].items())
 
 
-def test_training_accuracy_is_measured_on_the_first_images_only(
-    splits: Splits, folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("dataset", "taken"), [("cifar10", np.arange(20)), ("folder", [int(n * 3.2) for n in range(20)])]
+)
+def test_training_accuracy_is_measured_on_the_first_images_or_on_evenly_spaced_ones_of_a_folder(
+    splits: Splits, folder: RunFolder, monkeypatch: pytest.MonkeyPatch, dataset: str, taken: list[int]
 ) -> None:
+    assert len(splits.train) == 64
     monkeypatch.setattr(engine.training.loop, "TRAIN_SAMPLE", 20)
-    recipe = lenet(phases=(Phase(1, 0.01),))
+    recipe = lenet(phases=(Phase(1, 0.01),), dataset=dataset)
     (record,) = train(recipe, splits, folder).history
-    seen = seen_by(recipe, splits.train.subset(np.arange(20)), folder.load()["model"], 32)
+    seen = seen_by(recipe, splits.train.subset(np.array(taken)), folder.load()["model"], 32)
     assert record.train_loss == pytest.approx(cross_entropy(seen), rel=1e-5)
+
+
+@pytest.mark.parametrize("count", [1, 4_999, 5_000, 5_001, 9_470, 45_000])
+def test_every_class_of_a_folder_is_measured(count: int) -> None:
+    assert np.array_equal(measured(lenet(), count), np.arange(min(count, 5_000)))
+    spaced = measured(lenet(dataset="folder"), count)
+    assert len(np.unique(spaced)) == min(count, 5_000)
+    in_class = np.bincount(np.arange(count) * 10 // count, minlength=10)  # ten classes, one behind the other
+    share = np.bincount(spaced * 10 // count, minlength=10)
+    np.testing.assert_allclose(share, in_class * len(spaced) / count, atol=1)
 
 
 def test_the_best_epoch_is_the_first_of_the_highest_validation_accuracy_at_the_final_size(
@@ -225,7 +239,9 @@ def test_the_best_epoch_is_the_first_of_the_highest_validation_accuracy_at_the_f
     )  # fmt: skip
     progress = train(recipe, splits, folder)
     assert (progress.best_epoch, progress.best_accuracy) == (3, 0.6)
-    assert torch.equal(folder.best()["3.bias"], weights[2])
+    epoch, best = folder.best()
+    assert epoch == 3
+    assert torch.equal(best["3.bias"], weights[2])
     assert [record.pixels for record in progress.history] == [16, 32, 32, 32]
 
 

@@ -45,9 +45,9 @@ def kept(recipe: Recipe, splits: Splits, target: Path) -> dict[str, torch.Tensor
     """Train `recipe` and store the checkpoint; gives the weights that the run kept."""
     folder = RunFolder(target.parent / "runs" / recipe.name)
     folder.begin(recipe)
-    progress = Training(recipe, splits, folder, CPU, bases=target).run()
-    finish.make_checkpoint(recipe, progress, folder, splits.validation, splits.validation, target)
-    return folder.best()
+    Training(recipe, splits, folder, CPU, bases=target).run()
+    finish.make_checkpoint(recipe, folder, splits.validation, splits.validation, target)
+    return folder.best()[1]
 
 
 def with_hash(recipe: Recipe, bases: Path) -> Recipe:

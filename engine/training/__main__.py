@@ -14,7 +14,7 @@ present step.
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,6 +26,7 @@ from engine.errors import ConvscopeError
 from engine.training import finish, run
 from engine.training.continuation import continued
 from engine.training.control import stopping_on_signals
+from engine.training.curves import best_epoch
 from engine.training.datasets import Dataset
 from engine.training.loop import Training
 from engine.training.memory import keep_freed_memory
@@ -102,16 +103,23 @@ def _chosen(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int
         return 0
     if options.keep:
         return _keep(run.find(options.keep, options.runs), options)
-    if options.resume:
-        folder = run.find(options.resume, options.runs)
-        return _train(folder.recipe(), folder, options)
+    recipe, folder = _resumed(options) if options.resume else _named(parser, options)
+    return _test_rates(recipe, folder, options) if options.range_test else _train(recipe, folder, options)
+
+
+def _resumed(options: argparse.Namespace) -> tuple[Recipe, RunFolder]:
+    folder = run.find(options.resume, options.runs)
+    return folder.recipe(), folder
+
+
+def _named(parser: argparse.ArgumentParser, options: argparse.Namespace) -> tuple[Recipe, RunFolder]:
+    """The recipe that the command names, or makes of a checkpoint, and the run's folder."""
     if options.base and not options.epochs:
         parser.error("--continue needs --epochs")
     recipe = _continuation(options) if options.base else _with_known_base(read(options.recipe), options.checkpoints)
     if recipe.dataset == "folder" and options.data:
         recipe = replace(recipe, data_folder=str(options.data))
-    folder = RunFolder(options.run or options.runs / recipe.name)
-    return _test_rates(recipe, folder, options) if options.range_test else _train(recipe, folder, options)
+    return recipe, RunFolder(options.run or options.runs / recipe.name)
 
 
 # Training ------------------------------------------------------------------------------------------------------
@@ -217,20 +225,21 @@ def _keep(folder: RunFolder, options: argparse.Namespace) -> int:
     recipe = replace(recipe, name=checked_name(options.name or recipe.name))
     if (options.checkpoints / recipe.name).exists():
         raise ConvscopeError(f"There is a checkpoint {recipe.name!r} already: choose another name with --as.")
-    _store(recipe, folder, options, Dataset(recipe, options.data))
+    _store(recipe, folder, options, Dataset(recipe, options.data), checkpoints.refusing)
     return 0
 
 
-def _store(recipe: Recipe, folder: RunFolder, options: argparse.Namespace, dataset: Dataset) -> None:
+def _store(
+    recipe: Recipe,
+    folder: RunFolder,
+    options: argparse.Namespace,
+    dataset: Dataset,
+    put: Callable[[Path, Path], Path] = checkpoints.replacing,
+) -> None:
     """Make the run's best state a checkpoint, or an experiment without weights."""
-    state = folder.load()
-    if state is None or not state["best"][1]:
-        raise ConvscopeError(
-            f"The run {folder.name!r} has nothing to keep yet: let it finish an epoch at its final image size first."
-        )
     target = options.checkpoints if recipe.keep_weights else options.experiments
     held_out = dataset.splits.validation
-    card = finish.make_checkpoint(recipe, run.progress_of(state), folder, held_out, dataset.test, target)
+    card = finish.make_checkpoint(recipe, folder, held_out, dataset.test, target, put)
     said = f"{recipe.name}: {card.test_accuracy:.2%} of {card.test_images:,} test images, epoch {card.best_epoch} kept"
     run.note(folder, "kept", said)
     print(said)
@@ -245,10 +254,18 @@ def _list(root: Path) -> int:
     )
     for folder in folders:
         status = run.read_status(folder)
-        accuracies = [record.val_accuracy for record in run.read_history(folder)]
-        best = f"{max(accuracies):.2%}" if accuracies else "-"
-        print(f"{folder.name:<30} {status.state:<12} {f'{status.epoch}/{status.epochs}':>11} {best:>25}")
+        done = f"{status.epoch}/{status.epochs}"
+        print(f"{folder.name:<30} {status.state:<12} {done:>11} {_best_accuracy(folder):>25}")
     return 0
+
+
+def _best_accuracy(folder: RunFolder) -> str:
+    """Of the weights that are kept."""
+    try:
+        best = best_epoch(run.read_history(folder), folder.recipe().input_size)
+    except ConvscopeError as error:
+        return str(error)
+    return f"{best.val_accuracy:.2%}" if best else "-"
 
 
 if __name__ == "__main__":

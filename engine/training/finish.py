@@ -6,7 +6,10 @@ everything is kept but the weights.
 """
 
 import platform
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,28 +19,40 @@ from torch import Tensor
 from engine import checkpoints, snapshots
 from engine.checkpoints import Card, Contents, StoredPredictions, half_precision
 from engine.data import ROOT, LabelledImages
+from engine.errors import ConvscopeError
 from engine.evaluation import Predictions, accuracy, cross_entropy, evaluate
 from engine.models import ARCHITECTURES, parameter_count
 from engine.training.network import fresh_network, trained_keys
 from engine.training.recipe import Recipe, to_dict
 from engine.training.records import Progress
-from engine.training.run import RunFolder
+from engine.training.run import RunFolder, check_classes, progress_of
 
 EXPERIMENTS = ROOT / "experiments"
+PATIENCE = 60.0
+"""Seconds within which a run that goes on has written its state, once it has written its best weights."""
 
 
 def make_checkpoint(
-    recipe: Recipe, progress: Progress, run: RunFolder, held_out: LabelledImages, test: LabelledImages, folder: Path
+    recipe: Recipe,
+    run: RunFolder,
+    held_out: LabelledImages,
+    test: LabelledImages,
+    folder: Path,
+    put: Callable[[Path, Path], Path] = checkpoints.replacing,
 ) -> Card:
     """Store the run's best weights as checkpoint `recipe.name` in `folder`; gives its card, with measured figures.
 
     Args:
         held_out: the validation images, which decide whether half precision is good enough.
+        put: `checkpoints.replacing` or `checkpoints.refusing`, where there is such a checkpoint already.
 
     Raises:
-        ConvscopeError: the run has no best weights, or `folder` cannot be written.
+        ConvscopeError: the run has no best weights or learned other classes, or the checkpoint cannot be stored.
     """
-    weights = {key: value.float() if value.dtype == torch.float64 else value for key, value in run.best().items()}
+    state, best = state_and_best(run)
+    check_classes(state, test.classes)
+    progress = progress_of(state)
+    weights = {key: value.float() if value.dtype == torch.float64 else value for key, value in best.items()}
     trained = _kept(recipe, len(test.classes))
     validation = _predict(recipe, weights, held_out)
     # What was not trained is not stored: it stays as the base has it.
@@ -53,10 +68,33 @@ def make_checkpoint(
     contents = Contents(
         stored if recipe.keep_weights else None, predictions, filters, progress.history_csv, to_dict(recipe)
     )
-    path = checkpoints.save(card, contents, folder)
+    path = checkpoints.save(card, contents, folder, put)
     if recipe.keep_weights:
         snapshots.copy(run.path, path)
     return checkpoints.read_card(path)
+
+
+def state_and_best(run: RunFolder) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The state of the last whole epoch, and the best weights that it speaks of; the run may go on meanwhile.
+
+    Raises:
+        ConvscopeError: there are none yet, or the run was killed after it had written new ones, and before its state.
+    """
+    end = time.monotonic() + PATIENCE
+    while True:
+        # Asked first: a run that ends in between has written both by then.
+        waits = run.alive and time.monotonic() < end
+        state = run.load()
+        if state is None or not state["best"][1]:
+            raise ConvscopeError(
+                f"The run {run.name!r} has nothing to keep yet: let it finish an epoch at its final image size first."
+            )
+        epoch, weights = run.best()
+        if epoch in (None, state["best"][1]):
+            return state, weights
+        if not waits:
+            raise ConvscopeError(f"The run {run.name!r} broke off while it saved epoch {epoch}: let it go on first.")
+        time.sleep(0.2)
 
 
 def _kept(recipe: Recipe, classes: int) -> set[str]:

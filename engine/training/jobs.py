@@ -25,6 +25,7 @@ from engine.data import ROOT
 from engine.errors import ConvscopeError
 from engine.files import not_writable, write_text
 from engine.training import lock, run, turns
+from engine.training.control import Control
 from engine.training.recipe import Recipe, checked_name
 from engine.training.records import Status
 from engine.training.run import RunFolder
@@ -70,6 +71,8 @@ def resume(folder: RunFolder) -> None:
 
 
 def _start(folder: RunFolder) -> None:
+    # Now, not when the training begins: whoever cancels the run while it waits or loads its images is heard.
+    Control(folder.path).forget()
     ticket = turns.take_ticket(folder.path)
     _spawn(folder, ticket, "train", str(folder.path.resolve()), str(ticket))
 
@@ -163,14 +166,19 @@ def keep(folder: RunFolder, name: str, target: Path) -> None:
     """Begin to make the run's best state the checkpoint `name` in `target`; `keeping` tells how it goes on.
 
     Raises:
-        ConvscopeError: there is such a checkpoint, its name is none, no epoch is done, or it is being kept already.
+        ConvscopeError: there is such a checkpoint, its name is none, no epoch is done, it is being kept already, or
+            the run's folder cannot be written.
     """
     if (target / checked_name(name)).exists():
         raise ConvscopeError(f"There is a network called {name!r} already: choose another name.")
     if not (folder.path / "best.pt").exists():
         raise ConvscopeError(f"The run {folder.name!r} has no whole epoch at its final image size yet: let it go on.")
     held = turns.take(folder.path / KEEP_LOCK, f"The model of the run {folder.name!r} is being kept already.")
-    note_keeping(folder.path, Keeping("working", name))
+    try:
+        note_keeping(folder.path, Keeping("working", name))
+    except ConvscopeError:
+        os.close(held)
+        raise
     _spawn(folder, held, "keep", str(folder.path.resolve()), str(held), name, str(target.resolve()))
 
 

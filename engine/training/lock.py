@@ -31,8 +31,8 @@ _held: dict[Path, int] = {}
 
 
 @contextmanager
-def held(file: Path) -> Iterator[None]:
-    """Hold the lock `file`. A process that holds it already may take it again.
+def held(file: Path) -> Iterator[bool]:
+    """Hold the lock `file`. A process that holds it already may take it again; gives whether this is the first time.
 
     Raises:
         ConvscopeError: another process holds it, or the folder cannot be written.
@@ -41,7 +41,7 @@ def held(file: Path) -> Iterator[None]:
     descriptor = _taken(file) if not _held.get(key) else None
     _held[key] = _held.get(key, 0) + 1
     try:
-        yield
+        yield descriptor is not None
     finally:
         _held[key] -= 1
         if descriptor is not None:

@@ -4,7 +4,7 @@
     weights = weights - learning rate * direction     SGD (with Nesterov's momentum), Adam or AdamW
     average = decay * average + (1 - decay) * weights (the averaged weights are what is evaluated and kept)
 
-After each epoch the network is measured on the validation images and on the first 5,000 training images, both without
+After each epoch the network is measured on the validation images and on 5,000 training images, both without
 augmentation, and everything needed to go on is saved. Nothing else is remembered: order, augmentation, dropout and
 learning rate follow from (recipe, epoch), so an interrupted run ends with the same weights as an uninterrupted one.
 
@@ -35,14 +35,14 @@ from engine.training.control import Control, Stopped
 from engine.training.network import averaged, first_filters, make_optimizer, starting_network, train_mode_
 from engine.training.recipe import Recipe
 from engine.training.records import EpochRecord, Progress
-from engine.training.run import RunFolder, progress_of
+from engine.training.run import RunFolder, check_classes, progress_of
 from engine.training.schedule import learning_rate
 from engine.training.step import losses
 from engine.training.team import ALONE, Team
 from engine.training.telemetry import StepReport, Telemetry
 
 TRAIN_SAMPLE = 5_000
-"""Training images that are measured after each epoch, the first ones."""
+"""Training images that are measured after each epoch, at most."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,15 @@ def sampled(splits: Splits, per_class: int) -> Splits:
     if not per_class:
         return splits
     return replace(splits, train=splits.train.subset(first_of_each_class(splits.train.labels, per_class)))
+
+
+def measured(recipe: Recipe, count: int) -> np.ndarray:
+    """Indices of those of `count` training images that are measured after each epoch: the first ones.
+
+    The pictures of a folder lie class by class: of them every n-th is taken, so that no class is left out.
+    """
+    first = np.arange(min(TRAIN_SAMPLE, count))
+    return first * count // len(first) if recipe.dataset == "folder" else first
 
 
 class Training:
@@ -106,7 +115,6 @@ class Training:
             return self.progress
         with self.folder.held():
             self.folder.tidy()
-            self.control.forget()
             try:
                 self.telemetry.begin(self.plan, self.progress)
                 self._train(self.plan.epochs if epochs is None else self.progress.epoch + epochs)
@@ -244,14 +252,14 @@ class Training:
         # Accuracies at different image sizes cannot be compared; the checkpoint is used at the final one.
         if pixels == self.recipe.input_size and val_accuracy > progress.best_accuracy:
             progress.best_accuracy, progress.best_epoch = val_accuracy, progress.epoch
-            self.folder.save_best(self.measured_model.state_dict())
+            self.folder.save_best((progress.epoch, self.measured_model.state_dict()))
         if progress.epoch == max(1, self.plan.epochs // 2):
             self.folder.save_halfway(progress.epoch, self.measured_model.state_dict())
         self.folder.save(self._state(), progress)
         self.telemetry.finish_epoch(progress, time.perf_counter() - measuring)
 
     def _figures(self, pixels: int) -> tuple[tuple[float, float], tuple[float, float]]:
-        sample = self.splits.train.subset(np.arange(min(TRAIN_SAMPLE, len(self.splits.train))))
+        sample = self.splits.train.subset(measured(self.recipe, len(self.splits.train)))
         return self._measure(sample, pixels), self._measure(self.splits.validation, pixels)
 
     def _measure(self, data: LabelledImages, pixels: int) -> tuple[float, float]:
@@ -268,11 +276,13 @@ class Training:
             "average": self.average.state_dict() if self.average is not None else None,
             "optimizer": self.optimizer.state_dict(),
             "phase": self.phase,
+            "classes": list(self.splits.train.classes),
         }
 
     def _resume(self, state: dict[str, Any] | None) -> None:
         if state is None:
             return
+        check_classes(state, self.splits.train.classes)
         self.progress = progress_of(state)
         self._enter_phase(state["phase"])
         self.model.load_state_dict(state["model"])

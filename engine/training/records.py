@@ -20,8 +20,9 @@ class EpochRecord:
     """One line of the history; losses are plain cross-entropy in nats, accuracies in 0-1.
 
     `train_*` are measured like `val_*`: at the end of the epoch, in evaluation mode, at the image size of that epoch
-    (`pixels`), without augmentation or smoothing; `train_*` on the first 5,000 training images. `batch_loss` is the
-    mean over the epoch's augmented batches as they were seen.
+    (`pixels`), without augmentation or smoothing; `train_*` on the first 5,000 training images, of a folder of
+    pictures on 5,000 that are evenly spaced. `batch_loss` is the mean over the epoch's augmented batches as they were
+    seen.
     """
 
     epoch: int

@@ -1,8 +1,8 @@
 """A run's folder: what is on disk while a network trains, so that a kill at any moment costs at most one epoch.
 
     recipe.json      what is being done
-    state.pt         weights, averaged weights, optimizer, epoch, history and filters, as of the last whole epoch
-    best.pt          the weights of the best epoch so far, by validation accuracy
+    state.pt         weights, averaged weights, optimizer, epoch, history, filters, classes, as of the last whole epoch
+    best.pt          the best epoch so far, by validation accuracy, and its weights
     halfway.pt       the weights halfway, to be looked at later
     cuts.json        phases that were ended before their time (plan.py)
     history.csv      one line per epoch
@@ -26,7 +26,8 @@ import json
 import os
 import shutil
 import time
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ from engine.data import ROOT
 from engine.errors import ConvscopeError
 from engine.files import write_atomically, write_text
 from engine.training import lock
+from engine.training.control import Control
 from engine.training.plan import Cut, Plan
 from engine.training.recipe import Recipe, from_dict, to_dict
 from engine.training.records import (
@@ -71,13 +73,19 @@ class RunFolder:
     def name(self) -> str:
         return self.path.name
 
-    def held(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def held(self) -> Iterator[None]:
         """Be the one process that trains here; taken again by the same process, it is the same hold.
+
+        A command that was meant for a process that is no more is removed.
 
         Raises:
             ConvscopeError: another process trains here.
         """
-        return lock.held(self.path / "lock")
+        with lock.held(self.path / "lock") as first:
+            if first:
+                Control(self.path).forget()
+            yield
 
     @property
     def alive(self) -> bool:
@@ -156,23 +164,24 @@ class RunFolder:
         arrays = {"filters": np.stack(progress.filters), "epochs": np.arange(len(progress.filters))}
         write_atomically(self.path / "filters.npz", lambda file: np.savez(file, **arrays))
 
-    def save_best(self, weights: dict[str, Tensor]) -> None:
-        """Replace `best.pt`."""
-        write_weights(self.path / "best.pt", weights)
+    def save_best(self, best: tuple[int, dict[str, Tensor]]) -> None:
+        """Replace `best.pt` by an epoch and its weights."""
+        write_weights(self.path / "best.pt", dict(zip(("epoch", "weights"), best, strict=True)))
 
     def save_halfway(self, epoch: int, weights: dict[str, Tensor]) -> None:
         """Replace `halfway.pt`, which a checkpoint of a small network keeps."""
         snapshots.write(self.path, epoch, weights)
 
-    def best(self) -> dict[str, Tensor]:
-        """The weights of the best epoch so far.
+    def best(self) -> tuple[int | None, dict[str, Tensor]]:
+        """The best epoch so far, and its weights; an older file does not say which epoch (None).
 
         Raises:
             ConvscopeError: the file is missing or damaged.
         """
         file = self.path / "best.pt"
         try:
-            return torch.load(file, map_location="cpu", weights_only=True)
+            stored = torch.load(file, map_location="cpu", weights_only=True)
+            return (stored["epoch"], stored["weights"]) if "weights" in stored else (None, stored)
         except Exception as error:  # as in `load`
             raise ConvscopeError(
                 f"{file} is missing or damaged: delete {self.path} and start the run again."
@@ -206,6 +215,21 @@ def progress_of(state: dict[str, Any]) -> Progress:
         history=[EpochRecord(**record) for record in state["history"]],
         filters=[snapshot.numpy() for snapshot in state["filters"]],
     )
+
+
+def check_classes(state: dict[str, Any], classes: Sequence[str]) -> None:
+    """Nothing, if a run's images still have the classes of its stored state; an older state does not know them.
+
+    Raises:
+        ConvscopeError: they have others.
+    """
+    known = state.get("classes", list(classes))
+    if known != list(classes):
+        changed = ", ".join(sorted({*known} ^ {*classes})[:5])
+        raise ConvscopeError(
+            f"The pictures have other classes than when the run began (added or missing: {changed}): give the folders "
+            "the names that they had, or start a new run."
+        )
 
 
 # Looking on ----------------------------------------------------------------------------------------------------

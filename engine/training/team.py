@@ -126,5 +126,5 @@ class ScratchFolder(RunFolder):
     def save_halfway(self, epoch: int, weights: object) -> None:
         """Nothing: process 0 keeps the weights halfway."""
 
-    def save_best(self, weights: object) -> None:
+    def save_best(self, best: object) -> None:
         """Nothing: process 0 keeps the best weights."""

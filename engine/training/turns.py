@@ -49,8 +49,12 @@ def take_ticket(folder: Path) -> int:
         ConvscopeError: the run waits already, or its folder cannot be written.
     """
     ticket = take(folder / TICKET, f"The run {folder.name!r} waits for its turn already.")
-    os.truncate(ticket, 0)
-    os.write(ticket, str(time.time_ns()).encode())
+    try:
+        os.truncate(ticket, 0)
+        os.write(ticket, str(time.time_ns()).encode())
+    except OSError as error:
+        os.close(ticket)
+        raise ConvscopeError(not_writable(folder / TICKET, error)) from error
     return ticket
 
 
