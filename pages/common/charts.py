@@ -16,6 +16,8 @@ OKABE_ITO = (ON, OFF, "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999", "#B
 """Colours that everyone tells apart (Okabe & Ito 2008), their yellow darkened for white pages."""
 
 LABEL_SIZE = 18
+IN_A_ROW = 4
+"""How many entries of a legend have room side by side."""
 
 
 def gain_chart(curves: dict[str, Sequence[Milestone]], by: str) -> alt.Chart:
@@ -44,7 +46,7 @@ def gain_chart(curves: dict[str, Sequence[Milestone]], by: str) -> alt.Chart:
         color=alt.Color(
             f"{by}:N",
             scale=alt.Scale(domain=list(curves), range=_colours(list(curves))),
-            legend=legend(by) if len(curves) > 1 else None,
+            legend=legend(by, len(curves)) if len(curves) > 1 else None,
         ),
         tooltip=[by, "at", alt.Tooltip("gain:Q", format=".3g")],
     )
@@ -53,7 +55,7 @@ def gain_chart(curves: dict[str, Sequence[Milestone]], by: str) -> alt.Chart:
         shape=alt.Shape(f"{by}:N", scale=alt.Scale(domain=list(curves)), legend=None)
     )
     rule = alt.Chart(pd.DataFrame({"gain": [1.0]})).mark_rule(strokeDash=[6, 4], opacity=0.5).encode(y="gain:Q")
-    return sized(rule + line + points, 340)
+    return sized(rule + line + points, 340 if len(curves) <= IN_A_ROW else 420)
 
 
 def _colours(names: Sequence[str]) -> list[str]:
@@ -72,9 +74,11 @@ def _powers_of_ten(values: Sequence[float]) -> alt.Axis:
     return alt.Axis(format="~g", values=[10.0**exponent for exponent in range(low, high + 1, step)])
 
 
-def legend(title: str) -> alt.Legend:
-    """A legend in one row above the chart."""
+def legend(title: str, entries: int = 2) -> alt.Legend:
+    """A legend above the chart: its entries in one row, or in two columns, without the title, if they are many."""
     sizes = {"labelFontSize": LABEL_SIZE, "titleFontSize": LABEL_SIZE}
+    if entries > IN_A_ROW:
+        return alt.Legend(orient="top", columns=2, title=None, **sizes)
     return alt.Legend(orient="top", direction="horizontal", title=title, titleOrient="left", **sizes)
 
 
