@@ -133,6 +133,8 @@ def test_tensorboard_shows_curves_and_filters(splits: Splits, folder: RunFolder)
 
     with pytest.raises(Stop):
         train(lenet(), splits, folder, at(1, 1, lambda: (_ for _ in ()).throw(Stop)))
+    # TensorBoard reads event files by the names' order: second of their beginning, process, a counter as text (9 > 10).
+    time.sleep(1)
     progress = train(lenet(), splits, folder)
     board = EventAccumulator(str(folder.path / "tensorboard"))
     board.Reload()
