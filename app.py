@@ -1,27 +1,9 @@
-"""Convscope: look inside convolutional networks, in front of a class. Start it with `streamlit run app.py`."""
+"""Convscope: look inside convolutional networks, in front of a class. Start it with `streamlit run app.py`.
+
+This is the server; `pages/main.py` is what it runs for each visitor. A server that runs a script in `pages/` knows no
+older way of finding pages, so a cold link to any page goes through main.py like every other.
+"""
 
 import streamlit as st
 
-from pages.common import garbage, layout, selection, texts
-
-st.set_page_config(page_title="Convscope", page_icon="🔬", layout="wide")
-
-PAGES = [
-    st.Page("pages/home.py", title="Home", default=True),
-    st.Page("pages/train.py", title="Train"),
-    st.Page("pages/learning_curves.py", title="Learning curves"),
-    st.Page("pages/accuracy.py", title="Accuracy"),
-    st.Page("pages/network.py", title="Network"),
-    st.Page("pages/filters.py", title="Filters"),
-    st.Page("pages/feature_maps.py", title="Feature maps"),
-    st.Page("pages/reconstruction.py", title="Reconstruction"),
-    st.Page("pages/inversion.py", title="Inversion"),
-    st.Page("pages/maximization.py", title="Maximisation"),
-]
-
-garbage.exempt_modules()
-layout.use_the_whole_screen()
-page = st.navigation(PAGES, position="top")
-with texts.readable_errors():
-    selection.draw_sidebar()
-page.run()
+app = st.App("pages/main.py")

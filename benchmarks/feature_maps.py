@@ -24,9 +24,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from streamlit.testing.v1 import AppTest  # noqa: E402
+from streamlit.testing.v1 import AppTest
 
-from engine import checkpoints, data, tape  # noqa: E402
+from engine import checkpoints, data, tape
 
 RUNS = 7
 PORT = 8598
@@ -55,7 +55,7 @@ def script_time(layer: str) -> float:
     app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
     app.query_params["layer"] = layer
     app.run()
-    app.switch_page("pages/feature_maps.py").run()
+    app.switch_page("feature_maps/page.py").run()
     return statistics.median(
         seconds(lambda number=number: app.number_input(key="number").set_value(number).run())
         for number in range(1, RUNS + 1)

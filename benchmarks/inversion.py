@@ -23,11 +23,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import numpy as np  # noqa: E402
-from torch import Tensor  # noqa: E402
+import numpy as np
+from torch import Tensor
 
-from engine import checkpoints, data, inversion, tape  # noqa: E402
-from engine.inversion import MAHENDRAN_VEDALDI, PRIORS, Prior  # noqa: E402
+from engine import checkpoints, data, inversion, tape
+from engine.inversion import MAHENDRAN_VEDALDI, PRIORS, Prior
 
 TRAINED = checkpoints.load("resnet18")
 LAYER = "conv2_x"

@@ -20,9 +20,9 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from engine import checkpoints, data, gallery  # noqa: E402
-from engine.gallery import Request  # noqa: E402
-from engine.maximization import OBJECTIVES, PRESETS  # noqa: E402
+from engine import checkpoints, data, gallery
+from engine.gallery import Request
+from engine.maximization import OBJECTIVES, PRESETS
 
 
 class Watch:

@@ -23,10 +23,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from streamlit.testing.v1 import AppTest  # noqa: E402
+from streamlit.testing.v1 import AppTest
 
-from engine import checkpoints, data, deconv, tape  # noqa: E402
-from pages.common import drawings, resources  # noqa: E402
+from engine import checkpoints, data, deconv, tape
+from pages.common import resources
+from pages.reconstruction import drawings
 
 RUNS = 11
 PORT = 8599
@@ -54,7 +55,7 @@ def one_playback() -> float:
 def script_times() -> tuple[float, float]:
     """Seconds of the page's script after a toggle: view never shown, view shown before."""
     app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
-    app.switch_page("pages/reconstruction.py").run()
+    app.switch_page("reconstruction/page.py").run()
     new, seen = [], []
     for run in range(RUNS):
         resources.reconstruction.clear()

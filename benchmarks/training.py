@@ -32,21 +32,21 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from PIL import Image  # noqa: E402
-from torch import Tensor  # noqa: E402
-from torch.nn import functional as F  # noqa: E402
-from torch.utils.data import DataLoader, Dataset  # noqa: E402
-from torchvision import transforms  # noqa: E402
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
 
-from engine.data import LabelledImages, bundled, prepare  # noqa: E402
-from engine.models import ARCHITECTURES  # noqa: E402
-from engine.training.loop import Splits, Training  # noqa: E402
-from engine.training.memory import keep_freed_memory  # noqa: E402
-from engine.training.network import fresh_network, make_optimizer  # noqa: E402
-from engine.training.recipe import Phase, Recipe  # noqa: E402
-from engine.training.run import RunFolder  # noqa: E402
+from engine.data import LabelledImages, bundled, prepare
+from engine.models import ARCHITECTURES
+from engine.training.loop import Splits, Training
+from engine.training.memory import keep_freed_memory
+from engine.training.network import fresh_network, make_optimizer
+from engine.training.recipe import Phase, Recipe
+from engine.training.run import RunFolder
 
 BATCH = 128
 ROUNDS = 7

@@ -27,8 +27,8 @@ from engine.checkpoints import Trained
 from engine.errors import ConvscopeError
 from engine.evaluation import images_at_once
 from engine.files import write_atomically
-from engine.fourier import Canvas
 from engine.maximization import OBJECTIVES, PRESETS, excitation, maximize
+from engine.maximization.fourier import Canvas
 
 CLASSES = "classes"
 """In place of a layer: the network's output, whose units are the class scores before the softmax."""

@@ -31,12 +31,12 @@ from torch import Tensor, nn
 
 from engine import checkpoints, filters
 from engine.checkpoints import Card, Contents, StoredPredictions
-from engine.convolution import first_convolution
 from engine.data import CIFAR10_CLASSES, LabelledImages, bundled
 from engine.errors import ConvscopeError
 from engine.evaluation import Predictions, accuracy, cross_entropy, evaluate
 from engine.files import not_writable
 from engine.models import ARCHITECTURES, build, parameter_count
+from engine.network.convolution import first_convolution
 from engine.pretrained import NETWORKS
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")

@@ -38,7 +38,7 @@ from engine.errors import ConvscopeError
 from engine.evaluation import images_at_once
 from engine.feature_maps import all_maps
 from engine.files import write_atomically
-from engine.receptive_field import Box, Pair, ReceptiveField
+from engine.graph.receptive_field import Box, Pair, ReceptiveField
 from engine.tape import Tape, layers
 
 COUNT = 9

@@ -1,11 +1,16 @@
 """The app without a browser, opened as a link would open it."""
 
+from pathlib import Path
+
 from streamlit.testing.v1 import AppTest
+
+ROOT = Path(__file__).resolve().parents[1]
+MAIN = str(ROOT / "pages" / "main.py")
 
 
 def open_page(page: str, **link: str) -> AppTest:
-    """The app at `page` (such as "pages/home.py"), opened by a link with these values."""
-    app = AppTest.from_file("../app.py", default_timeout=120)
+    """The app at `page` (such as "home/page.py"), opened by a link with these values."""
+    app = AppTest.from_file(MAIN, default_timeout=120)
     for key, value in link.items():
         app.query_params[key] = value
     app.run()

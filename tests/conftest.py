@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 from streamlit.components.v2 import manifest_scanner
-from streamlit.runtime.pages_manager import PagesManager
 
 from engine import data
 from engine.data import LabelledImages, bundled
@@ -39,18 +38,6 @@ def splits(bundled_train: LabelledImages) -> Splits:
 def folder(tmp_path: Path) -> RunFolder:
     """A run that has not begun."""
     return RunFolder(tmp_path / "run")
-
-
-@pytest.fixture
-def navigation_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before each run AppTest forgets that app.py uses `st.navigation`; the guard's rerun would swallow a click."""
-    begin = PagesManager.__init__
-
-    def begin_with_navigation(self: PagesManager, *args: object, **settings: object) -> None:
-        begin(self, *args, **settings)
-        PagesManager.uses_pages_directory = False
-
-    monkeypatch.setattr(PagesManager, "__init__", begin_with_navigation)
 
 
 @pytest.fixture(scope="session", autouse=True)

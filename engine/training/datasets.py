@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from engine import data, folders
-from engine.data import LabelledImages
+from engine import data
+from engine.data import LabelledImages, folders
 from engine.errors import ConvscopeError
 from engine.training.loop import Splits
 from engine.training.recipe import Recipe

@@ -16,8 +16,8 @@ import torch
 import torchvision
 from torch import Tensor
 
-from engine import checkpoints, snapshots
-from engine.checkpoints import Card, Contents, StoredPredictions, half_precision
+from engine import checkpoints
+from engine.checkpoints import Card, Contents, StoredPredictions, half_precision, snapshots
 from engine.data import ROOT, LabelledImages
 from engine.errors import ConvscopeError
 from engine.evaluation import Predictions, accuracy, cross_entropy, evaluate

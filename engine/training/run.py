@@ -36,8 +36,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine import snapshots
-from engine.checkpoints import write_weights
+from engine.checkpoints import snapshots, write_weights
 from engine.data import ROOT
 from engine.errors import ConvscopeError
 from engine.files import write_atomically, write_text

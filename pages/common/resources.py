@@ -16,9 +16,9 @@ import numpy as np
 import streamlit as st
 from torch import Tensor
 
-from engine import batch_norm, checkpoints, data, deconv, evaluation, photographs, pretrained, snapshots, tape
-from engine.checkpoints import Card, StoredPredictions, Trained
-from engine.data import LabelledImages
+from engine import batch_norm, checkpoints, data, deconv, evaluation, pretrained, tape
+from engine.checkpoints import Card, StoredPredictions, Trained, snapshots
+from engine.data import LabelledImages, photographs
 from engine.deconv import Reconstruction
 from engine.errors import ConvscopeError
 from engine.evaluation import Answer

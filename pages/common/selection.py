@@ -11,8 +11,9 @@ from typing import Any
 
 import streamlit as st
 
-from engine import checkpoints, photographs, pretrained
+from engine import checkpoints, pretrained
 from engine.checkpoints import Card
+from engine.data import photographs
 from engine.errors import ConvscopeError
 from engine.models import ARCHITECTURES
 from pages.common import pretrained_download, resources

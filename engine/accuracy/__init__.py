@@ -1,0 +1,1 @@
+"""Accuracy: from predictions to every figure."""

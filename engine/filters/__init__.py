@@ -1,0 +1,294 @@
+"""Kernels: as pictures, over training time, and in words.
+
+A kernel of the first layer has one weight per pixel and colour, so it can be drawn as a small picture of what it looks
+for. Weights can be negative: zero is drawn as mid-grey, on a symmetric scale, per filter (what does it look like?) or
+for all filters jointly (which are strong?). A deeper kernel has one such picture per channel of the layer before.
+
+Looking is one thing, measuring another. A grating is a pattern of parallel stripes
+
+    g(x, y) = c * cos(2 pi f (x cos(theta) + y sin(theta)) - phi)
+
+with frequency f (stripes per pixel), wave direction theta, phase phi and colour c (|c| = 1). The kernel's response to
+it is a projection on its Fourier transform. Let W(f, theta) be the transform of each colour, a 3 x 2 matrix of real and
+imaginary parts: the largest response over all phases and colours is W's largest singular value, the best colour is the
+left singular vector, and the right one says how much of the best grating is even (a line through the kernel's middle)
+and how much odd (an edge there). The grating with the largest response is the preferred one. The kernel's mean
+colour is its answer to a flat area; it is set aside first.
+
+Limits: a filter of 3 x 3 pixels cannot be tuned sharply; noise has a best grating as well. So a filter is given words
+only if its best single stimulus (a flat area, or a grating) explains more of it than it does of 95 in 100 kernels of
+random numbers of the same size, and an orientation only if its response depends on the direction.
+
+References: Ringach, Shapley & Shawley (2002), "Orientation selectivity in macaque V1", equation 1 (selectivity);
+Zeiler & Fergus (2014), section 4.1 (what first-layer filters look like); Krizhevsky et al. (2012), figure 3.
+"""
+
+import math
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from engine import checkpoints
+from engine.errors import ConvscopeError
+from engine.filters.words import Preference, Words, in_words
+from engine.graph import Kind, trace
+
+DIRECTIONS = 36
+FREQUENCIES = 24
+RANDOM_KERNELS = 400
+MORE_THAN = 0.95
+"""Of this share of random kernels a best stimulus must explain less than of the filter."""
+
+
+# Which kernels -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Snapshots:
+    """The first layer's kernels during training: `kernels` `[S, O, 3, k, k]` at the ends of `epochs` `[S]`."""
+
+    kernels: Tensor = field(repr=False)
+    epochs: tuple[int, ...]
+
+    @property
+    def halfway(self) -> int:
+        """The index of the snapshot nearest to the middle of training."""
+        middle = (self.epochs[0] + self.epochs[-1]) / 2
+        return min(range(len(self.epochs)), key=lambda index: abs(self.epochs[index] - middle))
+
+
+def snapshots(name: str, folder: Path = checkpoints.FOLDER) -> Snapshots:
+    """The kernels that were kept while checkpoint `name` was trained; epoch 0 is before training.
+
+    Raises:
+        ConvscopeError: filters.npz is missing or damaged.
+    """
+    try:
+        with np.load(folder / name / "filters.npz") as stored:
+            kernels = torch.from_numpy(stored["filters"].astype(np.float32))
+            epochs = tuple(int(epoch) for epoch in stored["epochs"])
+        if kernels.dim() != 5 or len(epochs) != len(kernels) or not epochs:
+            raise ValueError("shapes")
+    except Exception as error:  # a damaged archive shows itself as a zip, zlib, value, key or end-of-file error
+        raise ConvscopeError(
+            f"The kernels kept during training cannot be read: filters.npz of the checkpoint {name!r} is missing or "
+            f"damaged. Get it again with `git checkout -- checkpoints/{name}`."
+        ) from error
+    return Snapshots(kernels, epochs)
+
+
+def convolutions(model: nn.Module) -> tuple[str, ...]:
+    """The node names of all convolutions that are modules, in the order of execution.
+
+    Raises:
+        ConvscopeError: the model cannot be traced.
+    """
+    graph = trace(model)
+    nodes = (node for node in graph.nodes if graph.kinds[node] is Kind.CONVOLUTION and node.op == "call_module")
+    return tuple(graph.names[node] for node in nodes)
+
+
+def kernels(model: nn.Module, layer: str) -> Tensor:
+    """`[O, C, k_h, k_w]`: the kernels of a convolution, given by its friendly name or its node's.
+
+    Raises:
+        ConvscopeError: there is no such layer, or it is no convolution.
+    """
+    graph = trace(model)
+    node = graph.resolve(layer)
+    module = model.get_submodule(str(node.target)) if node.op == "call_module" else None
+    if not isinstance(module, nn.Conv2d):
+        raise ConvscopeError(f"The layer {layer!r} is no convolution and has no kernels: choose one that is.")
+    return module.weight.detach()
+
+
+# Kernels as pictures -------------------------------------------------------------------------------------------
+
+SHOWN = ("RGB", "red", "green", "blue", "grey")
+"""How a colour kernel can be drawn: in colour, one colour's weights alone, or the mean of the three."""
+
+
+def shown_as(colour_kernels: Tensor, how: str) -> Tensor:
+    """Kernels `[K, 3, k, k]` to draw, as one of `SHOWN`; beside a single colour the others are zero, mid-grey."""
+    if how == "grey":
+        return colour_kernels.mean(dim=1, keepdim=True).expand_as(colour_kernels)
+    if how in SHOWN[1:4]:
+        alone = torch.zeros_like(colour_kernels)
+        channel = SHOWN.index(how) - 1
+        alone[:, channel] = colour_kernels[:, channel]
+        return alone
+    return colour_kernels
+
+
+def as_grey(channel_kernels: Tensor) -> Tensor:
+    """`[C, 3, k, k]` to draw: a kernel `[C, k, k]`, one grey picture per input channel."""
+    return channel_kernels[:, None].expand(-1, 3, -1, -1)
+
+
+# Gratings ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Gratings:
+    """The frequencies `[F]` (stripes per pixel) and directions `[D]` (degrees) tried, for kernels of `side` pixels.
+
+    `waves` `[F, D, 2, side * side]`: cosine and sine about the kernel's middle.
+    """
+
+    side: int
+    frequencies: tuple[float, ...]
+    directions: tuple[float, ...]
+    waves: Tensor = field(repr=False)
+
+
+@lru_cache(maxsize=16)
+def gratings(side: int) -> Gratings:
+    """From a third of a stripe in the kernel to one stripe in two pixels, in all directions."""
+    frequencies = np.linspace(1 / (3 * side), 0.5, FREQUENCIES)
+    directions = np.arange(DIRECTIONS) * 180 / DIRECTIONS
+    place = np.arange(side) - (side - 1) / 2
+    y, x = np.meshgrid(place, place, indexing="ij")
+    angle = np.deg2rad(directions)[None, :, None]
+    along = x.ravel() * np.cos(angle) + y.ravel() * np.sin(angle)
+    phase = 2 * math.pi * frequencies[:, None, None] * along
+    waves = torch.from_numpy(np.stack([np.cos(phase), np.sin(phase)], axis=2))
+    return Gratings(side, tuple(frequencies.tolist()), tuple(directions.tolist()), waves)
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How kernels answer to gratings.
+
+    Attributes:
+        gratings: the ones tried.
+        responses: `[K, F, D]`, the largest response over phase and colour to a grating of contrast 1.
+        flat: `[K, C]`, the answer to a flat area of each colour alone (the sum of its weights).
+        flat_share: `[K]`, the share (0-1) of each kernel's energy that its mean colour holds.
+        frequency, direction: `[K]`, of the preferred grating, in stripes per pixel and degrees.
+        colour: `[K, C]`, its colour, of length 1; its sign means nothing.
+        oddness: `[K]`, 0 if it is a line through the kernel's middle, 1 if it is an edge there.
+        share: `[K]`, the share (0-1) of the kernel's energy that the preferred grating explains.
+        selectivity: `[K]`, 0 if the response is the same in all directions, near 1 if it answers to one only.
+    """
+
+    gratings: Gratings
+    responses: Tensor = field(repr=False)
+    flat: Tensor = field(repr=False)
+    flat_share: Tensor = field(repr=False)
+    frequency: Tensor = field(repr=False)
+    direction: Tensor = field(repr=False)
+    colour: Tensor = field(repr=False)
+    oddness: Tensor = field(repr=False)
+    share: Tensor = field(repr=False)
+    selectivity: Tensor = field(repr=False)
+
+    @property
+    def explained(self) -> Tensor:
+        """`[K]`: the share of each kernel's energy that its best single stimulus explains, flat or striped."""
+        return torch.maximum(self.flat_share, self.share)
+
+    def preference(self, index: int) -> Preference:
+        """Of one kernel."""
+        return Preference(
+            flat=tuple(self.flat[index].tolist()),
+            flat_share=float(self.flat_share[index]),
+            share=float(self.share[index]),
+            frequency=float(self.frequency[index]),
+            direction=float(self.direction[index]),
+            colour=tuple(self.colour[index].tolist()),
+            oddness=float(self.oddness[index]),
+            selectivity=float(self.selectivity[index]),
+        )
+
+
+def tuning(colour_kernels: Tensor) -> Tuning:
+    """The answers of kernels `[K, C, k, k]` to gratings (any number C of colours).
+
+    Raises:
+        ConvscopeError: the kernels are not square, or have one pixel only.
+    """
+    weights = colour_kernels.double()
+    side = weights.shape[-1]
+    if weights.shape[-2] != side or side < 2:
+        raise ConvscopeError(
+            "Only square kernels of at least 2 x 2 pixels can be shown gratings: choose another layer."
+        )
+    tried = gratings(side)
+    flat = weights.sum(dim=(2, 3))
+    energy = weights.square().sum(dim=(1, 2, 3)).clamp_min(1e-30)
+    pattern = (weights - weights.mean(dim=(2, 3), keepdim=True)).flatten(2)
+    spectrum = torch.einsum("kcp,fdwp->kfdcw", pattern, tried.waves)
+    responses = _largest_singular(spectrum)[0]
+    best = responses.flatten(1).argmax(dim=1)
+    frequency, direction = best // DIRECTIONS, best % DIRECTIONS
+    at_best = spectrum[torch.arange(len(weights)), frequency, direction]
+    _, colour, mixture = _largest_singular(at_best)
+    return Tuning(
+        gratings=tried,
+        responses=responses,
+        flat=flat,
+        flat_share=flat.square().sum(dim=1) / side**2 / energy,
+        frequency=torch.tensor(tried.frequencies)[frequency],
+        direction=torch.tensor(tried.directions)[direction],
+        colour=colour,
+        oddness=mixture[:, 1].square(),
+        share=_explained(pattern, tried.waves[frequency, direction]) / energy,
+        selectivity=_selectivity(responses[torch.arange(len(weights)), frequency], tried),
+    )
+
+
+def _largest_singular(matrices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The largest singular value of `[..., C, 2]` and its left and right vectors, from the 2 x 2 Gram matrix."""
+    gram = matrices.transpose(-1, -2) @ matrices
+    a, b, c = gram[..., 0, 0], gram[..., 0, 1], gram[..., 1, 1]
+    value = ((a + c) / 2 + torch.hypot((a - c) / 2, b)).clamp_min(0).sqrt()
+    angle = torch.atan2(2 * b, a - c) / 2
+    right = torch.stack([angle.cos(), angle.sin()], dim=-1)
+    left = (matrices @ right[..., None])[..., 0]
+    return value, left / left.norm(dim=-1, keepdim=True).clamp_min(1e-30), right
+
+
+def _explained(pattern: Tensor, waves: Tensor) -> Tensor:
+    """`[K]`: the energy of `[K, C, P]` in the best mixture, of one colour, of its cosine and sine `[K, 2, P]`."""
+    without_mean = waves - waves.mean(dim=2, keepdim=True)
+    basis, sizes, _ = torch.linalg.svd(without_mean.transpose(1, 2), full_matrices=False)
+    # At half a stripe per pixel, cosine or sine may be zero on all pixels; what is left of it is rounding, not a wave.
+    basis = basis * (sizes > 1e-8 * sizes[:, :1])[:, None]
+    return _largest_singular(pattern @ basis)[0].square()
+
+
+def _selectivity(responses: Tensor, tried: Gratings) -> Tensor:
+    """1 - circular variance over directions (Ringach et al. 2002, equation 1), of the squared responses `[K, D]`."""
+    doubled = torch.deg2rad(torch.tensor(tried.directions, dtype=responses.dtype)) * 2
+    energy = responses.square()
+    total = energy.sum(dim=1).clamp_min(1e-30)
+    return torch.hypot(energy @ doubled.cos(), energy @ doubled.sin()) / total
+
+
+# Words ---------------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=16)
+def noise_level(side: int, colours: int = 3) -> float:
+    """The share of a kernel of random numbers that its best stimulus explains; 95 in 100 stay below."""
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(RANDOM_KERNELS, colours, side, side, generator=generator, dtype=torch.float64)
+    return float(tuning(noise).explained.quantile(MORE_THAN))
+
+
+def described(colour_kernels: Tensor) -> tuple[Words, ...]:
+    """Each of the kernels `[K, 3, k, k]` in words, such as "horizontal green edges".
+
+    Raises:
+        ConvscopeError: as `tuning`; or they do not read three colours.
+    """
+    if colour_kernels.shape[1] != 3:
+        raise ConvscopeError("Only the kernels of the first layer, which reads red, green and blue, have words.")
+    measured = tuning(colour_kernels)
+    side = colour_kernels.shape[-1]
+    level = noise_level(side)
+    return tuple(in_words(measured.preference(index), side, level) for index in range(len(colour_kernels)))

@@ -1,0 +1,5 @@
+"""`python -m engine.maximization`: see `engine.gallery.main`."""
+
+from engine.gallery import main
+
+raise SystemExit(main())

@@ -1,0 +1,200 @@
+"""Runs of a network on images for the Accuracy page's Live view: they take turns, are watched, and can be stopped.
+
+A run on all test images is shared by all sessions, as it takes long. A run on disturbed images or on a reader's own
+ones belongs to a session, and ends when its reader asks for another: whoever drags a slider leaves no trail of runs
+behind. What runs on disturbed images have found is kept for everybody, up to a limit.
+"""
+
+import threading
+from dataclasses import dataclass
+
+import numpy as np
+import streamlit as st
+
+from engine.checkpoints import Trained
+from engine.data import LabelledImages, perturbations
+from engine.evaluation import Predictions, evaluate
+from pages.common import resources
+from pages.common.jobs import Job
+
+BATCH = 50
+KEPT = 512
+"""How many runs' answers are kept, the latest; those to 1,000 images take 50 kB."""
+
+
+class Evaluation(Job):
+    """A network's answers to images.
+
+    Attributes:
+        done: how many images are through, of `total`.
+        result: the answers, once it has come to its end.
+    """
+
+    def __init__(self, trained: Trained, images: LabelledImages) -> None:
+        super().__init__()
+        self.done, self.total = 0, len(images)
+        self.result: Predictions | None = None
+        self._trained, self._images = trained, images
+
+    def _work(self) -> None:
+        self.result = None
+        self._note(0)
+        self.result = self._answers(self._images.images)
+
+    def _answers(self, images: np.ndarray) -> Predictions:
+        card = self._trained.card
+        return evaluate(
+            self._trained.model, images, self._images.labels, input_size=card.input_size, mean=card.mean,
+            std=card.std, batch_size=BATCH, on_batch=self._on_batch,
+        )  # fmt: skip
+
+    def _on_batch(self, done: int) -> None:
+        self._note(done)
+        if done < self.total:
+            self.go_on_unless_stopped()
+
+    def _note(self, done: int) -> None:
+        self.done, self.share = done, done / max(1, self.total)
+        self.words = f"{done:,} of {self.total:,} images"
+
+
+def whole(network: str) -> Evaluation:
+    """The run of a network on all test images, the same for all sessions; a replaced checkpoint has another."""
+    return _whole(network, resources.trained(network).card.weights_sha256)
+
+
+@st.cache_resource(max_entries=32, show_spinner=False, on_release=Job.stop)
+def _whole(network: str, weights_sha256: str) -> Evaluation:
+    return Evaluation(resources.trained(network), resources.images("test"))
+
+
+# Disturbed images ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Request:
+    """A network (its name and its weights) on the first test images of each class, disturbed so strongly."""
+
+    network: str
+    weights_sha256: str
+    count: int
+    kind: str
+    strength: float
+
+
+class Results:
+    """What runs on disturbed images have found, for all sessions; the oldest are dropped."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._lock = most, threading.Lock()
+        self._found: dict[Request, Predictions] = {}
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def get(self, request: Request) -> Predictions | None:
+        """What a run has found, or None."""
+        return self._found.get(request)
+
+    def put(self, request: Request, found: Predictions) -> None:
+        """Keep it."""
+        with self._lock:
+            self._found[request] = found
+            while len(self._found) > self._most:
+                del self._found[next(iter(self._found))]
+
+    def by_strength(self, request: Request) -> dict[float, Predictions]:
+        """What is known of the request at any strength, the mildest first."""
+        with self._lock:
+            known = list(self._found.items())
+        alike = {one.strength: found for one, found in known if _apart_from_strength(one, request)}
+        return dict(sorted(alike.items()))
+
+
+def _apart_from_strength(one: Request, other: Request) -> bool:
+    return (one.network, one.weights_sha256, one.count, one.kind) == (
+        other.network, other.weights_sha256, other.count, other.kind,
+    )  # fmt: skip
+
+
+@st.cache_resource(show_spinner=False)
+def results() -> Results:
+    """The one store of this server."""
+    return Results(KEPT)
+
+
+class Disturbed(Evaluation):
+    """The answers to disturbed images; what another session has found while this one waited is not run again."""
+
+    def __init__(self, request: Request, kept: Results) -> None:
+        super().__init__(resources.trained(request.network), first_images(request.count))
+        self.request, self._kept = request, kept
+        self.result = kept.get(request)
+
+    def _work(self) -> None:
+        self._note(0)
+        self.result = self._kept.get(self.request) or self._run_now()
+
+    def _run_now(self) -> Predictions:
+        images = perturbations.perturbed(self._images.images, self.request.kind, self.request.strength)
+        found = self._answers(images)
+        self._kept.put(self.request, found)
+        return found
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def first_images(count: int) -> LabelledImages:
+    """As many test images of each class, the first ones, in the order of the test set."""
+    of_class = resources.indices_by_class("test")
+    first = np.concatenate([indices[: count // len(of_class)] for indices in of_class])
+    return resources.images("test").subset(np.sort(first))
+
+
+def disturbed(request: Request) -> Disturbed:
+    """This session's run of a request, which begins at once unless its result is known; an earlier one is stopped."""
+    job: Disturbed | None = st.session_state.get("_live_disturbed")
+    if job is None or job.request != request:
+        stop(job)
+        job = st.session_state["_live_disturbed"] = Disturbed(request, results())
+        if job.result is None:
+            job.start()
+    return job
+
+
+# Drawing -------------------------------------------------------------------------------------------------------
+
+
+def stop(job: Job | None) -> None:
+    """Stop a run, if there is one."""
+    if job is not None:
+        job.stop()
+
+
+def show_buttons(job: Evaluation, key: str, runnable: bool) -> None:
+    """Run and Stop; outside the fragment of `show_progress`, whose polling a click inside would end."""
+    alive = job.alive
+    st.button("Run", key=f"{key}_run", disabled=alive or not runnable, type="primary", on_click=job.start)
+    st.button("Stop", key=f"{key}_stop", disabled=not alive, on_click=job.stop)
+
+
+def show_progress(job: Evaluation) -> None:
+    """How far a run is, twice a second while it is at work or waits; the page is drawn once more when it ends."""
+    alive = job.alive
+
+    @st.fragment(run_every=0.5 if alive else None)
+    def progress() -> None:
+        job.watch()
+        if alive and not job.alive:
+            st.rerun()
+        _say(job)
+
+    progress()
+
+
+def _say(job: Evaluation) -> None:
+    if job.error:
+        st.error(job.error)
+    elif job.alive:
+        st.progress(job.share, job.words)
+    elif job.result is None and job.words:
+        st.caption(f"Stopped after {job.done:,} of {job.total:,} images.")

@@ -1,0 +1,135 @@
+"""View "Live" of the Accuracy page: run the network now, on all test images or on disturbed ones."""
+
+import pandas as pd
+import streamlit as st
+
+from engine import evaluation, pictures
+from engine.accuracy import live as accuracy_live
+from engine.data import perturbations
+from engine.errors import ConvscopeError
+from engine.evaluation import Predictions, Share
+from pages.accuracy import charts, jobs, own
+from pages.accuracy.jobs import Request
+from pages.common import downloads, resources, selection, texts
+from pages.common.selection import Selection
+
+COUNTS = ("200", "500", "1000")
+
+
+def show(chosen: Selection) -> None:
+    """The view."""
+    texts.headline(f"{chosen.title}, run now: are its answers the stored ones, and what if the images get worse?")
+    if chosen.card.classes != resources.images("test").classes:
+        raise ConvscopeError(
+            f"{chosen.title} knows other classes than the shipped test images: choose another network."
+        )
+    left, right = st.columns(2, gap="large")
+    with left:
+        _show_whole(chosen)
+        own.show(chosen)
+    with right:
+        _show_disturbed(chosen)
+    texts.what_to_look_at(
+        [
+            "Do the live answers agree with the stored ones? Then the figures on this page can be believed.",
+            "Move the slider: at what strength do you yourself begin to doubt, and at what strength does the network?",
+            "On fewer images the strokes are longer: small differences are then luck.",
+        ]
+    )
+    st.latex(r"\text{pixel}' = \text{pixel} + s\,\varepsilon,\qquad \varepsilon \sim N(0, 1)\quad\text{(noise)}")
+
+
+# All test images -----------------------------------------------------------------------------------------------
+
+
+def _show_whole(chosen: Selection) -> None:
+    test = resources.images("test")
+    st.markdown(f"**{chosen.title} on all {len(test):,} test images**")
+    job = jobs.whole(chosen.network)
+    with st.container(horizontal=True, gap="small"):
+        jobs.show_buttons(job, "live", runnable=True)
+    jobs.show_progress(job)
+    if (result := job.result) is not None:  # read once: another reader may begin anew at any time
+        _compare_with_stored(chosen, result)
+
+
+def _compare_with_stored(chosen: Selection, live: Predictions) -> None:
+    share = evaluation.accuracy(live)
+    interval = f"{texts.percent(share.low)} to {texts.percent(share.high)}"
+    st.metric("Right, live", texts.percent(share.value), help=f"95 % interval {interval}")
+    if chosen.network != chosen.card.name:
+        st.info("These are random weights: guessing would be right about one image in ten.")
+        return
+    stored = resources.predictions(chosen.card.name).test
+    st.info(accuracy_live.in_words(accuracy_live.differences(live, stored)))
+
+
+# Disturbed images ----------------------------------------------------------------------------------------------
+
+
+def _show_disturbed(chosen: Selection) -> None:
+    st.markdown(f"**{chosen.title} on disturbed images**")
+    with st.container(horizontal=True, gap="small"):
+        kind = selection.segments("Disturbance", tuple(perturbations.PERTURBATIONS), "disturbance")
+        count = int(selection.segments("Images", COUNTS, "live_images"))
+    with st.container():  # always there: the slider would lose the reader's grip if it moved in the page
+        _say_what_is_not_on_offer(kind)
+    with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
+        strength = _strength(kind)
+        job = jobs.disturbed(Request(chosen.network, chosen.card.weights_sha256, count, kind, strength))
+        jobs.show_buttons(job, "live_disturbed", runnable=job.result is None)
+    st.image(_examples(kind, strength), output_format="PNG", width="stretch", alt=f"A test image of each class, {kind}")
+    jobs.show_progress(job)
+    if (result := job.result) is not None:
+        _show_share(evaluation.accuracy(result))
+    _show_curve(job.request)
+
+
+def _strength(kind: str) -> float:
+    """One of the strengths on offer, kept in the link."""
+    offered = perturbations.PERTURBATIONS[kind]
+    picked = selection.steps(
+        f"{kind}, {offered.unit}", _steps(kind), f"strength_{kind}", f"{offered.unchanged:g}",
+        on_change=st.session_state.pop, args=(f"_ignored_{kind}", None),
+    )  # fmt: skip
+    return float(picked)
+
+
+def _steps(kind: str) -> list[str]:
+    return [f"{strength:g}" for strength in perturbations.PERTURBATIONS[kind].strengths]
+
+
+def _say_what_is_not_on_offer(kind: str) -> None:
+    """Say until the slider is moved that the link asks for another strength; a run's end draws the page once more."""
+    key, kept = f"strength_{kind}", f"_ignored_{kind}"
+    if st.query_params.get(key, _steps(kind)[0]) not in _steps(kind):
+        st.session_state[kept] = st.query_params.pop(key)[:20]
+    if kept in st.session_state:
+        shown = f"{perturbations.PERTURBATIONS[kind].unchanged:g} is shown instead"
+        st.warning(f"The link asks for {key} {st.session_state[kept]!r}, which is not on offer here: {shown}.")
+
+
+@st.cache_data(max_entries=128, show_spinner=False)
+def _examples(kind: str, strength: float) -> bytes:
+    disturbed = perturbations.perturbed(jobs.first_images(10).images, kind, strength)
+    return pictures.png(pictures.contact_sheet(pictures.enlarged(disturbed, 96), 5))
+
+
+def _show_share(share: Share) -> None:
+    interval = f"95 % interval {texts.percent(share.low)} to {texts.percent(share.high)}"
+    st.metric("Right", texts.percent(share.value), interval, delta_color="off", delta_arrow="off")
+
+
+def _show_curve(request: Request) -> None:
+    """The accuracies that were measured so far with this kind of disturbance."""
+    known = jobs.results().by_strength(request)
+    if not known:
+        return
+    shares = {strength: evaluation.accuracy(found) for strength, found in known.items()}
+    rows = [(strength, share.value, share.low, share.high) for strength, share in shares.items()]
+    table = pd.DataFrame(rows, columns=["strength", "accuracy", "low", "high"])
+    offered = perturbations.PERTURBATIONS[request.kind]
+    strengths = offered.mildest, offered.strongest
+    spec = charts.falling(table, f"{request.kind}, {offered.unit}", strengths).to_dict()
+    st.vega_lite_chart(spec=spec, width="stretch", alt=f"Accuracy against the strength of {request.kind}")
+    downloads.chart(spec, table, f"{request.network}-{request.kind}")

@@ -1,0 +1,88 @@
+"""A lecturer's own test set in the Live view of the Accuracy page: a ZIP archive of class folders."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+import streamlit as st
+from streamlit.runtime.uploaded_file_manager import UploadedFile
+
+from engine import evaluation, pictures
+from engine.accuracy import images as accuracy_images
+from engine.data import LabelledImages, archives
+from engine.evaluation import Predictions
+from pages.accuracy import jobs
+from pages.accuracy.jobs import Evaluation
+from pages.common import downloads, resources, texts
+from pages.common.selection import Selection
+
+MOST_SHOWN = 12
+
+
+def show(chosen: Selection) -> None:
+    """Ask for an archive, run the network on it, and show what came out; it stays in this session."""
+    st.markdown("**Your own test images**")
+    file = st.file_uploader(
+        "A ZIP archive with one folder of pictures for each class", "zip", key="live_zip",
+        help=f"Folders are named {', '.join(chosen.card.classes)}; those without pictures may be left out.",
+    )  # fmt: skip
+    with texts.readable_errors():
+        kept = _kept(chosen, file)
+        if kept is not None:
+            _show_run(chosen, kept)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a session keeps of an archive: which one it is, its images, and the run of the network on them."""
+
+    network: str
+    file_id: str
+    images: LabelledImages
+    job: Evaluation
+
+
+def _kept(chosen: Selection, file: UploadedFile | None) -> Kept | None:
+    """The archive with its run, which begins when the archive is new; an earlier one's is stopped."""
+    kept: Kept | None = st.session_state.get("_live_own")
+    asked = None if file is None else (chosen.network, file.file_id)
+    if kept is not None and asked != (kept.network, kept.file_id):
+        kept.job.stop()
+        kept = st.session_state["_live_own"] = None
+    if kept is None and file is not None:
+        card = chosen.card
+        images = archives.class_folders(file.getvalue(), file.name, card.classes, card.input_size)
+        kept = Kept(*asked, images, Evaluation(resources.trained(chosen.network), images))
+        st.session_state["_live_own"] = kept
+        kept.job.start()
+    return kept
+
+
+def _show_run(chosen: Selection, kept: Kept) -> None:
+    with st.container(horizontal=True, gap="small"):
+        jobs.show_buttons(kept.job, "live_own", runnable=kept.job.result is None)
+    jobs.show_progress(kept.job)
+    if (result := kept.job.result) is not None:
+        _show_result(chosen, kept.images, result)
+
+
+def _show_result(chosen: Selection, images: LabelledImages, result: Predictions) -> None:
+    share = evaluation.accuracy(result)
+    interval = f"{texts.percent(share.low)} to {texts.percent(share.high)}"
+    st.markdown(f"Right about **{share.hits} of {share.total}** of your images (95 % interval {interval}).")
+    names = chosen.card.classes
+    wrong = accuracy_images.answered(result, right=False)[:MOST_SHOWN]
+    if len(wrong):
+        sheet = pictures.contact_sheet(pictures.enlarged(images.images[wrong], 96), 6)
+        said = ", ".join(f"{names[result.labels[i]]} called {names[result.predicted[i]]}" for i in wrong)
+        st.image(
+            pictures.png(sheet), output_format="PNG", width="stretch", alt=f"Your images that it got wrong: {said}"
+        )
+        st.caption(f"The surest mistakes, row by row: {said}.")
+    table = pd.DataFrame(
+        {
+            "true class": [names[label] for label in result.labels],
+            "called": [names[label] for label in result.predicted],
+            "confidence": result.confidence,
+        }
+    )
+    downloads.table("Answers (CSV)", table, f"{chosen.network}-own-images.csv")

@@ -1,0 +1,77 @@
+"""How the loss of an inversion falls: numbers and charts."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from engine.inversion import ALPHA_NORM, FEATURE, VARIATION
+from pages.common.charts import LABEL_SIZE, OKABE_ITO
+from pages.inversion.jobs import Measured
+
+ERROR = "relative feature error"
+HEIGHT = 420
+GOAL = 0.05
+"""Below this error, the dashed line, the features count as matched."""
+LOWEST = 1e-4
+"""Where the charts end: less is nothing, and would press everything else together."""
+POWERS = [10.0**exponent for exponent in range(-4, 1)]
+
+Spec = dict[str, Any]
+
+
+def step_table(measured: Sequence[Measured]) -> pd.DataFrame:
+    """A row per step: its number, the error, each term of the loss, their sum, and the PSNR in dB."""
+    rows = [{"step": at.number, ERROR: at.error, **at.terms, "loss": at.loss, "PSNR, dB": at.psnr} for at in measured]
+    return pd.DataFrame(rows, columns=["step", ERROR, FEATURE, ALPHA_NORM, VARIATION, "loss", "PSNR, dB"])
+
+
+def term_rows(measured: Sequence[Measured], jitter: bool) -> pd.DataFrame:
+    """What the chart of one inversion draws: `step`, `curve` and `value`; a term that is zero has no curve."""
+    table = step_table(measured)
+    curves = [ERROR, VARIATION, ALPHA_NORM]
+    if jitter:  # without it this term is the error itself
+        curves.insert(1, FEATURE)
+    rows = table.melt("step", curves, "curve")
+    return rows[rows["value"] > 0].replace({"curve": {FEATURE: "the same, shifted"}})
+
+
+def layer_rows(measured: Mapping[str, Sequence[Measured]]) -> pd.DataFrame:
+    """What the chart of several layers draws: `step`, `curve` (the layer) and `value` (its error)."""
+    rows = [(at.number, layer, at.error) for layer, steps in measured.items() for at in steps]
+    return pd.DataFrame(rows, columns=["step", "curve", "value"])
+
+
+def falling_chart(curves: Sequence[str], steps: int, marked: int | None = None, columns: int = 1) -> Spec:
+    """Curves on a logarithmic scale over the steps; the step `marked` gets an upright line.
+
+    The legend has so many `columns`. The rows are not in it, so that it stays the same while they grow.
+    """
+    colour = {
+        "field": "curve",
+        "type": "nominal",
+        "scale": {"domain": list(curves), "range": list(OKABE_ITO[: len(curves)])},
+        "legend": {"orient": "top", "title": None, "labelFontSize": LABEL_SIZE, "labelLimit": 400, "columns": columns},
+    }
+    x = {"field": "step", "type": "quantitative", "title": "step", "scale": {"domain": [0, steps]}}
+    scale = {"type": "log", "domainMin": LOWEST, "clamp": True}
+    y = {
+        "field": "value",
+        "type": "quantitative",
+        "title": None,
+        "scale": scale,
+        "axis": {"format": "~g", "values": POWERS},
+    }
+    tooltip = [{"field": "curve"}, {"field": "step"}, {"field": "value", "type": "quantitative", "format": ".3g"}]
+    lines = {
+        "mark": {"type": "line", "strokeWidth": 4},
+        "encoding": {"x": x, "y": y, "color": colour, "tooltip": tooltip},
+    }
+    axis = {"labelFontSize": LABEL_SIZE, "titleFontSize": LABEL_SIZE, "tickCount": 6}
+    layers = [lines, _rule("y", GOAL)] + ([] if marked is None else [_rule("x", marked)])
+    return {"layer": layers, "height": HEIGHT, "config": {"axis": axis}}
+
+
+def _rule(direction: str, at: float) -> Spec:
+    mark = {"type": "rule", "strokeDash": [6, 4], "strokeWidth": 2, "color": "#888888"}
+    return {"mark": mark, "encoding": {direction: {"datum": at}}}

@@ -1,0 +1,323 @@
+"""Learning curves of several trainings on one chart: told apart by colour and shape, named at their ends.
+
+Validation is drawn in full, training dashed; a ring marks the best epoch, a dotted upright line a new image size, and
+long dashes what the reports measured.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from engine import citations
+from engine.citations import Reported
+from engine.models import ARCHITECTURES
+from engine.training import histories
+from engine.training.histories import History
+from pages.common import texts
+from pages.common.charts import LABEL_SIZE, legend, sized
+
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999")
+SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right")
+MOST = len(COLOURS)
+"""Okabe & Ito's colours that can be seen on white and on black; more curves than these nobody can follow."""
+
+TRAINING, VALIDATION = "training", "validation"
+COLUMNS = {
+    "loss": {TRAINING: "train_loss", VALIDATION: "val_loss"},
+    "accuracy": {TRAINING: "train_accuracy", VALIDATION: "val_accuracy"},
+}
+"""What of a history each chart shows."""
+
+HEIGHT = 420
+INSIDE = 320
+"""About how many pixels of the height lie between the axes."""
+VALIDATED = "*"
+"""Stands in the margin, where there is no room for words, at figures that were measured on validation images."""
+SPOTS = 8
+"""About how many shapes stand on a curve."""
+
+
+@dataclass(frozen=True)
+class Style:
+    """How curves are drawn; small enough to be a key.
+
+    Attributes:
+        time: against time instead of epochs.
+        images: those of `TRAINING` and `VALIDATION` that are shown.
+        log: the loss on a logarithmic scale.
+        weight: of smoothing, 0 to below 1.
+        reports: whether the reports' figures are shown.
+    """
+
+    time: bool
+    images: tuple[str, ...]
+    log: bool
+    weight: float
+    reports: bool
+
+
+def labels(chosen: Sequence[History]) -> dict[str, str]:
+    """What a reader calls each training, by its key; where two would share a name, the keys stand beside it."""
+    names = {history.key: _label(history) for history in chosen}
+    if len(names) > 1 and all(history.source == "experiments" for history in chosen):
+        names = _without_shared_word(names)
+    shared = {name for name, count in Counter(names.values()).items() if count > 1}
+    return {key: f"{name} ({key})" if name in shared else name for key, name in names.items()}
+
+
+def _label(history: History) -> str:
+    if history.source == "checkpoints" and history.name in ARCHITECTURES:
+        return ARCHITECTURES[history.name].title
+    words = history.name.replace("_", " ")
+    return f"run {words}" if history.source == "runs" else words
+
+
+def _without_shared_word(names: dict[str, str]) -> dict[str, str]:
+    """ "ablation base", "ablation sgd" without the word that all begin with."""
+    parts = {key: name.partition(" ") for key, name in names.items()}
+    alike = len({first for first, _, _ in parts.values()}) == 1 and all(rest for _, _, rest in parts.values())
+    return {key: rest for key, (_, _, rest) in parts.items()} if alike else names
+
+
+# Numbers -------------------------------------------------------------------------------------------------------
+
+
+def rows(chosen: Sequence[History], metric: str, style: Style) -> pd.DataFrame:
+    """Long table curve, images, epoch, at (on the x axis), measured, shown (smoothed); `metric` as in `COLUMNS`."""
+    divisor, _ = time_unit(chosen)
+    names = labels(chosen)
+    parts = [
+        pd.DataFrame(
+            {
+                "curve": names[history.key],
+                "images": images,
+                "epoch": history.table["epoch"],
+                "at": histories.elapsed(history.table) / divisor if style.time else history.table["epoch"],
+                "measured": history.table[column],
+                "shown": histories.smoothed_by_size(history.table, column, style.weight),
+            }
+        )
+        for history in chosen
+        for images, column in COLUMNS[metric].items()
+        if images in style.images
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def time_unit(chosen: Sequence[History]) -> tuple[float, str]:
+    """How many seconds the unit of the time axis has, and its name, so that the longest training has a short number."""
+    longest = max(histories.elapsed(history.table)[-1] for history in chosen)
+    for seconds, name in ((3600.0, "hours"), (60.0, "minutes")):
+        if longest > 3 * seconds:
+            return seconds, name
+    return 1.0, "seconds"
+
+
+def apart(places: Sequence[float], distance: float) -> list[float]:
+    """`places` in 0-1, moved as little as it takes to keep neighbours `distance` apart; their order stays."""
+    order = sorted(range(len(places)), key=lambda index: places[index])
+    moved = list(places)
+    for _ in range(100):
+        for below, above in pairwise(order):
+            lacking = max(0.0, distance - (moved[above] - moved[below])) / 2
+            moved[below], moved[above] = moved[below] - lacking, moved[above] + lacking
+        _keep_inside(moved, order, distance)
+    return moved
+
+
+def _keep_inside(moved: list[float], order: Sequence[int], distance: float) -> None:
+    """Push places beyond 0 or 1 back, as long as those after them have room."""
+    for rank, index in enumerate(order):
+        moved[index] = max(moved[index], rank * distance)
+    for rank, index in enumerate(reversed(order)):
+        moved[index] = min(moved[index], 1 - rank * distance)
+
+
+# Charts --------------------------------------------------------------------------------------------------------
+
+
+def chart(chosen: Sequence[History], metric: str, style: Style) -> alt.LayerChart:
+    """Loss or accuracy of all `chosen` trainings."""
+    numbers = rows(chosen, metric, style)
+    logarithmic = style.log and metric == "loss"
+    drawn = numbers[np.isfinite(numbers["shown"]) & ((numbers["shown"] > 0) | (not logarithmic))]
+    cited = _cited(chosen, style) if metric == "accuracy" else pd.DataFrame()
+    scale = _Scale.around([*drawn["shown"], *(cited["value"] if len(cited) else ())], logarithmic)
+    look = _Look(labels(chosen), scale, metric)
+    layers = [
+        *_new_sizes(chosen, numbers, look), *_lines(drawn, style, look, _axis_title(chosen, style)),
+        *_best(chosen, drawn, metric, look), *_reference(cited, look), *_margin(drawn, cited, look),
+    ]  # fmt: skip
+    made = alt.layer(*layers).resolve_scale(color="shared", shape="shared")
+    return sized(made, HEIGHT)
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """The y axis."""
+
+    low: float
+    high: float
+    logarithmic: bool
+
+    @classmethod
+    def around(cls, values: Sequence[float], logarithmic: bool) -> "_Scale":
+        """The scale that holds all `values`, with a little room."""
+        low, high = (min(values), max(values)) if values else (0.1, 1.0)
+        if logarithmic:
+            return cls(low / 1.1, high * 1.1, True)
+        room = 0.05 * (high - low) or 0.05
+        return cls(low - room, high + room, False)
+
+    def fraction(self, value: float) -> float:
+        """Where on the axis `value` lies, from 0 (below) to 1."""
+        if self.logarithmic:
+            return math.log(value / self.low) / math.log(self.high / self.low)
+        return (value - self.low) / (self.high - self.low)
+
+    def value(self, fraction: float) -> float:
+        """What lies there: the inverse of `fraction`."""
+        if self.logarithmic:
+            return self.low * (self.high / self.low) ** fraction
+        return self.low + fraction * (self.high - self.low)
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What all layers of a chart share."""
+
+    labels: Mapping[str, str]
+    scale: _Scale
+    metric: str
+
+    @property
+    def names(self) -> list[str]:
+        return list(self.labels.values())
+
+    def y(self, column: str) -> alt.Y:
+        kind = "log" if self.scale.logarithmic else "linear"
+        axis = alt.Axis(format="%", tickCount=5) if self.metric == "accuracy" else alt.Axis(tickCount=5, format="~g")
+        title = "right answers" if self.metric == "accuracy" else "loss (cross-entropy)"
+        domain = alt.Scale(domain=[self.scale.low, self.scale.high], type=kind, nice=False, zero=False)
+        return alt.Y(f"{column}:Q", scale=domain, axis=axis, title=title)
+
+    def colour(self) -> alt.Color:
+        return alt.Color("curve:N", scale=alt.Scale(domain=self.names, range=COLOURS[: len(self.names)]), legend=None)
+
+    def shape(self) -> alt.Shape:
+        return alt.Shape("curve:N", scale=alt.Scale(domain=self.names, range=SHAPES[: len(self.names)]), legend=None)
+
+
+def _axis_title(chosen: Sequence[History], style: Style) -> str:
+    return time_unit(chosen)[1] if style.time else "epoch"
+
+
+def _lines(drawn: pd.DataFrame, style: Style, look: _Look, title: str) -> list[alt.Chart]:
+    """The curves, and shapes on those that are drawn in full."""
+    dashes = alt.Scale(domain=[VALIDATION, TRAINING], range=[[1, 0], [7, 5]])
+    base = alt.Chart(drawn).encode(
+        x=alt.X("at:Q", title=title, axis=alt.Axis(format="d", tickMinStep=1, tickCount=8), scale=alt.Scale(zero=True)),
+        y=look.y("shown"),
+        color=look.colour(),
+        tooltip=["curve", "images", "epoch", alt.Tooltip("measured:Q", format=".4f")],
+    )
+    together = legend("").copy()
+    together.title, together.symbolSize, together.labelLimit = None, 900, 260
+    line = base.mark_line(strokeWidth=3).encode(strokeDash=alt.StrokeDash("images:N", scale=dashes, legend=together))
+    kept = drawn["images"] == style.images[-1]
+    spots = drawn[kept & (drawn.groupby(["curve", "images"]).cumcount() % _every(drawn) == 0)]
+    points = base.mark_point(size=110, filled=True, opacity=1).encode(shape=look.shape()).properties(data=spots)
+    return [line, points]
+
+
+def _every(drawn: pd.DataFrame) -> int:
+    longest = drawn.groupby(["curve", "images"]).size().max() if len(drawn) else 1
+    return max(1, round(longest / SPOTS))
+
+
+def _best(chosen: Sequence[History], drawn: pd.DataFrame, metric: str, look: _Look) -> list[alt.Chart]:
+    """A ring around the best epoch: by loss on the chart of the loss, by accuracy on that of the accuracy."""
+    which = 0 if metric == "loss" else 1
+    best = {look.labels[history.key]: histories.best_epochs(history.table)[which] for history in chosen}
+    of_validation = drawn[drawn["images"] == VALIDATION]
+    rings = of_validation[of_validation["epoch"] == of_validation["curve"].map(best)]
+    text = "lowest validation loss" if metric == "loss" else "highest validation accuracy"
+    ring = alt.Chart(rings.assign(mark=text)).mark_point(size=420, filled=False, strokeWidth=3.5, opacity=1)
+    tooltip = ["curve", "mark", "epoch", alt.Tooltip("measured:Q", format=".4f")]
+    return [ring.encode(x="at:Q", y=look.y("shown"), color=look.colour(), tooltip=tooltip)]
+
+
+def _margin(drawn: pd.DataFrame, cited: pd.DataFrame, look: _Look) -> list[alt.Chart]:
+    """In the right margin, the name of each curve and of each report's figure, at its height where there is room."""
+    ends = drawn.groupby("curve", sort=False).tail(1)
+    names = pd.DataFrame({"curve": ends["curve"], "value": ends["shown"], "words": ends["curve"], "bold": True})
+    labels = pd.concat([names, cited.assign(bold=False)], ignore_index=True) if len(cited) else names
+    places = apart([look.scale.fraction(value) for value in labels["value"]], 1.35 * LABEL_SIZE / INSIDE)
+    labels = labels.assign(place=[look.scale.value(place) for place in places])
+    return [_text(labels[labels["bold"] == bold], look, "bold" if bold else "normal") for bold in (True, False)]
+
+
+def _text(labels: pd.DataFrame, look: _Look, weight: str) -> alt.Chart:
+    mark = alt.Chart(labels).mark_text(align="left", dx=18, fontSize=LABEL_SIZE, fontWeight=weight)
+    return mark.encode(x=alt.value("width"), y=look.y("place"), text="words:N", color=look.colour())
+
+
+def _new_sizes(chosen: Sequence[History], numbers: pd.DataFrame, look: _Look) -> list[alt.LayerChart]:
+    """An upright line where the images change their size."""
+    changes = [
+        {"curve": look.labels[history.key], "epoch": epoch, "words": f"{pixels} px"}
+        for history in chosen
+        for epoch, pixels in histories.size_changes(history.table)
+    ]
+    if not changes:
+        return []
+    where = numbers.drop_duplicates(["curve", "epoch"])[["curve", "epoch", "at"]]
+    base = alt.Chart(pd.DataFrame(changes).merge(where, on=["curve", "epoch"])).encode(x="at:Q", color=look.colour())
+    rule = base.mark_rule(strokeDash=[2, 4], strokeWidth=2)
+    text = base.mark_text(align="left", baseline="top", dx=6, fontSize=LABEL_SIZE).encode(
+        y=alt.value(2), text="words:N"
+    )
+    return [rule, text]
+
+
+def _cited(chosen: Sequence[History], style: Style) -> pd.DataFrame:
+    """What the reports measured for the chosen networks on CIFAR-10's test images, or else on validation images."""
+    names = labels(chosen)
+    found: list[Mapping[str, object]] = [
+        {
+            "curve": names[history.key],
+            "value": figure.accuracy,
+            "words": _words(figure),
+        }
+        for history in chosen
+        if style.reports
+        for figure in citations.unseen(history.architecture)
+        if figure.dataset == citations.CIFAR10
+    ]
+    return pd.DataFrame(found, columns=["curve", "value", "words"]).drop_duplicates("words")
+
+
+def _words(figure: Reported) -> str:
+    mark = VALIDATED if figure.split == "validation" else ""
+    return f"report {figure.report}{mark}: {texts.percent(figure.accuracy)}"
+
+
+def meaning_of_mark(chosen: Sequence[History], style: Style) -> str:
+    """What the asterisk means, if one stands on the chart of the accuracy."""
+    words = _cited(chosen, style)["words"]
+    if not words.str.contains(VALIDATED, regex=False).any():
+        return ""
+    return "An asterisk marks a report's figure on validation images; the other reports' figures are on test images."
+
+
+def _reference(cited: pd.DataFrame, look: _Look) -> list[alt.Chart]:
+    if cited.empty:
+        return []
+    rule = alt.Chart(cited).mark_rule(strokeDash=[14, 6], strokeWidth=2, opacity=0.8)
+    return [rule.encode(y=look.y("value"), color=look.colour())]

@@ -1,0 +1,233 @@
+"""Learning curves: how trainings went, epoch by epoch, and what that says of them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from engine.errors import ConvscopeError
+from engine.training import histories, verdicts
+from engine.training.histories import Comparison, History, Place
+from engine.training.run import RunFolder
+from pages.common import downloads, selection, texts
+from pages.learning_curves import charts
+from pages.learning_curves.charts import TRAINING, VALIDATION, Style
+
+OWN_CHOICE = "my choice"
+PREFERRED = ("lenet", "resnet18")
+IMAGES = {"both": (TRAINING, VALIDATION), VALIDATION: (VALIDATION,), TRAINING: (TRAINING,)}
+SMOOTHING = {"none": 0.0, "light": 0.6, "strong": 0.9}
+EVERY = 2.0  # seconds, after which the page looks again at a training that goes on
+
+
+# What is chosen ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Version:
+    """A history as it is on disk now: small enough to be a key."""
+
+    place: Place
+    changed: int
+
+
+def version(place: Place) -> Version:
+    """The newest version of a history."""
+    try:
+        return Version(place, (place.path / "history.csv").stat().st_mtime_ns)
+    except OSError:  # deleted since it was found; reading it says so
+        return Version(place, 0)
+
+
+@st.cache_resource(max_entries=256, show_spinner=False)
+def history(found: Version) -> History:
+    """A history as it was at that version."""
+    return histories.read(found.place)
+
+
+def group(found: Version) -> str:
+    """The experiment that a history belongs to; "" if it cannot be read, which is said where it is shown."""
+    try:
+        return history(found).group
+    except ConvscopeError:
+        return ""
+
+
+def choose(places: Mapping[str, Place]) -> tuple[Comparison | None, list[str]]:
+    """The ready-made comparison that the reader chose, if any, and the keys to be shown."""
+    ready = {known.name: known for known in histories.comparisons({key: group(version(places[key])) for key in places})}
+    name = selection.segments("Compare", [OWN_CHOICE, *ready], "comparison")
+    if name in ready:
+        return ready[name], list(ready[name].keys[: charts.MOST])
+    return None, own_choice(list(places))
+
+
+def own_choice(keys: list[str]) -> list[str]:
+    """The curves that the reader picked, kept in the link; an unknown one in the link is named."""
+    unknown = [key for key in st.query_params.get_all("curves") if key and key not in keys]
+    if unknown:
+        st.warning(f"There is no learning curve {unknown[0]!r} here: it is left out.")
+    kept = [key for key in st.session_state.get("curves", []) if key in keys]
+    if "curves" in st.session_state and len(kept) < len(st.session_state["curves"]):
+        st.session_state["curves"] = kept
+    default = [key for key in PREFERRED if key in keys] or keys[:1]
+    return st.multiselect(
+        "Curves", keys, default=default, key="curves", bind="query-params", max_selections=charts.MOST,
+        help="Checkpoints stand there by name; experiments and runs of the Train page with their folder.",
+    )  # fmt: skip
+
+
+def choose_style() -> Style:
+    """How the curves are drawn."""
+    with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
+        axis = selection.segments("Against", ("epochs", "time"), "curve_axis")
+        images = selection.segments("Images", tuple(IMAGES), "curve_images")
+        scale = selection.segments("Loss", ("linear", "log"), "curve_scale")
+        smoothing = selection.segments("Smoothing", tuple(SMOOTHING), "curve_smoothing")
+        why = "Dashed lines: what the reports measured on CIFAR-10 with the same kind of network."
+        reports = selection.switch("The reports' figures", "curve_reports", True, why)
+    return Style(axis == "time", IMAGES[images], scale == "log", SMOOTHING[smoothing], reports)
+
+
+# What is shown -------------------------------------------------------------------------------------------------
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def drawing(versions: tuple[Version, ...], metric: str, style: Style) -> tuple[dict[str, Any], pd.DataFrame]:
+    """The chart (a Vega-Lite spec) and its numbers."""
+    chosen = [history(found) for found in versions]
+    return charts.chart(chosen, metric, style).to_dict(), charts.rows(chosen, metric, style)
+
+
+def show_charts(versions: tuple[Version, ...], style: Style) -> None:
+    """Loss and accuracy side by side."""
+    for column, metric in zip(st.columns(2, gap="medium"), ("loss", "accuracy"), strict=True):
+        spec, numbers = drawing(versions, metric, style)
+        with column:
+            st.vega_lite_chart(spec, alt=f"Learning curves: {metric} against {'time' if style.time else 'epochs'}")
+            downloads.chart(spec, numbers, f"learning-curves-{metric}")
+    st.caption(
+        "A ring marks the best epoch: of the lowest validation loss on the left, of the highest validation accuracy on "
+        "the right. A dotted upright line marks images of a new size; across it losses cannot be compared. "
+        + charts.meaning_of_mark([history(found) for found in versions], style)
+    )
+
+
+def show_verdicts(chosen: Sequence[History]) -> None:
+    """One computed sentence for each curve."""
+    names = charts.labels(chosen)
+    lines = [f"- **{names[one.key]}.** {verdicts.verdict(one.table).sentence}" for one in chosen]
+    st.markdown("\n".join(lines))
+
+
+def figures(name: str, one: History) -> dict[str, str]:
+    """A line of the table: the best epochs, and what was measured at the one of the highest validation accuracy."""
+    by_loss, by_accuracy = histories.best_epochs(one.table)
+    kept = one.table.set_index("epoch").loc[by_accuracy if by_accuracy is not None else one.table["epoch"].iloc[-1]]
+    gap = histories.gaps(one.table).set_index("epoch").loc[int(kept.name)]
+    return {
+        "curve": name,
+        "epochs": str(len(one.table)),
+        "best by loss": _epoch(by_loss),
+        "best by accuracy": _epoch(by_accuracy),
+        "train loss": _number(kept["train_loss"]),
+        "validation loss": _number(kept["val_loss"]),
+        "test loss": _number(one.test_loss),
+        "gap": _number(gap["loss"]),
+        "train": _share(kept["train_accuracy"]),
+        "validation": _share(kept["val_accuracy"]),
+        "test": _share(one.test_accuracy),
+    }
+
+
+def _epoch(epoch: int | None) -> str:
+    return "none" if epoch is None else f"epoch {epoch}"
+
+
+def _number(value: float) -> str:
+    return "" if pd.isna(value) else f"{value:.3f}"
+
+
+def _share(value: float) -> str:
+    return "" if pd.isna(value) else texts.percent(value)
+
+
+def show_table(chosen: Sequence[History]) -> None:
+    """Loss and right answers on the three kinds of images."""
+    names = charts.labels(chosen)
+    table = pd.DataFrame([figures(names[one.key], one) for one in chosen])
+    st.table(table.set_index("curve"))
+    st.caption(
+        "Measured at the epoch of the highest validation accuracy, whose weights are kept: training figures on at "
+        "most 5,000 training images, as they are, test figures once, from the stored weights. A run that was not kept "
+        "has none."
+    )
+    downloads.table("Table (CSV)", table, "learning-curves-table.csv")
+
+
+def explain() -> None:
+    """What to look at, and the equation."""
+    texts.what_to_look_at(
+        [
+            "Where do training and validation part? From there on the network learns by heart, too.",
+            "Is the best epoch by loss also the best by accuracy? Where it comes earlier, the network grew too sure.",
+            "Against time, a small network may be the best one for a while.",
+        ]
+    )
+    st.latex(r"\text{gap} = L_\text{validation} - L_\text{training},\qquad L = -\frac{1}{n}\sum_{i=1}^{n} \log p_i")
+
+
+def readable(places: Sequence[Place]) -> list[Version]:
+    """The newest versions of those histories that can be read; the others are named."""
+    found = []
+    for place in places:
+        with texts.readable_errors():
+            newest = version(place)
+            history(newest)
+            found.append(newest)
+    return found
+
+
+def any_alive(places: Sequence[Place]) -> bool:
+    """Whether one of the trainings goes on."""
+    return any(place.source == "runs" and RunFolder(place.path).alive for place in places)
+
+
+def show(places: Sequence[Place], style: Style, was_alive: bool) -> None:
+    """Charts, verdicts and table, of the histories as they are now."""
+    versions = readable(places)
+    if versions:
+        chosen = [history(found) for found in versions]
+        show_charts(tuple(versions), style)
+        show_verdicts(chosen)
+        show_table(chosen)
+    if was_alive and not any_alive(places):
+        st.rerun()
+
+
+def main() -> None:
+    """The page."""
+    places = histories.find()
+    if not places:
+        raise ConvscopeError("There is no learning curve yet: train a network on the page Train.")
+    statement = st.container()
+    comparison, keys = choose(places)
+    with statement:
+        question = comparison.question if comparison else ""
+        texts.headline(question or "How training went, epoch by epoch, and when it should have stopped")
+    if not keys:
+        st.info("Choose at least one curve.")
+        return
+    style = choose_style()
+    shown = [places[key] for key in keys]
+    if comparison is not None:
+        st.caption(histories.budget_in_words(history(found).budget for found in readable(shown)))
+    alive = any_alive(shown)
+    st.fragment(show, run_every=EVERY if alive else None)(shown, style, alive)
+    explain()
+
+
+with texts.readable_errors():
+    main()

@@ -1,0 +1,100 @@
+"""What is set side by side on the Reconstruction page: one playback, varied in one respect."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from engine import deconv
+from engine.checkpoints import snapshots
+from pages.common import resources
+from pages.common.resources import HALFWAY, UNTRAINED, Playback, View
+
+CONTRASTS = ("batch norm", "layers", "ReLU rules", "switches", "paths", "training", "images", "nothing")
+"""In what respect playbacks can differ."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One of the playbacks that are compared, and what it is called."""
+
+    label: str
+    playback: Playback
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Playbacks that differ in one respect, `by` (one of `CONTRASTS`)."""
+
+    by: str
+    variants: tuple[Variant, ...]
+
+    @property
+    def same_content(self) -> bool:
+        """Whether the variants are pictures of one signal, so that their contents can be compared."""
+        return self.by in ("ReLU rules", "switches", "paths")
+
+
+def on_offer(network: str, blocks: Sequence[str], max_pools: bool, of_a_class: bool) -> tuple[str, ...]:
+    """The contrasts that make sense for a network at a layer with these on its way back, the usual one first."""
+    missing = {"layers"} if of_a_class else set()
+    if not resources.has_batch_norm(network):
+        missing.add("batch norm")
+    if not blocks:
+        missing.add("paths")
+    if not max_pools:
+        missing.add("switches")
+    return tuple(name for name in CONTRASTS if name not in missing)
+
+
+def contrast(by: str, base: Playback, other_image: View | None) -> Contrast:
+    """`base`, varied in the respect `by`; `other_image` is needed for "images"."""
+    made = {
+        "batch norm": lambda: _varied(base, "batch_norm", {"on": True, "off": False}),
+        "ReLU rules": lambda: _varied(base, "relu", {rule: rule for rule in deconv.RELU_RULES}),
+        "switches": lambda: _varied(base, "switches", {choice: choice for choice in deconv.SWITCHES}),
+        "paths": lambda: _varied(base, "path", {path: path for path in deconv.PATHS}),
+        "training": lambda: _by_training(base),
+        "layers": lambda: _by_layer(base),
+        "images": lambda: _by_image(base, other_image),
+        "nothing": lambda: (Variant("reconstruction", base),),
+    }
+    return Contrast(by, made[by]())
+
+
+def _varied(base: Playback, field: str, choices: dict[str, object]) -> tuple[Variant, ...]:
+    """One variant for each choice of `field`, whatever `base` says of it: all choices share one drawing."""
+    return tuple(Variant(label, replace(base, **{field: value})) for label, value in choices.items())
+
+
+def _by_training(base: Playback) -> tuple[Variant, ...]:
+    name = base.view.network.removesuffix(UNTRAINED)
+    between = {"halfway": name + HALFWAY} if snapshots.kept(name) else {}
+    networks = {"before training": name + UNTRAINED, **between, "trained": name}
+    return tuple(_at(base, label, replace(base.view, network=network)) for label, network in networks.items())
+
+
+def _by_layer(base: Playback) -> tuple[Variant, ...]:
+    names = resources.layers(base.view.network)
+    return tuple(_at(base, name, replace(base.view, layer=name)) for name in names if _is_stage(name, names))
+
+
+def _is_stage(name: str, names: dict[str, str]) -> bool:
+    """Whether it is a stage's output: behind its ReLU and not behind its pooling, unless there is nothing else."""
+    return not name.startswith("pool") and f"{name}_relu" not in names
+
+
+def _by_image(base: Playback, other: View | None) -> tuple[Variant, ...]:
+    views = {"first image": base.view, "second image": other or base.view}
+    return tuple(_at(base, label, view) for label, view in views.items())
+
+
+def _at(base: Playback, label: str, view: View) -> Variant:
+    """`base` at another view, with that view's own strongest channels where channels were picked by strength.
+
+    One channel is picked by the reader: it stays, but where the layer is another one, whose channels are others.
+    """
+    picked = len(base.channels) == 1 and view.layer == base.view.layer
+    if len(base.channels) == 0 or base.seed == resources.CLASS or picked:
+        return Variant(label, replace(base, view=view))
+    activation = resources.recording(view).activation
+    count = min(len(base.channels), activation.shape[1])
+    return Variant(label, replace(base, view=view, channels=tuple(deconv.strongest_channels(activation, count))))

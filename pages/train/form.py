@@ -1,0 +1,171 @@
+"""The controls in which a training is put together; all of them are in the link.
+
+A starting point gives every control its value. Whoever chooses another one, or another network, finds the controls set
+to what belongs to it.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import streamlit as st
+
+from engine.models import ARCHITECTURES
+from engine.training.recipe import INITIALISATIONS, OPTIMIZERS, PRECISIONS, Recipe
+from pages.common import selection
+from pages.train import settings
+from pages.train.settings import Settings
+
+PRESET = "preset"
+TAKEN = "_preset_taken"
+"""The starting point whose values the controls were last given."""
+
+
+class Form:
+    """Draws controls that begin with the values of `usual`, and collects what they say."""
+
+    def __init__(self, usual: Settings) -> None:
+        self.usual = usual
+        self.chosen: Settings = {}
+
+    def one_of(self, label: str, key: str, options: Sequence[str], **details: Any) -> str:
+        """A few options side by side."""
+        offered = list(options) if self.usual[key] in options else [*options, self.usual[key]]
+        self.chosen[key] = selection.segments(label, offered, key, preferred=self.usual[key], **details)
+        return self.chosen[key]
+
+    def number(self, label: str, key: str, low: float, high: float, **details: Any) -> None:
+        """A number from `low` to `high`; a whole one, if both are."""
+        _say_if_no_number(key, low, high, self.usual[key])
+        self.chosen[key] = st.number_input(
+            label, low, high, type(low)(self.usual[key]), key=key, bind="query-params", **details
+        )
+
+    def switch(self, label: str, key: str, help: str | None = None) -> None:
+        """On or off."""
+        self.chosen[key] = st.toggle(label, self.usual[key], key=key, bind="query-params", help=help)
+
+
+def _say_if_no_number(key: str, low: float, high: float, usual: float) -> None:
+    asked = st.query_params.get(key)
+    try:
+        fits = asked is None or low <= type(low)(asked) <= high
+    except ValueError:
+        fits = False
+    if not fits:
+        st.warning(
+            f"The link asks for {key} {asked!r}, but it must be a number from {low:g} to {high:g}: "
+            f"{usual:g} is shown instead."
+        )
+
+
+def draw(base: Recipe) -> Recipe:
+    """The whole form; gives the recipe that it describes, which differs from `base` where a reader has chosen so.
+
+    Raises:
+        ConvscopeError: no training can use these settings.
+    """
+    form = Form(settings.settings_of(base))
+    _draw_network(form, base)
+    _draw_images(form)
+    _draw_phases(form, base)
+    notes = st.container()
+    with st.expander("More settings"):
+        _draw_more(form)
+    recipe = settings.recipe_of({**form.usual, **form.chosen}, base)
+    if said := settings.remarks(recipe, base):
+        notes.caption(" ".join(said))
+    return recipe
+
+
+def starting_point() -> Recipe:
+    """The recipe to begin with; a change of it sets all controls that are drawn after this one.
+
+    Raises:
+        ConvscopeError: its file cannot be understood.
+    """
+    names = settings.starting_points()
+    name = selection.choose("Begin with", PRESET, names, names[0])
+    base = settings.starting_point(name)
+    if st.session_state.setdefault(TAKEN, name) != name:
+        st.session_state[TAKEN] = name
+        st.session_state.update(settings.settings_of(base))
+    return base
+
+
+# The network ---------------------------------------------------------------------------------------------------
+
+
+def _draw_network(form: Form, base: Recipe) -> None:
+    form.one_of("Network", "t_net", settings.networks(), on_change=_take_over_network)
+    if form.chosen["t_net"] == settings.CONVNET:
+        form.one_of("Depth", "t_depth", settings.depths(), on_change=_take_over_network)
+    name = settings.architecture({**form.usual, **form.chosen})
+    if name != base.architecture:
+        form.usual |= _of_architecture(name)
+    st.caption(ARCHITECTURES[name].summary)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        for option in settings.usual_options(name):
+            OPTION_CONTROLS[option](form)
+
+
+def _take_over_network() -> None:
+    """Set the options and the image size to what is usual for the chosen network."""
+    chosen = {"t_net": st.session_state["t_net"], "t_depth": st.session_state.get("t_depth", settings.depths()[-2])}
+    st.session_state.update(_of_architecture(settings.architecture(chosen)))
+
+
+def _of_architecture(name: str) -> Settings:
+    values = settings.network_settings(name, {}) | {"t_size": str(ARCHITECTURES[name].input_size)}
+    return {key: value for key, value in values.items() if key not in ("t_net", "t_depth")}
+
+
+OPTION_CONTROLS = {
+    "dropout": lambda form: form.number("Dropout", "t_dropout", 0.0, 0.9, step=0.05, width=170),
+    "kernel_size": lambda form: form.one_of("Kernels", "t_kernel", settings.KERNELS),
+    "pool_size": lambda form: form.one_of("Pooling", "t_pool", ("2", "3")),
+    "width": lambda form: form.number("Dense units", "t_dense", 8, 4096, step=8, width=170),
+    "strided": lambda form: form.switch("Strides instead of pooling", "t_strided"),
+    "batch_norm": lambda form: form.switch("Batch norm", "t_bn"),
+}
+
+
+# Images and phases ---------------------------------------------------------------------------------------------
+
+
+def _draw_images(form: Form) -> None:
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        form.one_of("Images", "t_data", tuple(settings.DATA))
+        form.one_of("Size, px", "t_size", tuple(str(size) for size in settings.SIZES))
+        form.number("Batch", "t_batch", 2, 4096, width=150)
+
+
+def _draw_phases(form: Form, base: Recipe) -> None:
+    numbers = range(1, max(settings.PHASES, len(base.phases)) + 1)
+    count = int(form.one_of("Phases, one after the other", "t_phases", [str(number) for number in numbers]))
+    for number in range(1, count + 1):
+        optimizer, rate, epochs, schedule = st.columns([1.55, 1, 0.8, 1.85], vertical_alignment="bottom")
+        with optimizer:
+            form.one_of(f"Phase {number}" if count > 1 else "Optimizer", f"t_optimizer{number}", OPTIMIZERS)
+        with rate:
+            form.number("Learning rate", f"t_rate{number}", 1e-6, 10.0, format="%g", step=0.001)
+        with epochs:
+            form.number("Epochs", f"t_epochs{number}", 1, 1000)
+        with schedule:
+            form.one_of("Schedule", f"t_schedule{number}", tuple(settings.SCHEDULES))
+
+
+def _draw_more(form: Form) -> None:
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        form.switch("Mirror half of the images", "t_flip")
+        form.number("Shift by up to, px", "t_crop", 0, 16, width=190)
+        form.number("Grey square, px", "t_hole", 0, 32, width=190, help="Hides a part of each image; 0 for none.")
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        form.number("Label smoothing", "t_smoothing", 0.0, 0.9, step=0.05, width=190)
+        form.number(
+            "Averaged weights", "t_ema", 0.0, 0.9999, step=0.001, format="%g", width=190,
+            help="The moving average of the weights over the steps is what is measured and kept; 0 for none.",
+        )  # fmt: skip
+        form.number("Seed", "t_seed", 0, 1_000_000_000, width=190, help="Of weights, order and augmentation.")
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        form.one_of("First weights", "t_init", INITIALISATIONS)
+        form.one_of("Precision", "t_precision", PRECISIONS)

@@ -1,0 +1,262 @@
+"""Train: put a training together, start it, and look on while the network learns."""
+
+import pandas as pd
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from engine import checkpoints
+from engine.errors import ConvscopeError
+from engine.training import run, toml_text
+from engine.training.curves import best_epoch
+from engine.training.queue import jobs
+from engine.training.recipe import Recipe
+from engine.training.records import ALIVE, Status
+from engine.training.run import RunFolder
+from pages.common import downloads, selection, texts
+from pages.train import estimate, files, images, range_test, view
+from pages.train import form as training_form
+
+NEW = "a new training"
+OPEN = "_open_run"
+"""The run that is to be shown from the next rerun on."""
+
+LARGE_START = """<style>
+.st-key-train_start button { min-height: 4.5rem; }
+.st-key-train_start button p { font-size: 1.8rem; }
+</style>"""
+
+Shown = tuple[str, int, str]
+"""What decides which buttons there are: state, phase, and state of keeping."""
+
+
+# Which run -----------------------------------------------------------------------------------------------------
+
+
+def choose_run(runs: list[RunFolder]) -> RunFolder | None:
+    """The run that the link names, or None for a new one."""
+    if wanted := st.session_state.get(OPEN):
+        st.session_state["run"] = wanted
+    names = [folder.name for folder in runs]
+    name = selection.choose("Show", "run", [NEW, *names], NEW, lambda asked: f"There is no run {asked!r} (any more)")
+    # Only now: this script may be interrupted by a rerun before it gets here.
+    st.session_state.pop(OPEN, None)
+    return None if name == NEW else next(folder for folder in runs if folder.name == name)
+
+
+def open_run(name: str) -> None:
+    """Show another run, or the form of a new one."""
+    st.session_state[OPEN] = name
+    st.rerun()
+
+
+# A new training ------------------------------------------------------------------------------------------------
+
+
+def prepare(runs: list[RunFolder], top: DeltaGenerator) -> None:
+    """The form, the Start button, and the runs that there are."""
+    form, side = st.columns([1.9, 1], gap="large")
+    recipe = None
+    with texts.readable_errors():
+        with top:
+            base = training_form.starting_point()
+        with form:
+            recipe = training_form.draw(base)
+            range_test.draw(recipe)
+    with side:
+        if recipe is not None:
+            with texts.readable_errors():
+                offer_start(recipe)
+        show_runs(runs)
+
+
+def offer_start(recipe: Recipe) -> None:
+    """The button that starts, and how long it will take."""
+    button, words = st.container(), st.container()
+    with words:
+        estimate.show_estimate(recipe)
+        ready = images.has_images(recipe)
+    st.html(LARGE_START)
+    if button.button("Start", type="primary", width="stretch", disabled=not ready, key="train_start"):
+        open_run(jobs.submit(recipe, run.FOLDER).name)
+    st.download_button(
+        "These settings as a recipe (TOML)", toml_text.to_toml(recipe), f"{recipe.name}.toml", "text/plain",
+        on_click="ignore", key="train_recipe", width="stretch",
+        help="`python -m engine.training FILE` trains from it without the app.",
+    )  # fmt: skip
+
+
+def show_runs(runs: list[RunFolder]) -> None:
+    """All runs and what they are doing; a click on one shows it."""
+    st.markdown("**The runs so far**")
+    if not runs:
+        st.caption("None yet: press Start.")
+        return
+    alive = any(jobs.look(folder).state in ALIVE for folder in runs)
+    st.fragment(_show_table, run_every=2 if alive else None)(runs)
+
+
+def _show_table(runs: list[RunFolder]) -> None:
+    rows = [row_of(folder) for folder in runs if folder.path.exists()]
+    picked = st.dataframe(
+        pd.DataFrame(rows, columns=["run", "what it does", "epochs", "right, validation"]), hide_index=True,
+        on_select="rerun", selection_mode="single-row", key="train_runs", height=min(480, 46 * (len(rows) + 1) + 4),
+    )  # fmt: skip
+    if chosen := picked["selection"]["rows"]:
+        open_run(rows[chosen[0]][0])
+
+
+def row_of(folder: RunFolder) -> tuple[str, str, str, str]:
+    """A run's line in the table."""
+    status = jobs.look(folder)
+    words = view.in_words(status, jobs.place(folder))
+    return folder.name, words, f"{status.epoch} of {status.epochs}", best_accuracy(folder)
+
+
+def best_accuracy(folder: RunFolder) -> str:
+    """Of the weights that are kept; empty before there are any."""
+    try:
+        best = best_epoch(run.read_history(folder), folder.recipe().input_size)
+    except ConvscopeError:  # a damaged recipe; the run's own page says so
+        return ""
+    return texts.percent(best.val_accuracy) if best else ""
+
+
+# A run ---------------------------------------------------------------------------------------------------------
+
+
+def shown_of(folder: RunFolder, status: Status) -> Shown:
+    """What decides which buttons there are."""
+    keeping = jobs.keeping(folder)
+    state = "running" if status.state == "measuring" else status.state
+    return state, status.phase, keeping.state if keeping else ""
+
+
+def show(folder: RunFolder, top: DeltaGenerator) -> None:
+    """A run: buttons, and everything that changes while it goes on."""
+    status = jobs.look(folder)
+    shown = shown_of(folder, status)
+    with top.container(horizontal=True, vertical_alignment="bottom"):
+        offer_commands(folder, status)
+    moving = status.state in ALIVE or shown[2] == "working"
+    st.fragment(follow, run_every=0.5 if moving else None)(folder, shown)
+    explain(folder)
+
+
+def follow(folder: RunFolder, shown: Shown) -> None:
+    """What changes; when the buttons no longer fit, the whole page is drawn again."""
+    with texts.readable_errors():
+        status = jobs.look(folder)
+        if not folder.path.exists() or shown_of(folder, status) != shown:
+            st.rerun()
+        draw(folder, status)
+
+
+def draw(folder: RunFolder, status: Status) -> None:
+    """Everything that is to be seen of a run at this moment."""
+    history = run.read_history(folder)
+    say_state(folder, status)
+    view.show_figures(status, history, folder.recipe().input_size)
+    curves, filters = st.columns([1.55, 1], gap="medium")
+    with curves:
+        view.show_curves(status, history, files.curve(folder, status))
+    with filters:
+        view.show_filters(folder)
+
+
+def say_state(folder: RunFolder, status: Status) -> None:
+    """Why a run does not go on, and how the keeping of its model goes on."""
+    if status.state == "failed":
+        st.error(status.message or "The training ended without a word: look into its log.txt.", icon="⚠️")
+    elif status.state == "interrupted":
+        st.warning("Its process has ended before its time: Resume goes on after the last whole epoch.", icon="⚠️")
+    elif status.state == "queued" and (place := jobs.place(folder)):
+        st.info(f"One network is trained at a time; this run is number {place} in the queue.", icon="⏳")
+    view.show_keeping(folder)
+
+
+def offer_commands(folder: RunFolder, status: Status) -> None:
+    """The buttons that make sense now."""
+    with texts.readable_errors():
+        if status.state in ("running", "measuring"):
+            command(folder, "Pause", "pause", ":material/pause:")
+        if status.state == "paused":
+            command(folder, "Go on", "resume", ":material/play_arrow:")
+        if status.state in ("running", "measuring", "paused") and status.phase + 1 < status.phases:
+            command(folder, "Next phase now", "next_phase", ":material/skip_next:")
+        if status.state in ALIVE:
+            if st.button("Cancel" if status.state == "queued" else "Stop", key="train_stop", icon=":material/stop:"):
+                jobs.cancel(folder)
+            return
+        if status.state != "finished" and st.button(
+            "Resume", key="train_again", type="primary", icon=":material/play_arrow:"
+        ):
+            jobs.resume(folder)
+            st.rerun()
+        offer_keeping(folder)
+        offer_deletion(folder)
+
+
+def command(folder: RunFolder, label: str, word: str, icon: str) -> None:
+    """A button that sends a command to the run."""
+    if st.button(label, key=f"train_{word}", icon=icon):
+        run.send(folder, word)
+
+
+def offer_keeping(folder: RunFolder) -> None:
+    """A name, and a button that makes the best state a network that all pages offer."""
+    with st.popover("Keep this model", icon=":material/save:"):
+        name = st.text_input("Name", folder.name, max_chars=60, key=f"train_keep_name-{folder.name}")
+        st.caption("The best epoch's weights answer the test images, and become a network for all pages.")
+        if st.button("Keep", key="train_keep", type="primary"):
+            jobs.keep(folder, name.strip(), checkpoints.FOLDER)
+            st.rerun()
+
+
+def offer_deletion(folder: RunFolder) -> None:
+    """Delete the run, after a second look."""
+    with st.popover("Delete", icon=":material/delete:"):
+        st.markdown(f"Delete the run **{folder.name}** with its curves and weights? Models that were kept stay.")
+        if st.button("Delete it for good", key="train_delete"):
+            jobs.delete(folder)
+            open_run(NEW)
+
+
+def explain(folder: RunFolder) -> None:
+    """What to look at, the equation, and the downloads."""
+    left, right = st.columns([1.55, 1], gap="medium")
+    with left:
+        texts.what_to_look_at(
+            [
+                "Where the two curves part, the network learns its training images by heart.",
+                "The grey line jumps: it is the loss of single batches, and each step sees other images.",
+                "Noise turns into edges and colours: nobody has drawn these filters, the error alone has.",
+            ]
+        )
+    with right:
+        st.latex(r"w \leftarrow w - \eta\,\nabla_w \text{loss}(w)\qquad(\eta:\ \text{learning rate})")
+        history = pd.DataFrame([vars(record) for record in run.read_history(folder)])
+        if len(history):
+            downloads.table("Curves (CSV)", history, f"{folder.name}-history.csv")
+    if filters := files.filters(folder):
+        downloads.picture("Filters (PNG)", filters.now, f"{folder.name}-filters.png")
+
+
+def main() -> None:
+    """The page."""
+    title = st.container()
+    left, top = st.columns([1, 2.4], vertical_alignment="bottom")
+    with left:
+        runs = run.runs(run.FOLDER)
+        folder = choose_run(runs)
+    if folder is None:
+        with title:
+            texts.headline("Train a network: choose, press Start, and look on while it learns")
+        prepare(runs, top)
+    else:
+        with title:
+            texts.headline(f"{folder.name} {view.in_words(jobs.look(folder))}")
+        show(folder, top)
+
+
+with texts.readable_errors():
+    main()

@@ -1,0 +1,82 @@
+"""A run keeps what its network was like halfway, and a small checkpoint of it too."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import streamlit as st
+import torch
+
+from engine import checkpoints
+from engine.checkpoints import snapshots
+from engine.data import LabelledImages
+from engine.errors import ConvscopeError
+from engine.training.finish import make_checkpoint
+from engine.training.loop import Splits
+from engine.training.run import RunFolder
+from pages.common.resources import Playback, View
+from pages.reconstruction import variants
+from tests.runs import TWO_PHASES, lenet, train
+
+
+@pytest.fixture
+def kept(splits: Splits, folder: RunFolder, tmp_path: Path) -> Path:
+    """A folder with the checkpoint of a run of five epochs."""
+    train(TWO_PHASES, splits, folder)
+    make_checkpoint(TWO_PHASES, folder, splits.validation, splits.validation, tmp_path / "kept")
+    return tmp_path / "kept"
+
+
+def test_the_snapshot_is_the_network_after_half_of_the_epochs(kept: Path) -> None:
+    snapshot = snapshots.halfway(TWO_PHASES.name, kept)
+    assert snapshot.epoch == 2
+    with np.load(kept / TWO_PHASES.name / "filters.npz") as stored:
+        filters = torch.from_numpy(stored["filters"][2].astype(np.float32))
+    assert torch.equal(snapshot.model.features[0].weight.half().float(), filters)
+    assert not snapshot.model.training
+    assert not any(parameter.requires_grad for parameter in snapshot.model.parameters())
+
+
+def test_a_run_of_one_epoch_keeps_it(splits: Splits, folder: RunFolder) -> None:
+    one = lenet(phases=(TWO_PHASES.phases[1].__class__(1, 0.01),))
+    train(one, splits, folder)
+    assert torch.load(folder.path / snapshots.FILE, weights_only=True)["epoch"] == 1
+
+
+def test_a_large_network_keeps_none(
+    splits: Splits, folder: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshots, "MOST_PARAMETERS", 1000)
+    train(lenet(), splits, folder)
+    make_checkpoint(lenet(), folder, splits.validation, splits.validation, tmp_path)
+    assert not snapshots.kept("tiny", tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "another network"])
+def test_a_damaged_snapshot_is_one_sentence(kept: Path, damage: str) -> None:
+    file = kept / TWO_PHASES.name / snapshots.FILE
+    if damage == "missing":
+        file.unlink()
+    elif damage == "truncated":
+        file.write_bytes(file.read_bytes()[:500])
+    else:
+        snapshots.write(file.parent, 2, {"weight": torch.zeros(3)})
+    with pytest.raises(ConvscopeError, match=r"^What 'tiny' was like halfway through its training is not here or"):
+        snapshots.halfway(TWO_PHASES.name, kept)
+
+
+def test_reconstructions_are_compared_before_halfway_and_after(
+    kept: Path, monkeypatch: pytest.MonkeyPatch, bundled_test: LabelledImages
+) -> None:
+    st.cache_resource.clear()
+    monkeypatch.setattr(checkpoints, "FOLDER", kept)
+    for function in (checkpoints.load, checkpoints.untrained):
+        monkeypatch.setattr(function, "__defaults__", (kept,))
+    base = Playback(View("tiny", "conv3_relu", "test", 0, 32), "all channels", ())
+    shown = variants.contrast("training", base, None)
+    assert [variant.label for variant in shown.variants] == ["before training", "halfway", "trained"]
+    from pages.reconstruction import drawings
+
+    before, halfway, _ = drawings.drawn(shown).pictures  # the best epoch, which is kept, may be the one halfway
+    assert before.own != halfway.own
+    st.cache_resource.clear()

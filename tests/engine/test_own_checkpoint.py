@@ -1,0 +1,221 @@
+"""A lecturer's own weights become a checkpoint like any other, or one sentence says what does not fit."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from torch import nn
+
+from engine import checkpoints, filters, own_checkpoint
+from engine.data import LabelledImages
+from engine.errors import ConvscopeError
+from engine.evaluation import accuracy, cross_entropy, evaluate
+from engine.models import ARCHITECTURES, build
+from engine.own_checkpoint import Origin, add
+from engine.training import histories
+
+LENET = Origin("lenet", "mine", input_size=16)
+
+
+def network(architecture: str = "lenet", num_classes: int = 10) -> nn.Module:
+    torch.manual_seed(0)
+    options = {"input_size": 16} if ARCHITECTURES[architecture].fixed_input else {}
+    model = build(architecture, num_classes=num_classes, **options)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.running_mean, 0, 0.3)
+            nn.init.uniform_(module.running_var, 0.5, 2)
+    return model.eval()
+
+
+def stored(content: object, folder: Path) -> Path:
+    path = folder / "theirs.pt"
+    torch.save(content, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def few(bundled_test: LabelledImages) -> LabelledImages:
+    """40 test images."""
+    return bundled_test.subset(np.arange(40))
+
+
+def answers(model: nn.Module, size: int = 16) -> torch.Tensor:
+    image = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        return model(image)
+
+
+def refused(content: object, origin: Origin, folder: Path) -> str:
+    """The sentence with which a file is refused; nothing may appear among the checkpoints."""
+    there = folder / "checkpoints"
+    there.mkdir(exist_ok=True)
+    before = sorted(there.rglob("*"))
+    file = content if isinstance(content, Path) else stored(content, folder)
+    with pytest.raises(ConvscopeError) as caught:
+        add(file, origin, there)
+    assert sorted(there.rglob("*")) == before
+    return str(caught.value)
+
+
+# It fits -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("architecture", ["lenet", "model_two", "resnet18_strided"])
+def test_it_computes_what_its_own_program_computed(architecture: str, tmp_path: Path, few: LabelledImages) -> None:
+    model = network(architecture)
+    add(stored(model.state_dict(), tmp_path), replace(LENET, architecture=architecture), tmp_path / "c", few)
+    torch.testing.assert_close(
+        answers(checkpoints.load("mine", tmp_path / "c").model), answers(model), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_its_figures_are_measured_on_the_test_images(tmp_path: Path, few: LabelledImages) -> None:
+    own = (0.5, 0.5, 0.5)
+    model, seen = network(), []
+    origin = replace(LENET, mean=own, std=own)
+    card = add(stored(model.state_dict(), tmp_path), origin, tmp_path / "c", few, seen.append)
+    expected = evaluate(model, few.images, few.labels, input_size=16, mean=own, std=own)
+    assert (card.test_images, card.test_accuracy) == (40, accuracy(expected).value)
+    assert card.test_loss == pytest.approx(cross_entropy(expected), rel=1e-5)
+    assert (card.dataset, card.mean, card.options) == ("cifar10", own, {"input_size": 16})
+    assert seen[-1] == 40
+    kept = checkpoints.predictions("mine", tmp_path / "c")
+    np.testing.assert_allclose(kept.test.logits, expected.logits, rtol=1e-4, atol=1e-5)
+    assert len(kept.validation) == 0
+
+
+def test_of_other_classes_nothing_is_measured(tmp_path: Path) -> None:
+    origin = replace(LENET, classes=("apple", "banana", "cherry"))
+    card = add(stored(network(num_classes=3).state_dict(), tmp_path), origin, tmp_path / "c")
+    assert (card.classes, card.dataset, card.test_images) == (("apple", "banana", "cherry"), "own", 0)
+    assert math.isnan(card.test_accuracy)
+    assert checkpoints.available(tmp_path / "c")["mine"].classes == card.classes
+    with pytest.raises(ConvscopeError):
+        checkpoints.predictions("mine", tmp_path / "c")
+
+
+def test_there_is_no_learning_curve_and_one_moment_of_the_filters(
+    tmp_path: Path, few: LabelledImages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = network()
+    add(stored(model.state_dict(), tmp_path), LENET, tmp_path / "c", few)
+    monkeypatch.setitem(histories.FOLDERS, "checkpoints", tmp_path / "c")
+    assert "mine" not in histories.find()
+    kept = filters.snapshots("mine", tmp_path / "c")
+    first = next(module for module in model.modules() if isinstance(module, nn.Conv2d))
+    torch.testing.assert_close(kept.kernels, first.weight.detach()[None], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("key", own_checkpoint.WRAPPERS)
+def test_weights_are_found_beside_other_things_and_behind_data_parallel(
+    key: str, tmp_path: Path, few: LabelledImages
+) -> None:
+    model = network("model_two")
+    weights = {f"module.{name}": value.double() for name, value in model.state_dict().items()}
+    weights = {name: value for name, value in weights.items() if "num_batches" not in name}
+    add(stored({key: weights, "epoch": 7}, tmp_path), replace(LENET, architecture="model_two"), tmp_path / "c", few)
+    torch.testing.assert_close(
+        answers(checkpoints.load("mine", tmp_path / "c").model), answers(model), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_one_of_torchvision_s_networks_can_be_added(tmp_path: Path) -> None:
+    model = torchvision.models.squeezenet1_1(num_classes=3).eval()
+    origin = Origin("torchvision:squeezenet1_1", "mine", ("a", "b", "c"), input_size=64)
+    card = add(stored(model.state_dict(), tmp_path), origin, tmp_path / "c")
+    assert (card.input_size, card.options) == (64, {})
+    torch.testing.assert_close(
+        answers(checkpoints.load("mine", tmp_path / "c").model, 64), answers(model, 64), rtol=1e-4, atol=1e-5
+    )
+
+
+# It does not ---------------------------------------------------------------------------------------------------
+
+
+def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+    assert refused(network("model_two").state_dict(), LENET, tmp_path) == (
+        "theirs.pt does not fit a lenet for 10 classes at 16 px: it has no 'features.3.weight'; "
+        "check --architecture, --classes and --input-size."
+    )
+
+
+def test_another_number_of_classes_is_refused(tmp_path: Path) -> None:
+    said = refused(network(num_classes=3).state_dict(), LENET, tmp_path)
+    assert "is 3 x 64, not 10 x 64; check --architecture, --classes and --input-size." in said
+
+
+def test_weights_that_the_network_has_no_place_for_are_refused(tmp_path: Path) -> None:
+    assert "a lenet has no 'extra'" in refused({**network().state_dict(), "extra": torch.zeros(1)}, LENET, tmp_path)
+
+
+def test_weights_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+    weights = network().state_dict()
+    name = next(iter(weights))
+    weights[name] = torch.full_like(weights[name], math.nan)
+    assert f"holds weights that are no numbers, in {name!r}" in refused(weights, LENET, tmp_path)
+
+
+@pytest.mark.parametrize("content", [[1, 2], {}, {"epoch": 3}, torch.zeros(2)])
+def test_what_is_no_state_dict_is_refused(content: object, tmp_path: Path) -> None:
+    assert "holds no weights by name" in refused(content, LENET, tmp_path)
+
+
+def test_a_whole_pickled_model_is_not_run(tmp_path: Path) -> None:
+    assert "is no file of weights that can be read safely" in refused(network(), LENET, tmp_path)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "absent.pt"
+    assert refused(path, LENET, tmp_path) == (
+        f"{path} cannot be read (No such file or directory): name a file of weights."
+    )
+
+
+@pytest.mark.parametrize(
+    ("origin", "reason"),
+    [
+        (replace(LENET, architecture="lenet6"), "There is no architecture 'lenet6': choose one of lenet"),
+        (replace(LENET, name="../mine"), "'../mine' is no name for a checkpoint"),
+        (replace(LENET, name="imagenet_vgg16"), "There is a network 'imagenet_vgg16' already"),
+        (replace(LENET, classes=("cat",)), "two or more different names"),
+        (replace(LENET, classes=("cat", "cat")), "two or more different names"),
+        (replace(LENET, input_size=-1), "An image cannot be -1 px wide"),
+        (replace(LENET, mean=(0.5, 0.5)), "three numbers each"),
+        (replace(LENET, std=(0.5, 0, 0.5)), "greater than zero"),
+    ],
+)
+def test_what_is_said_about_the_file_must_make_sense(origin: Origin, reason: str, tmp_path: Path) -> None:
+    assert reason in refused(network().state_dict(), origin, tmp_path)
+
+
+def test_a_checkpoint_is_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints" / "mine").mkdir(parents=True)
+    assert refused(network().state_dict(), LENET, tmp_path) == (
+        "There is a network 'mine' already: choose another name with --name."
+    )
+
+
+# The command ---------------------------------------------------------------------------------------------------
+
+
+def test_the_command_adds_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = stored(network(num_classes=2).state_dict(), tmp_path)
+    given = ["--architecture", "lenet", "--classes", "cat,dog", "--input-size", "16", "--mean", "0.5", "0.5", "0.5"]
+    assert own_checkpoint.main([str(file), *given, "--checkpoints", str(tmp_path / "c")]) == 0
+    assert capsys.readouterr().out == (
+        "theirs is in the sidebar now: no accuracy, since no test images of its classes are shipped.\n"
+    )
+    card = checkpoints.available(tmp_path / "c")["theirs"]
+    assert (card.classes, card.input_size, card.mean) == (("cat", "dog"), 16, (0.5, 0.5, 0.5))
+    assert card.std == ARCHITECTURES["lenet"].std
+
+
+def test_the_command_ends_with_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = stored(network().state_dict(), tmp_path)
+    assert own_checkpoint.main([str(file), "--architecture", "vgg", "--checkpoints", str(tmp_path / "c")]) == 1
+    assert capsys.readouterr().out.startswith("There is no architecture 'vgg'")

@@ -1,0 +1,289 @@
+"""Trainings in processes of their own: real ones, on a few images."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from engine import checkpoints
+from engine.data import ROOT
+from engine.errors import ConvscopeError
+from engine.training import lock, run
+from engine.training.queue import jobs, turns
+from engine.training.recipe import Phase, Recipe
+from engine.training.records import ALIVE
+from engine.training.run import RunFolder
+
+TINY = Recipe(
+    "tiny", "lenet", (Phase(2, 0.01),), dataset="cifar10_bundled", input_size=32, batch_size=10, sample=4, seed=1
+)
+LONG = replace(TINY, name="long", phases=(Phase(1000, 0.001),))
+
+
+def wait_for(what: Callable[[], bool], seconds: float = 240) -> None:
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.1)
+
+
+def ended(folder: RunFolder) -> bool:
+    return jobs.look(folder).state not in ALIVE
+
+
+# The queue, without any process --------------------------------------------------------------------------------
+
+
+def folders(root: Path, count: int) -> list[Path]:
+    made = [root / f"run{number}" for number in range(count)]
+    for folder in made:
+        folder.mkdir()
+    return made
+
+
+def test_the_queue_is_in_the_order_of_asking(tmp_path: Path) -> None:
+    first, second, third = folders(tmp_path, 3)
+    tickets = [turns.take_ticket(folder) for folder in (third, first, second)]
+    assert turns.queue(tmp_path) == [third, first, second]
+    os.close(tickets[1])
+    assert turns.queue(tmp_path) == [third, second]
+    assert not turns.waiting(first)
+    for ticket in (tickets[0], tickets[2]):
+        os.close(ticket)
+    assert turns.queue(tmp_path) == []
+
+
+def test_a_run_has_one_ticket(tmp_path: Path) -> None:
+    (folder,) = folders(tmp_path, 1)
+    ticket = turns.take_ticket(folder)
+    with pytest.raises(ConvscopeError, match="waits for its turn already"):
+        turns.take_ticket(folder)
+    os.close(ticket)
+    os.close(turns.take_ticket(folder))
+
+
+def test_each_waits_for_the_one_before_it(tmp_path: Path) -> None:
+    first, second = folders(tmp_path, 2)
+    tickets = [turns.take_ticket(folder) for folder in (first, second)]
+    order: list[str] = []
+    release = threading.Event()
+
+    def train(folder: Path, ticket: int) -> None:
+        turn = turns.wait(folder, ticket, lambda: True)
+        order.append(folder.name)
+        release.wait(20)
+        os.close(turn)
+
+    threads = [threading.Thread(target=train, args=pair) for pair in zip((first, second), tickets, strict=True)]
+    for thread in reversed(threads):
+        thread.start()
+    wait_for(lambda: order == ["run0"], 20)
+    time.sleep(3 * turns.INTERVAL)
+    assert order == ["run0"]
+    assert turns.queue(tmp_path) == [second]
+    release.set()
+    for thread in threads:
+        thread.join(20)
+    assert order == ["run0", "run1"]
+    assert turns.queue(tmp_path) == []
+
+
+def test_who_is_not_wanted_any_more_leaves_the_queue(tmp_path: Path) -> None:
+    first, second = folders(tmp_path, 2)
+    tickets = [turns.take_ticket(folder) for folder in (first, second)]
+    asked = iter([True, True, False])
+    assert turns.wait(second, tickets[1], lambda: next(asked)) is None
+    assert turns.queue(tmp_path) == [first]
+    os.close(tickets[0])
+
+
+def test_a_process_that_waits_does_not_load_pytorch() -> None:
+    look = "import engine.training.queue.worker, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", look], cwd=ROOT, check=False).returncode == 0
+
+
+def test_a_run_that_goes_on_is_not_stopped_by_an_old_command(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.begin(TINY)
+    (folder.path / "command").write_text("stop\n")  # meant for a process that is no more
+    monkeypatch.setattr(jobs, "_spawn", lambda folder, ticket, *_: os.close(ticket))
+    jobs.resume(folder)
+    assert not (folder.path / "command").exists()
+
+
+# Real processes ------------------------------------------------------------------------------------------------
+
+
+def test_one_trains_at_a_time_and_a_failure_or_a_cancelled_one_does_not_hold_up_the_others(tmp_path: Path) -> None:
+    failing = jobs.submit(replace(TINY, phases=(Phase(2, 1000.0, momentum=0.0, schedule="constant"),)), tmp_path)
+    cancelled = jobs.submit(TINY, tmp_path)
+    last = jobs.submit(TINY, tmp_path)
+    assert [folder.name for folder in (failing, cancelled, last)] == ["tiny", "tiny-2", "tiny-3"]
+    assert jobs.look(last).state == "queued"
+    assert jobs.place(last) in (2, 3)
+    with pytest.raises(ConvscopeError, match="waits for its turn: cancel it"):
+        jobs.delete(last)
+    with pytest.raises(ConvscopeError, match=r"going on already|waits for its turn already"):
+        jobs.resume(last)
+    jobs.cancel(cancelled)
+
+    wait_for(lambda: ended(failing) and ended(cancelled) and ended(last))
+    assert jobs.look(failing).state == "failed"
+    assert "lower the learning rate" in jobs.look(failing).message
+    assert jobs.look(cancelled).state == "stopped"
+    assert run.read_history(cancelled) == []
+    assert jobs.look(last).state == "finished"
+    assert len(run.read_history(last)) == 2
+    failed_at, started_at = run.read_events(failing)[-1].time, run.read_events(last)[0].time
+    assert started_at >= failed_at
+
+    wait_for(lambda: not cancelled.alive)
+    jobs.delete(cancelled)
+    assert not cancelled.path.exists()
+    with pytest.raises(ConvscopeError, match="has finished: start a new one"):
+        jobs.resume(last)
+
+
+def test_a_cancelling_that_comes_while_the_images_are_loaded_is_obeyed(tmp_path: Path) -> None:
+    folder = jobs.submit(TINY, tmp_path)
+    wait_for(lambda: not turns.waiting(folder.path))
+    jobs.cancel(folder)
+    wait_for(lambda: ended(folder) and not folder.alive)
+    assert jobs.look(folder).state == "stopped"
+    assert run.read_history(folder) == []
+
+
+SUBMIT = """
+import sys, time
+from pathlib import Path
+from engine.training import jobs, toml_text
+from engine.training.recipe import parse
+jobs.submit(parse(sys.argv[2], "long"), Path(sys.argv[1]))
+print("submitted", flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_training_outlives_the_app_and_is_stopped_and_resumed_by_another_one(tmp_path: Path) -> None:
+    from engine.training import toml_text
+
+    app = subprocess.Popen(
+        [sys.executable, "-c", SUBMIT, str(tmp_path), toml_text.to_toml(LONG)], cwd=ROOT, text=True,
+        stdout=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+    with app:
+        assert app.stdout.readline() == "submitted\n"
+        os.killpg(app.pid, signal.SIGKILL)
+    folder = RunFolder(tmp_path / "long")
+    wait_for(lambda: len(run.read_history(folder)) >= 2)
+    jobs.cancel(folder)
+    wait_for(lambda: ended(folder) and not folder.alive)
+    assert jobs.look(folder).state == "stopped"
+    done = len(run.read_history(folder))
+
+    jobs.resume(folder)
+    assert jobs.look(folder).state in ALIVE
+    wait_for(lambda: len(run.read_history(folder)) > done)
+    assert [record.epoch for record in run.read_history(folder)][: done + 1] == list(range(1, done + 2))
+    with pytest.raises(ConvscopeError, match="is training now: stop it"):
+        jobs.delete(folder)
+    jobs.cancel(folder)
+    wait_for(lambda: ended(folder) and not folder.alive)
+
+
+def test_a_model_is_kept_by_a_process_of_its_own(tmp_path: Path, splits, folder: RunFolder) -> None:
+    from tests.runs import train
+
+    train(replace(TINY, phases=(Phase(1, 0.01),)), splits, folder)
+    target = tmp_path / "checkpoints"
+    assert jobs.keeping(folder) is None
+    jobs.keep(folder, "mine", target)
+    assert jobs.keeping(folder) == jobs.Keeping("working", "mine")
+    with pytest.raises(ConvscopeError, match="is being kept already"):
+        jobs.keep(folder, "other", target)
+    with pytest.raises(ConvscopeError, match="is being kept: wait"):
+        jobs.delete(folder)
+    wait_for(lambda: jobs.keeping(folder).state != "working")
+    told = jobs.keeping(folder)
+    assert told.state == "done", told
+    card = checkpoints.load("mine", target).card
+    assert f"{card.test_accuracy:.2%} of 10,000 test images" in told.message
+    with pytest.raises(ConvscopeError, match="There is a network called 'mine' already"):
+        jobs.keep(folder, "mine", target)
+
+
+# Mistakes ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["", "../away", "a/b", "two words", ".hidden", "x" * 61])
+def test_a_bad_name_is_refused(name: str, tmp_path: Path, folder: RunFolder) -> None:
+    with pytest.raises(ConvscopeError, match="cannot be a name"):
+        jobs.submit(replace(TINY, name=name), tmp_path / "runs")
+    with pytest.raises(ConvscopeError, match="cannot be a name"):
+        jobs.keep(folder, name, tmp_path)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("a file where the folder should be")
+    with pytest.raises(ConvscopeError, match="could not be written"):
+        jobs.submit(TINY, tmp_path / "runs")
+
+
+def full(*_: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("call", ["truncate", "write"])
+def test_a_full_disk_leaves_a_run_that_can_be_resumed_and_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    (folder,) = folders(tmp_path, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, full)
+        with pytest.raises(ConvscopeError, match=r"ticket could not be written \(No space left on device\)"):
+            turns.take_ticket(folder)
+    assert not turns.waiting(folder)
+    os.close(turns.take_ticket(folder))
+
+
+def test_a_full_disk_leaves_a_run_that_can_be_kept_and_deleted(
+    tmp_path: Path, folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.begin(TINY)
+    (folder.path / "best.pt").write_bytes(b"weights")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(ConvscopeError, match=r"keep\.json could not be written \(No space left on device\)"):
+            jobs.keep(folder, "mine", tmp_path / "checkpoints")
+    assert not lock.is_held(folder.path / jobs.KEEP_LOCK)
+    jobs.delete(folder)
+    assert not folder.path.exists()
+
+
+def test_nothing_to_keep_cancel_or_resume(tmp_path: Path, folder: RunFolder) -> None:
+    folder.begin(TINY)
+    with pytest.raises(ConvscopeError, match="has no whole epoch"):
+        jobs.keep(folder, "mine", tmp_path)
+    with pytest.raises(ConvscopeError, match="is not training now"):
+        jobs.cancel(folder)
+    with pytest.raises(ConvscopeError, match="holds no run"):
+        jobs.resume(RunFolder(tmp_path / "nothing"))
+
+
+def test_a_keeping_that_died_is_told(folder: RunFolder) -> None:
+    from engine.training.queue.worker import note_keeping
+
+    note_keeping(folder.path, jobs.Keeping("working", "mine"))
+    assert jobs.keeping(folder).state == "failed"
+    with lock.held(folder.path / jobs.KEEP_LOCK):
+        assert jobs.keeping(folder) == jobs.Keeping("working", "mine")

@@ -1,0 +1,278 @@
+"""The Accuracy page without a browser: every view, what a click does, and bad links."""
+
+import math
+import re
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pyarrow
+import pytest
+import streamlit as st
+
+from engine import checkpoints, evaluation
+from engine.accuracy import all_networks, calibration, comparison, confusion, reported
+from engine.accuracy import images as accuracy_images
+from engine.errors import ConvscopeError
+from pages.accuracy import charts, classes, sheets
+from pages.accuracy import data as accuracy_data
+from pages.common import resources
+from tests.apps import assert_no_error, open_page
+
+VIEWS = ("Classes", "Confusion", "Mistakes", "Two networks", "Zoo", "Confidence", "Live")
+
+
+@pytest.fixture(autouse=True)
+def _fresh_caches():
+    st.cache_data.clear()
+    st.cache_resource.clear()
+
+
+def page(**link: str):
+    return open_page("accuracy/page.py", **{"checkpoint": "lenet", **link})
+
+
+def said(app) -> str:
+    return "\n".join(element.value for element in (*app.markdown, *app.info, *app.caption))
+
+
+def chart_rows(app, number: int) -> list[dict]:
+    """The values that a sheet's chart was drawn from."""
+    data = app.get("vega_lite_chart")[number].proto.data.data
+    return pyarrow.ipc.open_stream(data).read_pandas().to_dict("records")
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_every_view_opens(view: str) -> None:
+    app = page(view=view)
+    assert_no_error(app)
+    assert not app.warning
+    assert "What to look at" in said(app)
+    assert app.get("vega_lite_chart") or view == "Live"  # whose chart waits for its first run
+
+
+def test_the_figures_are_the_cards() -> None:
+    card, share = checkpoints.available()["lenet"], evaluation.accuracy(checkpoints.predictions("lenet").test)
+    shown = re.search(r"never seen: (.+) % of ([\d,]+) \(95 % interval (.+) % to (.+) %\)", said(page()))
+    assert math.isclose(float(shown[1]), 100 * card.test_accuracy, abs_tol=0.051)
+    assert shown[2] == f"{card.test_images:,}"
+    assert (shown[3], shown[4]) == (f"{100 * share.low:.1f}", f"{100 * share.high:.1f}")
+
+
+# Classes and cells ---------------------------------------------------------------------------------------------
+
+
+def test_the_sidebars_class_shows_its_wrong_and_right_images() -> None:
+    app = page(**{"class": "dog"})
+    stored = checkpoints.predictions("lenet").test
+    wrong = accuracy_images.of_class(stored, 5, right=False)
+    right = accuracy_images.of_class(stored, 5, right=True)
+    assert f"**{len(wrong)} images of dog are called something else**" in said(app)
+    assert [row["image"] for row in chart_rows(app, 1)] == wrong[: classes.WRONG].tolist()
+    assert [row["image"] for row in chart_rows(app, 2)] == right[: classes.RIGHT].tolist()
+
+
+def test_the_table_has_recall_precision_and_f1() -> None:
+    (table,) = (element.value for element in page(figures="table").dataframe)
+    figures = evaluation.class_figures(evaluation.confusion_matrix(checkpoints.predictions("lenet").test))
+    assert list(table["recall"]) == [f"{100 * entry.recall.value:.1f} %" for entry in figures]
+    assert list(table["F1"]) == [f"{100 * entry.f1:.1f} %" for entry in figures]
+    assert list(table["images"]) == [1_000] * 10
+
+
+def test_a_cell_shows_exactly_its_images() -> None:
+    app = page(view="Confusion", called="dog", **{"class": "cat"})
+    stored = checkpoints.predictions("lenet").test
+    expected = np.flatnonzero((stored.labels == 3) & (stored.predicted == 5))
+    assert f"**{len(expected):,} images of cat are called dog**" in said(app)
+    shown = [row["image"] for row in chart_rows(app, 1)]
+    assert len(shown) == min(24, len(expected))
+    assert set(shown) <= set(expected.tolist())
+    assert [row["line0"] for row in chart_rows(app, 1)] == [f"{100 * stored.confidence[i]:.1f} %" for i in shown]
+
+
+@pytest.mark.parametrize("cells", ["counts", "share of the row"])
+@pytest.mark.parametrize("rows", ["class order", "similar classes together"])
+def test_every_way_to_draw_the_matrix_can_be_chosen(cells: str, rows: str) -> None:
+    assert_no_error(page(view="Confusion", cells=cells, rows=rows))
+
+
+def test_the_order_of_similar_classes_is_found_once_for_all_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[tuple[int, ...]] = []
+    order = confusion.similarity_order
+    monkeypatch.setattr(confusion, "similarity_order", lambda of: found.append(order(of)) or found[-1])
+    for called in ("dog", "deer"):
+        app = page(view="Confusion", rows="similar classes together", called=called, **{"class": "cat"})
+        assert_no_error(app)
+        assert f"images of cat are called {called}" in said(app)
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize("test", reported.TESTS[1:], ids=lambda test: test.name)
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_reports_figures_are_shown_where_there_are_any(test, view: str) -> None:
+    app = page(of=test.name, view=view)
+    assert not app.exception
+    if view in ("Classes", "Confusion"):
+        assert f"{100 * test.overall.value:.1f} % of 1,800" in said(app)
+
+
+# Clicks --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def state(monkeypatch: pytest.MonkeyPatch) -> dict:
+    """A session state to run callbacks on."""
+    kept: dict = {}
+    monkeypatch.setattr(st, "session_state", kept)
+    return kept
+
+
+def test_a_click_on_a_tile_puts_that_image_into_the_sidebar(state: dict) -> None:
+    state["sheet"] = {"selection": {"pick": [{"image": 6_877}]}}
+    sheets._clicked("sheet")
+    test = resources.images("test")
+    assert state["images"] == "test"
+    assert state["class"] == test.classes[test.labels[6_877]]
+    assert np.flatnonzero(test.labels == test.labels[6_877])[state["number"]] == 6_877
+
+
+def test_a_click_beside_the_tiles_changes_nothing(state: dict) -> None:
+    state["sheet"] = {"selection": {"pick": []}}
+    sheets._clicked("sheet")
+    assert list(state) == ["sheet"]
+
+
+def test_a_click_on_a_class_puts_it_into_the_sidebar(state: dict) -> None:
+    state["bars"] = {"selection": {"pick": [{"class": "cat"}]}}
+    classes._clicked("bars", SimpleNamespace(has_images=True))
+    assert (state["images"], state["class"], state["number"]) == ("test", "cat", 0)
+
+
+def test_the_links_of_an_image_name_that_image() -> None:
+    app = page(number="17", **{"class": "cat"})
+    links = [link.proto for link in app.get("page_link")]
+    assert [link.page for link in links] == ["feature_maps", "reconstruction", "inversion"]
+    for link in links:
+        assert link.query_string == "checkpoint=lenet&images=test&class=cat&number=17"
+
+
+@pytest.mark.parametrize("index", [0, 1, 4_999, 9_999])
+def test_every_test_image_has_a_place(index: int) -> None:
+    place = accuracy_data.place_of(index)
+    test = resources.images("test")
+    assert place["class"] == test.classes[test.labels[index]]
+    assert np.flatnonzero(test.labels == test.labels[index])[int(place["number"])] == index
+
+
+# Mistakes, pairs, confidence -----------------------------------------------------------------------------------
+
+
+def test_known_wrong_labels_are_shown_and_marked() -> None:
+    index = accuracy_images.KNOWN_WRONG_LABELS[0]
+    app = page(view="Mistakes", answers="wrong label", **accuracy_data.place_of(index))
+    assert [row["image"] for row in chart_rows(app, 0)] == list(accuracy_images.KNOWN_WRONG_LABELS)
+    assert app.warning[0].value.startswith("The label of this image is known to be wrong")
+
+
+@pytest.mark.parametrize("answers", ["surely wrong", "barely wrong", "surely right", "barely right"])
+def test_answers_are_sorted_by_confidence(answers: str) -> None:
+    app = page(view="Mistakes", answers=answers)
+    stored = checkpoints.predictions("lenet").test
+    shown = [row["image"] for row in chart_rows(app, 0)]
+    assert all(stored.correct[shown] == answers.endswith("right"))
+    confidence = stored.confidence[stored.correct == answers.endswith("right")]
+    assert stored.confidence[shown[0]] == (confidence.max() if answers.startswith("surely") else confidence.min())
+
+
+def test_two_networks_are_compared_in_words() -> None:
+    app = page(view="Two networks", against="resnet18")
+    a, b = (checkpoints.predictions(name).test for name in ("lenet", "resnet18"))
+    assert f"**{comparison.in_words('lenet', 'resnet18', comparison.pair(a, b))}**" in said(app)
+
+
+def test_the_confidence_view_says_both_errors() -> None:
+    stored = checkpoints.predictions("lenet")
+    temperature = calibration.fit_temperature(stored.validation)
+    after = calibration.calibration_error(calibration.scaled(stored.test, temperature))
+    text = said(page(view="Confidence"))
+    assert f"are {100 * calibration.calibration_error(stored.test):.1f} % apart" in text
+    assert f"by {temperature:.2f}, fitted on {len(stored.validation):,} validation images, {100 * after:.1f} %" in text
+
+
+def test_names_in_the_zoo_stand_apart_and_in_order() -> None:
+    values = np.array([0.9, 0.7, 0.9, 0.9001, 0.2])
+    places = charts._apart(values, 0.05)
+    assert np.diff(np.sort(places)).min() >= 0.05 - 1e-12
+    assert list(np.argsort(places)) == list(np.argsort(values, kind="stable"))
+
+
+# Experiments and errors ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An experiment called "depth-3", with the answers of LeNet and without weights."""
+    folder = tmp_path / "experiments" / "depth-3"
+    shutil.copytree(checkpoints.FOLDER / "lenet", folder, ignore=shutil.ignore_patterns("weights.pt"))
+    monkeypatch.setattr(all_networks.candidates, "__defaults__", (None, folder.parent))
+    return folder
+
+
+def test_a_network_that_has_just_been_kept_is_found_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(all_networks.candidates, "__defaults__", (None, tmp_path))
+    assert "just-kept" not in accuracy_data.candidates()
+    shutil.copytree(checkpoints.FOLDER / "lenet", tmp_path / "just-kept")
+    assert accuracy_data.of_network("just-kept").name == "just-kept"
+    with pytest.raises(ConvscopeError, match="'nobody' is not on this machine"):
+        accuracy_data.of_network("nobody")
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_an_experiment_has_every_view(experiment: Path, view: str) -> None:
+    app = page(of="depth-3", view=view, checkpoint="resnet18", against="resnet18")
+    assert_no_error(app)
+    if view not in ("Zoo", "Live"):
+        assert "How often depth-3 is right" in said(app)
+
+
+def test_a_damaged_experiment_is_one_sentence(experiment: Path) -> None:
+    (experiment / "predictions.npz").write_bytes(b"not an archive")
+    app = page(of="depth-3")
+    assert not app.exception
+    assert app.error[0].value.startswith("The checkpoint 'depth-3' cannot be used: predictions.npz is damaged")
+    zoo = page(view="Zoo")
+    assert_no_error(zoo)
+    assert "'depth-3' cannot be used" in zoo.warning[0].value
+
+
+BAD_LINKS = {
+    "view": ("sideways", "Classes"),
+    "of": ("nobody", "Classes"),
+    "order": ("random", "Classes"),
+    "figures": ("pie", "Classes"),
+    "cells": ("dots", "Confusion"),
+    "rows": ("random", "Confusion"),
+    "called": ("zebra", "Confusion"),
+    "answers": ("maybe", "Mistakes"),
+    "against": ("nobody", "Two networks"),
+    "differ": ("never", "Two networks"),
+    "cost": ("euros", "Zoo"),
+    "disturbance": ("fog", "Live"),
+    "live_images": ("999999", "Live"),
+}
+
+
+@pytest.mark.parametrize("key", BAD_LINKS)
+def test_a_bad_value_in_the_link_shows_another_view_instead(key: str) -> None:
+    value, view = BAD_LINKS[key]
+    app = page(**{"view": view, key: value})
+    assert_no_error(app)
+    assert "What to look at" in said(app)
+
+
+@pytest.mark.parametrize("images", ["train", "photographs", "own"])
+@pytest.mark.parametrize("view", VIEWS)
+def test_other_images_in_the_sidebar_do_no_harm(view: str, images: str) -> None:
+    assert_no_error(page(view=view, images=images))

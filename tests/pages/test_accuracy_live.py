@@ -1,0 +1,272 @@
+"""The Live view of the Accuracy page: runs that take turns, are stopped, are kept, and begin from a link."""
+
+import io
+import threading
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+import streamlit as st
+
+from engine import checkpoints, evaluation, pictures
+from engine.data import perturbations
+from engine.evaluation import Predictions
+from pages.accuracy import jobs as accuracy_jobs
+from pages.accuracy.jobs import Disturbed, Evaluation, Request, Results
+from pages.common import jobs, resources
+from pages.common.jobs import Job
+from tests.apps import assert_no_error, open_page
+
+
+@pytest.fixture(autouse=True)
+def begun(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Job]]:
+    """All jobs that a test begins; they end with it."""
+    st.cache_data.clear()
+    st.cache_resource.clear()
+    jobs_begun: list[Job] = []
+    start = Job.start
+
+    def start_and_note(job: Job) -> None:
+        jobs_begun.append(job)
+        start(job)
+
+    monkeypatch.setattr(Job, "start", start_and_note)
+    yield jobs_begun
+    for job in jobs_begun:
+        job.stop()
+        job.wait(60)
+
+
+@pytest.fixture
+def turns(monkeypatch: pytest.MonkeyPatch) -> jobs._Turns:
+    """Turns of which one is given at a time."""
+    made = jobs._Turns(1)
+    monkeypatch.setattr(jobs, "_TURNS", made)
+    return made
+
+
+@pytest.fixture
+def batch_by_batch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
+    """Runs that go on to their next batch only when the function that this gives is called."""
+    batches, note = threading.Semaphore(0), Evaluation._on_batch
+
+    def wait_and_note(job: Evaluation, done: int) -> None:
+        batches.acquire(timeout=60)
+        note(job, done)
+
+    monkeypatch.setattr(Evaluation, "_on_batch", wait_and_note)
+    yield batches.release
+    batches.release(1_000)
+
+
+def page(**link: str):
+    return open_page("accuracy/page.py", **{"checkpoint": "lenet", "view": "Live", "live_images": "200", **link})
+
+
+def said(app) -> str:
+    return "\n".join(element.value for element in (*app.markdown, *app.info, *app.caption))
+
+
+def progress(app) -> list[str]:
+    return [one.proto.text for one in app.get("progress")]
+
+
+def request(strength: float, count: int = 200, kind: str = "noise") -> Request:
+    return Request("lenet", checkpoints.available()["lenet"].weights_sha256, count, kind, strength)
+
+
+def wait_for(what: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not what():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.01)
+
+
+# Disturbed images ----------------------------------------------------------------------------------------------
+
+
+def test_a_disturbed_run_gives_the_figures_of_a_plain_one(begun: list[Job]) -> None:
+    app = page()
+    (job,) = begun
+    job.wait(120)
+    test = resources.images("test")
+    first = np.concatenate([np.flatnonzero(test.labels == label)[:20] for label in range(10)])
+    stored = checkpoints.predictions("lenet").test.subset(np.sort(first))
+    assert np.array_equal(job.result.predicted, stored.predicted)
+    app.run()
+    assert app.metric[0].value == f"{100 * evaluation.accuracy(stored).value:.1f} %"
+
+
+def test_whoever_drags_the_slider_leaves_no_trail_of_runs(
+    begun: list[Job], turns: jobs._Turns, batch_by_batch: Callable[[], None]
+) -> None:
+    app = page()
+    for strength in ("5", "10", "15"):
+        app.select_slider(key="strength_noise").set_value(strength).run()
+    assert [job.request.strength for job in begun] == [0, 5, 10, 15]
+    assert progress(app) == ["Waiting for its turn"]
+    for _ in range(10):
+        batch_by_batch()
+    for job in begun:
+        job.wait(60)
+    assert [job.result is not None for job in begun] == [False, False, False, True]
+    assert begun[0].done == accuracy_jobs.BATCH  # of all those that were left, only this one had begun
+    app.run()
+    assert_no_error(app)
+    assert app.metric[0].label == "Right"
+
+
+def test_a_disturbed_run_is_stopped_and_goes_on_when_its_reader_wants(
+    begun: list[Job], batch_by_batch: Callable[[], None]
+) -> None:
+    app = page()
+    app.button(key="live_disturbed_stop").click().run()
+    batch_by_batch()
+    begun[0].wait(60)
+    app.run()
+    assert "Stopped after 50 of 200 images." in said(app)
+    assert app.button(key="live_disturbed_stop").disabled
+    for _ in range(10):
+        batch_by_batch()
+    app.button(key="live_disturbed_run").click().run()
+    begun[0].wait(60)
+    app.run()
+    assert app.metric[0].label == "Right"
+    assert app.button(key="live_disturbed_run").disabled
+
+
+def test_what_another_session_has_found_is_not_run_again(begun: list[Job], monkeypatch: pytest.MonkeyPatch) -> None:
+    page()
+    begun[0].wait(60)
+    monkeypatch.setattr(Evaluation, "_answers", None)
+    app = page()
+    assert_no_error(app)
+    assert len(begun) == 1
+    assert app.metric[0].label == "Right"
+
+
+def test_what_another_session_finds_while_one_waits_is_taken_over(turns: jobs._Turns) -> None:
+    kept, found = Results(2), Predictions(np.zeros((1, 2)), np.zeros(1, np.int64))
+    with turns.turn(threading.Event()):
+        job = Disturbed(request(5), kept)
+        job.start()
+        kept.put(request(5), found)
+    job.wait(60)
+    assert job.result is found
+
+
+def test_an_unwatched_run_gives_way_to_one_that_waits(
+    turns: jobs._Turns, batch_by_batch: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "PATIENCE", 0.0)
+    left, other = (Disturbed(request(strength), Results(4)) for strength in (5, 10))
+    left.start()
+    wait_for(lambda: left.words == "0 of 200 images")
+    other.start()
+    wait_for(lambda: turns.wanted)
+    batch_by_batch()
+    left.wait(60)
+    assert (left.result, left.done) == (None, 50)
+
+
+def test_only_the_latest_results_are_kept() -> None:
+    kept, found = Results(3), Predictions(np.zeros((1, 2)), np.zeros(1, np.int64))
+    for strength in (20, 5, 15, 10):
+        kept.put(request(strength), found)
+    kept.put(request(15, kind="blur"), found)
+    assert len(kept) == 3
+    assert list(kept.by_strength(request(80))) == [10, 15]
+    assert kept.get(request(20)) is None
+
+
+@pytest.mark.parametrize("asked", ["abc", "999", "nan", "0.0123", "1e9", "-5"])
+def test_a_strength_that_is_not_on_offer_is_told_and_not_run(asked: str, begun: list[Job]) -> None:
+    app = page(strength_noise=asked)
+    assert_no_error(app)
+    assert [f"{asked!r}, which is not on offer here: 0 is shown" in one.value for one in app.warning] == [True]
+    assert [job.request.strength for job in begun] == [0]
+    begun[0].wait(60)
+    assert len(app.run().warning) == 1  # the page is drawn anew when the run ends
+    assert not app.select_slider(key="strength_noise").set_value("10").run().warning
+
+
+@pytest.mark.parametrize("kind", perturbations.PERTURBATIONS)
+def test_a_link_restores_a_strength(kind: str, begun: list[Job]) -> None:
+    wanted = perturbations.PERTURBATIONS[kind].strengths[3]
+    app = page(disturbance=kind, **{f"strength_{kind}": f"{wanted:g}"})
+    assert_no_error(app)
+    assert not app.warning
+    assert begun[0].request == request(wanted, kind=kind)
+
+
+# All test images -----------------------------------------------------------------------------------------------
+
+
+def test_a_run_on_all_images_can_be_stopped_and_started(begun: list[Job]) -> None:
+    app = page()
+    app.button(key="live_run").click().run()
+    app.button(key="live_stop").click().run()
+    run = accuracy_jobs.whole("lenet")
+    run.wait(120)
+    assert (run in begun, run.alive, run.result) == (True, False, None)
+    app.run()
+    assert_no_error(app)
+    assert any(text.value.startswith("Stopped after") for text in app.caption)
+    assert not app.button(key="live_run").disabled
+
+
+# A reader's own images -----------------------------------------------------------------------------------------
+
+
+def upload(app, content: bytes):
+    return app.file_uploader(key="live_zip").set_value(("mine.zip", content, "application/zip")).run()
+
+
+def test_an_archive_of_class_folders_is_judged() -> None:
+    app = upload(page(), archive_of(range(8)))
+    app.session_state["_live_own"].job.wait(60)
+    app.run()
+    assert_no_error(app)
+    right = int(checkpoints.predictions("lenet").test.correct[:8].sum())
+    assert f"Right about **{right} of 8** of your images" in said(app)
+
+
+def test_archives_wait_for_their_turn_and_can_be_stopped(begun: list[Job], turns: jobs._Turns) -> None:
+    app = page()
+    begun[0].wait(60)
+    with turns.turn(threading.Event()):
+        upload(app, archive_of(range(8)))
+        assert progress(app) == ["Waiting for its turn"]
+        app.button(key="live_own_stop").click().run()
+    begun[1].wait(60)
+    app.run()
+    assert "Stopped after 0 of 8 images." in said(app)
+
+
+def test_another_archive_stops_the_earlier_one(begun: list[Job], turns: jobs._Turns) -> None:
+    app = page()
+    begun[0].wait(60)
+    with turns.turn(threading.Event()):
+        upload(app, archive_of(range(8)))
+        upload(app, archive_of(range(4)))
+    for job in begun:
+        job.wait(60)
+    assert [(job.total, job.result is not None) for job in begun[1:]] == [(8, False), (4, True)]
+
+
+def test_an_archive_that_is_none_is_one_sentence() -> None:
+    app = upload(page(), b"nothing")
+    assert not app.exception
+    assert app.error[0].value.startswith("mine.zip is not a readable ZIP archive")
+
+
+def archive_of(indices: range) -> bytes:
+    """Test images as PNGs in folders of their classes."""
+    test, file = resources.images("test"), io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for index in indices:
+            name = test.classes[test.labels[index]]
+            archive.writestr(f"{name}/{index}.png", pictures.png(test.images[index]))
+    return file.getvalue()

@@ -1,0 +1,296 @@
+"""The Feature maps page without a browser: every view of it, bad links, and the search for the strongest images."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import streamlit as st
+import torch
+from streamlit.testing.v1 import AppTest
+
+from engine import checkpoints, feature_maps, patches
+from engine.data import LabelledImages
+from engine.graph.receptive_field import Box
+from pages.feature_maps import index as feature_index
+from pages.feature_maps import sheets
+from tests.apps import assert_no_error, open_page
+
+PAGE = "feature_maps/page.py"
+
+
+@pytest.fixture
+def fresh_caches() -> Iterator[None]:
+    """Nothing is kept from before, and nothing afterwards."""
+    st.cache_data.clear()
+    st.cache_resource.clear()
+    yield
+    st.cache_data.clear()
+    st.cache_resource.clear()
+
+
+def said(app: AppTest) -> str:
+    """All captions, notes and paragraphs of the page."""
+    return "\n".join(element.value for kind in ("caption", "info", "markdown") for element in app.get(kind))
+
+
+@pytest.mark.parametrize("show", ["one layer", "every layer", "two images"])
+@pytest.mark.parametrize("checkpoint", ["resnet18", "lenet"])
+def test_every_view_opens(show: str, checkpoint: str) -> None:
+    app = open_page(PAGE, fm_show=show, checkpoint=checkpoint)
+    assert_no_error(app)
+    assert not app.warning
+    assert len(app.get("image")) == {"one layer": 6, "every layer": 1, "two images": 4}[show]
+    assert "What to look at" in said(app)
+    assert len(app.get("download_button")) >= 1
+
+
+@pytest.mark.parametrize("layer", ["conv1", "conv1_relu", "pool1", "conv3_x", "conv5_x"])
+@pytest.mark.parametrize("tiles", ["maps", "patches in the image"])
+def test_every_layer_opens_and_says_what_its_units_see(layer: str, tiles: str) -> None:
+    app = open_page(PAGE, layer=layer, fm_tiles=tiles, fm_order="strongest first", fm_scale="each its own")
+    assert_no_error(app)
+    whole = layer in ("conv3_x", "conv5_x")
+    assert ("the patch is the image" in said(app)) == whole
+    assert ("the dot is where the strongest one sits" in said(app)) == (whole and tiles != "maps")
+    assert ("Grey is zero, bright above" in said(app)) == (layer == "conv1" and tiles == "maps")
+
+
+def test_the_strongest_map_is_shown_unless_the_link_names_another() -> None:
+    assert "Map 17 of conv3_x" in said(open_page(PAGE, layer="conv3_x", map="17"))
+    app = open_page(PAGE, layer="conv3_x")
+    label = next(number.label for number in app.number_input if number.label.startswith("Map"))
+    strongest = re.fullmatch(r"Map \(strongest: (\d+)\)", label)[1]
+    assert f"Map {strongest} of conv3_x" in said(app)
+
+
+def shown_map(app: AppTest) -> tuple[int, int]:
+    """The map that is looked at, and the strongest one."""
+    control = next(number for number in app.number_input if number.key == "map")
+    assert f"Map {control.value} of" in said(app)
+    return control.value, int(re.fullmatch(r"Map \(strongest: (\d+)\)", control.label)[1])
+
+
+def test_who_names_no_map_follows_the_strongest_from_image_to_image() -> None:
+    app = open_page(PAGE, checkpoint="lenet", layer="pool2")
+    seen = [shown_map(app), *(shown_map(app.selectbox(key="class").set_value(name).run()) for name in ("frog", "ship"))]
+    assert all(looked_at == strongest for looked_at, strongest in seen)
+    assert len({strongest for _, strongest in seen}) > 1
+    app.selectbox(key="layer").set_value("conv3").run()
+    assert len(set(shown_map(app))) == 1
+
+
+def test_who_names_a_map_keeps_it_from_image_to_image() -> None:
+    app = open_page(PAGE, checkpoint="lenet", layer="pool2")
+    app.number_input(key="map").set_value(17).run()
+    assert shown_map(app.selectbox(key="class").set_value("frog").run())[0] == 17
+    link = open_page(PAGE, checkpoint="lenet", layer="pool2", map="17")
+    assert shown_map(link.selectbox(key="class").set_value("frog").run())[0] == 17
+    assert not link.warning
+
+
+def test_a_map_that_is_not_there_is_said_in_words() -> None:
+    app = open_page(PAGE, layer="conv1", map="64")
+    assert_no_error(app)
+    assert any("there are 0 to 63" in warning.value for warning in app.warning)
+
+
+@pytest.mark.parametrize("key", ["fm_show", "fm_tiles", "fm_order", "fm_scale", "fm_crop", "class2", "number2", "size"])
+def test_a_bad_link_shows_no_error(key: str) -> None:
+    for show in ("one layer", "two images"):
+        app = open_page(PAGE, **{"fm_show": show, key: "nonsense"})
+        assert_no_error(app)
+
+
+def test_the_nine_images_are_those_of_the_stored_index() -> None:
+    app = open_page(PAGE, layer="conv4_x", map="20")
+    index = patches.load(checkpoints.load("resnet18"))
+    top = index.layers["conv4_x"]
+    listed = re.findall(r"(\d+) \((-?\d+\.\d\d)\)", said(app))
+    assert [int(image) for image, _ in listed] == top.images[20].tolist()
+    assert [float(value) for _, value in listed] == pytest.approx(top.values[20].tolist(), abs=0.006)
+
+
+def test_the_nine_images_can_be_cropped_to_their_reconstructions() -> None:
+    whole = open_page(PAGE, layer="conv5_x", map="3").get("image")[-2].proto
+    cropped = open_page(PAGE, layer="conv5_x", map="3", fm_crop="where the reconstruction is").get("image")[-2].proto
+    assert whole != cropped
+
+
+def test_the_switch_for_batch_norm_changes_what_comes_back_only() -> None:
+    on, off = (open_page(PAGE, layer="conv4_x", map="3", bn=state).get("image") for state in ("true", "false"))
+    assert on[-1].proto != off[-1].proto
+    assert on[-2].proto == off[-2].proto
+
+
+def test_words_on_depth_are_those_of_the_engine_and_differ_between_images() -> None:
+    first, second = (
+        [note.value for note in open_page(PAGE, fm_show="every layer", **{"class": name}).info]
+        for name in ("airplane", "frog")
+    )
+    assert len(first) == len(second) == 3
+    assert first[0] == second[0]
+    assert first[1:] != second[1:]
+
+
+def test_two_images_are_of_different_classes_and_share_one_order() -> None:
+    app = open_page(PAGE, fm_show="two images", layer="conv3_x", fm_order="strongest first")
+    orders = re.findall(r"row by row \(([\d, ]+) …\)", said(app))
+    assert len(orders) == 2
+    assert orders[0] == orders[1]
+    assert said(app).count("strongest first row by row") == 1
+    assert said(app).count("in the order of the first image row by row") == 1
+    assert "airplane, test image" in said(app)
+    assert "truck, test image" in said(app)
+    assert "The two images " in app.info[0].value
+
+
+def test_two_images_of_one_class_can_be_chosen() -> None:
+    app = open_page(PAGE, fm_show="two images", class2="airplane", number2="5")
+    assert_no_error(app)
+    assert said(app).count("airplane, test image") >= 2
+
+
+def test_a_photograph_without_a_class_and_another_size() -> None:
+    app = open_page(PAGE, images="photographs", size="128")
+    assert_no_error(app)
+    assert "photograph: " in said(app)
+
+
+# ---------------------------------------------------------------------------------- the search for strong images
+
+
+@pytest.fixture
+def without_index(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bundled_test: LabelledImages, fresh_caches: None
+) -> Path:
+    """The checkpoints without LeNet's index, and only 300 images to search."""
+    shutil.copytree(checkpoints.FOLDER / "lenet", tmp_path / "lenet")
+    (tmp_path / "lenet" / patches.FILE).unlink()
+    monkeypatch.setattr(checkpoints, "FOLDER", tmp_path)
+    for function in (checkpoints.available, checkpoints.load, checkpoints.untrained):
+        monkeypatch.setattr(function, "__defaults__", (tmp_path,))
+    monkeypatch.setattr(patches, "bundled", lambda split: bundled_test.subset(np.arange(300)))
+    return tmp_path
+
+
+def button(app: AppTest, key: str):
+    return next(one for one in app.button if one.key == key)
+
+
+def test_a_missing_index_is_searched_for_on_demand(without_index: Path) -> None:
+    app = open_page(PAGE, checkpoint="lenet")
+    assert_no_error(app)
+    assert "Nobody has looked for them in this network yet" in said(app)
+    button(app, "fm_search").click().run()
+    job = feature_index.search("lenet")
+    job.wait(60)
+    app.run()
+    assert_no_error(app)
+    assert "Of 10,000, strongest first" in said(app)
+    assert (without_index / "lenet" / patches.FILE).exists()
+    assert job.done == 300
+
+
+def test_a_search_can_be_stopped_and_started_again(without_index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patches, "BATCH", 1)
+    job = feature_index.Search(checkpoints.load("lenet"), without_index)
+    job.start()
+    job.stop()
+    job.wait(60)
+    assert (job.alive, job.index, job.error) == (False, None, "")
+    assert not (without_index / "lenet" / patches.FILE).exists()
+    monkeypatch.setattr(patches, "BATCH", 100)
+    job.start()
+    job.wait(60)
+    assert job.index is not None
+    assert (without_index / "lenet" / patches.FILE).exists()
+
+
+def test_while_a_search_goes_on_the_page_shows_progress_and_a_stop_button(
+    without_index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feature_index.Search, "alive", property(lambda self: True))
+    app = open_page(PAGE, checkpoint="lenet")
+    assert_no_error(app)
+    assert button(app, "fm_stop").label == "Stop"
+    assert any("images searched" in progress.proto.text for progress in app.get("progress"))
+    assert len(app.get("image")) == 4  # the rest of the page is there
+
+
+def test_a_failed_search_is_one_sentence(without_index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(patches, "search", fail)
+    app = open_page(PAGE, checkpoint="lenet")
+    button(app, "fm_search").click().run()
+    feature_index.search("lenet").wait(30)
+    app.run()
+    assert not app.exception
+    assert "(RuntimeError: out of memory)" in app.warning[0].value
+
+
+def test_an_untrained_network_has_its_own_search_which_is_not_stored(without_index: Path) -> None:
+    patches.build("lenet", without_index)
+    before = (without_index / "lenet" / patches.FILE).read_bytes()
+    app = open_page(PAGE, checkpoint="lenet", weights="untrained")
+    assert_no_error(app)
+    button(app, "fm_search").click().run()
+    feature_index.search("lenet~untrained").wait(60)
+    app.run()
+    assert_no_error(app)
+    assert "Of 10,000, strongest first" in said(app)
+    assert (without_index / "lenet" / patches.FILE).read_bytes() == before
+
+
+# ------------------------------------------------------------------------------------------------------ pictures
+
+
+def test_colours_of_responses_and_of_signed_maps() -> None:
+    maps = torch.tensor([[[-2.0, 0.0, 1.0, 2.0]]])
+    grey = sheets.coloured(maps, torch.tensor([2.0]), signed=True)
+    assert grey[0, 0, :, 0].tolist() == [0, 128, 191, 255]
+    viridis = sheets.coloured(maps, torch.tensor([2.0]), signed=False)
+    assert tuple(viridis[0, 0, 0]) == tuple(viridis[0, 0, 1]) == sheets.VIRIDIS[0]
+    assert tuple(viridis[0, 0, 3]) == sheets.VIRIDIS[-1]
+    assert (sheets.coloured(torch.zeros(1, 2, 2), torch.zeros(1), False) == sheets.VIRIDIS[0]).all()
+
+
+def test_patches_are_lit_and_the_rest_is_dark() -> None:
+    picture = np.full((8, 8, 3), 100, dtype=np.uint8)
+    tiles = sheets.lit(picture, [Box(-4, 8, 8, 32), None], (16, 16))
+    assert (tiles[0, :4, 4:] == 100).all()
+    assert (tiles[0, 4:] == 30).all()
+    assert (tiles[0, :, :4] == 30).all()
+    assert (tiles[1] == 30).all()
+
+
+def test_a_sheet_has_every_tile_and_a_frame_around_one() -> None:
+    tiles = np.arange(6, dtype=np.uint8)[:, None, None, None] * np.ones((1, 4, 4, 3), np.uint8) * 40
+    made = sheets.sheet(tiles, 3, 300, marked=4)
+    step = (made.shape[0] - 6) // 2
+    for index in range(6):
+        row, column = index // 3 * step + step // 2, index % 3 * step + step // 2
+        assert (made[row, column, :3] == 40 * index).all()
+    frames = [tuple(made[6 + step - 3, column * step + step // 2, :3]) == sheets.FRAME for column in range(3)]
+    assert frames == [False, True, False]
+
+
+def test_fitting_repeats_and_leaves_out_pixels() -> None:
+    picture = np.random.default_rng(0).integers(0, 255, (4, 4, 3)).astype(np.uint8)
+    np.testing.assert_array_equal(sheets.fitted(picture, 8), picture.repeat(2, 0).repeat(2, 1))
+    np.testing.assert_array_equal(sheets.fitted(sheets.fitted(picture, 12), 4), picture)
+
+
+def test_tables_for_the_downloads() -> None:
+    from pages.feature_maps import charts
+
+    figures = (feature_maps.LayerFigures("conv1_relu", 64, 32, 32, 0.25, 10, False),)
+    table = charts.table(figures)
+    assert isinstance(table, pd.DataFrame)
+    assert table.iloc[0].tolist() == ["conv1_relu", 64, 32, 32, 0.25, 10, False]
+    assert list(table) == ["layer", "maps", "height", "width", "silent share", "maps for half", "signed"]

@@ -1,0 +1,163 @@
+"""The Network page: its table, diagram and single convolution, for every shipped network and from bad links."""
+
+import base64
+import re
+from xml.etree import ElementTree
+
+import pytest
+import streamlit as st
+
+from engine import checkpoints, data, network
+from engine.network import convolution, diagram
+from pages.network import convolution as network_convolution
+from pages.network import diagram as network_diagram
+from pages.network import svg
+from tests.apps import assert_no_error, open_page
+
+PAGE = "network/page.py"
+SHIPPED = ("lenet", "resnet18")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _fresh_caches():
+    st.cache_data.clear()
+    st.cache_resource.clear()
+
+
+def said(app) -> str:
+    return "\n".join(element.value for element in app.markdown)
+
+
+@pytest.mark.parametrize("checkpoint", SHIPPED)
+@pytest.mark.parametrize("view", ["table", "diagram", "one convolution"])
+@pytest.mark.parametrize("weights", ["trained", "untrained"])
+def test_every_view_opens(checkpoint, view, weights):
+    app = open_page(PAGE, checkpoint=checkpoint, net_view=view, weights=weights)
+    assert_no_error(app)
+    assert not app.warning
+
+
+def test_the_table_of_resnet18_at_224_px_is_the_reports():
+    app = open_page(PAGE, checkpoint="resnet18", net_size="224")
+    assert_no_error(app)
+    table = app.table[0].value
+    assert list(table.index) == ["conv1", "conv2_x", "conv3_x", "conv4_x", "conv5_x", "dense"]
+    outputs = ["64 × 112 × 112", "64 × 56 × 56", "128 × 28 × 28", "256 × 14 × 14", "512 × 7 × 7", "10"]
+    assert list(table["Output"]) == outputs
+    assert list(table["Parameters"]) == ["9,536", "147,968", "525,568", "2,099,712", "8,393,728", "5,130"]
+    assert "= 11,181,642" in said(app)
+    assert "435 × 435 px" in table["One unit sees"]["conv5_x"]
+
+
+def test_lenet_shows_the_reports_arithmetic_and_is_rebuilt_for_another_size():
+    own = open_page(PAGE, checkpoint="lenet")
+    assert own.table[0].value["How they come about"]["conv1"] == "5 × 5 × 3 × 32 + 32"
+    assert "2,432 + 51,264 + 204,928 + 131,136 + 650 = 390,410" in said(own)
+    larger = open_page(PAGE, checkpoint="lenet", net_size="224")
+    assert_no_error(larger)
+    assert any("built for 224 px" in caption.value for caption in larger.caption)
+    assert larger.table[0].value["Output"]["conv3"] == "128 × 28 × 28"
+
+
+def test_every_operation_can_be_listed():
+    app = open_page(PAGE, checkpoint="resnet18", net_rows="every operation")
+    assert_no_error(app)
+    assert len(app.dataframe[0].value) == 69
+
+
+@pytest.mark.parametrize("checkpoint", SHIPPED)
+def test_the_convolution_shows_the_networks_own_output(checkpoint):
+    link = {"net_map": "3", "net_row": "5", "net_column": "7", "class": "ship", "net_colour": "green"}
+    app = open_page(PAGE, checkpoint=checkpoint, net_view="one convolution", **link)
+    assert_no_error(app)
+    trained = checkpoints.load(checkpoint)
+    test = data.bundled("test")
+    index = int((test.labels == test.classes.index("ship")).nonzero()[0][0])
+    card = trained.card
+    x = data.prepare(test.images[index : index + 1], card.input_size, card.mean, card.std)
+    done = convolution.convolved(trained.model, x, "conv1")
+    expected = float(done.output[3, 5, 7])
+    total = re.search(r"= \*\*(.*)\*\*", said(app)).group(1)
+    assert float(total.replace("−", "-")) == pytest.approx(expected, abs=1e-3)
+    step = convolution.step(done, 3, 5, 7)
+    assert svg.short(float(step.sums[1]), 3) in said(app)
+
+
+def test_the_next_place_is_one_to_the_right_and_wraps():
+    link = {"net_view": "one convolution", "checkpoint": "lenet", "net_row": "4", "net_column": "31"}
+    app = open_page(PAGE, **link)
+    app.button("net_next").click().run()
+    assert_no_error(app)
+    assert (app.number_input("net_row").value, app.number_input("net_column").value) == (5, 0)
+    app.number_input("net_row").set_value(31).run()
+    app.number_input("net_column").set_value(31).run()
+    app.button("net_next").click().run()
+    assert (app.number_input("net_row").value, app.number_input("net_column").value) == (0, 0)
+
+
+def test_the_steps_play_and_stop():
+    app = open_page(PAGE, net_view="one convolution", checkpoint="lenet", net_row="2", net_column="2")
+    app.toggle("net_play").set_value(True).run()
+    assert_no_error(app)
+    assert app.number_input("net_column").value == 3
+    app.toggle("net_play").set_value(False).run()
+    assert app.number_input("net_column").value == 3
+
+
+@pytest.mark.parametrize(
+    "link", [{"net_size": "7"}, {"net_size": "<script>"}, {"net_view": "nothing"}, {"net_rows": "all"}]
+)
+def test_bad_links_are_told_and_never_show_a_traceback(link):
+    app = open_page(PAGE, **link)
+    assert_no_error(app)
+    assert len(app.warning) == 1
+
+
+@pytest.mark.parametrize("link", [{"net_map": "64"}, {"net_row": "-1"}, {"net_column": "many"}])
+def test_places_that_do_not_exist_are_told(link):
+    app = open_page(PAGE, net_view="one convolution", **link)
+    assert_no_error(app)
+    assert app.warning
+
+
+# The drawings --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["lenet", "convnet5", "resnet18_strided"])
+def test_the_diagram_is_a_picture_of_every_box_and_arrow(name):
+    made = diagram.diagram(network.describe(network.shapes_only(name, 10, 128, {}), 128))
+    root = ElementTree.fromstring(network_diagram.drawing(made, "black"))
+    space = "{http://www.w3.org/2000/svg}"
+    assert len(root.findall(f"{space}rect")) == len(made.boxes)
+    assert len(root.findall(f"{space}path")) == sum(len(box.inputs) for box in made.boxes)
+    shapes = [text.text for text in root.findall(f"{space}text")]
+    assert all(box.shape in shapes for box in made.boxes)
+    width = float(root.get("width"))
+    assert all(float(rect.get("x")) + float(rect.get("width")) <= width for rect in root.findall(f"{space}rect"))
+
+
+def test_words_from_strangers_are_escaped():
+    assert "&lt;b&gt;" in svg.text(0, 0, "<b>", 10, "black")
+
+
+@pytest.mark.parametrize(
+    ("value", "written"), [(-0.307, "−0.31"), (0.001, "0.00"), (-0.001, "0.00"), (12.34, "12.3"), (-240.2, "−240")]
+)
+def test_numbers_are_short(value, written):
+    assert svg.short(value) == written
+
+
+def test_the_products_show_all_three_grids_of_numbers():
+    trained = checkpoints.load("lenet")
+    picture = data.bundled("test").images[:1]
+    x = data.prepare(picture, 32, trained.card.mean, trained.card.std)
+    done = convolution.convolved(trained.model, x, "conv1")
+    step = convolution.step(done, 0, 0, 0)
+    drawn = network_convolution.products(step, 2, "black")
+    written = [text.text for text in ElementTree.fromstring(drawn).iter("{http://www.w3.org/2000/svg}text")]
+    for values in (step.window, step.kernel, step.products):
+        for number in values[2].flatten().tolist():
+            assert svg.short(number) in written
+    assert svg.short(float(step.sums[2])) in written
+    framed = network_convolution.picture_with_window(picture[0], done, step)
+    assert base64.b64decode(re.search(r"base64,([^\"]+)", framed).group(1)).startswith(b"\x89PNG")

@@ -1,0 +1,249 @@
+"""The Reconstruction page's contrasts: each shows what the engine computes for it."""
+
+import io
+
+import numpy as np
+import pytest
+import streamlit as st
+import torch
+from PIL import Image
+from streamlit.testing.v1 import AppTest
+
+from engine import checkpoints, contrast, data, deconv, evaluation, tape
+from engine.batch_norm import change_in_words, total_gain
+from engine.deconv import Reconstruction
+from pages.common import downloads, resources, sheets
+from pages.common.resources import Playback, View
+from pages.reconstruction import variants
+from tests.apps import assert_no_error, open_page
+
+PAGE = "reconstruction/page.py"
+
+
+@pytest.fixture(autouse=True)
+def _fresh_caches():
+    st.cache_data.clear()
+    st.cache_resource.clear()
+
+
+PICTURES = {
+    "batch norm": 4,
+    "layers": 3 * 5,
+    "ReLU rules": 6,
+    "switches": 4,
+    "paths": 6,
+    "training": 4,
+    "images": 4,
+    "nothing": 1,
+}
+
+
+@pytest.mark.parametrize("by", variants.CONTRASTS)
+@pytest.mark.parametrize("show", ["all channels", "top 9"])
+def test_every_contrast_shows_its_pictures(by, show):
+    app = open_page(PAGE, compare=by, show=show)
+    assert_no_error(app)
+    assert not app.warning
+    assert len(app.get("image")) == 1 + PICTURES[by]
+
+
+def played(layer: str = "conv5_x", signal=deconv.all_channels, **settings: object) -> Reconstruction:
+    """The shipped ResNet-18's reconstruction of the first airplane."""
+    trained = checkpoints.load("resnet18")
+    card, test = trained.card, data.bundled("test")
+    index = int((test.labels == 0).nonzero()[0][0])
+    image = data.prepare(test.images[index : index + 1], card.input_size, card.mean, card.std)
+    recorded = tape.record(trained.model, image, layer)
+    return deconv.reconstruct(recorded, signal(recorded.activation), **settings)
+
+
+def test_the_sentence_on_rules_states_sizes_and_cosines():
+    made = {rule: played(relu=rule) for rule in deconv.RELU_RULES}
+    sentence = open_page(PAGE, compare="ReLU rules").info[0].value
+    for rule, picture in made.items():
+        assert f"**{rule}**: {change_in_words(total_gain(picture))}" in sentence
+    assert f"guided {contrast.cosine(made['deconvnet'], made['guided']):.2f}" in sentence
+
+
+def test_the_sentence_on_paths_says_by_how_much_they_do_not_add_up():
+    made = {path: played(path=path).pixels for path in deconv.PATHS}
+    missed = (made["residual"] + made["shortcut"] - made["both"]).norm() / made["both"].norm()
+    sentence = open_page(PAGE, compare="paths").info[0].value
+    assert f"misses the picture along both by {float(missed):.0%} of its size" in sentence
+    assert float(missed) > 0.01
+
+
+def test_a_path_can_be_meant_for_one_block_only():
+    recorded_gain = total_gain(played(path={"layer3.0": "shortcut"}))
+    app = open_page(PAGE, compare="nothing", path="shortcut", block="layer3.0")
+    assert_no_error(app)
+    assert change_in_words(recorded_gain) in app.info[0].value
+    everywhere = open_page(PAGE, compare="nothing", path="shortcut")
+    assert everywhere.info[0].value != app.info[0].value
+
+
+@pytest.mark.parametrize("scale", [("1/2", 0.5), ("4", 4.0)])
+def test_the_weight_scale_changes_the_picture_without_batch_norm_only(scale):
+    text, factor = scale
+    on, off = (played(batch_norm=state, weight_scale=factor) for state in (True, False))
+    assert torch.allclose(on.pixels, played().pixels, rtol=1e-3, atol=1e-6)
+    sentence = open_page(PAGE, scale=text).info[0].value
+    assert change_in_words(total_gain(off)) in sentence.split(";")[0]
+    assert change_in_words(total_gain(played())) in sentence.split(";")[1]
+    assert change_in_words(total_gain(off)) != change_in_words(total_gain(played(batch_norm=False)))
+
+
+def test_before_its_batch_norm_a_convolution_has_no_weight_scale():
+    app = open_page(PAGE, layer="conv1")
+    assert app.select_slider(key="scale").disabled
+    assert app.select_slider(key="scale").help.startswith("This layer is a convolution before its batch norm")
+
+
+def test_a_class_can_be_sent_back():
+    trained = checkpoints.load("resnet18")
+    made = played(tape.logits(trained.model), lambda logits: deconv.whole_map(logits, 3))
+    app = open_page(PAGE, show="class", logit="cat", compare="nothing")
+    assert_no_error(app)
+    assert change_in_words(total_gain(made)) in app.info[0].value
+    assert any(caption.value.startswith("The logit of cat") for caption in app.caption)
+
+
+def test_by_default_the_class_is_the_networks_answer():
+    trained = checkpoints.load("resnet18")
+    card, test = trained.card, data.bundled("test")
+    index = int((test.labels == 5).nonzero()[0][0])
+    image = data.prepare(test.images[index : index + 1], card.input_size, card.mean, card.std)
+    answered = card.classes[evaluation.answer(trained.model, image).classes[0]]
+    app = open_page(PAGE, show="class", **{"class": "dog"})
+    assert any(caption.value.startswith(f"The logit of {answered}") for caption in app.caption)
+
+
+def test_training_is_compared_with_the_random_weights_it_began_with():
+    before = checkpoints.untrained("resnet18")
+    again = checkpoints.untrained("resnet18")
+    assert all(torch.equal(a, b) for a, b in zip(before.model.parameters(), again.model.parameters(), strict=True))
+    captions = [caption.value for caption in open_page(PAGE, compare="training").caption]
+    assert "**before training**" in captions
+    assert "**trained**" in captions
+
+
+def test_an_untrained_network_can_be_looked_at():
+    app = open_page(PAGE, weights="untrained")
+    assert_no_error(app)
+    assert any("resnet18 before training" in text.value for text in app.markdown)
+
+
+def test_two_images_differ():
+    app = open_page(PAGE, compare="images", class2="ship", number2="3")
+    assert_no_error(app)
+    assert app.selectbox(key="class2").value == "ship"
+    own = [image.proto.imgs[0].url for image in app.get("image")[-2:]]
+    assert own[0] != own[1]
+
+
+@pytest.mark.parametrize("photograph", ["cat", "rocket"])
+def test_photographs_can_be_reconstructed(photograph):
+    app = open_page(PAGE, images="photographs", photograph=photograph, size="128")
+    assert_no_error(app)
+    assert any(caption.value == f"photograph: {photograph}" for caption in app.caption)
+
+
+def test_until_there_is_an_own_picture_a_photograph_is_shown():
+    app = open_page(PAGE, images="own")
+    assert_no_error(app)
+    assert any(caption.value.startswith("photograph: ") for caption in app.caption)
+
+
+# What is said of the pictures --------------------------------------------------------------------------------
+
+
+def headline(app: AppTest) -> str:
+    return next(text.value for text in app.markdown if text.value.startswith("##### "))
+
+
+def captions(app: AppTest) -> list[str]:
+    return [caption.value for caption in app.caption]
+
+
+def view(layer: str = "conv5_x", index: int = 0, network: str = "resnet18") -> View:
+    return View(network, layer, "test", index, 64)
+
+
+def first_of(label: int) -> int:
+    return int((data.bundled("test").labels == label).nonzero()[0][0])
+
+
+def strongest(of: View, count: int) -> list[int]:
+    return deconv.strongest_channels(resources.recording(of).activation, count)
+
+
+def test_the_answer_is_the_one_of_the_network_in_the_sidebar():
+    ship = first_of(8)
+    trained, before = (resources.answer(view(index=ship, network=name)) for name in ("resnet18", "resnet18~untrained"))
+    assert trained.classes[0] != before.classes[0]
+    classes = checkpoints.load("resnet18").card.classes
+    app = open_page(PAGE, compare="training", **{"class": "ship"})
+    assert app.get("progress")[0].proto.text.startswith(classes[trained.classes[0]])
+    other = open_page(PAGE, compare="training", weights="untrained", **{"class": "ship"})
+    assert other.get("progress")[0].proto.text.startswith(classes[before.classes[0]])
+
+
+def test_the_headline_says_what_is_sent_back():
+    assert "What conv5_x of resnet18 says" in headline(open_page(PAGE))
+    assert "What each layer of resnet18 says" in headline(open_page(PAGE, compare="layers"))
+    assert "What the cat score of resnet18 says" in headline(open_page(PAGE, show="class", logit="cat"))
+
+
+def test_the_notes_name_the_maps_of_every_layer_shown():
+    said = " ".join(captions(open_page(PAGE, compare="layers")))
+    for layer, size in (("conv1_relu", 32), ("conv2_x", 16), ("conv5_x", 2)):
+        count = resources.recording(view(layer)).activation.shape[1]
+        assert f"{layer}: {count} maps of {size} x {size}" in said
+
+
+def test_the_channels_of_each_picture_are_listed():
+    said = " ".join(captions(open_page(PAGE, compare="images", show="top 9", class2="ship")))
+    for label, of in (("first image", view(index=first_of(0))), ("second image", view(index=first_of(8)))):
+        listed = ", ".join(str(channel) for channel in strongest(of, 9))
+        assert f"**{label}**: Channels {listed}, row by row." in said
+
+
+def test_channels_that_all_pictures_share_are_listed_once():
+    said = captions(open_page(PAGE, compare="ReLU rules", show="top 9"))
+    listed = ", ".join(str(channel) for channel in strongest(view(index=first_of(0)), 9))
+    assert sum(f"Channels {listed}, row by row." in caption for caption in said) == 1
+
+
+def channels_in(by: str, base: Playback, other: View | None = None) -> dict[str, list[int]]:
+    return {variant.label: list(variant.playback.channels) for variant in variants.contrast(by, base, other).variants}
+
+
+def test_a_channel_that_the_reader_has_picked_stays_where_the_layer_does():
+    base = Playback(view(), "whole map", (5,))
+    assert 5 not in strongest(view(), 1)
+    assert channels_in("images", base, view(index=1)) == {"first image": [5], "second image": [5]}
+    assert set(map(tuple, channels_in("training", base).values())) == {(5,)}
+    layers = channels_in("layers", base)
+    assert layers["conv5_x"] == [5]
+    assert layers["conv2_x"] == strongest(view("conv2_x"), 1)
+
+
+def test_channels_that_were_picked_by_strength_are_each_images_own():
+    base = Playback(view(), "whole map", tuple(strongest(view(), 9)))
+    assert channels_in("images", base, view(index=1))["second image"] == strongest(view(index=1), 9)
+
+
+@pytest.mark.parametrize(("bn", "states"), [("true", ["on", "off"]), ("false", ["off", "on"])])
+def test_the_saved_pictures_are_in_the_order_of_the_screen(bn, states, monkeypatch):
+    shown, saved = {}, []
+    show = sheets.show
+    monkeypatch.setattr(sheets, "show", lambda png, alt: shown.update({alt: png}) or show(png, alt))
+    monkeypatch.setattr(downloads, "picture", lambda label, png, name: saved.append(png))
+    assert_no_error(open_page(PAGE, bn=bn))
+    own = [f"batch norm {state}, own scale" for state in states]
+    assert [alt for alt in shown if alt in own] == own
+    row = np.asarray(Image.open(io.BytesIO(saved[-1])))
+    left, right = (np.asarray(Image.open(io.BytesIO(shown[alt]))) for alt in own)
+    assert not np.array_equal(left, right)
+    np.testing.assert_array_equal(row[:, : left.shape[1]], left)
+    np.testing.assert_array_equal(row[:, -right.shape[1] :], right)

@@ -1,0 +1,352 @@
+"""The Train page without a browser: every state of a run, the form, and its buttons."""
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from engine.training import estimate, run, toml_text
+from engine.training import recipe as recipes
+from engine.training.curves import step_curve
+from engine.training.estimate import Cost
+from engine.training.plan import Plan
+from engine.training.queue import jobs, turns
+from engine.training.recipe import Phase, Recipe
+from engine.training.records import Status, Steps
+from engine.training.run import RunFolder
+from pages.train import files, settings
+from tests.apps import assert_no_error, open_page
+from tests.runs import lenet, train
+
+PAGE = "train/page.py"
+
+
+@pytest.fixture(autouse=True)
+def _fresh_caches() -> None:
+    st.cache_data.clear()
+    st.cache_resource.clear()
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder of runs, and an estimate that takes no time."""
+    monkeypatch.setattr(run, "FOLDER", tmp_path / "runs")
+    monkeypatch.setattr(estimate, "cost", lambda recipe: Cost(0.01, 0.002))
+    return tmp_path / "runs"
+
+
+@pytest.fixture
+def holding() -> Iterator[ExitStack]:
+    """Locks that this test holds in place of a training process."""
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def trained(root: Path, splits) -> RunFolder:
+    """A finished run of two phases, one epoch each."""
+    folder = RunFolder(root / "lesson")
+    train(lenet(phases=(Phase(1, 0.01), Phase(1, 0.001, optimizer="adam"))), splits, folder)
+    return folder
+
+
+def buttons(app: AppTest) -> set[str]:
+    return {button.label for button in app.main.button}
+
+
+def opened(folder: RunFolder) -> AppTest:
+    app = open_page(PAGE, run=folder.name)
+    assert not app.exception
+    return app
+
+
+def at_work(folder: RunFolder, holding: ExitStack, **changes: object) -> None:
+    """Let the run look as if a process were busy with it."""
+    holding.enter_context(folder.held())
+    known = run.read_status(folder)
+    status = replace(known, **{"phase": 0, "images_per_second": 812.0, "seconds_left": 75.0, **changes})
+    run.write_status(folder, status)
+
+
+# The states of a run -------------------------------------------------------------------------------------------
+
+
+def test_without_runs_the_page_offers_a_start(root: Path) -> None:
+    app = open_page(PAGE)
+    assert_no_error(app)
+    assert not app.warning
+    assert "Start" in buttons(app)
+    assert "None yet: press Start." in [caption.value for caption in app.caption]
+
+
+def test_a_running_one_shows_figures_curves_filters_and_can_be_commanded(trained, holding) -> None:
+    at_work(trained, holding, state="running", epoch=1)
+    app = opened(trained)
+    assert_no_error(app)
+    assert {"Pause", "Stop", "Next phase now"} <= buttons(app)
+    assert not {"Resume", "Keep", "Delete it for good"} & buttons(app)
+    figures = {metric.label: metric.value for metric in app.metric}
+    history = run.read_history(trained)
+    assert figures["Epoch"] == "2 of 2"
+    assert figures["Images per second"] == "812"
+    assert figures["Time left, about"] == "75 s"
+    assert figures["Right on validation"] == f"{history[-1].val_accuracy:.1%}".replace("%", " %")
+    assert len(app.get("vega_lite_chart")) == 3
+    assert len(app.get("image")) == 2
+    assert any("is training" in text.value for text in app.markdown)
+
+    app.main.button(key="train_pause").click().run()
+    assert (trained.path / "command").read_text() == "pause\n"
+    app.main.button(key="train_next_phase").click().run()
+    assert (trained.path / "command").read_text() == "next_phase\n"
+    app.main.button(key="train_stop").click().run()
+    assert (trained.path / "command").read_text() == "stop\n"
+
+
+def test_in_the_last_phase_there_is_no_next_one(trained, holding) -> None:
+    at_work(trained, holding, state="measuring", phase=1)
+    assert "Next phase now" not in buttons(opened(trained))
+
+
+def test_a_paused_one_can_go_on(trained, holding) -> None:
+    at_work(trained, holding, state="paused", epoch=1, seconds_left=None)
+    app = opened(trained)
+    assert_no_error(app)
+    assert {"Go on", "Stop"} <= buttons(app)
+    assert "Pause" not in buttons(app)
+    app.main.button(key="train_resume").click().run()
+    assert (trained.path / "command").read_text() == "resume\n"
+
+
+def test_a_queued_one_says_its_place_and_can_be_cancelled(root: Path) -> None:
+    folders = [RunFolder(root / name) for name in ("first", "second")]
+    tickets = []
+    for folder in folders:
+        folder.begin(lenet())
+        run.write_status(folder, Status("queued", epochs=2))
+        tickets.append(turns.take_ticket(folder.path))
+    try:
+        app = opened(folders[1])
+        assert_no_error(app)
+        assert "number 2 in the queue" in app.info[0].value
+        assert {"Cancel"} == buttons(app)
+        app.main.button(key="train_stop").click().run()
+        assert (folders[1].path / "command").read_text() == "stop\n"
+        table = open_page(PAGE).dataframe[0].value
+        assert set(table["what it does"]) == {
+            "waits for its turn: number 1 in the queue", "waits for its turn: number 2 in the queue",
+        }  # fmt: skip
+    finally:
+        for ticket in tickets:
+            os.close(ticket)
+
+
+def test_a_failed_one_says_why(trained: RunFolder) -> None:
+    why = "The loss became nan in epoch 2, step 3, at a learning rate of 9: lower the learning rate."
+    run.write_status(trained, replace(run.read_status(trained), state="failed", message=why))
+    app = opened(trained)
+    assert not app.exception
+    assert [error.value for error in app.error] == [why]
+    assert {"Resume", "Keep", "Delete it for good"} <= buttons(app)
+
+
+def test_an_interrupted_one_can_be_resumed(trained: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    run.write_status(trained, replace(run.read_status(trained), state="running", epoch=1))
+    app = opened(trained)
+    assert "Its process has ended before its time" in app.warning[0].value
+    resumed: list[str] = []
+    monkeypatch.setattr(jobs, "_start", lambda folder: resumed.append(folder.name))
+    app.main.button(key="train_again").click().run()
+    assert_no_error(app)
+    assert resumed == ["lesson"]
+
+
+def test_a_finished_one_can_be_kept_and_deleted(trained: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = opened(trained)
+    assert_no_error(app)
+    assert buttons(app) >= {"Keep", "Delete it for good"}
+    assert not any("10,000" in caption.value for caption in app.caption)  # a folder has fewer test images
+    assert "Resume" not in buttons(app)
+    kept: list[str] = []
+    monkeypatch.setattr(jobs, "keep", lambda folder, name, target: kept.append(name))
+    app.text_input(key="train_keep_name-lesson").set_value("our_net").run()
+    app.main.button(key="train_keep").click().run()
+    assert kept == ["our_net"]
+    app.main.button(key="train_delete").click().run()
+    assert not trained.path.exists()
+    assert_no_error(app)
+    assert "Start" in buttons(app)
+
+
+@pytest.mark.parametrize(("name", "sentence"), [("resnet18", "There is a network called"), ("a b", "cannot be a name")])
+def test_a_name_that_cannot_be_is_one_sentence(trained: RunFolder, name: str, sentence: str) -> None:
+    app = opened(trained)
+    app.text_input(key="train_keep_name-lesson").set_value(name).run()
+    app.main.button(key="train_keep").click().run()
+    assert not app.exception
+    assert sentence in app.error[0].value
+
+
+@pytest.mark.parametrize(
+    ("keeping", "said"),
+    [
+        (jobs.Keeping("done", "ours", "ours: 61.20% of 10,000 test images"), "Kept as **ours**"),
+        (jobs.Keeping("failed", "ours", "The disk is full."), "The disk is full."),
+    ],
+)
+def test_the_end_of_keeping_is_told(trained: RunFolder, keeping: jobs.Keeping, said: str) -> None:
+    from engine.training.queue.worker import note_keeping
+
+    note_keeping(trained.path, keeping)
+    app = opened(trained)
+    assert any(said in message.value for message in [*app.success, *app.error])
+
+
+def test_a_run_that_is_not_there_is_named(root: Path) -> None:
+    app = open_page(PAGE, run="nosuch")
+    assert_no_error(app)
+    assert app.warning[0].value.startswith("There is no run 'nosuch'")
+    assert "Start" in buttons(app)
+
+
+def test_damaged_files_of_a_run_give_no_traceback(trained: RunFolder) -> None:
+    for name in ("history.csv", "steps.csv", "filters.npz", "filters_now.npy", "status.json", "events.jsonl"):
+        (trained.path / name).write_text("\x00 damaged")
+    assert_no_error(opened(trained))
+
+
+# The form ------------------------------------------------------------------------------------------------------
+
+SHIPPED = sorted(recipes.FOLDER.rglob("*.toml"))
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_a_recipe_survives_its_text_and_the_controls(path: Path) -> None:
+    recipe = recipes.read(path)
+    assert recipes.parse(toml_text.to_toml(recipe), "another") == recipe
+    assert settings.recipe_of(settings.settings_of(recipe), recipe) == recipe
+
+
+def test_the_text_keeps_options_and_strings() -> None:
+    recipe = Recipe(
+        "odd", "convnet3", (Phase(2, 1e-5, "adam"), Phase(1, 0.5)), dataset="cifar10_bundled", input_size=64,
+        options={"strided": True, "dropout": 0.25}, group='a "quoted" group\\', label_smoothing=0.1, flip=False,
+    )  # fmt: skip
+    assert recipes.parse(toml_text.to_toml(recipe), "x") == recipe
+
+
+def test_pressing_start_begins_the_first_lesson_and_shows_it(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tickets: list[int] = []
+    monkeypatch.setattr(jobs, "_start", lambda folder: tickets.append(turns.take_ticket(folder.path)))
+    app = open_page(PAGE)
+    app.main.button(key="train_start").click().run()
+    assert_no_error(app)
+    assert RunFolder(root / "first_lesson").recipe() == settings.FIRST_LESSON
+    assert {"Cancel"} == buttons(app)
+    os.close(tickets[0])
+
+
+def test_what_the_controls_say_is_what_is_trained(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    submitted: list[Recipe] = []
+    monkeypatch.setattr(jobs, "_start", lambda folder: submitted.append(folder.recipe()))
+    app = open_page(
+        PAGE, t_net="ConvNet", t_depth="3", t_dropout="0.1", t_strided="true", t_phases="2", t_optimizer1="adam",
+        t_rate1="0.001", t_epochs1="6", t_schedule1="constant", t_rate2="0.002", t_seed="7", t_flip="false",
+    )  # fmt: skip
+    assert_no_error(app)
+    app.main.button(key="train_start").click().run()
+    assert submitted == [
+        replace(
+            settings.FIRST_LESSON, architecture="convnet3", options={"dropout": 0.1, "strided": True}, input_size=128,
+            phases=(Phase(6, 0.001, "adam", "constant"), replace(settings.NEXT_PHASE, learning_rate=0.002)), seed=7,
+            flip=False,
+        )
+    ]  # fmt: skip
+
+
+def test_another_starting_point_sets_all_controls(root: Path) -> None:
+    app = open_page(PAGE, t_batch="17")
+    assert app.number_input(key="t_batch").value == 17
+    app.selectbox(key="preset").set_value("resnet18").run()
+    assert_no_error(app)
+    recipe = recipes.read("resnet18")
+    assert app.number_input(key="t_batch").value == recipe.batch_size
+    assert app.number_input(key="t_rate1").value == recipe.phases[0].learning_rate
+    assert f"{estimate.parameters(recipe):,} parameters, {recipe.epochs} epochs" in " ".join(
+        text.value for text in app.markdown
+    )
+
+
+@pytest.mark.parametrize(
+    ("link", "said"),
+    [
+        ({"t_epochs1": "many"}, "it must be a number from 1 to 1000"),
+        ({"t_rate1": "99"}, "it must be a number from 1e-06 to 10"),
+        ({"t_net": "AlexNet"}, "The link asks for t_net 'AlexNet'"),
+        ({"preset": "nosuch"}, "The link asks for preset 'nosuch'"),
+    ],
+)
+def test_a_bad_value_in_the_link_is_named(root: Path, link: dict[str, str], said: str) -> None:
+    app = open_page(PAGE, **link)
+    assert_no_error(app)
+    assert any(said in warning.value for warning in app.warning)
+    assert "Start" in buttons(app)
+
+
+def test_settings_that_no_network_can_have_are_one_sentence(root: Path) -> None:
+    app = open_page(PAGE, t_net="ConvNet", t_depth="5", t_size="32")
+    assert not app.exception
+    assert "needs images of at least" in app.error[0].value
+    assert "Start" not in buttons(app)
+
+
+def test_without_the_whole_of_cifar10_the_page_offers_to_get_it(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.data.CIFAR10", tmp_path / "nothing")
+    app = open_page(PAGE, t_data="all of CIFAR-10")
+    assert_no_error(app)
+    assert "Download CIFAR-10" in buttons(app)
+    assert app.main.button(key="train_start").disabled
+
+
+# What is behind it ---------------------------------------------------------------------------------------------
+
+
+def test_steps_lie_where_they_belong_and_are_averaged() -> None:
+    recipe = lenet(phases=(Phase(2, 0.1), Phase(2, 0.1)))
+    # Of 10 steps per epoch, the second epoch was cut after 4.
+    plan = Plan(recipe).cut(1, 4)
+    where = [(epoch, step) for epoch, count in ((1, 10), (2, 4), (3, 10)) for step in range(count)]
+    count = len(where)
+    noise = np.random.default_rng(0).random((3, count))
+    steps = Steps(np.arange(count), np.array([epoch for epoch, _ in where]), *noise)
+    place = [epoch - 1 + (step + 1) / 10 for epoch, step in where]
+    curve = step_curve(steps, plan, 10)
+    np.testing.assert_allclose(curve.epoch, place)
+    np.testing.assert_allclose(curve.loss, noise[0])
+
+    thinned = step_curve(steps, plan, 10, most=7)
+    groups = pd.Series(np.arange(count) // 4)
+    np.testing.assert_allclose(thinned.loss, pd.Series(noise[0]).groupby(groups).mean())
+    np.testing.assert_allclose(thinned.epoch, pd.Series(place).groupby(groups).mean())
+    assert len(step_curve(Steps(*np.zeros((5, 0))), plan, 0).epoch) == 0
+
+
+def test_both_sets_of_filters_are_drawn_on_one_scale() -> None:
+    import io
+
+    from PIL import Image
+
+    kernels = np.zeros((32, 3, 5, 5), dtype=np.float16)
+    kernels[:, :, 2, 2] = 1
+    strong, weak = (np.asarray(Image.open(io.BytesIO(png)))[..., 0] for png in files.draw_filters(kernels, kernels / 4))
+    assert strong.max() == 255
+    assert weak.max() == pytest.approx(127.5 * 1.25, abs=1)

@@ -1,0 +1,77 @@
+"""The trial of learning rates on the Train page."""
+
+from pathlib import Path
+
+import pytest
+import streamlit as st
+
+from engine.training import estimate, range_test, run
+from engine.training.estimate import Cost
+from engine.training.range_test import Point
+from pages.train import range_test as training_range
+from tests.apps import assert_no_error, open_page
+
+PAGE = "train/page.py"
+
+
+@pytest.fixture(autouse=True)
+def _quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    st.cache_data.clear()
+    st.cache_resource.clear()
+    monkeypatch.setattr(training_range, "STEPS", 12)
+    monkeypatch.setattr(run, "FOLDER", tmp_path / "runs")
+    monkeypatch.setattr(estimate, "cost", lambda recipe: Cost(0.01, 0.002))
+
+
+def only_trial(monkeypatch: pytest.MonkeyPatch) -> list[training_range.Trial]:
+    """Catches the trial that the page makes."""
+    made: list[training_range.Trial] = []
+    create = training_range.Trial.__init__
+
+    def caught(self: training_range.Trial, settings: object) -> None:
+        create(self, settings)
+        made.append(self)
+
+    monkeypatch.setattr(training_range.Trial, "__init__", caught)
+    return made
+
+
+def test_a_trial_shows_its_curve_and_the_rate_that_the_engine_suggests(monkeypatch: pytest.MonkeyPatch) -> None:
+    trials = only_trial(monkeypatch)
+    app = open_page(PAGE)
+    assert_no_error(app)
+    assert not any("A careful start" in text.value for text in app.markdown)
+    app.button(key="train_range").click().run()
+    (trial,) = trials
+    trial.wait(120)
+    assert [point.step for point in trial.points][:3] == [0, 1, 2]
+    app.run()
+    assert_no_error(app)
+    rate = range_test.suggested(trial.points)
+    expected = "has not fallen" if rate is None else f"**{rate:.2g}**"
+    assert any(expected in text.value for text in [*app.markdown, *app.caption])
+    charts = [chart.proto.spec for chart in app.get("vega_lite_chart") if "learning_rate" in chart.proto.spec]
+    assert len(charts) == 1
+
+
+def test_a_trial_that_fails_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    trials = only_trial(monkeypatch)
+
+    def fail(*_: object) -> None:
+        raise MemoryError("no memory")
+
+    monkeypatch.setattr(range_test, "range_test", fail)
+    app = open_page(PAGE)
+    app.button(key="train_range").click().run()
+    trials[0].wait(60)
+    app.run()
+    assert not app.exception
+    assert any("no memory" in error.value for error in app.error)
+
+
+def test_without_a_falling_loss_no_rate_is_marked() -> None:
+    rising = [Point(step, 10.0**step, 2.0 + step, 2.0 + step) for step in range(4)]
+    assert range_test.suggested(rising) is None
+    drawn = training_range.chart(rising, None).to_dict()
+    assert len(drawn["layer"]) == 2
+    assert len(training_range.chart(rising, 0.1).to_dict()["layer"]) == 3

@@ -1,0 +1,104 @@
+"""What the Train page makes of those settings of its starting point that have no control."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import streamlit as st
+
+from engine.training import estimate, run
+from engine.training.estimate import Cost
+from engine.training.queue import jobs
+from engine.training.recipe import Phase, Recipe, Resolution
+from pages.train import settings
+from tests.apps import assert_no_error, open_page
+
+PAGE = "train/page.py"
+GROWING = settings.starting_point("resnet18")
+TRANSFER = settings.starting_point("resnet18_transfer")
+RANDOM = "It begins with random weights: those of resnet18_transfer belong to another network."
+FIXED_SIZES = "All epochs see {} px: the growing images of resnet18 do not fit here."
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder of runs, and an estimate that takes no time."""
+    st.cache_resource.clear()
+    monkeypatch.setattr(run, "FOLDER", tmp_path / "runs")
+    monkeypatch.setattr(estimate, "cost", lambda recipe: Cost(0.01, 0.002))
+    return tmp_path / "runs"
+
+
+def made(base: Recipe, network: str = "", **changes: object) -> Recipe:
+    """The recipe of `base`'s controls after these changes, the first of which may be another network."""
+    values = settings.settings_of(base)
+    if network:
+        values |= settings.network_settings(network, {})
+    return settings.recipe_of({**values, **changes}, base)
+
+
+# Growing images ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("changes", [{"t_epochs1": 29}, {"t_epochs1": 11}, {"t_phases": "2"}, {"t_batch": 32}])
+def test_images_grow_as_long_as_they_reach_their_final_size(changes: dict[str, object]) -> None:
+    recipe = made(GROWING, **changes)
+    assert recipe.resolutions == GROWING.resolutions == (Resolution(0, 32), Resolution(10, 64))
+    assert settings.remarks(recipe, GROWING) == ["The images grow: 32 px from epoch 1 on, 64 px from epoch 11 on."]
+
+
+@pytest.mark.parametrize(
+    ("changes", "pixels"),
+    [
+        ({"t_epochs1": 10}, 64),
+        ({"t_epochs1": 5, "t_size": "32"}, 32),
+        ({"t_size": "96"}, 96),
+        ({"network": "lenet"}, 64),
+    ],
+)
+def test_images_that_cannot_grow_are_named(changes: dict[str, object], pixels: int) -> None:
+    recipe = made(GROWING, **changes)
+    assert recipe.resolutions == ()
+    assert settings.remarks(recipe, GROWING) == [FIXED_SIZES.format(pixels)]
+
+
+def test_sizes_after_the_end_are_left_out() -> None:
+    base = replace(GROWING, resolutions=(Resolution(0, 32), Resolution(10, 64), Resolution(20, 64)))
+    assert made(base, t_epochs1=15).resolutions == base.resolutions[:2]
+
+
+def test_a_starting_point_without_them_needs_no_words() -> None:
+    recipe = made(settings.FIRST_LESSON)
+    assert recipe == settings.FIRST_LESSON
+    assert settings.remarks(recipe, settings.FIRST_LESSON) == []
+
+
+# First weights -------------------------------------------------------------------------------------------------
+
+
+def test_another_network_does_not_begin_with_the_weights_of_the_first() -> None:
+    base = replace(TRANSFER, base_sha256="0" * 64)
+    recipe = made(base, "lenet", t_size="32")
+    assert (recipe.base, recipe.base_sha256, recipe.train_last) == ("", "", 0)
+    plain = Recipe("plain", "lenet", (Phase(1, 0.1),))
+    assert recipe.statistics == plain.statistics
+    assert settings.remarks(recipe, base) == [RANDOM]
+
+
+def test_the_same_network_keeps_its_first_weights() -> None:
+    recipe = made(TRANSFER, t_epochs1=3)
+    assert (recipe.base, recipe.train_last) == (TRANSFER.base, 5)
+    assert settings.remarks(recipe, TRANSFER) == [
+        "It begins with the weights torchvision:IMAGENET1K_V1, and only the last 5 convolutions and what follows them "
+        "learn."
+    ]
+
+
+def test_the_page_says_so_and_starts_what_can_be_trained(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    submitted: list[Recipe] = []
+    monkeypatch.setattr(jobs, "_start", lambda folder: submitted.append(folder.recipe()))
+    app = open_page(PAGE, preset="resnet18_transfer", t_net="LeNet", t_data="5,000 shipped images")
+    assert_no_error(app)
+    assert RANDOM in [caption.value for caption in app.caption]
+    app.main.button(key="train_start").click().run()
+    assert [(recipe.architecture, recipe.base, recipe.train_last) for recipe in submitted] == [("lenet", "", 0)]
