@@ -18,4 +18,5 @@ page = st.navigation(
 )
 with texts.readable_errors():
     selection.draw_sidebar()
-page.run()
+with texts.readable_errors():
+    page.run()

@@ -42,5 +42,4 @@ def main() -> None:
         live.show(chosen)
 
 
-with texts.readable_errors():
-    main()
+main()

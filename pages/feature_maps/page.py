@@ -340,5 +340,4 @@ def main() -> None:
     PAGES[show](chosen, lambda: selection.viewing_size(chosen))
 
 
-with texts.readable_errors():
-    main()
+main()

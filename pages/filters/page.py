@@ -229,5 +229,4 @@ def main() -> None:
         show_training(chosen, how, scale)
 
 
-with texts.readable_errors():
-    main()
+main()

@@ -39,22 +39,21 @@ def network_table() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS).set_index("network")
 
 
-with texts.readable_errors():
-    texts.headline("Convscope: look inside convolutional networks")
-    left, right = st.columns([1.2, 1], gap="large")
-    with left:
-        for entry in directory.PAGES:
-            name, words = st.columns([1, 1.4], vertical_alignment="center", gap="small")
-            name.page_link(entry.file, label=f"**{entry.title}**")
-            words.markdown(entry.question)
-    with right:
-        st.markdown("##### Begin a lecture here")
-        for page, label, link in PRESETS:
-            st.page_link(page, label=f"→ {label}", query_params=link)
-    st.markdown("##### The networks")
-    st.table(network_table())
-    st.caption(
-        "The app's own were trained on CIFAR-10's training images; the share of right answers is measured on the "
-        "official 10,000 test images. Choose network, layer, image and batch norm in the sidebar: the "
-        "browser's address always restores what you see."
-    )
+texts.headline("Convscope: look inside convolutional networks")
+left, right = st.columns([1.2, 1], gap="large")
+with left:
+    for entry in directory.PAGES:
+        name, words = st.columns([1, 1.4], vertical_alignment="center", gap="small")
+        name.page_link(entry.file, label=f"**{entry.title}**")
+        words.markdown(entry.question)
+with right:
+    st.markdown("##### Begin a lecture here")
+    for page, label, link in PRESETS:
+        st.page_link(page, label=f"→ {label}", query_params=link)
+st.markdown("##### The networks")
+st.table(network_table())
+st.caption(
+    "The app's own were trained on CIFAR-10's training images; the share of right answers is measured on the "
+    "official 10,000 test images. Choose network, layer, image and batch norm in the sidebar: the "
+    "browser's address always restores what you see."
+)

@@ -294,5 +294,4 @@ def main() -> None:
     explain(shown.requests[0].prior)
 
 
-with texts.readable_errors():
-    main()
+main()

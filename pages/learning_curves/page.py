@@ -229,5 +229,4 @@ def main() -> None:
     explain()
 
 
-with texts.readable_errors():
-    main()
+main()

@@ -230,5 +230,4 @@ def main() -> None:
     explain(request)
 
 
-with texts.readable_errors():
-    main()
+main()

@@ -206,5 +206,4 @@ def main() -> None:
         show_convolution(chosen, playing)
 
 
-with texts.readable_errors():
-    main()
+main()

@@ -291,5 +291,4 @@ def main() -> None:
     explain(shown.by)
 
 
-with texts.readable_errors():
-    main()
+main()

@@ -258,5 +258,4 @@ def main() -> None:
         show(folder, top)
 
 
-with texts.readable_errors():
-    main()
+main()
