@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from engine.training import control, run, telemetry
+from engine.training import control, live, telemetry
 from engine.training.loop import Splits, Training
 from engine.training.recipe import Phase, Recipe
 from engine.training.records import Progress
@@ -54,4 +54,4 @@ def act_at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def kinds(folder: RunFolder) -> list[str]:
     """The kinds of the run's events, in order."""
-    return [event.kind for event in run.read_events(folder)]
+    return [event.kind for event in live.read_events(folder)]

@@ -23,7 +23,7 @@ import torch
 
 from engine import checkpoints
 from engine.errors import ConvscopeError
-from engine.training import finish, run
+from engine.training import finish, live, run
 from engine.training.continuation import continued
 from engine.training.control import stopping_on_signals
 from engine.training.curves import best_epoch
@@ -241,7 +241,7 @@ def _store(
     held_out = dataset.splits.validation
     card = finish.make_checkpoint(recipe, folder, held_out, dataset.test, target, put)
     said = f"{recipe.name}: {card.test_accuracy:.2%} of {card.test_images:,} test images, epoch {card.best_epoch} kept"
-    run.note(folder, "kept", said)
+    live.note(folder, "kept", said)
     print(said)
 
 
@@ -253,7 +253,7 @@ def _list(root: Path) -> int:
         else f"No runs in {root}."
     )
     for folder in folders:
-        status = run.read_status(folder)
+        status = live.read_status(folder)
         done = f"{status.epoch}/{status.epochs}"
         print(f"{folder.name:<30} {status.state:<12} {done:>11} {_best_accuracy(folder):>25}")
     return 0
@@ -262,7 +262,7 @@ def _list(root: Path) -> int:
 def _best_accuracy(folder: RunFolder) -> str:
     """Of the weights that are kept."""
     try:
-        best = best_epoch(run.read_history(folder), folder.recipe().input_size)
+        best = best_epoch(live.read_history(folder), folder.recipe().input_size)
     except ConvscopeError as error:
         return str(error)
     return f"{best.val_accuracy:.2%}" if best else "-"

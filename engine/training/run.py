@@ -7,11 +7,11 @@
     cuts.json        phases that were ended before their time (plan.py)
     history.csv      one line per epoch
     filters.npz      the first layer's kernels, before training and after each epoch
-    filters_now.npy  the same at this moment
+    filters_now.npy  the first layer's kernels now
     steps.csv        loss, learning rate and speed, a few times a second
     status.json      what the run is doing now
     events.jsonl     what happened, one line each
-    command          what a person asked for: pause, resume, stop or next_phase
+    command          what a person has asked for: pause, resume, stop or next_phase
     lock             held by the process that trains, see lock.py
     tensorboard/     the same figures for TensorBoard
 
@@ -19,16 +19,15 @@ All but the two that grow, `steps.csv` and `events.jsonl`, are replaced in one s
 `state.pt`: after a kill between the two the epoch is trained again, from the same state with the same batches, and
 writes the same `best.pt` once more.
 
-The trainer writes; everybody else reads through the functions at the end of this module, at any moment.
+This module keeps what a run needs in order to go on. What it reports meanwhile (`history.csv` to `events.jsonl`) is
+read through live.py, at any moment and by any process.
 """
 
 import json
-import os
 import shutil
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, fields
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -44,20 +43,7 @@ from engine.training import lock
 from engine.training.control import Control
 from engine.training.plan import Cut, Plan
 from engine.training.recipe import Recipe, from_dict, to_dict
-from engine.training.records import (
-    ALIVE,
-    COMMANDS,
-    EVENTS,
-    STATES,
-    EpochRecord,
-    Event,
-    Filters,
-    Progress,
-    Status,
-    Steps,
-    from_csv,
-    steps_from_csv,
-)
+from engine.training.records import COMMANDS, EpochRecord, Progress
 
 FOLDER = ROOT / "runs"
 
@@ -98,7 +84,7 @@ class RunFolder:
             ConvscopeError: the folder belongs to another recipe, or cannot be written.
         """
         file = self.path / "recipe.json"
-        if file.exists() and _recipe_in(file) != recipe:
+        if file.exists() and stored_recipe(self) != recipe:
             raise ConvscopeError(
                 f"{self.path} holds a run of another recipe: delete that folder, or name another one with --run."
             )
@@ -116,14 +102,14 @@ class RunFolder:
         Raises:
             ConvscopeError: there is no run here, or its recipe is damaged.
         """
-        recipe = _recipe_in(self.path / "recipe.json")
+        recipe = stored_recipe(self)
         if recipe is None:
             raise ConvscopeError(f"{self.path} holds no run: recipe.json is missing or damaged.")
         return recipe
 
     def plan(self, recipe: Recipe) -> Plan:
         """The recipe, with the phases that were ended before their time."""
-        cuts = _json_in(self.path / "cuts.json")
+        cuts = read_json(self.path / "cuts.json")
         return Plan(recipe, tuple(Cut(int(epoch), int(steps)) for epoch, steps in cuts or ()))
 
     def save_plan(self, plan: Plan) -> None:
@@ -187,17 +173,17 @@ class RunFolder:
             ) from error
 
 
-def _json_in(file: Path) -> Any:
-    """What a JSON file holds; None if it is missing or damaged."""
+def read_json(file: Path) -> Any:
+    """The content of a JSON file; None if it is missing or damaged."""
     try:
         return json.loads(file.read_text())
     except (OSError, ValueError):
         return None
 
 
-def _recipe_in(file: Path) -> Recipe | None:
-    """The recipe in a JSON file, which may be older than some settings; None if it is missing or damaged."""
-    values = _json_in(file)
+def stored_recipe(folder: RunFolder) -> Recipe | None:
+    """The run's recipe, which may be older than some settings; None if it is missing or damaged."""
+    values = read_json(folder.path / "recipe.json")
     try:
         return from_dict(values) if isinstance(values, dict) else None
     except ConvscopeError:
@@ -231,7 +217,7 @@ def check_classes(state: dict[str, Any], classes: Sequence[str]) -> None:
         )
 
 
-# Looking on ----------------------------------------------------------------------------------------------------
+# All runs ------------------------------------------------------------------------------------------------------
 
 
 def runs(root: Path = FOLDER) -> list[RunFolder]:
@@ -258,108 +244,6 @@ def find(name: str, root: Path = FOLDER) -> RunFolder:
             return RunFolder(path)
     known = ", ".join(run.name for run in runs(root))
     raise ConvscopeError(f"There is no run {name!r}: " + (f"choose one of {known}." if known else f"{root} has none."))
-
-
-def read_status(folder: RunFolder) -> Status:
-    """What the run is doing; "interrupted" if it has died since it last said so."""
-    # Asked first: a run that ends in between has noted its end by then.
-    alive = folder.alive
-    stored = _json_in(folder.path / "status.json")
-    try:
-        known = {entry.name for entry in fields(Status)}
-        status = Status(**{key: value for key, value in stored.items() if key in known})
-    except (AttributeError, TypeError):
-        return _status_without_file(folder, alive)
-    if status.state not in STATES or (status.state in ALIVE and not alive):
-        status = Status(**{**asdict(status), "state": "interrupted", "seconds_left": None})
-    return status
-
-
-def _status_without_file(folder: RunFolder, alive: bool) -> Status:
-    """What history and recipe tell of a run that has no status."""
-    recipe = _recipe_in(folder.path / "recipe.json")
-    done = len(read_history(folder))
-    epochs = folder.plan(recipe).epochs if recipe else done
-    state = "finished" if recipe and done >= epochs else "running" if alive else "interrupted"
-    return Status(state, epoch=done, epochs=epochs, phases=len(recipe.phases) if recipe else 1)
-
-
-def write_status(folder: RunFolder, status: Status) -> None:
-    """Replace `status.json`, for the process that holds the run; nothing happens on a full disk.
-
-    Not forced to disk, which takes milliseconds: after a power failure nobody trains, whatever this file says.
-    """
-    with suppress(OSError):
-        folder.path.mkdir(parents=True, exist_ok=True)
-        show(folder.path / "status.json", (json.dumps(asdict(status)) + "\n").encode())
-
-
-def show(file: Path, content: bytes) -> None:
-    """Replace a file that only tells of the present: in one step for readers, but not forced to disk."""
-    temporary = file.with_name(f".{file.name}.new")
-    temporary.write_bytes(content)
-    os.replace(temporary, file)
-
-
-def note(folder: RunFolder, kind: str, message: str) -> None:
-    """Append to `events.jsonl`; nothing happens on a full disk."""
-    if kind not in EVENTS:
-        raise ValueError(f"{kind!r} is no kind of event")
-    line = json.dumps({"time": time.time(), "kind": kind, "message": message}) + "\n"
-    with suppress(OSError):
-        folder.path.mkdir(parents=True, exist_ok=True)
-        with (folder.path / "events.jsonl").open("a") as file:
-            file.write(line)
-
-
-def read_events(folder: RunFolder) -> list[Event]:
-    """What happened so far, in order; lines that cannot be understood are left out."""
-    events = []
-    for line in _text_in(folder.path / "events.jsonl").splitlines():
-        with suppress(ValueError, KeyError, TypeError):
-            entry = json.loads(line)
-            events.append(Event(float(entry["time"]), str(entry["kind"]), str(entry["message"])))
-    return events
-
-
-def read_history(folder: RunFolder) -> list[EpochRecord]:
-    """One record per whole epoch; none if the file is missing or damaged."""
-    try:
-        return from_csv(_text_in(folder.path / "history.csv"))
-    except ValueError:
-        return []
-
-
-def read_steps(folder: RunFolder) -> Steps:
-    """The steps that were noted; none if the file is missing or damaged."""
-    try:
-        return steps_from_csv(_text_in(folder.path / "steps.csv"))
-    except ValueError:
-        return steps_from_csv("")
-
-
-def read_filters(folder: RunFolder) -> Filters | None:
-    """The first layer's kernels before training and after each epoch; None if they are missing or damaged."""
-    try:
-        with np.load(folder.path / "filters.npz") as stored:
-            return Filters(stored["filters"], stored["epochs"])
-    except Exception:  # a damaged archive shows itself as a zip, zlib, value, key or end-of-file error
-        return None
-
-
-def read_filters_now(folder: RunFolder) -> np.ndarray | None:
-    """float16 `[O, 3, k, k]`, the first layer's kernels at this moment; None if they are missing or damaged."""
-    try:
-        return np.load(folder.path / "filters_now.npy")
-    except (OSError, ValueError, EOFError):
-        return None
-
-
-def _text_in(file: Path) -> str:
-    try:
-        return file.read_text()
-    except (OSError, ValueError):
-        return ""
 
 
 def send(folder: RunFolder, command: str) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 
 from engine.errors import ConvscopeError
 from engine.files import write_text
-from engine.training import run, tensorboard
+from engine.training import live, tensorboard
 from engine.training.plan import Plan
 from engine.training.records import STEP_COLUMNS, Progress, Status, step_line
 from engine.training.run import RunFolder
@@ -105,10 +105,10 @@ class Telemetry:
         with suppress(ConvscopeError):
             self.folder.save_filters(progress)
         self._show_filters()
-        if progress.epoch or run.read_events(self.folder):
-            run.note(self.folder, "resumed", f"Goes on after epoch {progress.epoch} of {plan.epochs}.")
+        if progress.epoch or live.read_events(self.folder):
+            live.note(self.folder, "resumed", f"Goes on after epoch {progress.epoch} of {plan.epochs}.")
         else:
-            run.note(self.folder, "started", f"Starts with epoch 1 of {plan.epochs}.")
+            live.note(self.folder, "started", f"Starts with epoch 1 of {plan.epochs}.")
 
     def enter(self, plan: Plan, epoch: int) -> None:
         """An epoch begins."""
@@ -124,7 +124,7 @@ class Telemetry:
         if new:
             entered = plan.recipe.phases[phase]
             words = f"{entered.optimizer} at a learning rate of {entered.learning_rate:g}, {entered.epochs} epochs"
-            run.note(self.folder, "phase", f"Phase {phase + 1} of {self.status.phases}: {words}.")
+            live.note(self.folder, "phase", f"Phase {phase + 1} of {self.status.phases}: {words}.")
 
     def step(self, report: StepReport) -> None:
         """A step is done."""
@@ -142,16 +142,16 @@ class Telemetry:
     def say(self, state: str, **changes: object) -> None:
         """Show a change of state at once."""
         self.status = replace(self.status, state=state, updated=time.time(), **changes)
-        run.write_status(self.folder, self.status)
+        live.write_status(self.folder, self.status)
 
     def pause(self) -> None:
         self.say("paused", seconds_left=None)
-        run.note(self.folder, "paused", f"Paused in epoch {self.epoch + 1}.")
+        live.note(self.folder, "paused", f"Paused in epoch {self.epoch + 1}.")
 
     def go_on(self) -> None:
         self.say("running")
         self.speed.restart()
-        run.note(self.folder, "continued", f"Goes on in epoch {self.epoch + 1}.")
+        live.note(self.folder, "continued", f"Goes on in epoch {self.epoch + 1}.")
 
     def finish_epoch(self, progress: Progress, measuring: float) -> None:
         """An epoch is measured, which took `measuring` seconds, and saved."""
@@ -163,7 +163,7 @@ class Telemetry:
         """The run is "finished" or "stopped"."""
         self._show_filters()
         self.say(state, seconds_left=None, message=message)
-        run.note(self.folder, state, message)
+        live.note(self.folder, state, message)
 
     def close(self) -> None:
         if self.board is not None:
@@ -201,7 +201,7 @@ class Telemetry:
         content = io.BytesIO()
         np.save(content, self.filters())
         with suppress(OSError):
-            run.show(self.folder.path / "filters_now.npy", content.getvalue())
+            live.write_unsynced(self.folder.path / "filters_now.npy", content.getvalue())
 
 
 @contextmanager
@@ -221,7 +221,7 @@ def _note_failure(folder: RunFolder, error: BaseException) -> None:
         state, message = "failed", str(error)
     else:
         state, message = "failed", f"The program has failed ({type(error).__name__}: {error})."
-    known = run.read_status(folder)
+    known = live.read_status(folder)
     status = replace(known, state=state, pid=os.getpid(), message=message, seconds_left=None, updated=time.time())
-    run.write_status(folder, status)
-    run.note(folder, state, message)
+    live.write_status(folder, status)
+    live.note(folder, state, message)

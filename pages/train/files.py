@@ -13,7 +13,7 @@ import streamlit as st
 import torch
 
 from engine import pictures
-from engine.training import run
+from engine.training import live
 from engine.training.curves import StepCurve, step_curve
 from engine.training.plan import Plan
 from engine.training.records import ALIVE, Status
@@ -72,7 +72,7 @@ def _rounded(growing: Version) -> Version:
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _curve(steps: Version, begun: Version, plan: Plan, steps_per_epoch: int) -> StepCurve:
     # `begun` tells a new run from a deleted one of its name, whose steps may have been as many.
-    return step_curve(run.read_steps(steps.folder), plan, steps_per_epoch)
+    return step_curve(live.read_steps(steps.folder), plan, steps_per_epoch)
 
 
 # Filters -------------------------------------------------------------------------------------------------------
@@ -98,7 +98,7 @@ def _filters(stored: Version, present: Version) -> FilterPictures | None:
     if ends is None:
         return None
     before, last = ends
-    now = run.read_filters_now(present.folder)
+    now = live.read_filters_now(present.folder)
     now = last if now is None else now
     return FilterPictures(len(now), *draw_filters(now, before))
 
@@ -106,7 +106,7 @@ def _filters(stored: Version, present: Version) -> FilterPictures | None:
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _first_and_last(stored: Version) -> tuple[np.ndarray, np.ndarray] | None:
     """The kernels before training, and after the last whole epoch."""
-    found = run.read_filters(stored.folder)
+    found = live.read_filters(stored.folder)
     return (found.filters[0], found.filters[-1]) if found is not None and len(found.filters) else None
 
 

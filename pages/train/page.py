@@ -6,7 +6,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from engine import checkpoints
 from engine.errors import ConvscopeError
-from engine.training import run, toml_text
+from engine.training import live, run, toml_text
 from engine.training.curves import best_epoch
 from engine.training.queue import jobs
 from engine.training.recipe import Recipe
@@ -115,7 +115,7 @@ def row_of(folder: RunFolder) -> tuple[str, str, str, str]:
 def best_accuracy(folder: RunFolder) -> str:
     """Of the weights that are kept; empty before there are any."""
     try:
-        best = best_epoch(run.read_history(folder), folder.recipe().input_size)
+        best = best_epoch(live.read_history(folder), folder.recipe().input_size)
     except ConvscopeError:  # a damaged recipe; the run's own page says so
         return ""
     return texts.percent(best.val_accuracy) if best else ""
@@ -153,7 +153,7 @@ def follow(folder: RunFolder, shown: Shown) -> None:
 
 def draw(folder: RunFolder, status: Status) -> None:
     """Everything that is to be seen of a run at this moment."""
-    history = run.read_history(folder)
+    history = live.read_history(folder)
     say_state(folder, status)
     view.show_figures(status, history, folder.recipe().input_size)
     curves, filters = st.columns([1.55, 1], gap="medium")
@@ -234,7 +234,7 @@ def explain(folder: RunFolder) -> None:
         )
     with right:
         st.latex(r"w \leftarrow w - \eta\,\nabla_w \text{loss}(w)\qquad(\eta:\ \text{learning rate})")
-        history = pd.DataFrame([vars(record) for record in run.read_history(folder)])
+        history = pd.DataFrame([vars(record) for record in live.read_history(folder)])
         if len(history):
             downloads.table("Curves (CSV)", history, f"{folder.name}-history.csv")
     if filters := files.filters(folder):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.training import run
+from engine.training import live, run
 from engine.training.queue import jobs
 from engine.training.run import RunFolder
 
@@ -26,7 +26,7 @@ FLAGS = [
 SERVER = """
 import sys
 from pathlib import Path
-from engine.training import run
+from engine.training import live, run
 run.FOLDER = Path(sys.argv.pop(1))
 from streamlit.web.cli import main
 main(prog_name="streamlit")
@@ -124,15 +124,15 @@ def test_a_training_goes_on_while_the_server_is_killed_and_started_again(server:
         page.goto(f"{server.address}/train?t_epochs1=1000")
         page.get_by_role("button", name="Start", exact=True).click()
         page.get_by_role("button", name="Pause").wait_for()
-        wait_for(lambda: len(run.read_steps(folder)) >= 3)
+        wait_for(lambda: len(live.read_steps(folder)) >= 3)
         page.wait_for_function("location.search.includes('run=first_lesson')")
         before = filters_now(page)
         page.locator(CHART).first.wait_for()
-        link, pid = page.url, run.read_status(folder).pid
+        link, pid = page.url, live.read_status(folder).pid
 
         server.kill()
-        steps = run.read_steps(folder)
-        wait_for(lambda: len(run.read_steps(folder)) >= len(steps) + 3)
+        steps = live.read_steps(folder)
+        wait_for(lambda: len(live.read_steps(folder)) >= len(steps) + 3)
         server.start()
 
         page.goto(link)
@@ -141,8 +141,8 @@ def test_a_training_goes_on_while_the_server_is_killed_and_started_again(server:
         page.locator(CHART).first.wait_for()
         curve = page.evaluate(LOSS_CURVE)
         page.wait_for_function(f"before => {LOSS_CURVE} && {LOSS_CURVE} !== before", arg=curve)
-        later = run.read_steps(folder)
-        assert run.read_status(folder).pid == pid
+        later = live.read_steps(folder)
+        assert live.read_status(folder).pid == pid
         assert later.step[: len(steps)].tolist() == steps.step.tolist()
         assert later.loss[: len(steps)].tolist() == steps.loss.tolist()
         (ROOT / "screenshots").mkdir(exist_ok=True)
@@ -153,7 +153,7 @@ def test_a_training_goes_on_while_the_server_is_killed_and_started_again(server:
         other.goto(link)
         other.get_by_role("button", name="Pause").click()
         page.get_by_role("button", name="Go on").wait_for()
-        assert run.read_status(folder).state == "paused"
+        assert live.read_status(folder).state == "paused"
         page.get_by_role("button", name="Stop", exact=True).last.click()
         other.get_by_role("button", name="Resume").wait_for()
         assert jobs.look(folder).state == "stopped"

@@ -11,7 +11,7 @@ import pytest
 import streamlit as st
 
 from engine import pictures
-from engine.training import run
+from engine.training import live, run
 from engine.training.curves import best_epoch, step_curve
 from engine.training.estimate import Cost
 from engine.training.plan import Plan
@@ -55,7 +55,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
         monkeypatch.setattr(module, name, counting)
 
-    for module, name in ((run, "read_steps"), (run, "read_filters"), (pictures, "png")):
+    for module, name in ((live, "read_steps"), (live, "read_filters"), (pictures, "png")):
         count(module, name)
     return counted
 
@@ -70,7 +70,7 @@ def test_steps_are_read_once_and_again_when_there_are_more(written: RunFolder, c
     first = files.curve(written, STATUS)
     assert files.curve(RunFolder(written.path), STATUS) is first
     assert calls["read_steps"] == 1
-    expected = step_curve(run.read_steps(written), Plan(lenet()), 10)
+    expected = step_curve(live.read_steps(written), Plan(lenet()), 10)
     np.testing.assert_array_equal(first.loss, expected.loss)
 
     with (written.path / "steps.csv").open("a") as file:
@@ -158,7 +158,7 @@ def test_the_page_shows_the_accuracy_of_the_weights_that_are_kept(
     monkeypatch.setattr(run, "FOLDER", written.path.parent)
     monkeypatch.setattr("engine.training.estimate.cost", lambda recipe: Cost(0.01, 0.002))
     (written.path / "history.csv").write_text(to_csv(epochs((16, 0.9), (32, 0.612))))
-    run.write_status(written, replace(STATUS, state="stopped", epoch=2, epochs=2))
+    live.write_status(written, replace(STATUS, state="stopped", epoch=2, epochs=2))
     app = open_page("train/page.py", run=written.name)
     assert_no_error(app)
     assert {metric.label: metric.value for metric in app.metric}["Best so far"] == "61.2 %"

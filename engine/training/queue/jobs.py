@@ -24,7 +24,7 @@ from pathlib import Path
 from engine.data import ROOT
 from engine.errors import ConvscopeError
 from engine.files import not_writable, write_text
-from engine.training import lock, run
+from engine.training import live, lock, run
 from engine.training.control import Control
 from engine.training.queue import turns
 from engine.training.queue.worker import KEEPING, Keeping, note_keeping
@@ -50,7 +50,7 @@ def submit(recipe: Recipe, root: Path) -> RunFolder:
     """
     folder = _new_folder(root, checked_name(recipe.name))
     folder.begin(replace(recipe, name=folder.name))
-    run.write_status(folder, Status("queued", epochs=recipe.epochs, phases=len(recipe.phases)))
+    live.write_status(folder, Status("queued", epochs=recipe.epochs, phases=len(recipe.phases)))
     _start(folder)
     return folder
 
@@ -68,7 +68,7 @@ def resume(folder: RunFolder) -> None:
     if folder.alive:
         raise ConvscopeError(f"The run {folder.name!r} is going on already.")
     _start(folder)
-    run.write_status(folder, replace(status, state="queued", message="", seconds_left=None))
+    live.write_status(folder, replace(status, state="queued", message="", seconds_left=None))
 
 
 def _start(folder: RunFolder) -> None:
@@ -125,8 +125,8 @@ def _handed_over(lock_file: int) -> Iterator[None]:
 def look(folder: RunFolder) -> Status:
     """What the run is doing; "queued" from the moment at which it was asked for."""
     if turns.waiting(folder.path):
-        return replace(run.read_status(folder), state="queued", seconds_left=None)
-    return run.read_status(folder)
+        return replace(live.read_status(folder), state="queued", seconds_left=None)
+    return live.read_status(folder)
 
 
 def place(folder: RunFolder) -> int:

@@ -59,12 +59,12 @@ def train(folder: Path, ticket: int) -> int:
 
 
 def _cancelled(folder: Path) -> int:
-    from engine.training import run
+    from engine.training import live, run
 
     told = run.RunFolder(folder)
     message = "Cancelled while it waited for its turn."
-    run.write_status(told, replace(run.read_status(told), state="stopped", message=message, updated=time.time()))
-    run.note(told, "stopped", message)
+    live.write_status(told, replace(live.read_status(told), state="stopped", message=message, updated=time.time()))
+    live.note(told, "stopped", message)
     return 0
 
 

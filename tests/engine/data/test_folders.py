@@ -12,8 +12,8 @@ from engine import checkpoints
 from engine.data import ROOT, folders
 from engine.errors import ConvscopeError
 from engine.evaluation import Predictions, check_card, evaluate
+from engine.training import live, run
 from engine.training import recipe as recipes
-from engine.training import run
 from engine.training.__main__ import main
 from engine.training.network import fresh_network
 from tests.engine.checkpoints.test_checkpoints import make_card, make_contents
@@ -219,7 +219,7 @@ def test_a_recipe_without_a_folder_is_one_printed_sentence(tmp_path: Path, capsy
     assert capsys.readouterr().out == (
         "The recipe learns from a folder and does not say which: write data_folder into it, or add --data.\n"
     )
-    assert run.read_status(run.RunFolder(tmp_path / "runs" / "mine")).state == "failed"
+    assert live.read_status(run.RunFolder(tmp_path / "runs" / "mine")).state == "failed"
 
 
 def test_many_classes_are_stored_with_their_numbers(tmp_path: Path) -> None:

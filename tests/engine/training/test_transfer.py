@@ -18,7 +18,7 @@ from engine.errors import ConvscopeError
 from engine.evaluation import evaluate
 from engine.files import sha256
 from engine.models import build
-from engine.training import finish, run
+from engine.training import finish, live
 from engine.training.continuation import continued
 from engine.training.loop import Splits, Training
 from engine.training.network import starting_network, train_mode_, trained_keys
@@ -157,7 +157,7 @@ def test_a_run_can_be_resumed(bases: Path, splits: Splits, tmp_path: Path) -> No
     Training(recipe, splits, parts, CPU, bases=bases).run()
     mine, theirs = whole.load()["model"], parts.load()["model"]
     assert all(torch.equal(mine[key], theirs[key]) for key in mine)
-    assert run.read_history(parts)[-1].val_loss == run.read_history(whole)[-1].val_loss
+    assert live.read_history(parts)[-1].val_loss == live.read_history(whole)[-1].val_loss
 
 
 # Torchvision's weights -----------------------------------------------------------------------------------------
