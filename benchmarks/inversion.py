@@ -55,7 +55,7 @@ def until_goal(image: Tensor, layer: str, prior: Prior) -> tuple[float, float, f
 def nearness(image: Tensor, prior: Prior) -> float:
     """Peak signal-to-noise ratio in dB of what comes back from `LAYER`."""
     *_, (_, last) = inversion.invert_layers(TRAINED.model, image, [LAYER], prior=prior, steps=STEPS)
-    shown, original = (inversion.pixels(x, TRAINED.card.mean, TRAINED.card.std) for x in (last.image, image))
+    shown, original = (data.denormalised(x, TRAINED.card.mean, TRAINED.card.std) for x in (last.image, image))
     return inversion.psnr(shown, original)
 
 

@@ -31,7 +31,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -156,18 +155,7 @@ def invert_layers(
             yield layer, step
 
 
-# ------------------------------------------------------------------------------------------ from steps to pictures
-
-
-def pixels(image: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Network input `[N, 3, H, W]` as pixels in 0-1; what lies outside is clipped."""
-    shape = (1, 3, 1, 1)
-    return (image * image.new_tensor(std).view(shape) + image.new_tensor(mean).view(shape)).clamp(0, 1)
-
-
-def photographs(image: Tensor, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
-    """Network input `[N, 3, H, W]` as uint8 `[N, H, W, 3]`."""
-    return (pixels(image, mean, std) * 255).round().byte().permute(0, 2, 3, 1).contiguous().cpu().numpy()
+# ------------------------------------------------------------------------------------------ how near a picture is
 
 
 def psnr(first: Tensor, second: Tensor) -> float:

@@ -224,6 +224,22 @@ def prepare(images: np.ndarray | Tensor, size: int, mean: Sequence[float], std: 
     return F.interpolate(values, size=(size, size), mode="bilinear", antialias=shrinks, align_corners=False)
 
 
+def denormalised(x: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """Pixels in 0-1 of network input `[N, 3, H, W]`: `x * std + mean`, clipped."""
+    shape = (1, 3, 1, 1)
+    return (x * x.new_tensor(std).view(shape) + x.new_tensor(mean).view(shape)).clamp(0, 1)
+
+
+def to_bytes(pixels: Tensor) -> np.ndarray:
+    """uint8 `[N, H, W, 3]` of pixels in 0-1 `[N, 3, H, W]`, rounded."""
+    return (pixels * 255).round().byte().permute(0, 2, 3, 1).contiguous().cpu().numpy()
+
+
+def pixels_of(x: Tensor, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
+    """uint8 `[N, H, W, 3]` of network input `[N, 3, H, W]`: undoes `prepare`, except for its resizing."""
+    return to_bytes(denormalised(x, mean, std))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """`python -m engine.data download | bundle`."""
     import argparse

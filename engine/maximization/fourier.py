@@ -27,6 +27,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from engine.data import denormalised
+
 COLOUR_COVARIANCE = ((0.06156, 0.05533, 0.05142), (0.05533, 0.06010, 0.05874), (0.05142, 0.05874, 0.06926))
 """Of red, green and blue (0-1) over all pixels of the 5,000 bundled CIFAR-10 training images."""
 
@@ -45,7 +47,7 @@ class Canvas:
 
     def pixels(self, images: Tensor) -> Tensor:
         """Pixels of network input `[K, 3, H, W]`, clipped to 0-1."""
-        return (images * _per_channel(self.std, images) + _per_channel(self.mean, images)).clamp(0, 1)
+        return denormalised(images, self.mean, self.std)
 
 
 def _per_channel(values: Sequence[float], like: Tensor) -> Tensor:

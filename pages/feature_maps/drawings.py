@@ -115,12 +115,7 @@ def _middle(activation: Tensor, unit: Pair | None, size: int) -> Pair | None:
 def picture(view: View) -> np.ndarray:
     """uint8 `[size, size, 3]`: the image as the network takes it in, with its colours put back."""
     card = resources.trained(view.network).card
-    return _denormalised(resources.network_input(view), card.mean, card.std)[0]
-
-
-def _denormalised(x: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> np.ndarray:
-    pixels = x.permute(0, 2, 3, 1).numpy() * np.float32(std) + np.float32(mean)
-    return np.clip(np.rint(255 * pixels), 0, 255).astype(np.uint8)
+    return data.pixels_of(resources.network_input(view), card.mean, card.std)[0]
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
@@ -216,7 +211,7 @@ def top_images(top: Top) -> TopDrawing | None:
     units = found.rows[top.channel].tolist(), found.columns[top.channel].tolist()
     sent_back = patches.unit_pictures(recorded, top.channel, *units, batch_norm=top.batch_norm)
     boxes = _boxes(top, sent_back, index.input_size)
-    made = [_grid(tiles, boxes) for tiles in (_denormalised(x, card.mean, card.std), _each_on_its_own(sent_back))]
+    made = [_grid(tiles, boxes) for tiles in (data.pixels_of(x, card.mean, card.std), _each_on_its_own(sent_back))]
     names = [test.classes[label] for label in test.labels[chosen]]
     table = pd.DataFrame(
         {"image": chosen, "class": names, "activation": found.values[top.channel], "row": units[0], "column": units[1]}

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import streamlit as st
 
-from engine import inversion, pictures
+from engine import data, pictures
 from pages.common import resources, sheets
 from pages.common.resources import Playback, View
 
@@ -24,7 +24,7 @@ def deconvnet(view: View, channel: int | None, batch_norm: bool) -> np.ndarray:
 def seen(view: View) -> np.ndarray:
     """uint8 `[S, S, 3]`: the image at the size at which the network sees it, which is what is compared with."""
     card = resources.trained(view.network).card
-    return inversion.photographs(resources.network_input(view), card.mean, card.std)[0]
+    return data.pixels_of(resources.network_input(view), card.mean, card.std)[0]
 
 
 def nothing(view: View) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 import streamlit as st
 from torch import Tensor
 
-from engine import evaluation, inversion
+from engine import data, evaluation, inversion
 from engine.checkpoints import Trained
 from engine.evaluation import Answer
 from engine.inversion import PRIORS, Step
@@ -99,13 +99,13 @@ class Inversion(Job):
     def _keep(self, step: Step) -> None:
         card = self._trained.card
         kept = {number: shown for number, shown in self.pictures.items() if number % self._every == 0}
-        kept[step.number] = inversion.photographs(step.image, card.mean, card.std)[0]
+        kept[step.number] = data.pixels_of(step.image, card.mean, card.std)[0]
         nearness = inversion.psnr(self._pixels(step.image), self._original)
         self.measured.append(Measured(step.number, step.loss, step.terms, step.error, nearness))
         self.pictures = kept  # a new one, since readers may be going through the old one
 
     def _pixels(self, image: Tensor) -> Tensor:
-        return inversion.pixels(image, self._trained.card.mean, self._trained.card.std)
+        return data.denormalised(image, self._trained.card.mean, self._trained.card.std)
 
 
 def inversion_of(request: Request) -> Inversion:

@@ -71,9 +71,9 @@ def test_a_job_measures_what_the_engine_gives():
     assert job.complete
     assert [at.number for at in job.measured] == [step.number for step in steps] == list(job.pictures)
     assert [at.error for at in job.measured] == pytest.approx([step.error for step in steps], rel=1e-3)
-    last = inversion.pixels(steps[-1].image, card.mean, card.std)
-    assert job.measured[-1].psnr == pytest.approx(inversion.psnr(last, inversion.pixels(image, card.mean, card.std)))
-    np.testing.assert_array_equal(job.pictures[20], inversion.photographs(steps[-1].image, card.mean, card.std)[0])
+    last = data.denormalised(steps[-1].image, card.mean, card.std)
+    assert job.measured[-1].psnr == pytest.approx(inversion.psnr(last, data.denormalised(image, card.mean, card.std)))
+    np.testing.assert_array_equal(job.pictures[20], data.pixels_of(steps[-1].image, card.mean, card.std)[0])
 
 
 def test_large_pictures_are_kept_less_often_and_the_last_one_always(monkeypatch):

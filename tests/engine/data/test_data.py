@@ -446,3 +446,11 @@ def test_arrays_and_tensors_are_prepared_alike_and_left_unchanged() -> None:
     assert torch.equal(prepare(images, 40, MEAN, STD), prepare(tensor, 40, MEAN, STD))
     assert np.array_equal(images, random_images(2))
     assert np.array_equal(tensor.numpy(), random_images(2))
+
+
+def test_pixels_of_undoes_prepare_and_clips(bundled_test: LabelledImages) -> None:
+    original = bundled_test.images[:2]
+    x = prepare(original, 32, MEAN, STD)
+    np.testing.assert_array_equal(data.pixels_of(x, MEAN, STD), original)
+    shown = data.denormalised(10 * x, MEAN, STD)
+    assert (float(shown.min()), float(shown.max())) == (0, 1)
