@@ -1,4 +1,4 @@
-"""View "Zoo" of the Accuracy page: every network at once, accuracy against what it costs."""
+"""View "All networks" of the Accuracy page: accuracy against its cost in parameters or multiply-adds."""
 
 from functools import partial
 
@@ -15,7 +15,7 @@ COSTS = ("parameters", "multiply-adds")
 
 def show() -> None:
     """The view."""
-    texts.headline("What accuracy costs: every network on this machine")
+    texts.headline("What accuracy costs: all networks on this machine")
     against = selection.segments("Against", COSTS, "cost")
     entries, problems = data.zoo()
     for problem in problems:
@@ -27,7 +27,7 @@ def show() -> None:
     downloads.chart(drawn, table, "networks")
     texts.what_to_look_at(
         [
-            "Each stroke holds the true accuracy in 95 of 100 such tests.",
+            "Each vertical line is a 95 % interval.",
             "Ten times the parameters: how much more accuracy? The axis at the bottom counts in powers of ten.",
             "A network with few parameters may need many multiply-adds: convolutions use each kernel at every point.",
         ]

@@ -63,14 +63,14 @@ def confusion(
 ) -> alt.Chart:
     """`cells` `[K, K]` of (true class, predicted class), rows and columns in `order`; mistakes are coloured by size."""
     rows = [(names[i], names[j], float(cells[i, j]), i != j, (i, j) == chosen) for i in order for j in order]
-    frame = pd.DataFrame(rows, columns=["true", "called", "value", "wrong", "outlined"])
+    frame = pd.DataFrame(rows, columns=["true", "predicted", "value", "wrong", "outlined"])
     most = frame.loc[frame["wrong"], "value"].max()
     frame["shade"] = np.where(frame["wrong"], frame["value"] / (most if most > 0 else 1), np.nan)
     sort = [names[label] for label in order]
     base = alt.Chart(frame).encode(
-        x=alt.X("called:N", sort=sort, title="called", axis=alt.Axis(labelAngle=-40, labelOverlap=False)),
+        x=alt.X("predicted:N", sort=sort, title="predicted class", axis=alt.Axis(labelAngle=-40, labelOverlap=False)),
         y=alt.Y("true:N", sort=sort, title="true class", axis=NAMES),
-        tooltip=["true", "called", alt.Tooltip("value:Q", format=text_format)],
+        tooltip=["true", "predicted", alt.Tooltip("value:Q", format=text_format)],
     )
     colour = alt.Color("shade:Q", scale=alt.Scale(scheme="viridis", domain=[0, 1]), legend=None)
     mistakes = base.transform_filter("datum.wrong").mark_rect().encode(color=colour)
@@ -80,7 +80,7 @@ def confusion(
         text=alt.Text("value:Q", format=text_format),
         color=alt.condition("datum.shade > 0.6", alt.value("black"), alt.value("white")),
     )
-    pick = alt.selection_point(name="pick", fields=["true", "called"], toggle="false")
+    pick = alt.selection_point(name="pick", fields=["true", "predicted"], toggle="false")
     outline = alt.when("datum.outlined").then(alt.value(RED)).otherwise(alt.value(None))
     click = base.mark_rect(fill="white", fillOpacity=0, strokeWidth=5, cursor="pointer").encode(stroke=outline)
     return charts.sized(mistakes + right + numbers + click.add_params(pick), 46 * len(order) + 100)
@@ -94,15 +94,17 @@ def _fitting(letters: int, columns: int) -> alt.ExprRef:
 def confusion_difference(names: Sequence[str], cells: np.ndarray) -> alt.Chart:
     """Counts of the first network less those of the second: blue where it has more, orange where it has fewer."""
     rows = [
-        {"true": names[i], "called": names[j], "difference": int(cells[i, j])}
+        {"true": names[i], "predicted": names[j], "difference": int(cells[i, j])}
         for i in range(len(names))
         for j in range(len(names))
     ]
     most = max(1, int(np.abs(cells).max(initial=0)))
     base = alt.Chart(pd.DataFrame(rows)).encode(
-        x=alt.X("called:N", sort=list(names), title="called", axis=alt.Axis(labelAngle=-40, labelOverlap=False)),
+        x=alt.X(
+            "predicted:N", sort=list(names), title="predicted class", axis=alt.Axis(labelAngle=-40, labelOverlap=False)
+        ),
         y=alt.Y("true:N", sort=list(names), title="true class", axis=NAMES),
-        tooltip=["true", "called", "difference"],
+        tooltip=["true", "predicted", "difference"],
     )
     scale = alt.Scale(domain=[-most, 0, most], range=[OFF, "#f5f5f5", ON])
     boxes = base.mark_rect().encode(color=alt.Color("difference:Q", scale=scale, legend=None))
@@ -177,7 +179,7 @@ def reliability(table: pd.DataFrame, ink: str) -> alt.Chart:
     colour = alt.Color(
         "when:N", scale=alt.Scale(domain=["before", "after"], range=[ON, OFF]), legend=charts.legend("temperature")
     )
-    x_words, y_words = "mean confidence in the bin", "share that is right"
+    x_words, y_words = "mean confidence in the bin", "accuracy in the bin"
     x = alt.X("confidence:Q", scale=scale, axis=PERCENT, title=x_words)
     y = alt.Y("accuracy:Q", scale=scale, axis=PERCENT, title=y_words)
     tip = ["when", "images", *(alt.Tooltip(f"{f}:Q", format=".1%") for f in ("confidence", "accuracy", "low", "high"))]
@@ -204,10 +206,12 @@ def bin_counts(table: pd.DataFrame) -> alt.Chart:
 
 def coverage(table: pd.DataFrame) -> alt.Chart:
     """Accuracy against the share of images answered; `table`: answered, accuracy, low, high, threshold."""
-    base = alt.Chart(table).encode(x=alt.X("answered:Q", axis=PERCENT, title="share of images answered, surest first"))
+    base = alt.Chart(table).encode(
+        x=alt.X("answered:Q", axis=PERCENT, title="coverage: share of images answered, most confident first")
+    )
     lowest = math.floor(table["accuracy"].min() * 20) / 20  # the intervals of the first few answers are cut off
     scale = alt.Scale(domain=[max(0.0, lowest - 0.05), 1])
-    y = {"scale": scale, "axis": alt.Axis(format="%"), "title": "share that is right"}
+    y = {"scale": scale, "axis": alt.Axis(format="%"), "title": "accuracy"}
     band = base.mark_area(opacity=0.3, color=ON, clip=True).encode(y=alt.Y("low:Q", **y), y2="high:Q")
     tip = [alt.Tooltip(f"{field}:Q", format=".1%") for field in ("answered", "accuracy", "threshold")]
     line = base.mark_line(color=ON, strokeWidth=3).encode(y=alt.Y("accuracy:Q", **y), tooltip=tip)
@@ -216,7 +220,7 @@ def coverage(table: pd.DataFrame) -> alt.Chart:
 
 def top_k(table: pd.DataFrame, ink: str) -> alt.Chart:
     """A bar per k: the share of images whose class is among the k best; `table`: k, accuracy, low, high."""
-    base = alt.Chart(table).encode(y=alt.Y("k:O", title="best answers that count"))
+    base = alt.Chart(table).encode(y=alt.Y("k:O", title="k"))
     bars = base.mark_bar(color=ON).encode(
         x=alt.X("accuracy:Q", scale=alt.Scale(domain=[0, 1.2]), axis=PERCENT, title=None)
     )
@@ -228,10 +232,10 @@ def top_k(table: pd.DataFrame, ink: str) -> alt.Chart:
 
 
 def falling(table: pd.DataFrame, axis: str, strengths: tuple[float, float]) -> alt.Chart:
-    """Accuracy against the strength of a disturbance within `strengths`; `table`: strength, accuracy, low, high."""
+    """Accuracy against the strength of a perturbation within `strengths`; `table`: strength, accuracy, low, high."""
     scale = alt.Scale(domain=list(strengths), padding=12)
     base = alt.Chart(table).encode(x=alt.X("strength:Q", title=axis, scale=scale, axis=alt.Axis(format="~g")))
-    y = {"scale": alt.Scale(domain=[0, 1]), "axis": PERCENT, "title": "share that is right"}
+    y = {"scale": alt.Scale(domain=[0, 1]), "axis": PERCENT, "title": "accuracy"}
     band = base.mark_rule(strokeWidth=4, color=OFF).encode(y=alt.Y("low:Q", **y), y2="high:Q")
     line = base.mark_line(color=ON, strokeWidth=3, point=alt.OverlayMarkDef(size=140, filled=True, color=ON))
     tip = ["strength", alt.Tooltip("accuracy:Q", format=".1%")]

@@ -1,4 +1,4 @@
-"""View "Classes" of the Accuracy page: how each class fares, and its right and wrong images."""
+"""View "Classes" of the Accuracy page: the accuracy of each class, and its most confident predictions."""
 
 from functools import partial
 from typing import Any
@@ -31,8 +31,8 @@ def show(subject: Subject, chosen: Selection) -> None:
         _show_images(subject, chosen, label)
     texts.what_to_look_at(
         [
-            "Orange strokes hold the true accuracy in 95 of 100 such tests; where they overlap, classes may be equal.",
-            "Diamonds are a report's figures: from about 20 to 45 images a class, so their own strokes are wide.",
+            "Orange lines are 95 % intervals: where two overlap, the classes may be equally hard.",
+            "Diamonds are a report's figures, from about 20 to 45 images per class, so their intervals are wide.",
             "Click a class, then one of its images: what fooled the network?",
         ]
     )
@@ -118,18 +118,18 @@ def _show_images(subject: Subject, chosen: Selection, label: int | None) -> None
     name, predictions = subject.classes[label], subject.predictions
     wrong = images.of_class(predictions, label, right=False)
     right = images.of_class(predictions, label, right=True)
-    st.markdown(f"**{len(wrong)} images of {name} are called something else**; the surest mistakes:")
+    st.markdown(f"**{len(wrong)} images of {name} are predicted as another class**; most confident mistakes:")
     shown = sheets.tiles(subject, wrong[:WRONG], lambda true, called, sure: (called, sure))
-    sheets.show("wrong", shown, chosen, f"Images of {name} that are called something else")
-    st.markdown(f"**{len(right)} images of {name} are recognised**; the surest:")
+    sheets.show("wrong", shown, chosen, f"Images of {name} predicted as another class")
+    st.markdown(f"**{len(right)} images of {name} are predicted correctly**, the most confident first:")
     shown = sheets.tiles(subject, right[:RIGHT], lambda true, called, sure: (called, sure))
-    sheets.show("right", shown, chosen, f"Images of {name} that are recognised")
+    sheets.show("right", shown, chosen, f"Images of {name} predicted correctly")
     sheets.download(subject, [*wrong[:WRONG], *right[:RIGHT]], f"{subject.name}-{name}")
 
 
 def _say_why_not(subject: Subject) -> None:
     if subject.stored is None:
         source = next(test.source for test in reported.TESTS if test.name == subject.name)
-        st.info(f"These figures are from {source}. There are counts only: its images and answers are not known.")
+        st.info(f"These figures are from {source}. It gives counts only: its images and predictions are not known.")
     else:
         st.info(f"{subject.name} was tested on images that are not shipped, so there are figures only.")

@@ -1,4 +1,4 @@
-"""View "Confidence" of the Accuracy page: does the network know how sure it can be?"""
+"""View "Confidence" of the Accuracy page: is its confidence calibrated?"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -32,16 +32,16 @@ def show(subject: Subject, chosen: Selection) -> None:
     st.markdown(f"**{drawing.sentence}**")
     columns = st.columns(2, gap="large")
     with columns[0]:
-        _show(drawing, subject, "reliability", "Reliability: the share that is right against the mean confidence")
-        _show(drawing, subject, "bins", "How many answers lie in each of the 15 bins of confidence")
+        _show(drawing, subject, "reliability", "Reliability diagram: accuracy against mean confidence")
+        _show(drawing, subject, "bins", "Number of predictions in each of the 15 bins of confidence")
     with columns[1]:
-        _show(drawing, subject, "coverage", "Accuracy if only the surest images are answered")
-        _show(drawing, subject, "top", "The true class is among the best 1 to 5 answers")
+        _show(drawing, subject, "coverage", "Accuracy against coverage: only the most confident images are answered")
+        _show(drawing, subject, "top", "Top-k accuracy: the true class is among the k most probable")
     texts.what_to_look_at(
         [
-            "Below the dashed line the network is surer than it should be, above it more careful than it need be.",
-            "One temperature, fitted on validation images, moves the points towards the line and changes no answer.",
-            "If the network may stay silent where it is unsure, it is right more often about the rest.",
+            "Below the dashed line the network is overconfident, above it underconfident.",
+            "One temperature, fitted on validation images, moves the points to the line and changes no prediction.",
+            "If the network may leave its least confident images out, its accuracy on the others rises.",
         ]
     )
     st.latex(

@@ -1,4 +1,4 @@
-"""View "Confusion" of the Accuracy page: which classes are taken for which, and the images behind each count."""
+"""View "Confusion" of the Accuracy page: which classes are predicted as which, and the images behind each count."""
 
 from functools import partial
 from typing import Any
@@ -30,18 +30,18 @@ def show(subject: Subject, chosen: Selection) -> None:
         _show_matrix(subject, None if label is None or called is None else (label, called))
     texts.what_to_look_at(
         [
-            "A row shows what became of one class; what is right stands on the grey diagonal.",
+            "A row shows the predictions for one class; the correct ones stand on the grey diagonal.",
             "With similar classes together, mistakes gather in blocks: are they animals and vehicles?",
             "Click a cell: would you have made these mistakes?",
         ]
     )
-    st.latex(r"d(i, j) = 1 - \tfrac{1}{2}\left(p(\text{called } j \mid i) + p(\text{called } i \mid j)\right)")
+    st.latex(r"d(i, j) = 1 - \tfrac{1}{2}\left(p(\text{predicted } j \mid i) + p(\text{predicted } i \mid j)\right)")
 
 
 def _show_matrix(subject: Subject, cell: tuple[int, int] | None) -> None:
     with st.container(horizontal=True, gap="small"):
         cells = selection.segments("Cells", CELLS, "cells")
-        order = selection.segments("Rows and columns", ORDERS, "rows")
+        order = selection.segments("Rows and columns", ORDERS, "order")
     spec = _matrix(subject.key, cells, order, cell, subject)
     key = f"confusion-{subject.key}-{cell}"
     st.vega_lite_chart(
@@ -51,7 +51,7 @@ def _show_matrix(subject: Subject, cell: tuple[int, int] | None) -> None:
     mistake = evaluation.commonest_mistake(subject.confusion)
     if mistake is not None:
         true, called = (subject.classes[label] for label in mistake[:2])
-        st.markdown(f"The commonest mistake: {mistake[2]} images of **{true}** were called **{called}**.")
+        st.markdown(f"The most frequent mistake: {mistake[2]} images of **{true}** are predicted as **{called}**.")
     table = pd.DataFrame(subject.confusion, columns=list(subject.classes))
     table.insert(0, "true class", list(subject.classes))
     downloads.chart(spec, table, f"{subject.name}-confusion")
@@ -62,7 +62,7 @@ def _clicked(key: str, subject: Subject) -> None:
     if picked and subject.has_images:
         if st.session_state.get("class") != picked[0]["true"] or st.session_state.get("images") != "test":
             data.look_at_class(picked[0]["true"])
-        st.session_state["called"] = picked[0]["called"]
+        st.session_state["predicted"] = picked[0]["predicted"]
 
 
 @st.cache_resource(max_entries=256, show_spinner=False)
@@ -93,15 +93,15 @@ def _show_cell(subject: Subject, chosen: Selection, label: int | None) -> int | 
     called = _called(subject, int(commonest.argmax()))
     indices = images.of_cell(subject.predictions, label, called)
     true, name = subject.classes[label], subject.classes[called]
-    st.markdown(f"**{len(indices):,} images of {true} are called {name}**; the surest:")
+    st.markdown(f"**{len(indices):,} images of {true} are predicted as {name}**, the most confident first:")
     shown = sheets.tiles(subject, indices[:MOST], lambda true, called, sure: (sure,))
-    sheets.show("cell", shown, chosen, f"Images of {true} that are called {name}")
-    sheets.download(subject, indices[:MOST], f"{subject.name}-{true}-called-{name}")
+    sheets.show("cell", shown, chosen, f"Images of {true} predicted as {name}")
+    sheets.download(subject, indices[:MOST], f"{subject.name}-{true}-predicted-as-{name}")
     return called
 
 
 def _called(subject: Subject, commonest: int) -> int:
     """The predicted class whose images are shown; the commonest mistake unless the reader asks for another."""
-    usual = "its commonest mistake"
-    picked = selection.choose("Images that are called", "called", [usual, *subject.classes], usual)
+    usual = "the most frequent mistake"
+    picked = selection.choose("Predicted class", "predicted", [usual, *subject.classes], usual)
     return commonest if picked == usual else subject.classes.index(picked)

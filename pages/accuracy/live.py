@@ -18,11 +18,11 @@ COUNTS = ("200", "500", "1000")
 
 def show(chosen: Selection) -> None:
     """The view."""
-    texts.headline(f"{chosen.title}, run now: are its answers the stored ones, and what if the images get worse?")
+    texts.headline(
+        f"{chosen.title}, run now: are its predictions the stored ones, and what do worse images do to its accuracy?"
+    )
     if chosen.card.classes != resources.images("test").classes:
-        raise ConvscopeError(
-            f"{chosen.title} knows other classes than the shipped test images: choose another network."
-        )
+        raise ConvscopeError(f"{chosen.title} has other classes than the shipped test images: choose another network.")
     left, right = st.columns(2, gap="large")
     with left:
         _show_whole(chosen)
@@ -31,9 +31,9 @@ def show(chosen: Selection) -> None:
         _show_disturbed(chosen)
     texts.what_to_look_at(
         [
-            "Do the live answers agree with the stored ones? Then the figures on this page can be believed.",
+            "Do the live predictions match the stored ones? Then the figures on this page can be reproduced.",
             "Move the slider: at what strength do you yourself begin to doubt, and at what strength does the network?",
-            "On fewer images the strokes are longer: small differences are then luck.",
+            "On fewer images the intervals are wider: small differences are then chance.",
         ]
     )
     st.latex(r"\text{pixel}' = \text{pixel} + s\,\varepsilon,\qquad \varepsilon \sim N(0, 1)\quad\text{(noise)}")
@@ -56,9 +56,9 @@ def _show_whole(chosen: Selection) -> None:
 def _compare_with_stored(chosen: Selection, live: Predictions) -> None:
     share = evaluation.accuracy(live)
     interval = f"{texts.percent(share.low)} to {texts.percent(share.high)}"
-    st.metric("Right, live", texts.percent(share.value), help=f"95 % interval {interval}")
+    st.metric("Accuracy, live", texts.percent(share.value), help=f"95 % interval {interval}")
     if chosen.network != chosen.card.name:
-        st.info("These are random weights: guessing would be right about one image in ten.")
+        st.info("These are random weights: guessing reaches an accuracy of 10 %.")
         return
     stored = resources.predictions(chosen.card.name).test
     st.info(accuracy_live.in_words(accuracy_live.differences(live, stored)))
@@ -68,10 +68,10 @@ def _compare_with_stored(chosen: Selection, live: Predictions) -> None:
 
 
 def _show_disturbed(chosen: Selection) -> None:
-    st.markdown(f"**{chosen.title} on disturbed images**")
+    st.markdown(f"**{chosen.title} on perturbed images**")
     with st.container(horizontal=True, gap="small"):
-        kind = selection.segments("Disturbance", tuple(perturbations.PERTURBATIONS), "disturbance")
-        count = int(selection.segments("Images", COUNTS, "live_images"))
+        kind = selection.segments("Perturbation", tuple(perturbations.PERTURBATIONS), "disturbance")
+        count = int(selection.segments("Images", COUNTS, "images_tested"))
     with st.container():  # always there: the slider would lose the reader's grip if it moved in the page
         _say_what_is_not_on_offer(kind)
     with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
@@ -117,7 +117,7 @@ def _examples(kind: str, strength: float) -> bytes:
 
 def _show_share(share: Share) -> None:
     interval = f"95 % interval {texts.percent(share.low)} to {texts.percent(share.high)}"
-    st.metric("Right", texts.percent(share.value), interval, delta_color="off", delta_arrow="off")
+    st.metric("Accuracy", texts.percent(share.value), interval, delta_color="off", delta_arrow="off")
 
 
 def _show_curve(request: Request) -> None:

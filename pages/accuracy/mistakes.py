@@ -1,4 +1,4 @@
-"""View "Mistakes" of the Accuracy page: where the network was sure and wrong, and where the label is."""
+"""View "Mistakes" of the Accuracy page: the most and least confident predictions, and labels that are wrong."""
 
 import numpy as np
 import streamlit as st
@@ -9,9 +9,14 @@ from pages.accuracy.data import Subject
 from pages.common import selection, texts
 from pages.common.selection import Selection
 
-SURE_WRONG, UNSURE_WRONG, SURE_RIGHT, UNSURE_RIGHT, LABEL_WRONG = KINDS = (
-    "surely wrong", "barely wrong", "surely right", "barely right", "wrong label",
-)  # fmt: skip
+KINDS = (
+    "most confident mistakes",
+    "least confident mistakes",
+    "most confident correct",
+    "least confident correct",
+    "wrong label",
+)
+LABEL_WRONG = KINDS[-1]
 MOST = 24
 
 
@@ -21,7 +26,7 @@ def show(subject: Subject, chosen: Selection) -> None:
     if not subject.has_images:
         st.info(f"{subject.name} was tested on images that are not shipped, so they cannot be shown.")
         return
-    kind = selection.segments("Answers", KINDS, "answers")
+    kind = selection.segments("Predictions", KINDS, "answers")
     left, right = st.columns([1.5, 1], gap="large")
     indices = _found(subject, kind)
     with left:
@@ -33,35 +38,35 @@ def show(subject: Subject, chosen: Selection) -> None:
             st.warning("The label of this image is known to be wrong: most people who were asked see another class.")
     texts.what_to_look_at(
         [
-            "Sure and wrong: does the picture look like what it was called?",
-            "Barely wrong: the true class often comes second.",
-            "The labels of 18 test images are known to be wrong: there a right answer counts as a mistake.",
+            "Most confident mistakes: does the image look like the predicted class?",
+            "Least confident mistakes: the true class often comes second.",
+            "The labels of 18 test images are known to be wrong: there a correct prediction counts as a mistake.",
         ]
     )
     st.latex(r"\text{confidence} = \max_k\, p_k,\qquad p_k = \frac{e^{z_k}}{\sum_j e^{z_j}}")
 
 
 def _found(subject: Subject, kind: str) -> np.ndarray:
-    """The images of a kind, the most telling first."""
+    """The images of a kind, by confidence."""
     predictions = subject.predictions
     if kind == LABEL_WRONG:
         return images.known_wrong(predictions)
-    answered = images.answered(predictions, right=kind in (SURE_RIGHT, UNSURE_RIGHT))
-    return answered if kind in (SURE_WRONG, SURE_RIGHT) else answered[::-1]
+    answered = images.answered(predictions, right=kind.endswith("correct"))
+    return answered if kind.startswith("most") else answered[::-1]
 
 
 def _heading(subject: Subject, kind: str) -> str:
     if kind != LABEL_WRONG:
-        return f"**{subject.name} is {kind}**"
+        return f"**{subject.name}: {kind}**"
     agrees = int(subject.predictions.correct[images.known_wrong(subject.predictions)].sum())
     return (
-        f"**18 test images whose own label is known to be wrong** (Northcutt 2021); {subject.name} gives the wrong "
-        f"label to {agrees} of them"
+        f"**18 test images whose own label is known to be wrong** (Northcutt 2021); {subject.name} predicts "
+        f"that label for {agrees} of them"
     )
 
 
 def _show_sheet(subject: Subject, chosen: Selection, kind: str, indices: np.ndarray) -> None:
     first = "label" if kind == LABEL_WRONG else "is"
-    shown = sheets.tiles(subject, indices, lambda true, called, sure: (f"{first} {true}", f"called {called}", sure))
-    sheets.show(f"mistakes-{kind}", shown, chosen, f"Images about which {subject.name} is {kind}")
+    shown = sheets.tiles(subject, indices, lambda true, called, sure: (f"{first} {true}", f"predicted {called}", sure))
+    sheets.show(f"mistakes-{kind}", shown, chosen, f"{subject.name}: {kind}")
     sheets.download(subject, indices, f"{subject.name}-{kind.replace(' ', '-')}")

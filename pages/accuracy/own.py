@@ -19,7 +19,7 @@ MOST_SHOWN = 12
 
 
 def show(chosen: Selection) -> None:
-    """Ask for an archive, run the network on it, and show what came out; it stays in this session."""
+    """Ask for an archive, run the network on it, and show its accuracy; the images stay in this session."""
     st.markdown("**Your own test images**")
     file = st.file_uploader(
         "A ZIP archive with one folder of pictures for each class", "zip", key="live_zip",
@@ -68,21 +68,24 @@ def _show_run(chosen: Selection, kept: Kept) -> None:
 def _show_result(chosen: Selection, images: LabelledImages, result: Predictions) -> None:
     share = evaluation.accuracy(result)
     interval = f"{texts.percent(share.low)} to {texts.percent(share.high)}"
-    st.markdown(f"Right about **{share.hits} of {share.total}** of your images (95 % interval {interval}).")
+    st.markdown(f"Accuracy on your images: **{share.hits} of {share.total}** (95 % interval {interval}).")
     names = chosen.card.classes
     wrong = accuracy_images.answered(result, right=False)[:MOST_SHOWN]
     if len(wrong):
         sheet = pictures.contact_sheet(pictures.enlarged(images.images[wrong], 96), 6)
-        said = ", ".join(f"{names[result.labels[i]]} called {names[result.predicted[i]]}" for i in wrong)
+        said = ", ".join(f"{names[result.labels[i]]} predicted as {names[result.predicted[i]]}" for i in wrong)
         st.image(
-            pictures.png(sheet), output_format="PNG", width="stretch", alt=f"Your images that it got wrong: {said}"
+            pictures.png(sheet),
+            output_format="PNG",
+            width="stretch",
+            alt=f"Most confident mistakes on your images: {said}",
         )
-        st.caption(f"The surest mistakes, row by row: {said}.")
+        st.caption(f"Most confident mistakes, row by row: {said}.")
     table = pd.DataFrame(
         {
             "true class": [names[label] for label in result.labels],
-            "called": [names[label] for label in result.predicted],
+            "predicted class": [names[label] for label in result.predicted],
             "confidence": result.confidence,
         }
     )
-    downloads.table("Answers (CSV)", table, f"{chosen.network}-own-images.csv")
+    downloads.table("Predictions (CSV)", table, f"{chosen.network}-own-images.csv")

@@ -1,4 +1,4 @@
-"""Accuracy: how often the networks are right, about what, and which images lie behind each figure."""
+"""Accuracy: what each network predicts right and wrong, how certain the figures are, and the images behind them."""
 
 import streamlit as st
 
@@ -14,16 +14,16 @@ OF_ONE_NETWORK = {
     "Two networks": pair.show,
     "Confidence": confidence.show,
 }
-VIEWS = ("Classes", "Confusion", "Mistakes", "Two networks", "Zoo", "Confidence", "Live")
+VIEWS = ("Classes", "Confusion", "Mistakes", "Two networks", "All networks", "Confidence", "Live")
 
 
 def headline(subject: Subject) -> str:
-    """How often the subject is right about its test images, and how sure that figure is."""
+    """The subject's test accuracy with its interval."""
     overall = evaluation.accuracy_of(subject.confusion)
     low, high = texts.percent(overall.low), texts.percent(overall.high)
     return (
-        f"How often {subject.name} is right about images that it has never seen: {texts.percent(overall.value)} of "
-        f"{overall.total:,} (95 % interval {low} to {high})"
+        f"Test accuracy of {subject.name}: {texts.percent(overall.value)} of {overall.total:,} images that it has "
+        f"never seen (95 % interval {low} to {high})"
     )
 
 
@@ -36,7 +36,7 @@ def main() -> None:
     if subject is not None:
         texts.headline(headline(subject))
         OF_ONE_NETWORK[view](subject, chosen)
-    elif view == "Zoo":
+    elif view == "All networks":
         all_networks.show()
     else:
         live.show(chosen)

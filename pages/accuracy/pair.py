@@ -68,23 +68,23 @@ def _show_differing(first: Subject, second: Subject, chosen: Selection) -> None:
     way = selection.segments("Images where", tuple(WAYS), "differ")
     indices = comparison.differing(first.predictions, second.predictions, WAYS[way])
     if not first.has_images:
-        st.info(f"On {len(indices):,} images. They are not shipped, so they cannot be shown.")
+        st.info(f"{len(indices):,} images. They are not shipped, so they cannot be shown.")
         return
     sheets.show_chosen(first, chosen)
-    st.markdown(f"**{len(indices):,} images**; the surest of {first.name}:")
+    st.markdown(f"**{len(indices):,} images**; the most confident of {first.name} first:")
     named = dict(zip(indices.tolist(), second.predictions.predicted[indices].tolist(), strict=True))
     shown = [
         sheets.Tile(tile.index, (*tile.lines, second.classes[named[tile.index]]))
         for tile in sheets.tiles(first, indices[:MOST], lambda true, called, sure: (f"is {true}", called))
     ]
-    st.caption(f"Below each image: its class, what {first.name} calls it, and what {second.name} calls it.")
+    st.caption(f"Below each image: its class, the prediction of {first.name}, and that of {second.name}.")
     sheets.show(f"differ-{way}", shown, chosen, f"Images on which {first.name} and {second.name} differ: {way}")
     sheets.download(first, indices[:MOST], f"{first.name}-against-{second.name}-images")
 
 
 def _show_matrices(first: Subject, second: Subject) -> None:
     matrices, difference = _matrices(first.key, second.key, first, second)
-    st.markdown(f"**Confusion of {first.name}, of {second.name}, and the first less the second**")
+    st.markdown(f"**Confusion of {first.name}, of {second.name}, and and their difference**")
     columns = st.columns(3, gap="small")
     for column, spec, name in zip(columns, matrices, (first.name, second.name, "difference"), strict=True):
         with column:

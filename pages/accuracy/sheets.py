@@ -149,7 +149,7 @@ def download(subject: Subject, indices: Sequence[int], name: str) -> None:
         {
             "test image": indices,
             "true class": [subject.classes[label] for label in predictions.labels],
-            "called": [subject.classes[label] for label in predictions.predicted],
+            "predicted class": [subject.classes[label] for label in predictions.predicted],
             "confidence": predictions.confidence,
         }
     )
@@ -170,11 +170,11 @@ def _contact_sheet(indices: tuple[int, ...]) -> bytes:
 def show_chosen(subject: Subject, chosen: Selection) -> None:
     """The sidebar's image with the class probabilities, and links that open it on other pages."""
     if chosen.split != "test" or not subject.has_images:
-        st.info("Click a picture below: its probabilities and the ways to look inside stand here then.")
+        st.info("Click an image below to see its probabilities here, and to open it on other pages.")
         return
     one = subject.predictions.subset(np.array([chosen.index]))
     called, truth = subject.classes[int(one.predicted[0])], chosen.truth
-    verdict = "recognised" if called == truth else f"called **{called}**"
+    verdict = "predicted correctly" if called == truth else f"predicted as **{called}**"
     st.markdown(f"**{chosen.image_name}: {truth}**, {verdict}")
     picture, bars = st.columns([1, 3], gap="small", vertical_alignment="top")
     with picture:

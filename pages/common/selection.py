@@ -146,10 +146,14 @@ def switch(label: str, key: str, enabled: bool, why: str) -> bool:
 def _forget_what_is_not_on_offer(
     key: str, options: Sequence[str], default: str, explain: Explain | None = None, known_state: Sequence[Any] = ()
 ) -> None:
-    """Drop a value that the control does not offer, and say so if it came with the link."""
+    """Drop a value that the control does not offer, and say so if it came with the link.
+
+    A value that another control has put there, of this key but of another page or view, is dropped without a word.
+    """
+    from_link = key not in st.session_state
     if st.session_state.get(key) not in (known_state or options):
         st.session_state.pop(key, None)
-    asked = st.query_params.get(key)
+    asked = st.query_params.get(key) if from_link else None
     # Streamlit takes "True" for a switch's "true"; everything else must be spelt as it is offered.
     if asked is not None and (asked.lower() if known_state else asked) not in options:
         reason = explain(asked) if explain else f"The link asks for {key} {asked!r}, which is not on offer here"
@@ -246,7 +250,7 @@ def _first_photograph() -> ChosenImage:
 
 def number_in_link(label: str, key: str, count: int, default: int = 0) -> int:
     """A number from 0 to `count` - 1, kept in the link."""
-    asked = st.query_params.get(key)
+    asked, from_link = st.query_params.get(key), key not in st.session_state
     is_on_offer = asked is None or (asked.isdecimal() and len(asked) < 10 and int(asked) < count)
     if st.session_state.get(key, 0) not in range(count):
         st.session_state.pop(key, None)
@@ -257,6 +261,7 @@ def number_in_link(label: str, key: str, count: int, default: int = 0) -> int:
     number = int(st.number_input(label, 0, count - 1, value, step=1, key=key, bind=bound))
     if not is_on_offer:
         del st.query_params[key]
+    if not is_on_offer and from_link:
         said = asked if len(asked) < 20 else f"{asked[:20]}…"
         st.warning(f"The link asks for {key} {said!r}, but there are 0 to {count - 1}: {number} is shown instead.")
     return number

@@ -1,4 +1,4 @@
-"""Filters: the kernels as pictures, what each looks for in words, how training shaped them, and deeper ones."""
+"""Filters: the kernels as pictures, their preferences in words, how training changes them, and deeper kernels."""
 
 import streamlit as st
 
@@ -18,10 +18,10 @@ BEFORE, HALFWAY, AFTER = "before training", "halfway", "after training"
 
 
 def drawing_controls() -> tuple[str, str]:
-    """Which colours to show, and on which scale."""
-    how = selection.segments("Weights as", filters.SHOWN, "fil_show")
+    """Which colours to draw, and on which scale."""
+    how = selection.segments("Weights as", filters.SHOWN, "form")
     scale = selection.segments(
-        "Scale", resources.SCALES, "fil_scale",
+        "Scale", resources.SCALES, "brightness",
         help="Each filter on its own scale: what does it look like? All on one: which are strong?",
     )  # fmt: skip
     return how, scale
@@ -36,13 +36,13 @@ def show_first_layer(chosen: Selection, how: str, scale: str) -> None:
     found = resources.words(moment)
     sheet, detail = st.columns([1.1, 1], gap="large")
     with detail:
-        number = selection.number_in_link(f"Filter (0 to {len(found) - 1})", "fil_filter", len(found))
+        number = selection.number_in_link(f"Filter (0 to {len(found) - 1})", "channel", len(found))
         show_one(moment, how, scale, number)
     with sheet:
         st.markdown(f"**{len(found)} filters** {when_in_words(chosen, moment)}")
         picture = resources.sheet(moment, how, scale, number)
         sheets.show(picture, f"All filters of the first layer, {how}, {scale}")
-        st.caption("Mid-grey is zero, bright is positive, dark is negative. The framed one is shown beside.")
+        st.caption("Mid-grey is zero, bright is positive, dark is negative. The framed one is enlarged beside it.")
         with st.container(horizontal=True, gap="small"):
             downloads.picture("Filters (PNG)", picture, f"{chosen.card.name}-filters.png")
             downloads.table("In words (CSV)", resources.table(moment), f"{chosen.card.name}-filters.csv")
@@ -67,7 +67,7 @@ def choose_moment(chosen: Selection) -> Moment:
 
 def epoch_slider(chosen: Selection, epochs: list[int]) -> int:
     """A slider over all kept epochs, kept in the link; at first at the epoch whose weights the network has."""
-    key, best = "fil_epoch", chosen.card.best_epoch
+    key, best = "epoch", chosen.card.best_epoch
     default = best if best in epochs else epochs[-1]
     asked = st.query_params.get(key)
     if asked is not None and not is_one_of(asked, epochs):
@@ -102,7 +102,7 @@ def show_one(moment: Moment, how: str, scale: str, number: int) -> None:
         st.markdown(f"### {word.text}")
         st.caption(measured_in_words(word))
     answers = resources.responses(moment, number)
-    st.markdown("**How strongly it answers to stripes**")
+    st.markdown("**Response to stripes**")
     st.altair_chart(charts.response_chart(answers), width="stretch")
     downloads.table("Responses (CSV)", answers, f"filter-{number}-responses.csv")
 
@@ -135,8 +135,8 @@ def explain() -> None:
     texts.what_to_look_at(
         [
             "Edges and stripes in all directions, and plain colours: what a first layer usually learns.",
-            "Move the slider to 0: before training there is only noise, and the words say so.",
-            "Grey filters see shapes, coloured ones see colour: which of them see fine stripes?",
+            "Move the slider to 0: before training there is only noise, without a clear orientation.",
+            "Grey filters respond to shapes, coloured ones to colours: which of them respond to fine stripes?",
         ]
     )
     st.latex(
@@ -161,7 +161,7 @@ def show_training(chosen: Selection, how: str, scale: str) -> None:
             sheets.show(picture, f"All filters of the first layer, {when}")
             downloads.picture("PNG", picture, f"{name}-filters-epoch-{epoch}.png")
     table = charts.kinds_table(list(moments), found)
-    st.markdown("**What the filters prefer**")
+    st.markdown("**Preferences of the filters**")
     chart = charts.kinds_chart(table, list(moments))
     st.altair_chart(chart, width="stretch")
     downloads.chart(chart, table, f"{name}-filters-in-training")
@@ -173,7 +173,7 @@ def show_training(chosen: Selection, how: str, scale: str) -> None:
     )
     texts.what_to_look_at(
         [
-            "Find the same number in all three sheets: from which epoch on can you tell what it looks for?",
+            "Find the same number in all three sheets: from which epoch on can you tell what it responds to?",
             'Scale "all together": training also decides which filters become strong.',
             "Much of the change happens early: compare halfway with the end.",
         ]
@@ -194,9 +194,9 @@ def show_deeper(chosen: Selection) -> None:
     """The kernel that makes one feature map of any convolution, one picture per map that it reads."""
     layers = list(resources.convolutions(chosen.network))
     with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
-        layer = selection.choose("Convolution", "fil_layer", layers, layers[min(1, len(layers) - 1)])
+        layer = selection.choose("Convolution", "convolution", layers, layers[min(1, len(layers) - 1)])
         outputs, inputs, height, width = resources.deeper_kernels(chosen.network, layer).shape
-        output = selection.number_in_link(f"Feature map that it makes (0 to {outputs - 1})", "fil_output", outputs)
+        output = selection.number_in_link(f"Feature map (0 to {outputs - 1})", "channel", outputs)
     st.markdown(
         f"**Kernel {output} of {layer}**: {height} × {width} weights for each of the {inputs} maps that it reads"
     )
@@ -206,9 +206,9 @@ def show_deeper(chosen: Selection) -> None:
     downloads.picture("Kernel (PNG)", picture, f"{chosen.card.name}-{layer}-{output}.png")
     texts.what_to_look_at(
         [
-            "Bright weights want that map to be active there, dark ones want it silent; mid-grey does not care.",
-            "A map that is read with hardly any weight plays no part in this feature.",
-            "Deep kernels say little by themselves: what do the maps show that they read? See Feature maps.",
+            "Bright weights are positive: the kernel responds where that map is active. Dark ones are negative.",
+            "A map whose weights are almost zero plays no part in this feature map.",
+            "Deep kernels say little by themselves: look at the maps that they read on the page Feature maps.",
         ]
     )
     st.latex(r"\text{output}_o = \text{bias}_o + \sum_{c} \text{kernel}_{o,c} \star \text{map}_c")
@@ -217,9 +217,9 @@ def show_deeper(chosen: Selection) -> None:
 def main() -> None:
     """The page."""
     chosen = selection.current()
-    texts.headline(f"What the filters of {chosen.title} look for")
+    texts.headline(f"What the filters of {chosen.title} respond to")
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
-        view = selection.segments("Show", VIEWS, "fil_view")
+        view = selection.segments("Show", VIEWS, "view")
         how, scale = drawing_controls() if view != "deeper layers" else ("RGB", "each filter")
     if view == "first layer":
         show_first_layer(chosen, how, scale)

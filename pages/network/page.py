@@ -1,4 +1,4 @@
-"""Network: what it is made of, how many numbers it learns, how it is wired, and one convolution step by step."""
+"""Network: its layers with their parameters, its block diagram, and one convolution step by step."""
 
 import streamlit as st
 
@@ -15,8 +15,8 @@ VIEWS = ("table", "diagram", "one convolution")
 ROWS = ("parts", "every operation")
 PLAY_SECONDS = 0.8
 TABLE_STYLE = """<style>
-.st-key-net_table :is(td, th) { font-size: 1rem !important; }
-.st-key-net_table td:nth-child(2) { white-space: nowrap; }
+.st-key-layer_table :is(td, th) { font-size: 1rem !important; }
+.st-key-layer_table td:nth-child(2) { white-space: nowrap; }
 </style>"""
 
 
@@ -28,7 +28,7 @@ def input_size(chosen: Selection) -> int:
     own = resources.own_size(chosen.network)
     offered = [str(size) for size in resources.sizes(chosen.network)]
     words = f"It was trained at {own} px. Shapes and multiply-adds depend on the size of the image."
-    return int(selection.segments("Input size, px", offered, "net_size", preferred=str(own), help=words))
+    return int(selection.segments("Input size, px", offered, "size", preferred=str(own), help=words))
 
 
 def show_table(chosen: Selection, size: int, detail: str) -> None:
@@ -38,7 +38,7 @@ def show_table(chosen: Selection, size: int, detail: str) -> None:
     table = resources.table(rows)
     if detail == "parts":
         st.html(TABLE_STYLE)
-        st.container(key="net_table").table(table.set_index("Part"))
+        st.container(key="layer_table").table(table.set_index("Part"))
     else:
         st.dataframe(table, hide_index=True, height=620, row_height=44)
     st.markdown(
@@ -51,7 +51,7 @@ def show_table(chosen: Selection, size: int, detail: str) -> None:
         [
             "Parameters do not depend on the size of the image; multiply-adds do. Choose another size and compare.",
             "Where do most parameters lie, and where most multiply-adds? Seldom in the same place.",
-            "Deeper, the maps get smaller, there are more of them, and one unit sees more of the image.",
+            "Deeper, the maps get smaller, there are more of them, and their receptive fields grow.",
         ]
     )
     st.latex(
@@ -65,11 +65,11 @@ def say_what_it_is_of(chosen: Selection, size: int) -> None:
     if resources.is_rebuilt(chosen.network, size):
         st.caption(
             f"{chosen.card.name} itself takes {chosen.card.input_size} px only, since its dense layer reads all of the "
-            f"last maps. This is the same kind of network, built for {size} px: its dense layer has another size."
+            f"last maps. This is the same architecture, built for {size} px: its dense layer has another size."
         )
     beyond = resources.beyond_the_image(chosen.network, size)
     if beyond:
-        st.caption(f"From {beyond} on, the window that one unit sees is larger than the whole image of {size} px.")
+        st.caption(f"From {beyond} on, the receptive field is larger than the whole image of {size} px.")
     if resources.described(chosen.network, size).unused:
         st.caption("The last number counts parameters that only help in training.")
 
@@ -84,15 +84,15 @@ def show_diagram(chosen: Selection, size: int) -> None:
     say_what_it_is_of(chosen, size)
     file = diagram.drawing(made, "black", "white")
     name = f"{chosen.card.name}-{size}px.svg"
-    st.download_button("Diagram (SVG)", file, name, "image/svg+xml", on_click="ignore", key="net_diagram_file")
+    st.download_button("Diagram (SVG)", file, name, "image/svg+xml", on_click="ignore", key="diagram_file")
     has_shortcuts = any(len(box.inputs) > 1 for box in made.boxes)
     texts.what_to_look_at(
         [
-            "Below each box stands what comes out: channels × height × width.",
+            "Below each box is the shape of its output: channels × height × width.",
             "Arcs are shortcuts: they carry a block's input around its convolutions, to be added to their output."
             if has_shortcuts
-            else "One way leads through: each box reads only the one before.",
-            "Where the map shrinks: a stride of 2, or a pooling.",
+            else "There is one path: each box reads only the box before.",
+            "Where do the maps shrink? At a stride of 2, or at a pooling.",
         ]
     )
     if has_shortcuts:
@@ -112,8 +112,8 @@ def show_convolution(chosen: Selection, playing: bool) -> None:
     texts.what_to_look_at(
         [
             "The orange frame is the window: the kernel lies on it, number on number.",
-            "Step on: the window moves over the image, and the sums fill the map, one number per place.",
-            "The kernel stays the same at every place; only the window changes.",
+            "Step on: the window slides over the image, and each sum becomes one number of the feature map.",
+            "The kernel is the same at every position; only the window changes.",
         ]
     )
     st.latex(
@@ -124,7 +124,7 @@ def show_convolution(chosen: Selection, playing: bool) -> None:
 
 def step_through(chosen: Selection, view: View, done: Convolved) -> None:
     """The controls and the pictures of one step; runs on its own while the steps play."""
-    if st.session_state.get("net_play"):
+    if st.session_state.get("play"):
         move_on(done)
     channel, row, column = position(done)
     step = convolution.step(done, channel, row, column)
@@ -133,45 +133,43 @@ def step_through(chosen: Selection, view: View, done: Convolved) -> None:
         st.markdown("**The image and the window**")
         st.image(network_convolution.picture_with_window(resources.as_seen(view), done, step), width="stretch")
     with mapped:
-        st.markdown(f"**Feature map {channel} and this place**")
+        st.markdown(f"**Feature map {channel} at this position**")
         st.image(network_convolution.map_with_position(done, channel, row, column), width="stretch")
     with described:
-        colour = selection.segments("Colour", network_convolution.COLOURS, "net_colour")
+        colour = selection.segments("Colour", network_convolution.COLOURS, "colour")
         st.markdown(f"##### {network_convolution.sum_in_words(step, done.has_bias)}")
         say_where(chosen, done, channel, row, column)
     index = network_convolution.COLOURS.index(colour)
     st.image(network_convolution.products(step, index, charts.ink()), width="stretch")
     file = network_convolution.products(step, index, "black", "white")
-    st.download_button(
-        "This step (SVG)", file, "convolution.svg", "image/svg+xml", on_click="ignore", key="net_step_file"
-    )
+    st.download_button("This step (SVG)", file, "convolution.svg", "image/svg+xml", on_click="ignore", key="step_file")
 
 
 def position(done: Convolved) -> tuple[int, int, int]:
-    """The channel and the place that the reader steps to; at first where the answer is strongest."""
+    """The channel and the position that the reader steps to; at first where the output is largest in size."""
     rows, columns = done.positions
     with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
-        channel = selection.number_in_link(f"Feature map (0 to {done.channels - 1})", "net_map", done.channels)
+        channel = selection.number_in_link(f"Feature map (0 to {done.channels - 1})", "channel", done.channels)
         strongest = convolution.strongest_position(done, channel)
-        for key, value in zip(("net_row", "net_column"), strongest, strict=True):
+        for key, value in zip(("row", "column"), strongest, strict=True):
             if key not in st.session_state and key not in st.query_params:
                 st.session_state[key] = value
-        row = selection.number_in_link(f"Row (0 to {rows - 1})", "net_row", rows)
-        column = selection.number_in_link(f"Column (0 to {columns - 1})", "net_column", columns)
-        st.button("Next place", on_click=move_on, args=(done,), shortcut="Right", key="net_next")
-        st.button("Strongest place", on_click=go_to, args=strongest, key="net_strongest")
+        row = selection.number_in_link(f"Row (0 to {rows - 1})", "row", rows)
+        column = selection.number_in_link(f"Column (0 to {columns - 1})", "column", columns)
+        st.button("Next position", on_click=move_on, args=(done,), shortcut="Right", key="next_position")
+        st.button("Strongest position", on_click=go_to, args=strongest, key="strongest_position")
     return channel, row, column
 
 
 def go_to(row: int, column: int) -> None:
-    """Put a place into the controls, and so into the link."""
-    st.session_state["net_row"], st.session_state["net_column"] = row, column
+    """Put a position into the controls, and so into the link."""
+    st.session_state["row"], st.session_state["column"] = row, column
 
 
 def move_on(done: Convolved) -> None:
-    """To the next place, row by row, and from the last one back to the first."""
+    """To the next position, row by row, and from the last one back to the first."""
     rows, columns = done.positions
-    place = st.session_state.get("net_row", 0) * columns + st.session_state.get("net_column", 0) + 1
+    place = st.session_state.get("row", 0) * columns + st.session_state.get("column", 0) + 1
     go_to(*divmod(place % (rows * columns), columns))
 
 
@@ -190,14 +188,14 @@ def main() -> None:
     """The page."""
     chosen = selection.current()
     count = len(resources.described(chosen.network, chosen.card.input_size).operations)
-    texts.headline(f"{chosen.title}: {count} operations, {chosen.card.parameters:,} learned numbers")
+    texts.headline(f"{chosen.title}: {count} operations, {chosen.card.parameters:,} parameters")
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
-        shown = selection.segments("Show", VIEWS, "net_view")
+        shown = selection.segments("Show", VIEWS, "view")
         if shown == "one convolution":
-            playing = st.toggle("Play: step on by itself", key="net_play")
+            playing = st.toggle("Play: one step after the other", key="play")
         else:
             size = input_size(chosen)
-        detail = selection.segments("Rows", ROWS, "net_rows") if shown == "table" else ""
+        detail = selection.segments("Rows", ROWS, "rows") if shown == "table" else ""
     if shown == "table":
         show_table(chosen, size, detail)
     elif shown == "diagram":

@@ -69,9 +69,9 @@ def table(rows: tuple[Stage, ...] | tuple[Operation, ...]) -> pd.DataFrame:
             "Part": [row.name if isinstance(row, Stage) else f"{row.name}: {row.title}" for row in rows],
             "Output": [network.shape_in_words(row.output) for row in rows],
             "Parameters": [f"{row.parameters:,}" if row.parameters else "" for row in rows],
-            "How they come about": [row.arithmetic.partition(" = ")[0] for row in rows],
+            "How they are counted": [row.arithmetic.partition(" = ")[0] for row in rows],
             "Multiply-adds": [f"{row.multiply_adds:,}" if row.multiply_adds else "" for row in rows],
-            "One unit sees": [_seen(row) for row in rows],
+            "Receptive field": [_seen(row) for row in rows],
         }
     )
 

@@ -57,7 +57,7 @@ def test_three_clicks_lead_from_the_worst_class_to_the_reconstruction_of_one_of_
         page.wait_for_selector(IDLE)
 
         click_the_bar(page, "cat")
-        page.get_by_text("images of cat are called something else").wait_for(timeout=60_000)
+        page.get_by_text("images of cat are predicted as another class").wait_for(timeout=60_000)
         page.wait_for_selector(IDLE)
 
         click_the_first_tile(page)

@@ -15,12 +15,12 @@ from engine import checkpoints, evaluation
 from engine.accuracy import all_networks, calibration, comparison, confusion, reported
 from engine.accuracy import images as accuracy_images
 from engine.errors import ConvscopeError
-from pages.accuracy import charts, classes, sheets
+from pages.accuracy import charts, classes, mistakes, sheets
 from pages.accuracy import data as accuracy_data
 from pages.common import resources
 from tests.apps import assert_no_error, open_page
 
-VIEWS = ("Classes", "Confusion", "Mistakes", "Two networks", "Zoo", "Confidence", "Live")
+VIEWS = ("Classes", "Confusion", "Mistakes", "Two networks", "All networks", "Confidence", "Live")
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +54,9 @@ def test_every_view_opens(view: str) -> None:
 
 def test_the_figures_are_the_cards() -> None:
     card, share = checkpoints.available()["lenet"], evaluation.accuracy(checkpoints.predictions("lenet").test)
-    shown = re.search(r"never seen: (.+) % of ([\d,]+) \(95 % interval (.+) % to (.+) %\)", said(page()))
+    shown = re.search(
+        r"Test accuracy of lenet: (.+) % of ([\d,]+) images .+ \(95 % interval (.+) % to (.+) %\)", said(page())
+    )
     assert math.isclose(float(shown[1]), 100 * card.test_accuracy, abs_tol=0.051)
     assert shown[2] == f"{card.test_images:,}"
     assert (shown[3], shown[4]) == (f"{100 * share.low:.1f}", f"{100 * share.high:.1f}")
@@ -68,7 +70,7 @@ def test_the_sidebars_class_shows_its_wrong_and_right_images() -> None:
     stored = checkpoints.predictions("lenet").test
     wrong = accuracy_images.of_class(stored, 5, right=False)
     right = accuracy_images.of_class(stored, 5, right=True)
-    assert f"**{len(wrong)} images of dog are called something else**" in said(app)
+    assert f"**{len(wrong)} images of dog are predicted as another class**" in said(app)
     assert [row["image"] for row in chart_rows(app, 1)] == wrong[: classes.WRONG].tolist()
     assert [row["image"] for row in chart_rows(app, 2)] == right[: classes.RIGHT].tolist()
 
@@ -82,10 +84,10 @@ def test_the_table_has_recall_precision_and_f1() -> None:
 
 
 def test_a_cell_shows_exactly_its_images() -> None:
-    app = page(view="Confusion", called="dog", **{"class": "cat"})
+    app = page(view="Confusion", predicted="dog", **{"class": "cat"})
     stored = checkpoints.predictions("lenet").test
     expected = np.flatnonzero((stored.labels == 3) & (stored.predicted == 5))
-    assert f"**{len(expected):,} images of cat are called dog**" in said(app)
+    assert f"**{len(expected):,} images of cat are predicted as dog**" in said(app)
     shown = [row["image"] for row in chart_rows(app, 1)]
     assert len(shown) == min(24, len(expected))
     assert set(shown) <= set(expected.tolist())
@@ -93,19 +95,19 @@ def test_a_cell_shows_exactly_its_images() -> None:
 
 
 @pytest.mark.parametrize("cells", ["counts", "share of the row"])
-@pytest.mark.parametrize("rows", ["class order", "similar classes together"])
-def test_every_way_to_draw_the_matrix_can_be_chosen(cells: str, rows: str) -> None:
-    assert_no_error(page(view="Confusion", cells=cells, rows=rows))
+@pytest.mark.parametrize("order", ["class order", "similar classes together"])
+def test_every_way_to_draw_the_matrix_can_be_chosen(cells: str, order: str) -> None:
+    assert_no_error(page(view="Confusion", cells=cells, order=order))
 
 
 def test_the_order_of_similar_classes_is_found_once_for_all_cells(monkeypatch: pytest.MonkeyPatch) -> None:
     found: list[tuple[int, ...]] = []
     order = confusion.similarity_order
     monkeypatch.setattr(confusion, "similarity_order", lambda of: found.append(order(of)) or found[-1])
-    for called in ("dog", "deer"):
-        app = page(view="Confusion", rows="similar classes together", called=called, **{"class": "cat"})
+    for predicted in ("dog", "deer"):
+        app = page(view="Confusion", order="similar classes together", predicted=predicted, **{"class": "cat"})
         assert_no_error(app)
-        assert f"images of cat are called {called}" in said(app)
+        assert f"images of cat are predicted as {predicted}" in said(app)
     assert len(found) == 1
 
 
@@ -176,14 +178,14 @@ def test_known_wrong_labels_are_shown_and_marked() -> None:
     assert app.warning[0].value.startswith("The label of this image is known to be wrong")
 
 
-@pytest.mark.parametrize("answers", ["surely wrong", "barely wrong", "surely right", "barely right"])
+@pytest.mark.parametrize("answers", mistakes.KINDS[:4])
 def test_answers_are_sorted_by_confidence(answers: str) -> None:
     app = page(view="Mistakes", answers=answers)
     stored = checkpoints.predictions("lenet").test
     shown = [row["image"] for row in chart_rows(app, 0)]
-    assert all(stored.correct[shown] == answers.endswith("right"))
-    confidence = stored.confidence[stored.correct == answers.endswith("right")]
-    assert stored.confidence[shown[0]] == (confidence.max() if answers.startswith("surely") else confidence.min())
+    assert all(stored.correct[shown] == answers.endswith("correct"))
+    confidence = stored.confidence[stored.correct == answers.endswith("correct")]
+    assert stored.confidence[shown[0]] == (confidence.max() if answers.startswith("most") else confidence.min())
 
 
 def test_two_networks_are_compared_in_words() -> None:
@@ -201,7 +203,7 @@ def test_the_confidence_view_says_both_errors() -> None:
     assert f"by {temperature:.2f}, fitted on {len(stored.validation):,} validation images, {100 * after:.1f} %" in text
 
 
-def test_names_in_the_zoo_stand_apart_and_in_order() -> None:
+def test_names_of_all_networks_stand_apart_and_in_order() -> None:
     values = np.array([0.9, 0.7, 0.9, 0.9001, 0.2])
     places = charts._apart(values, 0.05)
     assert np.diff(np.sort(places)).min() >= 0.05 - 1e-12
@@ -233,8 +235,8 @@ def test_a_network_that_has_just_been_kept_is_found_at_once(tmp_path: Path, monk
 def test_an_experiment_has_every_view(experiment: Path, view: str) -> None:
     app = page(of="depth-3", view=view, checkpoint="resnet18", against="resnet18")
     assert_no_error(app)
-    if view not in ("Zoo", "Live"):
-        assert "How often depth-3 is right" in said(app)
+    if view not in ("All networks", "Live"):
+        assert "Test accuracy of depth-3" in said(app)
 
 
 def test_a_damaged_experiment_is_one_sentence(experiment: Path) -> None:
@@ -242,34 +244,41 @@ def test_a_damaged_experiment_is_one_sentence(experiment: Path) -> None:
     app = page(of="depth-3")
     assert not app.exception
     assert app.error[0].value.startswith("The checkpoint 'depth-3' cannot be used: predictions.npz is damaged")
-    zoo = page(view="Zoo")
-    assert_no_error(zoo)
-    assert "'depth-3' cannot be used" in zoo.warning[0].value
+    networks = page(view="All networks")
+    assert_no_error(networks)
+    assert "'depth-3' cannot be used" in networks.warning[0].value
 
 
-BAD_LINKS = {
-    "view": ("sideways", "Classes"),
-    "of": ("nobody", "Classes"),
-    "order": ("random", "Classes"),
-    "figures": ("pie", "Classes"),
-    "cells": ("dots", "Confusion"),
-    "rows": ("random", "Confusion"),
-    "called": ("zebra", "Confusion"),
-    "answers": ("maybe", "Mistakes"),
-    "against": ("nobody", "Two networks"),
-    "differ": ("never", "Two networks"),
-    "cost": ("euros", "Zoo"),
-    "disturbance": ("fog", "Live"),
-    "live_images": ("999999", "Live"),
-}
+BAD_LINKS = [
+    ("view", "sideways", "Classes"),
+    ("of", "nobody", "Classes"),
+    ("order", "random", "Classes"),
+    ("figures", "pie", "Classes"),
+    ("cells", "dots", "Confusion"),
+    ("order", "random", "Confusion"),
+    ("predicted", "zebra", "Confusion"),
+    ("answers", "maybe", "Mistakes"),
+    ("against", "nobody", "Two networks"),
+    ("differ", "never", "Two networks"),
+    ("cost", "euros", "All networks"),
+    ("disturbance", "fog", "Live"),
+    ("images_tested", "999999", "Live"),
+]
 
 
-@pytest.mark.parametrize("key", BAD_LINKS)
-def test_a_bad_value_in_the_link_shows_another_view_instead(key: str) -> None:
-    value, view = BAD_LINKS[key]
+@pytest.mark.parametrize(("key", "value", "view"), BAD_LINKS)
+def test_a_bad_value_in_the_link_shows_another_view_instead(key: str, value: str, view: str) -> None:
     app = page(**{"view": view, key: value})
     assert_no_error(app)
     assert "What to look at" in said(app)
+
+
+def test_an_order_of_another_view_falls_back_without_a_word() -> None:
+    app = page(view="Classes", order="best first")
+    app.button_group(key="view").set_value("Confusion").run()
+    assert_no_error(app)
+    assert not app.warning
+    assert app.button_group(key="order").value == "class order"
 
 
 @pytest.mark.parametrize("images", ["train", "photographs", "own"])

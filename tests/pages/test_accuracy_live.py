@@ -62,7 +62,7 @@ def batch_by_batch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Non
 
 
 def page(**link: str):
-    return open_page("accuracy/page.py", **{"checkpoint": "lenet", "view": "Live", "live_images": "200", **link})
+    return open_page("accuracy/page.py", **{"checkpoint": "lenet", "view": "Live", "images_tested": "200", **link})
 
 
 def said(app) -> str:
@@ -115,7 +115,7 @@ def test_whoever_drags_the_slider_leaves_no_trail_of_runs(
     assert begun[0].done == accuracy_jobs.BATCH  # of all those that were left, only this one had begun
     app.run()
     assert_no_error(app)
-    assert app.metric[0].label == "Right"
+    assert app.metric[0].label == "Accuracy"
 
 
 def test_a_disturbed_run_is_stopped_and_goes_on_when_its_reader_wants(
@@ -133,7 +133,7 @@ def test_a_disturbed_run_is_stopped_and_goes_on_when_its_reader_wants(
     app.button(key="live_disturbed_run").click().run()
     begun[0].wait(60)
     app.run()
-    assert app.metric[0].label == "Right"
+    assert app.metric[0].label == "Accuracy"
     assert app.button(key="live_disturbed_run").disabled
 
 
@@ -144,7 +144,7 @@ def test_what_another_session_has_found_is_not_run_again(begun: list[Job], monke
     app = page()
     assert_no_error(app)
     assert len(begun) == 1
-    assert app.metric[0].label == "Right"
+    assert app.metric[0].label == "Accuracy"
 
 
 def test_what_another_session_finds_while_one_waits_is_taken_over(turns: jobs._Turns) -> None:
@@ -230,7 +230,7 @@ def test_an_archive_of_class_folders_is_judged() -> None:
     app.run()
     assert_no_error(app)
     right = int(checkpoints.predictions("lenet").test.correct[:8].sum())
-    assert f"Right about **{right} of 8** of your images" in said(app)
+    assert f"Accuracy on your images: **{right} of 8**" in said(app)
 
 
 def test_archives_wait_for_their_turn_and_can_be_stopped(begun: list[Job], turns: jobs._Turns) -> None:

@@ -32,7 +32,7 @@ def files(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes | Callable[[], byt
 
 @pytest.mark.parametrize(
     ("view", "name", "marks"),
-    [("Classes", "lenet-classes", 10), ("Confidence", "lenet-top", 5), ("Zoo", "networks", 1)],
+    [("Classes", "lenet-classes", 10), ("Confidence", "lenet-top", 5), ("All networks", "networks", 1)],
 )
 def test_no_letter_of_a_saved_chart_is_white(view: str, name: str, marks: int, files: dict) -> None:
     assert_no_error(open_page("accuracy/page.py", checkpoint="lenet", view=view))

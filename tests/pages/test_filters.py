@@ -30,7 +30,7 @@ def said(app) -> str:
 @pytest.mark.parametrize("view", VIEWS)
 @pytest.mark.parametrize("weights", ["trained", "untrained"])
 def test_every_view_opens(checkpoint, view, weights):
-    app = open_page(PAGE, checkpoint=checkpoint, fil_view=view, weights=weights)
+    app = open_page(PAGE, checkpoint=checkpoint, view=view, weights=weights)
     assert_no_error(app)
     assert not app.warning
 
@@ -38,14 +38,14 @@ def test_every_view_opens(checkpoint, view, weights):
 @pytest.mark.parametrize("how", filters.SHOWN)
 @pytest.mark.parametrize("scale", resources.SCALES)
 def test_kernels_can_be_shown_in_every_way(how, scale):
-    app = open_page(PAGE, checkpoint="lenet", fil_show=how, fil_scale=scale)
+    app = open_page(PAGE, checkpoint="lenet", form=how, brightness=scale)
     assert_no_error(app)
     assert len(app.get("image")) == 2
 
 
 def test_a_filters_words_and_figures_are_those_that_were_measured():
     word = filters.described(filters.snapshots("lenet").kernels[-1])[4]
-    app = open_page(PAGE, checkpoint="lenet", fil_filter="4")
+    app = open_page(PAGE, checkpoint="lenet", channel="4")
     assert_no_error(app)
     assert f"### {word.text}" in said(app)
     assert any(f"at {word.orientation:.0f}°" in caption.value for caption in app.caption)
@@ -53,7 +53,7 @@ def test_a_filters_words_and_figures_are_those_that_were_measured():
 
 def test_the_slider_goes_through_all_kept_epochs():
     app = open_page(PAGE, checkpoint="lenet")
-    slider = app.select_slider("fil_epoch")
+    slider = app.select_slider("epoch")
     assert [int(option) for option in slider.options] == list(filters.snapshots("lenet").epochs)
     trained = app.info[0].value
     slider.set_value(0).run()
@@ -64,14 +64,14 @@ def test_the_slider_goes_through_all_kept_epochs():
 
 
 def test_a_link_to_an_epoch_restores_it():
-    app = open_page(PAGE, checkpoint="lenet", fil_epoch="15")
+    app = open_page(PAGE, checkpoint="lenet", epoch="15")
     assert_no_error(app)
-    assert app.select_slider("fil_epoch").value == 15
+    assert app.select_slider("epoch").value == 15
     assert "after epoch 15 of 30" in said(app)
 
 
 def test_training_is_shown_before_halfway_and_after():
-    app = open_page(PAGE, checkpoint="resnet18", fil_view="before and after training")
+    app = open_page(PAGE, checkpoint="resnet18", view="before and after training")
     assert len(app.get("image")) == 3
     assert "(epoch 0)" in said(app)
     assert "(epoch 15)" in said(app)
@@ -84,7 +84,7 @@ def test_a_short_training_has_no_moment_twice(epochs, moments, monkeypatch):
     short = filters.Snapshots(kept.kernels[: len(epochs)], epochs)
     monkeypatch.setattr(filters, "snapshots", lambda name: short)
     resources._snapshots.clear()
-    app = open_page(PAGE, checkpoint="lenet", fil_view="before and after training")
+    app = open_page(PAGE, checkpoint="lenet", view="before and after training")
     assert_no_error(app)
     assert len(app.get("image")) == moments
     assert f"**after training** (epoch {epochs[-1]})" in said(app)
@@ -102,13 +102,13 @@ def test_without_kept_kernels_the_networks_own_are_shown(monkeypatch):
     assert_no_error(app)
     assert "32 filters** after training" in said(app)
     assert any("is missing" in caption.value for caption in app.caption)
-    training = open_page(PAGE, checkpoint="lenet", fil_view="before and after training")
+    training = open_page(PAGE, checkpoint="lenet", view="before and after training")
     assert not training.exception
     assert [error.value for error in training.error] == ["filters.npz of lenet is missing."]
 
 
 def test_deeper_kernels_of_any_convolution_and_map():
-    app = open_page(PAGE, fil_view="deeper layers", fil_layer="layer3.0.downsample.0", fil_output="200")
+    app = open_page(PAGE, view="deeper layers", convolution="layer3.0.downsample.0", channel="200")
     assert_no_error(app)
     assert "1 × 1 weights for each of the 128 maps" in said(app)
 
@@ -116,12 +116,12 @@ def test_deeper_kernels_of_any_convolution_and_map():
 @pytest.mark.parametrize(
     "link",
     [
-        {"fil_filter": "64"},
-        {"fil_epoch": "31"},
-        {"fil_epoch": "later"},
-        {"fil_epoch": "1" * 5_000},
-        {"fil_show": "pink"},
-        {"fil_view": "x"},
+        {"channel": "64"},
+        {"epoch": "31"},
+        {"epoch": "later"},
+        {"epoch": "1" * 5_000},
+        {"form": "pink"},
+        {"view": "x"},
     ],
 )
 def test_bad_links_are_told_and_never_show_a_traceback(link):
@@ -131,7 +131,7 @@ def test_bad_links_are_told_and_never_show_a_traceback(link):
 
 
 def test_a_bad_link_to_a_deeper_layer_is_told():
-    app = open_page(PAGE, fil_view="deeper layers", fil_layer="layer9")
+    app = open_page(PAGE, view="deeper layers", convolution="layer9")
     assert_no_error(app)
     assert app.warning
 

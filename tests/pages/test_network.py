@@ -32,13 +32,13 @@ def said(app) -> str:
 @pytest.mark.parametrize("view", ["table", "diagram", "one convolution"])
 @pytest.mark.parametrize("weights", ["trained", "untrained"])
 def test_every_view_opens(checkpoint, view, weights):
-    app = open_page(PAGE, checkpoint=checkpoint, net_view=view, weights=weights)
+    app = open_page(PAGE, checkpoint=checkpoint, view=view, weights=weights)
     assert_no_error(app)
     assert not app.warning
 
 
 def test_the_table_of_resnet18_at_224_px_is_the_reports():
-    app = open_page(PAGE, checkpoint="resnet18", net_size="224")
+    app = open_page(PAGE, checkpoint="resnet18", size="224")
     assert_no_error(app)
     table = app.table[0].value
     assert list(table.index) == ["conv1", "conv2_x", "conv3_x", "conv4_x", "conv5_x", "dense"]
@@ -46,29 +46,29 @@ def test_the_table_of_resnet18_at_224_px_is_the_reports():
     assert list(table["Output"]) == outputs
     assert list(table["Parameters"]) == ["9,536", "147,968", "525,568", "2,099,712", "8,393,728", "5,130"]
     assert "= 11,181,642" in said(app)
-    assert "435 × 435 px" in table["One unit sees"]["conv5_x"]
+    assert "435 × 435 px" in table["Receptive field"]["conv5_x"]
 
 
 def test_lenet_shows_the_reports_arithmetic_and_is_rebuilt_for_another_size():
     own = open_page(PAGE, checkpoint="lenet")
-    assert own.table[0].value["How they come about"]["conv1"] == "5 × 5 × 3 × 32 + 32"
+    assert own.table[0].value["How they are counted"]["conv1"] == "5 × 5 × 3 × 32 + 32"
     assert "2,432 + 51,264 + 204,928 + 131,136 + 650 = 390,410" in said(own)
-    larger = open_page(PAGE, checkpoint="lenet", net_size="224")
+    larger = open_page(PAGE, checkpoint="lenet", size="224")
     assert_no_error(larger)
     assert any("built for 224 px" in caption.value for caption in larger.caption)
     assert larger.table[0].value["Output"]["conv3"] == "128 × 28 × 28"
 
 
 def test_every_operation_can_be_listed():
-    app = open_page(PAGE, checkpoint="resnet18", net_rows="every operation")
+    app = open_page(PAGE, checkpoint="resnet18", rows="every operation")
     assert_no_error(app)
     assert len(app.dataframe[0].value) == 69
 
 
 @pytest.mark.parametrize("checkpoint", SHIPPED)
 def test_the_convolution_shows_the_networks_own_output(checkpoint):
-    link = {"net_map": "3", "net_row": "5", "net_column": "7", "class": "ship", "net_colour": "green"}
-    app = open_page(PAGE, checkpoint=checkpoint, net_view="one convolution", **link)
+    link = {"channel": "3", "row": "5", "column": "7", "class": "ship", "colour": "green"}
+    app = open_page(PAGE, checkpoint=checkpoint, view="one convolution", **link)
     assert_no_error(app)
     trained = checkpoints.load(checkpoint)
     test = data.bundled("test")
@@ -84,38 +84,36 @@ def test_the_convolution_shows_the_networks_own_output(checkpoint):
 
 
 def test_the_next_place_is_one_to_the_right_and_wraps():
-    link = {"net_view": "one convolution", "checkpoint": "lenet", "net_row": "4", "net_column": "31"}
+    link = {"view": "one convolution", "checkpoint": "lenet", "row": "4", "column": "31"}
     app = open_page(PAGE, **link)
-    app.button("net_next").click().run()
+    app.button("next_position").click().run()
     assert_no_error(app)
-    assert (app.number_input("net_row").value, app.number_input("net_column").value) == (5, 0)
-    app.number_input("net_row").set_value(31).run()
-    app.number_input("net_column").set_value(31).run()
-    app.button("net_next").click().run()
-    assert (app.number_input("net_row").value, app.number_input("net_column").value) == (0, 0)
+    assert (app.number_input("row").value, app.number_input("column").value) == (5, 0)
+    app.number_input("row").set_value(31).run()
+    app.number_input("column").set_value(31).run()
+    app.button("next_position").click().run()
+    assert (app.number_input("row").value, app.number_input("column").value) == (0, 0)
 
 
 def test_the_steps_play_and_stop():
-    app = open_page(PAGE, net_view="one convolution", checkpoint="lenet", net_row="2", net_column="2")
-    app.toggle("net_play").set_value(True).run()
+    app = open_page(PAGE, view="one convolution", checkpoint="lenet", row="2", column="2")
+    app.toggle("play").set_value(True).run()
     assert_no_error(app)
-    assert app.number_input("net_column").value == 3
-    app.toggle("net_play").set_value(False).run()
-    assert app.number_input("net_column").value == 3
+    assert app.number_input("column").value == 3
+    app.toggle("play").set_value(False).run()
+    assert app.number_input("column").value == 3
 
 
-@pytest.mark.parametrize(
-    "link", [{"net_size": "7"}, {"net_size": "<script>"}, {"net_view": "nothing"}, {"net_rows": "all"}]
-)
+@pytest.mark.parametrize("link", [{"size": "7"}, {"size": "<script>"}, {"view": "nothing"}, {"rows": "all"}])
 def test_bad_links_are_told_and_never_show_a_traceback(link):
     app = open_page(PAGE, **link)
     assert_no_error(app)
     assert len(app.warning) == 1
 
 
-@pytest.mark.parametrize("link", [{"net_map": "64"}, {"net_row": "-1"}, {"net_column": "many"}])
+@pytest.mark.parametrize("link", [{"channel": "64"}, {"row": "-1"}, {"column": "many"}])
 def test_places_that_do_not_exist_are_told(link):
-    app = open_page(PAGE, net_view="one convolution", **link)
+    app = open_page(PAGE, view="one convolution", **link)
     assert_no_error(app)
     assert app.warning
 
