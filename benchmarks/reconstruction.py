@@ -43,7 +43,7 @@ def sheet(trained: Trained, image: Tensor, layer: str, count: int = CHANNELS) ->
     channels = deconv.strongest_channels(recorded.activation, count)
     pixels = deconv.reconstruct(recorded, deconv.unit_signals(recorded.activation, channels)).pixels
     tiles = pictures.enlarged(pictures.signed(pixels, pictures.scale_of(pixels)), 112)
-    return pictures.png(pictures.contact_sheet(tiles, columns=4))
+    return pictures.png(pictures.sheet(tiles, columns=4))
 
 
 def main() -> None:

@@ -10,15 +10,26 @@ the two scales is the stretch factor, which belongs beside the picture.
 
 import io
 import math
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 MID_GREY = 127.5
 KEPT = 0.998
 """The share of its values other than zero that a picture's own scale covers; the few beyond are clipped, lest they
 flatten the rest. Zeros do not count: what a single early unit sends back is a small patch on an empty ground."""
+
+FRAME = (230, 159, 0)
+"""Okabe & Ito's orange, which viridis and most photographs do not hold."""
+INK = "#808080"
+"""Grey text reads on a light page and on a dark one."""
+
+Colour = tuple[int, int, int, int]
+CLEAR, WHITE = (0, 0, 0, 0), (255, 255, 255, 255)
+"""Grounds of a picture, with their opacity."""
 
 
 def scale_of(pixels: Tensor) -> float:
@@ -28,15 +39,21 @@ def scale_of(pixels: Tensor) -> float:
     return float(np.quantile(values, KEPT)) if len(values) else 0.0
 
 
-def signed(pixels: Tensor, scale: float) -> np.ndarray:
+def signed(pixels: Tensor, scale: float | Sequence[float] | np.ndarray) -> np.ndarray:
     """uint8 `[K, H, W, 3]` of `[K, 3, H, W]`: zero is mid-grey, `scale` white and `-scale` black.
 
-    All grey when the scale is 0 or not a number.
+    `scale`: one for all pictures, or one for each; where it is 0 or not a number, the picture is all grey.
     """
     values = pixels.detach().permute(0, 2, 3, 1).double().numpy()
-    if not (scale > 0 and math.isfinite(scale)):
-        return np.full(values.shape, round(MID_GREY), dtype=np.uint8)
-    return np.clip(np.rint(MID_GREY + MID_GREY * (values / scale)), 0, 255).astype(np.uint8)
+    scales = np.reshape(scale, (-1, 1, 1, 1))
+    usable = (scales > 0) & np.isfinite(scales)
+    shares = np.divide(values, scales, out=np.zeros_like(values), where=usable)
+    return np.clip(np.rint(MID_GREY + MID_GREY * shares), 0, 255).astype(np.uint8)
+
+
+def signed_each(pixels: Tensor) -> np.ndarray:
+    """`signed`, with each picture on its own scale."""
+    return signed(pixels, [scale_of(picture) for picture in pixels])
 
 
 def overlaid(maps: Tensor) -> Tensor:
@@ -51,16 +68,93 @@ def enlarged(images: np.ndarray, side: int) -> np.ndarray:
     return images.repeat(factor, axis=1).repeat(factor, axis=2)
 
 
-def contact_sheet(images: np.ndarray, columns: int, gap: int = 8) -> np.ndarray:
-    """uint8 RGBA `[H', W', 4]`: all images `[K, H, W, 3]` in one, row by row, with transparent gaps."""
-    count, height, width, _ = images.shape
+def columns_for(count: int, aspect: float) -> int:
+    """How many square tiles go into a row so that a sheet is about `aspect` times as wide as high.
+
+    A number that leaves no row unfinished goes first, if one is near.
+    """
+    wanted = math.sqrt(count * aspect)
+    full = min((n for n in range(1, count + 1) if count % n == 0), key=lambda n: abs(math.log(n / wanted)))
+    return full if 2 / 3 < full / wanted < 3 / 2 else max(1, min(count, math.ceil(wanted)))
+
+
+def sheet(
+    tiles: np.ndarray,
+    columns: int | None = None,
+    *,
+    width: int | None = None,
+    gap: int = 8,
+    marked: int | None = None,
+    labels: Sequence[str] = (),
+    heads: Sequence[Sequence[str]] = (),
+    ink: str = INK,
+    ground: Colour = CLEAR,
+) -> np.ndarray:
+    """uint8 RGBA `[H, W, 4]`: all tiles `[K, h, w, 3 or 4]` in one picture, row by row, `gap` pixels apart.
+
+    Args:
+        columns: how many tiles stand in a row; as many as there are rows if not given.
+        width: of the sheet in pixels, at most: tiles are enlarged by the largest whole factor that fits.
+        marked: the tile with a frame, which fills the gap around it.
+        labels: a line of text below each tile; `heads`: lines of text above each column; both in the colour `ink`.
+        ground: the colour behind the tiles, with its opacity.
+    """
+    columns = columns or math.ceil(math.sqrt(len(tiles)))
+    if width is not None:
+        tiles = enlarged(tiles, (width - gap * (columns - 1)) // columns * tiles.shape[1] // tiles.shape[2])
+    count, high, wide, _ = tiles.shape
+    below, above = max(14, min(40, wide // 3)), max(16, wide // 7)
+    margin = gap if labels or marked is not None else 0
+    across, down = wide + gap, high + gap + (below + gap if labels else 0)
+    first = margin + 3 * above * bool(heads)
     rows = math.ceil(count / columns)
-    sheet = np.zeros((rows * (height + gap) - gap, columns * (width + gap) - gap, 4), dtype=np.uint8)
-    for index, image in enumerate(images):
-        top, left = index // columns * (height + gap), index % columns * (width + gap)
-        sheet[top : top + height, left : left + width, :3] = image
-        sheet[top : top + height, left : left + width, 3] = 255
-    return sheet
+    canvas = np.full((first + rows * down - gap + margin, columns * across - gap + 2 * margin, 4), ground, np.uint8)
+    corners = [(first + index // columns * down, margin + index % columns * across) for index in range(count)]
+    if marked is not None:
+        top, left = corners[marked]
+        canvas[top - gap : top + high + gap, left - gap : left + wide + gap] = (*FRAME, 255)
+    for (top, left), tile in zip(corners, tiles, strict=True):
+        canvas[top : top + high, left : left + wide] = _opaque(tile)
+    texts = [
+        _Text(line, left, top + high + gap, below, FRAME if index == marked else ink)
+        for index, (line, (top, left)) in enumerate(zip(labels, corners, strict=False))
+    ]
+    for lines, (_, left) in zip(heads, corners, strict=False):
+        texts += [_Text(line, left, round(1.25 * above * row), above, ink) for row, line in enumerate(lines)]
+    return _with_texts(canvas, texts, wide)
+
+
+def _opaque(tile: np.ndarray) -> np.ndarray:
+    return tile if tile.shape[-1] == 4 else np.pad(tile, ((0, 0), (0, 0), (0, 1)), constant_values=255)
+
+
+class _Text(NamedTuple):
+    """A line of text above or below a tile: its left edge is the tile's, `height` in pixels at most."""
+
+    line: str
+    left: int
+    top: int
+    height: int
+    ink: str | tuple[int, int, int]
+
+
+def _with_texts(canvas: np.ndarray, texts: Sequence[_Text], width: int) -> np.ndarray:
+    """The canvas with each text in the middle of `width` pixels."""
+    if not texts:
+        return canvas
+    drawn = Image.fromarray(canvas)
+    pen = ImageDraw.Draw(drawn)
+    for text in texts:
+        font = _font_for(text.line, text.height, width)
+        pen.text((text.left + width / 2, text.top), text.line, fill=text.ink, font=font, anchor="ma")
+    return np.asarray(drawn)
+
+
+def _font_for(text: str, height: int, width: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
+    """The largest font up to `height` in which the text is not wider than `width`."""
+    font = ImageFont.load_default(height)
+    wide = font.getlength(text)
+    return font if wide <= width else ImageFont.load_default(max(8, int(height * width / wide)))
 
 
 def png(image: np.ndarray) -> bytes:

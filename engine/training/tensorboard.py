@@ -61,4 +61,4 @@ def filter_grid(filters: np.ndarray) -> np.ndarray:
     """uint8 RGB `[H, W, 3]`: kernels `[O, 3, k, k]` as pictures on one scale, zero as mid-grey."""
     kernels = torch.from_numpy(filters.astype(np.float32))
     tiles = pictures.enlarged(pictures.signed(kernels, pictures.scale_of(kernels)), SIDE)
-    return pictures.contact_sheet(tiles, COLUMNS, gap=4)[..., :3]
+    return pictures.sheet(tiles, COLUMNS, gap=4)[..., :3]

@@ -112,7 +112,7 @@ def _say_what_is_not_on_offer(kind: str) -> None:
 @st.cache_data(max_entries=128, show_spinner=False)
 def _examples(kind: str, strength: float) -> bytes:
     disturbed = perturbations.perturbed(jobs.first_images(10).images, kind, strength)
-    return pictures.png(pictures.contact_sheet(pictures.enlarged(disturbed, 96), 5))
+    return pictures.png(pictures.sheet(pictures.enlarged(disturbed, 96), 5))
 
 
 def _show_share(share: Share) -> None:

@@ -72,7 +72,7 @@ def _show_result(chosen: Selection, images: LabelledImages, result: Predictions)
     names = chosen.card.classes
     wrong = accuracy_images.answered(result, right=False)[:MOST_SHOWN]
     if len(wrong):
-        sheet = pictures.contact_sheet(pictures.enlarged(images.images[wrong], 96), 6)
+        sheet = pictures.sheet(pictures.enlarged(images.images[wrong], 96), 6)
         said = ", ".join(f"{names[result.labels[i]]} predicted as {names[result.predicted[i]]}" for i in wrong)
         st.image(
             pictures.png(sheet),

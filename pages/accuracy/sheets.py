@@ -161,7 +161,7 @@ def download(subject: Subject, indices: Sequence[int], name: str) -> None:
 @st.cache_data(max_entries=64, show_spinner=False)
 def _contact_sheet(indices: tuple[int, ...]) -> bytes:
     images = pictures.enlarged(resources.images("test").images[list(indices)], 96)
-    return pictures.png(pictures.contact_sheet(images, COLUMNS))
+    return pictures.png(pictures.sheet(images, COLUMNS))
 
 
 # The image that is looked at -----------------------------------------------------------------------------------

@@ -14,8 +14,7 @@ from engine.graph.receptive_field import Box, Pair, ReceptiveField, receptive_fi
 from pages.common import resources, sheets
 from pages.common.resources import View
 from pages.feature_maps import index as feature_index
-from pages.feature_maps import sheets as feature_sheets
-from pages.feature_maps.sheets import CLEAR, Colour
+from pages.feature_maps import tiles as feature_tiles
 
 ORDERS = ("in order", "strongest first")
 SCALES = ("one scale", "each its own")
@@ -57,11 +56,15 @@ def maps_sheet(
     both = [activation] if partner is None else [activation, resources.recording(partner).activation]
     signed = any(feature_maps.is_signed(found) for found in both)
     scales = feature_maps.scales(both, together=maps.scale == SCALES[0])
-    tiles = feature_sheets.coloured(activation[0], scales, signed)
+    tiles = feature_tiles.coloured(activation[0], scales, signed)
     order = order or _order(activation, maps.order)
-    columns = feature_sheets.columns_for(len(order), aspect)
-    made = feature_sheets.sheet(tiles[list(order)], columns, WIDTH, order.index(maps.marked))
+    columns = pictures.columns_for(len(order), aspect)
+    made = _sheet(tiles[list(order)], columns, order.index(maps.marked))
     return Sheet(pictures.png(made), order, columns, len(silent_channels(activation)), signed)
+
+
+def _sheet(tiles: np.ndarray, columns: int, marked: int) -> np.ndarray:
+    return pictures.sheet(tiles, columns, width=WIDTH, gap=6 if columns <= 20 else 4, marked=marked)
 
 
 def _order(activation: Tensor, order: str) -> tuple[int, ...]:
@@ -90,12 +93,12 @@ def patches_sheet(maps: Maps, aspect: float = 2.2) -> Sheet:
     silent = set(silent_channels(activation))
     places = [None if c in silent else unit for c, unit in enumerate(feature_maps.strongest_units(activation))]
     boxes = [None if unit is None else _patch(seen, unit, image) for unit in places]
-    tiles = feature_sheets.lit(feature_sheets.fitted(picture(view), 64), boxes, image)
+    tiles = feature_tiles.lit(feature_tiles.fitted(picture(view), 64), boxes, image)
     if sees_everything(seen, view.size):
-        tiles = feature_sheets.dotted(tiles, [_middle(activation, unit, view.size) for unit in places], image)
+        tiles = feature_tiles.dotted(tiles, [_middle(activation, unit, view.size) for unit in places], image)
     order = _order(activation, maps.order)
-    columns = feature_sheets.columns_for(len(order), aspect)
-    made = feature_sheets.sheet(tiles[list(order)], columns, WIDTH, order.index(maps.marked))
+    columns = pictures.columns_for(len(order), aspect)
+    made = _sheet(tiles[list(order)], columns, order.index(maps.marked))
     return Sheet(pictures.png(made), order, columns, len(silent), False)
 
 
@@ -124,10 +127,10 @@ def image_with_patch(view: View, channel: int) -> bytes:
     activation = resources.recording(view).activation
     shown = picture(view)
     if not bool(activation[0, channel].any()):
-        return pictures.png(feature_sheets.fitted(shown, sheets.SIDE))
+        return pictures.png(feature_tiles.fitted(shown, sheets.SIDE))
     unit = feature_maps.strongest_units(activation)[channel]
     box = _patch(field(view.network, view.layer), unit, (view.size, view.size))
-    return pictures.png(feature_sheets.framed(shown, box, sheets.SIDE))
+    return pictures.png(feature_tiles.framed(shown, box, sheets.SIDE))
 
 
 # One map -------------------------------------------------------------------------------------------------------
@@ -139,8 +142,8 @@ def one_map(view: View, channel: int) -> bytes:
     activation = resources.recording(view).activation
     one = activation[:, channel : channel + 1]
     scale = feature_maps.scales([one], together=True)
-    tiles = feature_sheets.coloured(one[0], scale, feature_maps.is_signed(activation))
-    return pictures.png(feature_sheets.fitted(tiles[0], sheets.SIDE))
+    tiles = feature_tiles.coloured(one[0], scale, feature_maps.is_signed(activation))
+    return pictures.png(feature_tiles.fitted(tiles[0], sheets.SIDE))
 
 
 @dataclass(frozen=True)
@@ -167,8 +170,7 @@ def kernel(network: str, layer: str, channel: int) -> KernelDrawing | None:
 
 
 def _square(tiles: np.ndarray) -> bytes:
-    columns = feature_sheets.columns_for(len(tiles), 1)
-    return pictures.png(pictures.contact_sheet(pictures.enlarged(tiles, sheets.SIDE // columns), columns))
+    return pictures.png(pictures.sheet(tiles, width=sheets.SIDE))
 
 
 # The strongest test images of one map --------------------------------------------------------------------------
@@ -211,13 +213,14 @@ def top_images(top: Top) -> TopDrawing | None:
     units = found.rows[top.channel].tolist(), found.columns[top.channel].tolist()
     sent_back = patches.unit_pictures(recorded, top.channel, *units, batch_norm=top.batch_norm)
     boxes = _boxes(top, sent_back, index.input_size)
-    made = [_grid(tiles, boxes) for tiles in (data.pixels_of(x, card.mean, card.std), _each_on_its_own(sent_back))]
+    made = [_grid(tiles, boxes) for tiles in (data.pixels_of(x, card.mean, card.std), pictures.signed_each(sent_back))]
     names = [test.classes[label] for label in test.labels[chosen]]
     table = pd.DataFrame(
         {"image": chosen, "class": names, "activation": found.values[top.channel], "row": units[0], "column": units[1]}
     )
     silent = not bool((found.values[top.channel] > 0).any())
-    return TopDrawing(*(pictures.png(sheet) for sheet in made), sheets.side_by_side(made), table, silent)
+    both = pictures.sheet(np.stack(made), 2, gap=16)
+    return TopDrawing(*(pictures.png(sheet) for sheet in (*made, both)), table, silent)
 
 
 def _boxes(top: Top, sent_back: Tensor, size: int) -> list[Box]:
@@ -230,14 +233,10 @@ def _boxes(top: Top, sent_back: Tensor, size: int) -> list[Box]:
     return list(feature_index.index(top.network).layers[top.layer].boxes(top.channel, seen, image))
 
 
-def _each_on_its_own(pixels: Tensor) -> np.ndarray:
-    return np.concatenate([pictures.signed(one[None], pictures.scale_of(one)) for one in pixels])
-
-
 def _grid(tiles: np.ndarray, boxes: list[Box]) -> np.ndarray:
     side = 160
     crops = [patches.crop(tile, box, round(pictures.MID_GREY)) for tile, box in zip(tiles, boxes, strict=True)]
-    return pictures.contact_sheet(np.stack([feature_sheets.fitted(crop, side) for crop in crops]), 3)
+    return pictures.sheet(np.stack([feature_tiles.fitted(crop, side) for crop in crops]), 3)
 
 
 # Every layer ---------------------------------------------------------------------------------------------------
@@ -255,21 +254,23 @@ def anywhere(view: View) -> View:
 
 
 @st.cache_resource(max_entries=24, show_spinner=False)
-def four_of_every_layer(view: View, ink: str, ground: Colour = CLEAR) -> bytes:
+def four_of_every_layer(view: View, ink: str, ground: pictures.Colour = pictures.CLEAR) -> bytes:
     """A PNG: the four strongest maps of every layer, one column per layer."""
     found = maps_of_all(view)
     side = 160 if len(found) <= 9 else 120
-    columns = [_column(name, maps, side) for name, maps in found.items()]
-    return pictures.png(feature_sheets.labelled_columns(columns, side, ink, ground))
+    columns = np.stack([_four(maps, side) for maps in found.values()], axis=1)
+    # The font that the drawing library brings along has no multiplication sign.
+    heads = [(name, "{1} of {2} x {3}".format(*maps.shape)) for name, maps in found.items()]
+    sheet = pictures.sheet(columns.reshape(-1, side, side, 3), len(found), heads=heads, ink=ink, ground=ground)
+    return pictures.png(sheet)
 
 
-def _column(name: str, maps: Tensor, side: int) -> tuple[tuple[str, str], np.ndarray]:
-    _, count, height, width = maps.shape
+def _four(maps: Tensor, side: int) -> np.ndarray:
+    """uint8 `[4, side, side, 3]`: the four strongest maps."""
     four = maps[0, list(feature_maps.order_by_strength(maps)[:4])]
     scales = feature_maps.scales([four[None]], together=True)
-    tiles = feature_sheets.coloured(four, scales, feature_maps.is_signed(maps))
-    # The font that the drawing library brings along has no multiplication sign.
-    return (name, f"{count} of {height} x {width}"), np.stack([feature_sheets.fitted(tile, side) for tile in tiles])
+    tiles = feature_tiles.coloured(four, scales, feature_maps.is_signed(maps))
+    return np.stack([feature_tiles.fitted(tile, side) for tile in tiles])
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

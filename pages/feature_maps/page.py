@@ -5,6 +5,7 @@ from collections.abc import Callable
 import streamlit as st
 
 from engine import feature_maps
+from engine.pictures import WHITE
 from pages.common import downloads, resources, selection, sheets, texts
 from pages.common.charts import ink
 from pages.common.resources import View
@@ -12,7 +13,6 @@ from pages.common.selection import Selection
 from pages.feature_maps import charts, drawings, index
 from pages.feature_maps.drawings import CROPS, ORDERS, SCALES, Maps, Top
 from pages.feature_maps.index import Search
-from pages.feature_maps.sheets import WHITE
 
 SHOW = ("one layer", "every layer", "two images")
 TILES = ("maps", "patches in the image")

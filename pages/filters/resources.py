@@ -1,5 +1,6 @@
 """What the Filters page computes once and shows to everybody: thin caches on small keys, and its pictures."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,10 +13,11 @@ from engine.filters import Snapshots, Tuning
 from engine.filters.words import Words
 from engine.network.convolution import first_convolution
 from pages.common import resources
-from pages.filters import sheets
 
 NOW = -1
 """In place of an epoch: the kernels of the network itself, as it is used on all pages."""
+WIDTH = 1200
+"""How many pixels wide a sheet is at most."""
 SCALES = ("each filter", "all together")
 
 
@@ -89,14 +91,14 @@ def tiles(shown: Tensor, scale: str) -> np.ndarray:
     """uint8 `[K, k, k, 3]`: kernels `[K, 3, k, k]` with zero at mid-grey, on one of `SCALES`."""
     if scale == "all together":
         return pictures.signed(shown, pictures.scale_of(shown))
-    return np.concatenate([pictures.signed(one[None], pictures.scale_of(one)) for one in shown])
+    return pictures.signed_each(shown)
 
 
 @st.cache_resource(max_entries=256, show_spinner=False)
 def sheet(when: Moment, how: str, scale: str, marked: int | None) -> bytes:
     """A PNG of all first-layer kernels with their numbers, `marked` in a frame."""
     drawn = tiles(filters.shown_as(kernels(when), how), scale)
-    return sheets.numbered(drawn, sheets.columns_for(len(drawn)), marked)
+    return _numbered(drawn, columns_for(len(drawn)), marked)
 
 
 @st.cache_resource(max_entries=256, show_spinner=False)
@@ -104,6 +106,18 @@ def large(when: Moment, how: str, scale: str, number: int) -> bytes:
     """A PNG of one first-layer kernel, large, on the scale that it has in the sheet."""
     drawn = tiles(filters.shown_as(kernels(when), how), scale)[number : number + 1]
     return pictures.png(pictures.enlarged(drawn, 420)[0])
+
+
+def columns_for(count: int, wide: bool = False) -> int:
+    """How many kernels stand in a row: 8 up to 64 kernels, as papers draw them; more on a `wide` sheet."""
+    if wide or count > 64:
+        return min(count, max(16, math.ceil(math.sqrt(2 * count))))
+    return min(count, 8)
+
+
+def _numbered(tiles: np.ndarray, columns: int, marked: int | None) -> bytes:
+    labels = [str(number) for number in range(len(tiles))]
+    return pictures.png(pictures.sheet(tiles, columns, width=WIDTH, marked=marked, labels=labels))
 
 
 def deeper_sheet(network: str, layer: str, output: int) -> bytes:
@@ -115,7 +129,7 @@ def deeper_sheet(network: str, layer: str, output: int) -> bytes:
 def _deeper_sheet(network: str, version: str, layer: str, output: int) -> bytes:
     shown = filters.as_grey(deeper_kernels(network, layer)[output])
     drawn = pictures.signed(shown, pictures.scale_of(shown))
-    return sheets.numbered(drawn, sheets.columns_for(len(drawn), wide=True), None)
+    return _numbered(drawn, columns_for(len(drawn), wide=True), None)
 
 
 # Tables --------------------------------------------------------------------------------------------------------

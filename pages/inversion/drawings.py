@@ -40,4 +40,4 @@ def large(picture: np.ndarray) -> bytes:
 def sheet(rows: Sequence[Sequence[np.ndarray]]) -> bytes:
     """A PNG of rows of pictures `[S, S, 3]` of one size."""
     tiles = np.stack([picture for row in rows for picture in row])
-    return pictures.png(pictures.contact_sheet(pictures.enlarged(tiles, TILE), len(rows[0])))
+    return pictures.png(pictures.sheet(pictures.enlarged(tiles, TILE), len(rows[0])))

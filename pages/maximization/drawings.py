@@ -28,9 +28,7 @@ class Sheet:
 def sheet(tiles: np.ndarray) -> Sheet:
     """uint8 `[K, H, W, 3]` in a square, enlarged by a whole factor or not at all."""
     columns = math.ceil(math.sqrt(len(tiles)))
-    enlarged = pictures.enlarged(tiles, SIDE // columns)
-    gap = max(2, 8 - columns // 2)
-    return Sheet(pictures.png(pictures.contact_sheet(enlarged, columns, gap)), columns)
+    return Sheet(pictures.png(pictures.sheet(tiles, width=SIDE, gap=max(2, 8 - columns // 2))), columns)
 
 
 def names(request: Request) -> list[str]:
@@ -71,8 +69,7 @@ def played_back(
     """The deconvnet's picture of each channel on its image, each on its own scale."""
     back = gallery.deconvnet(resources.trained(network), layer, resources.images("test").images[list(images)], channels)
     seen = gallery.cropped(back)
-    drawn = [pictures.signed(one[None], pictures.scale_of(one)) for one in seen]
-    return PlayedBack(sheet(np.concatenate(drawn)), seen.shape[-1], seen.shape != back.shape)
+    return PlayedBack(sheet(pictures.signed_each(seen)), seen.shape[-1], seen.shape != back.shape)
 
 
 def top_of(request: Request, strongest: Strongest | None) -> np.ndarray | None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 from torch import Tensor
@@ -63,7 +64,8 @@ def drawn(shown: Contrast) -> ContrastDrawing:
 def row(shown: Contrast) -> bytes:
     """A PNG of a contrast's pictures, each on its own scale, in the order of its variants."""
     made = [resources.reconstruction(variant.playback).pixels for variant in shown.variants]
-    return sheets.side_by_side([sheets.signed(pixels, pictures.scale_of(pixels)) for pixels in made])
+    tiles = np.stack([sheets.signed(pixels, pictures.scale_of(pixels)) for pixels in made])
+    return pictures.png(pictures.sheet(tiles, len(tiles), gap=16))
 
 
 def _pictures(pixels: dict[str, Tensor]) -> tuple[Drawing, ...]:

@@ -116,11 +116,6 @@ def draw_filters(now: np.ndarray, before: np.ndarray) -> tuple[bytes, bytes]:
     scale = max(pictures.scale_of(kernels) for kernels in both)
     columns = 8 if len(now) <= 32 else 16
     drawn = [
-        pictures.png(pictures.contact_sheet(_enlarged(pictures.signed(kernels, scale), columns), columns, gap=6))
-        for kernels in both
+        pictures.png(pictures.sheet(pictures.signed(kernels, scale), columns, width=800, gap=6)) for kernels in both
     ]
     return drawn[0], drawn[1]
-
-
-def _enlarged(tiles: np.ndarray, columns: int) -> np.ndarray:
-    return pictures.enlarged(tiles, 800 // columns)

@@ -61,15 +61,55 @@ def test_large_pictures_are_left_alone():
     assert pictures.enlarged(images, 32).shape == images.shape
 
 
-def test_a_contact_sheet_places_every_tile_and_leaves_gaps_transparent():
+def test_a_sheet_places_every_tile_and_leaves_gaps_transparent():
     tiles = np.stack([np.full((4, 4, 3), shade, dtype=np.uint8) for shade in (10, 20, 30)])
-    sheet = pictures.contact_sheet(tiles, columns=2, gap=2)
+    sheet = pictures.sheet(tiles, columns=2, gap=2)
     assert sheet.shape == (10, 10, 4)
     assert sheet[0, 0].tolist() == [10, 10, 10, 255]
     assert sheet[0, 6].tolist() == [20, 20, 20, 255]
     assert sheet[6, 0].tolist() == [30, 30, 30, 255]
     assert sheet[0, 4, 3] == 0
     assert sheet[6, 6, 3] == 0
+
+
+def shades(count: int, side: int = 4) -> np.ndarray:
+    return np.arange(count, dtype=np.uint8)[:, None, None, None] * np.full((1, side, side, 3), 20, np.uint8)
+
+
+def test_a_sheet_has_a_frame_around_one_tile():
+    sheet = pictures.sheet(shades(6), 3, width=300, gap=6, marked=4)
+    step = (sheet.shape[0] - 6) // 2
+    for index in range(6):
+        row, column = index // 3 * step + step // 2, index % 3 * step + step // 2
+        assert (sheet[row, column, :3] == 20 * index).all()
+    frames = [tuple(sheet[6 + step - 3, column * step + step // 2, :3]) == pictures.FRAME for column in range(3)]
+    assert frames == [False, True, False]
+
+
+def test_tiles_are_enlarged_by_the_largest_whole_factor_that_fits():
+    widths = {1: 28, 39: 28, 40: 40, 51: 40, 52: 52, 448: 448}
+    assert {width: pictures.sheet(shades(6), 3, width=width).shape[1] for width in widths} == widths
+    assert pictures.sheet(shades(9), width=100).shape == (100, 100, 4)
+    assert pictures.sheet(shades(5), width=100).shape == (64, 100, 4)
+
+
+def test_labels_stand_below_their_tiles_and_heads_above_their_columns():
+    plain, labelled = (pictures.sheet(shades(5, 30), 3, gap=5, labels=labels) for labels in ((), "abcde"))
+    rows = [labelled[5 + 54 * row : 5 + 54 * row + 30, 5:-5] for row in range(2)]
+    assert (np.concatenate([rows[0], rows[1]]) == np.concatenate([plain[:30], plain[35:]])).all()
+    assert all(labelled[40:54, left : left + 30, 3].any() for left in (5, 40, 75))
+    assert labelled[94:108, 5:35, 3].any()
+    assert not labelled[94:108, 75:105, 3].any()
+    headed = pictures.sheet(shades(5, 30), 3, gap=5, heads=[("one", "two")] * 3)
+    assert (headed[48:] == plain).all()
+    assert all(headed[:48, left : left + 30, 3].any() for left in (0, 35, 70))
+
+
+def test_each_picture_can_have_its_own_scale():
+    noise = torch.randn(3, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    pixels = noise * torch.tensor([1, 0, 9]).view(3, 1, 1, 1)
+    each = [pictures.signed(one[None], pictures.scale_of(one))[0] for one in pixels]
+    assert (pictures.signed_each(pixels) == np.stack(each)).all()
 
 
 def test_a_png_is_lossless():

@@ -16,7 +16,7 @@ from engine import checkpoints, feature_maps, patches
 from engine.data import LabelledImages
 from engine.graph.receptive_field import Box
 from pages.feature_maps import index as feature_index
-from pages.feature_maps import sheets
+from pages.feature_maps import tiles as feature_tiles
 from tests.apps import assert_no_error, open_page
 
 PAGE = "feature_maps/page.py"
@@ -252,38 +252,27 @@ def test_an_untrained_network_has_its_own_search_which_is_not_stored(without_ind
 
 def test_colours_of_responses_and_of_signed_maps() -> None:
     maps = torch.tensor([[[-2.0, 0.0, 1.0, 2.0]]])
-    grey = sheets.coloured(maps, torch.tensor([2.0]), signed=True)
+    grey = feature_tiles.coloured(maps, torch.tensor([2.0]), signed=True)
     assert grey[0, 0, :, 0].tolist() == [0, 128, 191, 255]
-    viridis = sheets.coloured(maps, torch.tensor([2.0]), signed=False)
-    assert tuple(viridis[0, 0, 0]) == tuple(viridis[0, 0, 1]) == sheets.VIRIDIS[0]
-    assert tuple(viridis[0, 0, 3]) == sheets.VIRIDIS[-1]
-    assert (sheets.coloured(torch.zeros(1, 2, 2), torch.zeros(1), False) == sheets.VIRIDIS[0]).all()
+    viridis = feature_tiles.coloured(maps, torch.tensor([2.0]), signed=False)
+    assert tuple(viridis[0, 0, 0]) == tuple(viridis[0, 0, 1]) == feature_tiles.VIRIDIS[0]
+    assert tuple(viridis[0, 0, 3]) == feature_tiles.VIRIDIS[-1]
+    assert (feature_tiles.coloured(torch.zeros(1, 2, 2), torch.zeros(1), False) == feature_tiles.VIRIDIS[0]).all()
 
 
 def test_patches_are_lit_and_the_rest_is_dark() -> None:
     picture = np.full((8, 8, 3), 100, dtype=np.uint8)
-    tiles = sheets.lit(picture, [Box(-4, 8, 8, 32), None], (16, 16))
+    tiles = feature_tiles.lit(picture, [Box(-4, 8, 8, 32), None], (16, 16))
     assert (tiles[0, :4, 4:] == 100).all()
     assert (tiles[0, 4:] == 30).all()
     assert (tiles[0, :, :4] == 30).all()
     assert (tiles[1] == 30).all()
 
 
-def test_a_sheet_has_every_tile_and_a_frame_around_one() -> None:
-    tiles = np.arange(6, dtype=np.uint8)[:, None, None, None] * np.ones((1, 4, 4, 3), np.uint8) * 40
-    made = sheets.sheet(tiles, 3, 300, marked=4)
-    step = (made.shape[0] - 6) // 2
-    for index in range(6):
-        row, column = index // 3 * step + step // 2, index % 3 * step + step // 2
-        assert (made[row, column, :3] == 40 * index).all()
-    frames = [tuple(made[6 + step - 3, column * step + step // 2, :3]) == sheets.FRAME for column in range(3)]
-    assert frames == [False, True, False]
-
-
 def test_fitting_repeats_and_leaves_out_pixels() -> None:
     picture = np.random.default_rng(0).integers(0, 255, (4, 4, 3)).astype(np.uint8)
-    np.testing.assert_array_equal(sheets.fitted(picture, 8), picture.repeat(2, 0).repeat(2, 1))
-    np.testing.assert_array_equal(sheets.fitted(sheets.fitted(picture, 12), 4), picture)
+    np.testing.assert_array_equal(feature_tiles.fitted(picture, 8), picture.repeat(2, 0).repeat(2, 1))
+    np.testing.assert_array_equal(feature_tiles.fitted(feature_tiles.fitted(picture, 12), 4), picture)
 
 
 def test_tables_for_the_downloads() -> None:

@@ -1,15 +1,12 @@
 """The Filters page: its sheets, words and charts, over training time, and from bad links."""
 
-import io
-
 import numpy as np
 import pytest
 import streamlit as st
-from PIL import Image
 
 from engine import filters
 from engine.errors import ConvscopeError
-from pages.filters import charts, resources, sheets
+from pages.filters import charts, resources
 from tests.apps import assert_no_error, open_page
 
 PAGE = "filters/page.py"
@@ -145,20 +142,6 @@ def test_one_scale_for_all_keeps_weak_filters_weak():
     spread = [float(np.abs(tiles.astype(float) - 127.5).max(axis=(1, 2, 3)).min()) for tiles in (each, together)]
     assert spread[0] > 120
     assert spread[1] < spread[0]
-
-
-def test_a_sheet_holds_every_tile_and_marks_one():
-    tiles = np.random.default_rng(0).integers(0, 255, (10, 5, 5, 3), dtype=np.uint8)
-    plain = np.asarray(Image.open(io.BytesIO(sheets.numbered(tiles, 4, None))))
-    marked = np.asarray(Image.open(io.BytesIO(sheets.numbered(tiles, 4, 5))))
-    assert plain.shape == marked.shape
-    assert not (plain == marked).all()
-    factor = (sheets.WIDTH // 4 - sheets.GAP) // 5
-    step = (5 * factor + sheets.GAP, 5 * factor + sheets.LABEL + sheets.GAP)
-    for index, tile in enumerate(tiles):
-        left, top = sheets.GAP + index % 4 * step[0], sheets.GAP + index // 4 * step[1]
-        drawn = plain[top : top + 5 * factor : factor, left : left + 5 * factor : factor, :3]
-        assert (drawn == tile).all()
 
 
 def test_tables_hold_every_filter_and_every_grating():
