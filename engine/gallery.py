@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from engine import checkpoints, data, deconv, tape
+from engine import checkpoints, data, deconv, settings, tape
 from engine.checkpoints import Trained
 from engine.errors import ConvscopeError
 from engine.evaluation import images_at_once
@@ -201,9 +201,9 @@ def _extent(profile: Tensor) -> tuple[Tensor, Tensor]:
 # On disk -------------------------------------------------------------------------------------------------------
 
 
-def folder_of(checkpoint: str, folder: Path = checkpoints.FOLDER) -> Path:
+def folder_of(checkpoint: str, folder: Path | None = None) -> Path:
     """Where a checkpoint's pictures are."""
-    return folder / checkpoint / "maximization"
+    return (folder or settings.folders.checkpoints) / checkpoint / "maximization"
 
 
 def is_stored(request: Request, trained: Trained) -> bool:

@@ -29,7 +29,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from engine import checkpoints, filters
+from engine import checkpoints, filters, settings
 from engine.checkpoints import Card, Contents, StoredPredictions
 from engine.data import CIFAR10_CLASSES, LabelledImages, bundled
 from engine.errors import ConvscopeError
@@ -69,7 +69,7 @@ class Origin:
 def add(
     file: Path,
     origin: Origin,
-    folder: Path = checkpoints.FOLDER,
+    folder: Path | None = None,
     test: LabelledImages | None = None,
     on_batch: OnBatch | None = None,
 ) -> Card:
@@ -82,6 +82,7 @@ def add(
     Raises:
         ConvscopeError: one sentence on what does not fit; nothing is left on the disk then.
     """
+    folder = folder or settings.folders.checkpoints
     _check_name(origin.name, folder)
     card, model = _network(origin)
     _fit(model, _read(file), file, card)
@@ -278,7 +279,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--input-size", type=int, metavar="PX", help="the side of its images")
     for key, what in (("mean", "subtracted from"), ("std", "divided by for")):
         parser.add_argument(f"--{key}", type=float, nargs=3, help=f"what was {what} red, green and blue, pixels in 0-1")
-    parser.add_argument("--checkpoints", type=Path, default=checkpoints.FOLDER, help="where the checkpoint goes")
+    parser.add_argument("--checkpoints", type=Path, help="where the checkpoint goes")
     return parser
 
 

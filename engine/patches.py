@@ -30,7 +30,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from engine import checkpoints
+from engine import checkpoints, settings
 from engine.checkpoints import Trained
 from engine.data import bundled, prepare
 from engine.deconv import reconstruct
@@ -175,7 +175,7 @@ def save(index: Index, name: str, folder: Path | None = None) -> Path:
     Raises:
         ConvscopeError: the disk is full or the folder is not writable.
     """
-    path = (folder or checkpoints.FOLDER) / name / FILE
+    path = (folder or settings.folders.checkpoints) / name / FILE
     arrays: dict[str, Any] = {"weights_sha256": np.array(index.weights_sha256), "input_size": index.input_size}
     for layer, top in index.layers.items():
         of_layer = (top.images.astype(np.uint16), top.rows.astype(np.uint16), top.columns.astype(np.uint16), top.values)
@@ -189,7 +189,7 @@ _PARTS = ("images", "rows", "columns", "values")
 
 def load(trained: Trained, folder: Path | None = None) -> Index | None:
     """The stored index of a checkpoint; None if it is missing, damaged or of other weights: then it has to be made."""
-    path = (folder or checkpoints.FOLDER) / trained.card.name / FILE
+    path = (folder or settings.folders.checkpoints) / trained.card.name / FILE
     try:
         with np.load(path) as stored:
             read = {name: _read_layer(stored, name) for name in layers(trained.model)}
@@ -211,7 +211,7 @@ def build(name: str, folder: Path | None = None, on_batch: Callable[[int], objec
     Raises:
         ConvscopeError: there is no such checkpoint, it is damaged, or the folder is not writable.
     """
-    folder = folder or checkpoints.FOLDER
+    folder = folder or settings.folders.checkpoints
     return save(search(checkpoints.load(name, folder), on_batch), name, folder)
 
 

@@ -12,16 +12,14 @@ import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from engine import checkpoints, citations
+from engine import checkpoints, citations, settings
 from engine.checkpoints import Card
 from engine.citations import Reported
-from engine.data import ROOT
 from engine.errors import ConvscopeError
 from engine.evaluation import wilson
 from engine.files import write_text
 
-EXPERIMENTS = ROOT / "experiments"
-README = ROOT / "README.md"
+README = settings.ROOT / "README.md"
 BEGIN, END = "<!-- zoo: written by `python -m engine.zoo --write README.md` -->", "<!-- end of zoo -->"
 """The lines in README between which the table stands."""
 
@@ -124,7 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     action.add_argument("--write", **file, help="put the table between the marks in FILE")
     action.add_argument("--check", **file, help="exit status 1 if the table in FILE is out of date")
     options = parser.parse_args(arguments)
-    table = tables(checkpoints.available(checkpoints.FOLDER), checkpoints.available(EXPERIMENTS))
+    table = tables(checkpoints.available(), checkpoints.available(settings.folders.experiments))
     try:
         return _obey(options.write, options.check, table)
     except ConvscopeError as error:

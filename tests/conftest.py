@@ -1,7 +1,8 @@
 """What all tests share: the bundled images, small runs, and a network that is not there."""
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from streamlit.components.v2 import manifest_scanner
 
-from engine import data
+from engine import data, settings
 from engine.data import LabelledImages, bundled
 from engine.training.loop import Splits
 from engine.training.run import RunFolder
@@ -26,6 +27,13 @@ def bundled_test() -> LabelledImages:
 def bundled_train() -> LabelledImages:
     """The 5,000 bundled training images; shared, so not to be written to."""
     return bundled("train")
+
+
+@pytest.fixture
+def use_folders() -> Iterator[Callable[..., None]]:
+    """Sets other folders for one test, by the names in `settings.Folders`: `use_folders(runs=tmp_path)`."""
+    with ExitStack() as stack:
+        yield lambda **changed: stack.enter_context(settings.using(**changed))
 
 
 @pytest.fixture

@@ -18,13 +18,10 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from engine import checkpoints
+from engine import checkpoints, settings
 from engine.checkpoints import Card, StoredPredictions
-from engine.data import ROOT
 from engine.evaluation import Share, accuracy
 from engine.models import build
-
-EXPERIMENTS = ROOT / "experiments"
 
 
 @dataclass(frozen=True)
@@ -53,9 +50,9 @@ class Cost:
     multiply_adds: int
 
 
-def candidates(folder: Path | None = None, experiments: Path = EXPERIMENTS) -> dict[str, Candidate]:
+def candidates() -> dict[str, Candidate]:
     """All checkpoints and experiments by name; a checkpoint comes before an experiment of the same name."""
-    shipped = folder or checkpoints.FOLDER
+    shipped, experiments = settings.folders.checkpoints, settings.folders.experiments
     found = {name: Candidate(card, experiments, True) for name, card in checkpoints.available(experiments).items()}
     own = {name: Candidate(card, shipped, False) for name, card in checkpoints.available(shipped).items()}
     return {**own, **{name: candidate for name, candidate in found.items() if name not in own}}

@@ -29,15 +29,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from engine.data import ROOT
+from engine import settings
 from engine.errors import ConvscopeError
 from engine.evaluation import Predictions
 from engine.files import not_writable, sha256, write_atomically, write_text
 from engine.models import ARCHITECTURES, blank, build
 from engine.models.torchvision_models import PREFIX, pretrained
 from engine.seeding import seeded
-
-FOLDER = ROOT / "checkpoints"
 
 
 @dataclass(frozen=True)
@@ -104,7 +102,7 @@ class StoredPredictions:
     validation: Predictions
 
 
-def available(folder: Path = FOLDER) -> dict[str, Card]:
+def available(folder: Path | None = None) -> dict[str, Card]:
     """The cards of all checkpoints in `folder`, by name; folders without a readable card are left out."""
     cards: dict[str, Card] = {}
     for path in _folders(folder):
@@ -115,16 +113,17 @@ def available(folder: Path = FOLDER) -> dict[str, Card]:
     return cards
 
 
-def load(name: str, folder: Path = FOLDER) -> Trained:
+def load(name: str, folder: Path | None = None) -> Trained:
     """The network of checkpoint `name`.
 
     Raises:
         ConvscopeError: there is no such checkpoint, or its card or weights are missing, damaged or of another network;
             or it keeps only what was trained, and the rest, its base, is missing or another one.
     """
-    card = read_card(_existing(name, folder))
+    path = _existing(name, folder)
+    card = read_card(path)
     model = blank(card.architecture, num_classes=len(card.classes), **card.options)
-    weights = _read_weights(folder / name / "weights.pt", card)
+    weights = _read_weights(path / "weights.pt", card)
     if card.base and not weights.keys() >= model.state_dict().keys():
         weights = {**_rest(card, folder), **weights}
     try:
@@ -156,7 +155,7 @@ class Base:
     classes: tuple[str, ...]
 
 
-def base(name: str, architecture: str, folder: Path = FOLDER) -> Base:
+def base(name: str, architecture: str, folder: Path | None = None) -> Base:
     """The weights `name`: of a checkpoint in `folder`, or torchvision's for `architecture`.
 
     Raises:
@@ -172,7 +171,7 @@ def base(name: str, architecture: str, folder: Path = FOLDER) -> Base:
     return Base(weights, fingerprint, ())
 
 
-def _rest(card: Card, folder: Path) -> dict[str, Tensor]:
+def _rest(card: Card, folder: Path | None) -> dict[str, Tensor]:
     """What a checkpoint that keeps only what was trained has from its base."""
     try:
         found = base(card.base, card.architecture, folder)
@@ -187,7 +186,7 @@ def _rest(card: Card, folder: Path) -> dict[str, Tensor]:
     return found.weights
 
 
-def untrained(name: str, folder: Path = FOLDER) -> Trained:
+def untrained(name: str, folder: Path | None = None) -> Trained:
     """The network of checkpoint `name` before its training: the random weights that its seed gives.
 
     Raises:
@@ -239,7 +238,7 @@ def _fits(value: Any, hint: Any) -> bool:
     return isinstance(value, int | float if kind is float else kind)
 
 
-def predictions(name: str, folder: Path = FOLDER) -> StoredPredictions:
+def predictions(name: str, folder: Path | None = None) -> StoredPredictions:
     """The logits stored with checkpoint `name`.
 
     Raises:
@@ -261,17 +260,18 @@ def predictions(name: str, folder: Path = FOLDER) -> StoredPredictions:
         raise ConvscopeError(_unusable(name, "predictions.npz is damaged")) from error
 
 
-def _folders(folder: Path) -> list[Path]:
+def _folders(folder: Path | None) -> list[Path]:
     """The checkpoint folders in `folder`; hidden ones are what an interrupted `save` has left behind."""
+    folder = folder or settings.folders.checkpoints
     return sorted(card.parent for card in folder.glob("*/card.json") if not card.parent.name.startswith("."))
 
 
-def _existing(name: str, folder: Path) -> Path:
-    known = [path.name for path in _folders(folder)]
+def _existing(name: str, folder: Path | None) -> Path:
+    known = {path.name: path for path in _folders(folder)}
     if name not in known:
         choice = f"choose one of {', '.join(known)}" if known else "train one with `python -m engine.training RECIPE`"
         raise ConvscopeError(f"There is no checkpoint {name!r}: {choice}.")
-    return folder / name
+    return known[name]
 
 
 def _unusable(name: str, reason: str) -> str:
@@ -347,7 +347,9 @@ def refusing(new: Path, target: Path) -> Path:
     return target
 
 
-def save(card: Card, contents: Contents, folder: Path = FOLDER, put: Callable[[Path, Path], Path] = replacing) -> Path:
+def save(
+    card: Card, contents: Contents, folder: Path | None = None, put: Callable[[Path, Path], Path] = replacing
+) -> Path:
     """Write the checkpoint `card.name`; it is `put` in its place, `replacing` an old one or not, once it is complete.
 
     The card's `weights_sha256` is filled in here; it is empty if there are no weights.
@@ -355,6 +357,7 @@ def save(card: Card, contents: Contents, folder: Path = FOLDER, put: Callable[[P
     Raises:
         ConvscopeError: the disk is full or the folder is not writable; an old checkpoint is as it was.
     """
+    folder = folder or settings.folders.checkpoints
     new: Path | None = None
     try:
         folder.mkdir(parents=True, exist_ok=True)

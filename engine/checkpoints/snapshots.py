@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from engine import checkpoints
+from engine import settings
 from engine.checkpoints import fill_, freeze, half_precision, read_card, write_weights
 from engine.errors import ConvscopeError
 from engine.models import blank
@@ -45,7 +45,7 @@ def copy(run: Path, checkpoint: Path) -> None:
 
 def kept(name: str, folder: Path | None = None) -> bool:
     """Whether checkpoint `name` has a snapshot."""
-    return ((folder or checkpoints.FOLDER) / name / FILE).exists()
+    return ((folder or settings.folders.checkpoints) / name / FILE).exists()
 
 
 def halfway(name: str, folder: Path | None = None) -> Snapshot:
@@ -54,7 +54,7 @@ def halfway(name: str, folder: Path | None = None) -> Snapshot:
     Raises:
         ConvscopeError: there is no such checkpoint, or its snapshot is missing, damaged or of another network.
     """
-    path = (folder or checkpoints.FOLDER) / name
+    path = (folder or settings.folders.checkpoints) / name
     card = read_card(path)
     stored = _read(path / FILE, name)
     model = blank(card.architecture, num_classes=len(card.classes), **card.options)

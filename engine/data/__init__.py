@@ -21,12 +21,10 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.nn import functional as F
 
+from engine import settings
 from engine.errors import ConvscopeError
 from engine.files import write_atomically, write_text
 
-ROOT = Path(__file__).resolve().parents[2]
-BUNDLED = ROOT / "data" / "bundled"
-CIFAR10 = ROOT / "data" / "cifar10"
 MANIFEST = "cifar10.json"
 
 CIFAR10_CLASSES = (
@@ -63,12 +61,13 @@ class LabelledImages:
 # Bundled images ------------------------------------------------------------------------------------------------
 
 
-def bundled(split: str, folder: Path = BUNDLED) -> LabelledImages:
+def bundled(split: str, folder: Path | None = None) -> LabelledImages:
     """The shipped images of `split`: "test" (10,000) or "train" (5,000).
 
     Raises:
         ConvscopeError: a file is missing, damaged or not the one that was shipped.
     """
+    folder = folder or settings.folders.bundled
     entry = _manifest_entry(folder / MANIFEST, split)
     path = folder / entry["file"]
     labels = np.frombuffer(entry["labels"].encode(), dtype=np.uint8).astype(np.int64) - ord("0")
@@ -78,8 +77,9 @@ def bundled(split: str, folder: Path = BUNDLED) -> LabelledImages:
     return LabelledImages(images, labels)
 
 
-def write_bundled(split: str, data: LabelledImages, folder: Path = BUNDLED) -> None:
+def write_bundled(split: str, data: LabelledImages, folder: Path | None = None) -> None:
     """Store `data` as one lossless WebP sheet, and its labels and SHA-256 in the manifest."""
+    folder = folder or settings.folders.bundled
     file = f"{split}.webp"
     sheet = _to_sheet(data.images)
     write_atomically(folder / file, lambda out: sheet.save(out, "WEBP", lossless=True, quality=100, method=6))
@@ -145,13 +145,13 @@ def _fingerprint(images: np.ndarray, labels: np.ndarray) -> str:
 # The whole of CIFAR-10 -----------------------------------------------------------------------------------------
 
 
-def cifar10(split: str, folder: Path = CIFAR10) -> LabelledImages:
+def cifar10(split: str, folder: Path | None = None) -> LabelledImages:
     """The official images of `split` ("train": 50,000, "test": 10,000) from the cache that `download_cifar10` wrote.
 
     Raises:
         ConvscopeError: the cache is missing or damaged.
     """
-    path = folder / f"{split}.npz"
+    path = (folder or settings.folders.cifar10) / f"{split}.npz"
     how = "get it with `python -m engine.data download`"
     try:
         with np.load(path) as stored:
@@ -166,7 +166,7 @@ def cifar10(split: str, folder: Path = CIFAR10) -> LabelledImages:
     return LabelledImages(images, labels)
 
 
-def download_cifar10(folder: Path = CIFAR10) -> None:
+def download_cifar10(folder: Path | None = None) -> None:
     """Download CIFAR-10 through torchvision (progress bar, MD5 check) and write `train.npz` and `test.npz`.
 
     Raises:
@@ -176,6 +176,7 @@ def download_cifar10(folder: Path = CIFAR10) -> None:
 
     from torchvision.datasets import CIFAR10 as Official
 
+    folder = folder or settings.folders.cifar10
     for split in ("train", "test"):
         try:
             official = Official(str(folder), train=split == "train", download=True)
@@ -187,10 +188,11 @@ def download_cifar10(folder: Path = CIFAR10) -> None:
         write_cache(split, LabelledImages(official.data, np.array(official.targets)), folder)
 
 
-def write_cache(split: str, data: LabelledImages, folder: Path = CIFAR10) -> None:
+def write_cache(split: str, data: LabelledImages, folder: Path | None = None) -> None:
     """Write `folder/split.npz` with `images` uint8 `[N, 32, 32, 3]` and `labels` uint8 `[N]`."""
     labels = data.labels.astype(np.uint8)
-    write_atomically(folder / f"{split}.npz", lambda file: np.savez(file, images=data.images, labels=labels))
+    path = (folder or settings.folders.cifar10) / f"{split}.npz"
+    write_atomically(path, lambda file: np.savez(file, images=data.images, labels=labels))
 
 
 def split_validation(data: LabelledImages) -> tuple[LabelledImages, LabelledImages]:

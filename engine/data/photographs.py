@@ -15,30 +15,33 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from engine.data import BUNDLED
+from engine import settings
 from engine.errors import ConvscopeError
 
-FOLDER = BUNDLED / "photographs"
 SIDE = 512
 """Pixels that a square is kept at, at most: more than any network here looks at."""
 MOST_PIXELS = 80_000_000
 FORMATS = ("PNG", "JPEG", "WEBP")
 
 
-def names(folder: Path = FOLDER) -> tuple[str, ...]:
+def names() -> tuple[str, ...]:
     """The names of the shipped photographs, in alphabetical order."""
-    return tuple(sorted(path.stem for path in folder.glob("*.webp")))
+    return tuple(sorted(path.stem for path in _folder().glob("*.webp")))
 
 
-def shipped(name: str, folder: Path = FOLDER) -> np.ndarray:
+def _folder() -> Path:
+    return settings.folders.bundled / "photographs"
+
+
+def shipped(name: str) -> np.ndarray:
     """uint8 `[S, S, 3]`: the middle square of a shipped photograph.
 
     Raises:
         ConvscopeError: there is none of that name, or its file is damaged.
     """
-    path = folder / f"{name}.webp"
-    if name not in names(folder):
-        raise ConvscopeError(f"There is no photograph {name!r}: choose one of {', '.join(names(folder))}.")
+    path = _folder() / f"{name}.webp"
+    if name not in names():
+        raise ConvscopeError(f"There is no photograph {name!r}: choose one of {', '.join(names())}.")
     return read(path.read_bytes(), path.name)
 
 

@@ -32,7 +32,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from engine import checkpoints
+from engine import settings
 from engine.errors import ConvscopeError
 from engine.filters.words import Preference, Words, in_words
 from engine.graph import Kind, trace
@@ -61,14 +61,14 @@ class Snapshots:
         return min(range(len(self.epochs)), key=lambda index: abs(self.epochs[index] - middle))
 
 
-def snapshots(name: str, folder: Path = checkpoints.FOLDER) -> Snapshots:
+def snapshots(name: str, folder: Path | None = None) -> Snapshots:
     """The kernels that were kept while checkpoint `name` was trained; epoch 0 is before training.
 
     Raises:
         ConvscopeError: filters.npz is missing or damaged.
     """
     try:
-        with np.load(folder / name / "filters.npz") as stored:
+        with np.load((folder or settings.folders.checkpoints) / name / "filters.npz") as stored:
             kernels = torch.from_numpy(stored["filters"].astype(np.float32))
             epochs = tuple(int(epoch) for epoch in stored["epochs"])
         if kernels.dim() != 5 or len(epochs) != len(kernels) or not epochs:

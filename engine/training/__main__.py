@@ -21,7 +21,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from engine import checkpoints
+from engine import checkpoints, settings
 from engine.errors import ConvscopeError
 from engine.training import finish, live, run
 from engine.training.continuation import continued
@@ -75,10 +75,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--range-test", action="store_true", help="try rising learning rates, and train nothing")
     parser.add_argument("--no-checkpoint", action="store_true", help="only train; --keep makes the checkpoint")
     parser.add_argument("--run", type=Path, help="the run's folder (default: NAME in the folder of all runs)")
-    parser.add_argument("--runs", type=Path, default=run.FOLDER, help="the folder of all runs")
+    folders = settings.folders
+    parser.add_argument("--runs", type=Path, default=folders.runs, help="the folder of all runs")
     parser.add_argument("--data", type=Path, help="where the whole CIFAR-10 lies, or the folder of class folders")
-    parser.add_argument("--checkpoints", type=Path, default=checkpoints.FOLDER, help="where the checkpoint goes")
-    parser.add_argument("--experiments", type=Path, default=finish.EXPERIMENTS, help="where it goes without weights")
+    parser.add_argument("--checkpoints", type=Path, default=folders.checkpoints, help="where the checkpoint goes")
+    parser.add_argument("--experiments", type=Path, default=folders.experiments, help="where it goes without weights")
     parser.add_argument("--device", default=_best_device(), help="cpu, cuda or mps (mps is untested)")
     return parser
 

@@ -8,14 +8,14 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from engine import checkpoints
+from engine import checkpoints, settings
 from engine.errors import ConvscopeError
 from engine.models.torchvision_models import PREFIX
 from engine.training.recipe import NAME, Recipe, checked_recipe, from_dict, read
 
 
 def continued(
-    checkpoint: str, name: str, epochs: int, learning_rate: float | None = None, folder: Path = checkpoints.FOLDER
+    checkpoint: str, name: str, epochs: int, learning_rate: float | None = None, folder: Path | None = None
 ) -> Recipe:
     """The recipe `name` that trains `checkpoint` (in `folder`) for `epochs` more.
 
@@ -38,9 +38,9 @@ def continued(
     )  # fmt: skip
 
 
-def _recipe_of(checkpoint: str, recipe: str, folder: Path) -> Recipe:
+def _recipe_of(checkpoint: str, recipe: str, folder: Path | None) -> Recipe:
     """The recipe that is stored with the checkpoint, or the one of that name in `recipes/`."""
-    file = folder / checkpoint / "recipe.json"
+    file = (folder or settings.folders.checkpoints) / checkpoint / "recipe.json"
     try:
         if file.exists():
             return from_dict(json.loads(file.read_text()))

@@ -33,7 +33,7 @@ class Dataset:
             return Splits(self._folder.train, self._folder.validation)
         if self.recipe.dataset == "cifar10_bundled":
             return Splits(*data.split_validation(data.bundled("train")))
-        return Splits(*data.split_validation(data.cifar10("train", self.place or data.CIFAR10)))
+        return Splits(*data.split_validation(data.cifar10("train", self.place)))
 
     @cached_property
     def test(self) -> LabelledImages:

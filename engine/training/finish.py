@@ -18,7 +18,7 @@ from torch import Tensor
 
 from engine import checkpoints
 from engine.checkpoints import Card, Contents, StoredPredictions, half_precision, snapshots
-from engine.data import ROOT, LabelledImages
+from engine.data import LabelledImages
 from engine.errors import ConvscopeError
 from engine.evaluation import Predictions, accuracy, cross_entropy, evaluate
 from engine.models import ARCHITECTURES, parameter_count
@@ -27,7 +27,6 @@ from engine.training.recipe import Recipe, to_dict
 from engine.training.records import Progress
 from engine.training.run import RunFolder, check_classes, progress_of
 
-EXPERIMENTS = ROOT / "experiments"
 PATIENCE = 60.0
 """Seconds within which a run that goes on has written its state, once it has written its best weights."""
 

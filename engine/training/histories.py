@@ -25,18 +25,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from engine import checkpoints
+from engine import checkpoints, settings
 from engine.checkpoints import Card
-from engine.data import ROOT
 from engine.errors import ConvscopeError
 from engine.training import recipe as recipes
 
-FOLDERS: dict[str, Path] = {
-    "checkpoints": checkpoints.FOLDER,
-    "experiments": ROOT / "experiments",
-    "runs": ROOT / "runs",
-}
-"""Where histories lie: one folder each, with a history.csv in it."""
+SOURCES = ("checkpoints", "experiments", "runs")
+"""Whose histories there are: the names of their folders in `engine.settings`."""
 
 SHARES = ("train_accuracy", "val_accuracy")
 NUMBERS = ("epoch", "train_loss", *SHARES, "val_loss", "learning_rate", "pixels", "seconds")
@@ -46,7 +41,7 @@ COLUMNS = (*NUMBERS, "optimizer")
 
 @dataclass(frozen=True)
 class Place:
-    """Where a history lies: `source` is a key of `FOLDERS`."""
+    """Where a history lies: `source` is one of `SOURCES`."""
 
     source: str
     name: str
@@ -106,8 +101,8 @@ def find() -> dict[str, Place]:
     """All histories on disk by key: checkpoints first, then experiments, then runs; none of them is read."""
     places = [
         Place(source, file.parent.name, file.parent)
-        for source, folder in FOLDERS.items()
-        for file in sorted(folder.glob("*/history.csv"))
+        for source in SOURCES
+        for file in sorted(getattr(settings.folders, source).glob("*/history.csv"))
         if not file.parent.name.startswith(".")
     ]
     return {place.key: place for place in places}
@@ -193,7 +188,7 @@ def _recipe(place: Place, card: Card | None) -> dict[str, Any]:
         if (place.path / "recipe.json").exists():
             stored = json.loads((place.path / "recipe.json").read_text())
             return stored if isinstance(stored, dict) else {}
-        files = sorted(recipes.FOLDER.rglob(f"{card.recipe}.toml")) if card else []
+        files = sorted(settings.folders.recipes.rglob(f"{card.recipe}.toml")) if card else []
         return recipes.to_dict(recipes.read(files[0])) if files else {}
     except (OSError, ValueError, ConvscopeError):
         return {}

@@ -26,7 +26,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from engine import checkpoints
 from engine.data import LabelledImages, first_of_each_class, prepare
 from engine.errors import ConvscopeError
 from engine.evaluation import accuracy, cross_entropy, evaluate
@@ -85,7 +84,7 @@ class Training:
         folder: RunFolder,
         device: torch.device,
         observe: Callable[[StepReport], object] = lambda report: None,
-        bases: Path = checkpoints.FOLDER,
+        bases: Path | None = None,
         team: Team = ALONE,
     ) -> None:
         self.recipe, self.folder, self.device, self.observe, self.team = recipe, folder, device, observe, team

@@ -24,7 +24,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from engine import checkpoints
 from engine.data import prepare
 from engine.files import write_text
 from engine.seeding import seeded
@@ -58,7 +57,7 @@ def range_test(
     steps: int = 100,
     low: float = 1e-6,
     high: float = 10.0,
-    bases: Path = checkpoints.FOLDER,
+    bases: Path | None = None,
 ) -> Iterator[Point]:
     """Train a network of its own by the recipe's first phase, at rising rates; ends early when the loss explodes.
 

@@ -19,13 +19,11 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
-from engine.data import ROOT
+from engine import settings
 from engine.errors import ConvscopeError
 from engine.models import ARCHITECTURES
 from engine.models.registry import CIFAR10_MEAN, CIFAR10_STD
 from engine.models.torchvision_models import IMAGENET_MEAN, IMAGENET_STD, PREFIX
-
-FOLDER = ROOT / "recipes"
 
 OPTIMIZERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("constant", "cosine", "one_cycle")
@@ -153,12 +151,12 @@ def read(path: str | Path) -> Recipe:
         ConvscopeError: the file is missing, or a line of it cannot be understood; the message names the line.
     """
     file = Path(path)
-    if not file.exists() and (FOLDER / f"{path}.toml").exists():
-        file = FOLDER / f"{path}.toml"
+    if not file.exists() and (settings.folders.recipes / f"{path}.toml").exists():
+        file = settings.folders.recipes / f"{path}.toml"
     try:
         text = file.read_text()
     except (OSError, UnicodeDecodeError):
-        known = ", ".join(sorted(entry.stem for entry in FOLDER.glob("*.toml")))
+        known = ", ".join(sorted(entry.stem for entry in settings.folders.recipes.glob("*.toml")))
         raise ConvscopeError(f"There is no recipe {str(path)!r}: name a TOML file or one of {known}.") from None
     return parse(text, file.stem, source=file.name)
 

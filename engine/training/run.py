@@ -35,8 +35,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engine import settings
 from engine.checkpoints import snapshots, write_weights
-from engine.data import ROOT
 from engine.errors import ConvscopeError
 from engine.files import write_atomically, write_text
 from engine.training import lock
@@ -44,8 +44,6 @@ from engine.training.control import Control
 from engine.training.plan import Cut, Plan
 from engine.training.recipe import Recipe, from_dict, to_dict
 from engine.training.records import COMMANDS, EpochRecord, Progress
-
-FOLDER = ROOT / "runs"
 
 
 class RunFolder:
@@ -220,8 +218,9 @@ def check_classes(state: dict[str, Any], classes: Sequence[str]) -> None:
 # All runs ------------------------------------------------------------------------------------------------------
 
 
-def runs(root: Path = FOLDER) -> list[RunFolder]:
+def runs(root: Path | None = None) -> list[RunFolder]:
     """All runs in `root`, the one that was started last first."""
+    root = root or settings.folders.runs
     files = [file for file in root.glob("*/recipe.json") if not file.parent.name.startswith(".")]
     return [RunFolder(file.parent) for file in sorted(files, key=_time_of, reverse=True)]
 
@@ -233,12 +232,13 @@ def _time_of(file: Path) -> float:
         return 0.0
 
 
-def find(name: str, root: Path = FOLDER) -> RunFolder:
+def find(name: str, root: Path | None = None) -> RunFolder:
     """The run in the folder `name`, or the one of that name in `root`.
 
     Raises:
         ConvscopeError: there is none.
     """
+    root = root or settings.folders.runs
     for path in (Path(name), root / name):
         if (path / "recipe.json").exists():
             return RunFolder(path)

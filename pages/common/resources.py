@@ -16,7 +16,7 @@ import numpy as np
 import streamlit as st
 from torch import Tensor
 
-from engine import batch_norm, checkpoints, data, deconv, evaluation, pretrained, tape
+from engine import batch_norm, checkpoints, data, deconv, evaluation, pretrained, settings, tape
 from engine.checkpoints import Card, StoredPredictions, Trained, snapshots
 from engine.data import LabelledImages, photographs
 from engine.deconv import Reconstruction
@@ -101,15 +101,19 @@ def trained(network: str) -> Trained:
     """A network by its name, shared by all sessions; see `forget_replaced` for weights that change."""
     checkpoint = network.split("~")[0]
     known = is_pretrained(network)
-    card = pretrained.read_card(checkpoint) if known else checkpoints.read_card(checkpoints.FOLDER / checkpoint)
+    card = pretrained.read_card(checkpoint) if known else _card(checkpoint)
     return _trained(network, card.weights_sha256)
+
+
+def _card(checkpoint: str) -> Card:
+    return checkpoints.read_card(settings.folders.checkpoints / checkpoint)
 
 
 @st.cache_resource(max_entries=16, show_spinner="Loading the network …")
 def _trained(network: str, weights_sha256: str) -> Trained:
     checkpoint = network.split("~")[0]
     if network.endswith(HALFWAY):
-        return Trained(snapshots.halfway(checkpoint).model, checkpoints.read_card(checkpoints.FOLDER / checkpoint))
+        return Trained(snapshots.halfway(checkpoint).model, _card(checkpoint))
     source = pretrained if is_pretrained(network) else checkpoints
     return source.load(checkpoint) if network == checkpoint else source.untrained(checkpoint)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from engine import checkpoints, patches
+from engine import patches, settings
 from engine.checkpoints import Trained
 from engine.patches import Index
 from pages.common import resources
@@ -48,8 +48,8 @@ def _searches() -> Jobs[Search]:
 
 
 def _new_search(network: str, trained: Trained) -> Search:
-    stored = UNTRAINED not in network and (checkpoints.FOLDER / trained.card.name / "card.json").exists()
-    return Search(trained, checkpoints.FOLDER if stored else None)
+    stored = UNTRAINED not in network and (settings.folders.checkpoints / trained.card.name / "card.json").exists()
+    return Search(trained, settings.folders.checkpoints if stored else None)
 
 
 def index(network: str) -> Index | None:
@@ -57,7 +57,7 @@ def index(network: str) -> Index | None:
     found = search(network).index
     if found is not None or UNTRAINED in network:
         return found
-    path = checkpoints.FOLDER / resources.trained(network).card.name / patches.FILE
+    path = settings.folders.checkpoints / resources.trained(network).card.name / patches.FILE
     return _stored(network, path.stat().st_mtime_ns) if path.exists() else None
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from engine import data
+from engine import settings
 from engine.training.recipe import Recipe
 from pages.common import texts
 
@@ -27,7 +27,7 @@ class Download:
         self.folder = folder
         environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
         self.process = subprocess.Popen(
-            COMMAND, cwd=data.ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            COMMAND, cwd=settings.ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
 
     @property
@@ -57,7 +57,7 @@ def _downloads() -> dict[str, Download]:
 
 def has_images(recipe: Recipe) -> bool:
     """Whether the recipe's images are on this machine; if not, say so and offer to get them."""
-    if recipe.dataset != "cifar10" or (data.CIFAR10 / "train.npz").exists():
+    if recipe.dataset != "cifar10" or (settings.folders.cifar10 / "train.npz").exists():
         return True
     if message := st.session_state.pop(FAILED, ""):
         st.error(message, icon="⚠️")
@@ -68,7 +68,7 @@ def has_images(recipe: Recipe) -> bool:
         if st.button("Stop the download"):
             under_way.stop()
     elif st.button("Download CIFAR-10"):
-        _downloads()["cifar10"] = Download(data.CIFAR10)
+        _downloads()["cifar10"] = Download(settings.folders.cifar10)
         st.rerun()
     return False
 

@@ -4,7 +4,7 @@ import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from engine import checkpoints
+from engine import settings
 from engine.errors import ConvscopeError
 from engine.training import live, run, toml_text
 from engine.training.curves import best_epoch
@@ -77,7 +77,7 @@ def offer_start(recipe: Recipe) -> None:
         ready = images.has_images(recipe)
     st.html(LARGE_START)
     if button.button("Start", type="primary", width="stretch", disabled=not ready, key="train_start"):
-        open_run(jobs.submit(recipe, run.FOLDER).name)
+        open_run(jobs.submit(recipe, settings.folders.runs).name)
     st.download_button(
         "These settings as a recipe (TOML)", toml_text.to_toml(recipe), f"{recipe.name}.toml", "text/plain",
         on_click="ignore", key="train_recipe", width="stretch",
@@ -208,7 +208,7 @@ def offer_keeping(folder: RunFolder) -> None:
         name = st.text_input("Name", folder.name, max_chars=60, key=f"train_keep_name-{folder.name}")
         st.caption("The best epoch's weights answer the test images, and become a network for all pages.")
         if st.button("Keep", key="train_keep", type="primary"):
-            jobs.keep(folder, name.strip(), checkpoints.FOLDER)
+            jobs.keep(folder, name.strip(), settings.folders.checkpoints)
             st.rerun()
 
 
@@ -246,7 +246,7 @@ def main() -> None:
     title = st.container()
     left, top = st.columns([1, 2.4], vertical_alignment="bottom")
     with left:
-        runs = run.runs(run.FOLDER)
+        runs = run.runs(settings.folders.runs)
         folder = choose_run(runs)
     if folder is None:
         with title:

@@ -8,9 +8,9 @@ that was the starting point.
 import inspect
 import json
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
+from engine import settings
 from engine.models import ARCHITECTURES
 from engine.training import recipe as recipes
 from engine.training.recipe import Phase, Recipe, Resolution
@@ -42,19 +42,20 @@ OPTIONS = {
 # Starting points -----------------------------------------------------------------------------------------------
 
 
-def starting_points(folder: Path = recipes.FOLDER) -> list[str]:
-    """The first lesson, and the recipes in `folder` and below it."""
+def starting_points() -> list[str]:
+    """The first lesson, and the recipes in `recipes/` and below it."""
+    folder = settings.folders.recipes
     found = sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.toml"))
     return [FIRST_LESSON.name, *sorted(found, key=lambda name: name.count("/"))]
 
 
-def starting_point(name: str, folder: Path = recipes.FOLDER) -> Recipe:
+def starting_point(name: str) -> Recipe:
     """The recipe of a starting point; what is trained on the page is nobody's experiment, and its weights are kept.
 
     Raises:
         ConvscopeError: its file cannot be understood.
     """
-    recipe = FIRST_LESSON if name == FIRST_LESSON.name else recipes.read(folder / f"{name}.toml")
+    recipe = FIRST_LESSON if name == FIRST_LESSON.name else recipes.read(settings.folders.recipes / f"{name}.toml")
     return replace(recipe, group="", keep_weights=True)
 
 

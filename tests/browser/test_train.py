@@ -23,15 +23,6 @@ FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
-SERVER = """
-import sys
-from pathlib import Path
-from engine.training import live, run
-run.FOLDER = Path(sys.argv.pop(1))
-from streamlit.web.cli import main
-main(prog_name="streamlit")
-"""
-"""The app, with its runs in another folder."""
 PATIENCE = 180
 """Seconds for anything that takes a second on a quiet machine."""
 
@@ -54,8 +45,9 @@ class Server:
     def start(self) -> None:
         options = ["run", "app.py", "--server.headless=true", f"--server.port={self.port}"]
         self.process = subprocess.Popen(
-            [sys.executable, "-c", SERVER, str(self.runs), *options], cwd=ROOT, stdout=subprocess.DEVNULL,
+            [sys.executable, "-m", "streamlit", *options], cwd=ROOT, stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL, start_new_session=True,
+            env={**os.environ, "CONVSCOPE_RUNS": str(self.runs)},
         )  # fmt: skip
         wait_for(self.answers)
 

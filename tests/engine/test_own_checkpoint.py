@@ -1,6 +1,7 @@
 """A lecturer's own weights become a checkpoint like any other, or one sentence says what does not fit."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -100,11 +101,11 @@ def test_of_other_classes_nothing_is_measured(tmp_path: Path) -> None:
 
 
 def test_there_is_no_learning_curve_and_one_moment_of_the_filters(
-    tmp_path: Path, few: LabelledImages, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, few: LabelledImages, use_folders: Callable[..., None]
 ) -> None:
     model = network()
     add(stored(model.state_dict(), tmp_path), LENET, tmp_path / "c", few)
-    monkeypatch.setitem(histories.FOLDERS, "checkpoints", tmp_path / "c")
+    use_folders(checkpoints=tmp_path / "c")
     assert "mine" not in histories.find()
     kept = filters.snapshots("mine", tmp_path / "c")
     first = next(module for module in model.modules() if isinstance(module, nn.Conv2d))

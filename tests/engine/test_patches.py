@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from engine import checkpoints, patches
+from engine import checkpoints, patches, settings
 from engine.checkpoints import Trained
 from engine.data import LabelledImages, prepare
 from engine.deconv import reconstruct, strongest_unit
@@ -136,7 +137,7 @@ def test_all_maps_of_nodes_that_do_not_lie_behind_each_other() -> None:
 @pytest.fixture
 def small(tmp_path: Path, bundled_test: LabelledImages, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a copy of the shipped LeNet without an index; only 60 test images are searched."""
-    shutil.copytree(checkpoints.FOLDER / "lenet", tmp_path / "lenet")
+    shutil.copytree(settings.folders.checkpoints / "lenet", tmp_path / "lenet")
     (tmp_path / "lenet" / patches.FILE).unlink(missing_ok=True)
     monkeypatch.setattr(patches, "bundled", lambda split: bundled_test.subset(np.arange(60)))
     return tmp_path
@@ -185,7 +186,7 @@ def test_the_shipped_index_fits_and_holds_the_strongest_images(name: str, bundle
     trained = checkpoints.load(name)
     index, card = patches.load(trained), trained.card
     assert index is not None
-    assert (checkpoints.FOLDER / name / patches.FILE).stat().st_size < 500_000
+    assert (settings.folders.checkpoints / name / patches.FILE).stat().st_size < 500_000
     layer = list(index.layers)[-1]
     top = index.layers[layer]
     channel = int(top.values[:, 0].argmax())
@@ -199,8 +200,8 @@ def test_the_shipped_index_fits_and_holds_the_strongest_images(name: str, bundle
     assert all(maps[9 + k].max() <= weakest * 1.001 or k in top.images[channel] for k in range(40))
 
 
-def test_the_command_says_what_it_did(small: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
-    monkeypatch.setattr(checkpoints, "FOLDER", small)
+def test_the_command_says_what_it_did(small: Path, use_folders: Callable[..., None], capsys) -> None:
+    use_folders(checkpoints=small)
     assert patches.main(["lenet"]) == 0
     assert "top9.npz is stored" in capsys.readouterr().out
     assert patches.main(["nothing"]) == 1

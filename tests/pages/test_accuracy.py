@@ -3,6 +3,7 @@
 import math
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,8 +12,8 @@ import pyarrow
 import pytest
 import streamlit as st
 
-from engine import checkpoints, evaluation
-from engine.accuracy import all_networks, calibration, comparison, confusion, reported
+from engine import checkpoints, evaluation, settings
+from engine.accuracy import calibration, comparison, confusion, reported
 from engine.accuracy import images as accuracy_images
 from engine.errors import ConvscopeError
 from pages.accuracy import charts, classes, mistakes, sheets
@@ -214,18 +215,18 @@ def test_names_of_all_networks_stand_apart_and_in_order() -> None:
 
 
 @pytest.fixture
-def experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def experiment(tmp_path: Path, use_folders: Callable[..., None]) -> Path:
     """An experiment called "depth-3", with the answers of LeNet and without weights."""
     folder = tmp_path / "experiments" / "depth-3"
-    shutil.copytree(checkpoints.FOLDER / "lenet", folder, ignore=shutil.ignore_patterns("weights.pt"))
-    monkeypatch.setattr(all_networks.candidates, "__defaults__", (None, folder.parent))
+    shutil.copytree(settings.folders.checkpoints / "lenet", folder, ignore=shutil.ignore_patterns("weights.pt"))
+    use_folders(experiments=folder.parent)
     return folder
 
 
-def test_a_network_that_has_just_been_kept_is_found_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(all_networks.candidates, "__defaults__", (None, tmp_path))
+def test_a_network_that_has_just_been_kept_is_found_at_once(tmp_path: Path, use_folders: Callable[..., None]) -> None:
+    use_folders(experiments=tmp_path)
     assert "just-kept" not in accuracy_data.candidates()
-    shutil.copytree(checkpoints.FOLDER / "lenet", tmp_path / "just-kept")
+    shutil.copytree(settings.folders.checkpoints / "lenet", tmp_path / "just-kept")
     assert accuracy_data.of_network("just-kept").name == "just-kept"
     with pytest.raises(ConvscopeError, match="'nobody' is not on this machine"):
         accuracy_data.of_network("nobody")

@@ -5,7 +5,7 @@ import streamlit as st
 import torch
 from streamlit.testing.v1 import AppTest
 
-from engine import batch_norm, checkpoints, data, deconv, tape
+from engine import batch_norm, checkpoints, data, deconv, settings, tape
 from tests.apps import MAIN, assert_no_error, open_page
 
 PAGES = ("home/page.py", "reconstruction/page.py", "accuracy/page.py")
@@ -130,14 +130,12 @@ def test_a_bad_value_in_the_link_is_named_and_something_else_is_shown(key):
 
 
 @pytest.fixture
-def damaged(tmp_path, monkeypatch):
+def damaged(tmp_path, use_folders):
     """Copies of the checkpoints, to be damaged; gives their folder."""
     import shutil
 
-    shutil.copytree(checkpoints.FOLDER, tmp_path / "checkpoints")
-    monkeypatch.setattr(checkpoints, "FOLDER", tmp_path / "checkpoints")
-    for function in (checkpoints.available, checkpoints.load, checkpoints.predictions):
-        monkeypatch.setattr(function, "__defaults__", (tmp_path / "checkpoints",))
+    shutil.copytree(settings.folders.checkpoints, tmp_path / "checkpoints")
+    use_folders(checkpoints=tmp_path / "checkpoints")
     return tmp_path / "checkpoints"
 
 
@@ -158,20 +156,20 @@ def test_a_truncated_predictions_file_is_one_sentence_in_the_page(damaged):
     assert app.error[0].value.startswith("The checkpoint 'lenet' cannot be used: predictions.npz is damaged.")
 
 
-def test_a_corrupt_image_pack_is_one_sentence_in_the_page(tmp_path, monkeypatch):
+def test_a_corrupt_image_pack_is_one_sentence_in_the_page(tmp_path, use_folders):
     import shutil
 
-    shutil.copytree(data.BUNDLED, tmp_path / "bundled")
+    shutil.copytree(settings.folders.bundled, tmp_path / "bundled")
     sheet = tmp_path / "bundled" / "test.webp"
     sheet.write_bytes(sheet.read_bytes()[:5000])
-    monkeypatch.setattr(data.bundled, "__defaults__", (tmp_path / "bundled",))
+    use_folders(bundled=tmp_path / "bundled")
     app = open_page("reconstruction/page.py")
     assert not app.exception
     assert app.error[0].value.startswith("The bundled images in test.webp cannot be used: it is damaged or incomplete.")
 
 
-def test_without_checkpoints_the_app_says_how_to_get_them(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoints.available, "__defaults__", (tmp_path,))
+def test_without_checkpoints_the_app_says_how_to_get_them(tmp_path, use_folders):
+    use_folders(checkpoints=tmp_path)
     app = AppTest.from_file(MAIN, default_timeout=60).run()
     assert not app.exception
     assert app.error[0].value.startswith("There are no trained networks in checkpoints/")

@@ -2,7 +2,7 @@
 
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ import streamlit as st
 import torch
 from streamlit.testing.v1 import AppTest
 
-from engine import checkpoints, feature_maps, patches
+from engine import checkpoints, feature_maps, patches, settings
 from engine.data import LabelledImages
 from engine.graph.receptive_field import Box
 from pages.feature_maps import index as feature_index
@@ -165,14 +165,16 @@ def test_a_photograph_without_a_class_and_another_size() -> None:
 
 @pytest.fixture
 def without_index(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bundled_test: LabelledImages, fresh_caches: None
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    use_folders: Callable[..., None],
+    bundled_test: LabelledImages,
+    fresh_caches: None,
 ) -> Path:
     """The checkpoints without LeNet's index, and only 300 images to search."""
-    shutil.copytree(checkpoints.FOLDER / "lenet", tmp_path / "lenet")
+    shutil.copytree(settings.folders.checkpoints / "lenet", tmp_path / "lenet")
     (tmp_path / "lenet" / patches.FILE).unlink()
-    monkeypatch.setattr(checkpoints, "FOLDER", tmp_path)
-    for function in (checkpoints.available, checkpoints.load, checkpoints.untrained):
-        monkeypatch.setattr(function, "__defaults__", (tmp_path,))
+    use_folders(checkpoints=tmp_path)
     monkeypatch.setattr(patches, "bundled", lambda split: bundled_test.subset(np.arange(300)))
     return tmp_path
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from engine.data import ROOT
+from engine.settings import ROOT
 from pages.common import jobs
 from pages.common.jobs import Job, Jobs
 

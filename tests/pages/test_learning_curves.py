@@ -52,10 +52,9 @@ def table() -> pd.DataFrame:
 
 
 @pytest.fixture
-def arms(tmp_path: Path, monkeypatch) -> Path:
+def arms(tmp_path: Path, use_folders) -> Path:
     """Three runs of which two are arms of the group "trial", and nothing else; gives their folder."""
-    for source in histories.FOLDERS:
-        monkeypatch.setitem(histories.FOLDERS, source, tmp_path / source)
+    use_folders(**{source: tmp_path / source for source in histories.SOURCES})
     for name, group, seed in (("one", "trial", 1), ("two", "trial", 2), ("alone", "", 1)):
         folder = tmp_path / "runs" / name
         folder.mkdir(parents=True)
@@ -193,11 +192,10 @@ def test_a_loss_that_is_no_number_does_no_harm(arms):
         assert app.table[0].value.loc["run one", "best by loss"] == "none"
 
 
-def test_without_any_curve_it_says_so(arms, tmp_path, monkeypatch):
+def test_without_any_curve_it_says_so(arms, tmp_path, use_folders):
     app = opened(curves="")
     assert [info.value for info in app.info] == ["Choose at least one curve."]
-    for source in histories.FOLDERS:
-        monkeypatch.setitem(histories.FOLDERS, source, tmp_path / "nowhere")
+    use_folders(**dict.fromkeys(histories.SOURCES, tmp_path / "nowhere"))
     assert opened().error[0].value.startswith("There is no learning curve yet")
 
 

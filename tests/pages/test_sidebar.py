@@ -1,6 +1,7 @@
 """The sidebar: what it makes of a link, and of networks that are replaced while it is open."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from engine import checkpoints
+from engine import settings
 from engine.data import photographs
 from engine.errors import ConvscopeError
 from pages.common import resources
@@ -67,12 +68,10 @@ def test_a_switch_takes_true_and_false_in_any_letters(asked: str) -> None:
 
 
 @pytest.fixture
-def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def mine(tmp_path: Path, use_folders: Callable[..., None]) -> Path:
     """A checkpoint "mine", which is LeNet at first."""
-    monkeypatch.setattr(checkpoints, "FOLDER", tmp_path)
-    monkeypatch.setattr(checkpoints.available, "__defaults__", (tmp_path,))
-    monkeypatch.setattr(checkpoints.load, "__defaults__", (tmp_path,))
-    shutil.copytree(checkpoints.ROOT / "checkpoints" / "lenet", tmp_path / "mine")
+    use_folders(checkpoints=tmp_path)
+    shutil.copytree(settings.ROOT / "checkpoints" / "lenet", tmp_path / "mine")
     return tmp_path / "mine"
 
 
@@ -81,7 +80,7 @@ def test_a_replaced_network_is_looked_at_anew(mine: Path) -> None:
     assert_no_error(opened(checkpoint="mine"))
     before, layers = resources.recording(view).activation, resources.layers("mine")
     shutil.rmtree(mine)
-    shutil.copytree(checkpoints.ROOT / "checkpoints" / "convnet4", mine)
+    shutil.copytree(settings.ROOT / "checkpoints" / "convnet4", mine)
     assert_no_error(opened(checkpoint="mine"))
     assert resources.layers("mine") != layers
     after = resources.recording(View("mine", "conv3", "test", 3, 128)).activation
@@ -92,7 +91,7 @@ def test_what_is_kept_stays_as_long_as_no_network_is_replaced(mine: Path) -> Non
     view = View("mine", "conv3", "test", 3, 32)
     opened(checkpoint="mine")
     kept = resources.recording(view)
-    shutil.copytree(checkpoints.ROOT / "checkpoints" / "model_two", mine.parent / "another")
+    shutil.copytree(settings.ROOT / "checkpoints" / "model_two", mine.parent / "another")
     opened(checkpoint="mine")
     assert resources.recording(view) is kept
 

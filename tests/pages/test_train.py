@@ -1,7 +1,7 @@
 """The Train page without a browser: every state of a run, the form, and its buttons."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +12,8 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from engine.training import estimate, live, run, toml_text
+from engine.settings import ROOT
+from engine.training import estimate, live, toml_text
 from engine.training import recipe as recipes
 from engine.training.curves import step_curve
 from engine.training.estimate import Cost
@@ -35,9 +36,9 @@ def _fresh_caches() -> None:
 
 
 @pytest.fixture
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, use_folders: Callable[..., None]) -> Path:
     """An empty folder of runs, and an estimate that takes no time."""
-    monkeypatch.setattr(run, "FOLDER", tmp_path / "runs")
+    use_folders(runs=tmp_path / "runs")
     monkeypatch.setattr(estimate, "cost", lambda recipe: Cost(0.01, 0.002))
     return tmp_path / "runs"
 
@@ -224,7 +225,7 @@ def test_damaged_files_of_a_run_give_no_traceback(trained: RunFolder) -> None:
 
 # The form ------------------------------------------------------------------------------------------------------
 
-SHIPPED = sorted(recipes.FOLDER.rglob("*.toml"))
+SHIPPED = sorted((ROOT / "recipes").rglob("*.toml"))
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
@@ -308,9 +309,9 @@ def test_settings_that_no_network_can_have_are_one_sentence(root: Path) -> None:
 
 
 def test_without_the_whole_of_cifar10_the_page_offers_to_get_it(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    root: Path, tmp_path: Path, use_folders: Callable[..., None]
 ) -> None:
-    monkeypatch.setattr("engine.data.CIFAR10", tmp_path / "nothing")
+    use_folders(cifar10=tmp_path / "nothing")
     app = open_page(PAGE, t_data="all of CIFAR-10")
     assert_no_error(app)
     assert "Download CIFAR-10" in buttons(app)

@@ -2,13 +2,14 @@
 
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from engine.training import estimate, run
+from engine.training import estimate
 from engine.training.estimate import Cost
 from pages.train import images
 from tests.apps import assert_no_error, open_page
@@ -17,12 +18,12 @@ DOWNLOAD, STOP = "Download CIFAR-10", "Stop the download"
 
 
 @pytest.fixture
-def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AppTest:
+def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, use_folders: Callable[..., None]) -> AppTest:
     """The form, on a machine that has the shipped images only."""
     st.cache_resource.clear()
-    monkeypatch.setattr(run, "FOLDER", tmp_path / "runs")
+    use_folders(runs=tmp_path / "runs")
     monkeypatch.setattr(estimate, "cost", lambda recipe: Cost(0.01, 0.002))
-    monkeypatch.setattr("engine.data.CIFAR10", tmp_path / "cifar10")
+    use_folders(cifar10=tmp_path / "cifar10")
     (tmp_path / "cifar10").mkdir()
     return open_page("train/page.py", t_data="all of CIFAR-10")
 

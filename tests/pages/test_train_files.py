@@ -11,7 +11,7 @@ import pytest
 import streamlit as st
 
 from engine import pictures
-from engine.training import live, run
+from engine.training import live
 from engine.training.curves import best_epoch, step_curve
 from engine.training.estimate import Cost
 from engine.training.plan import Plan
@@ -153,9 +153,9 @@ def test_only_epochs_at_the_final_size_can_be_the_best() -> None:
 
 
 def test_the_page_shows_the_accuracy_of_the_weights_that_are_kept(
-    written: RunFolder, monkeypatch: pytest.MonkeyPatch
+    written: RunFolder, monkeypatch: pytest.MonkeyPatch, use_folders: Callable[..., None]
 ) -> None:
-    monkeypatch.setattr(run, "FOLDER", written.path.parent)
+    use_folders(runs=written.path.parent)
     monkeypatch.setattr("engine.training.estimate.cost", lambda recipe: Cost(0.01, 0.002))
     (written.path / "history.csv").write_text(to_csv(epochs((16, 0.9), (32, 0.612))))
     live.write_status(written, replace(STATUS, state="stopped", epoch=2, epochs=2))
@@ -165,8 +165,10 @@ def test_the_page_shows_the_accuracy_of_the_weights_that_are_kept(
     assert list(open_page("train/page.py").dataframe[0].value["right, validation"]) == ["61.2 %"]
 
 
-def test_a_run_with_a_damaged_recipe_stays_in_the_table(written: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "FOLDER", written.path.parent)
+def test_a_run_with_a_damaged_recipe_stays_in_the_table(
+    written: RunFolder, monkeypatch: pytest.MonkeyPatch, use_folders: Callable[..., None]
+) -> None:
+    use_folders(runs=written.path.parent)
     monkeypatch.setattr("engine.training.estimate.cost", lambda recipe: Cost(0.01, 0.002))
     (written.path / "history.csv").write_text(to_csv(epochs((32, 0.6))))
     (written.path / "recipe.json").write_text("damaged")

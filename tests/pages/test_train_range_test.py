@@ -1,11 +1,12 @@
 """The trial of learning rates on the Train page."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import streamlit as st
 
-from engine.training import estimate, range_test, run
+from engine.training import estimate, range_test
 from engine.training.estimate import Cost
 from engine.training.range_test import Point
 from pages.train import range_test as training_range
@@ -15,11 +16,11 @@ PAGE = "train/page.py"
 
 
 @pytest.fixture(autouse=True)
-def _quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, use_folders: Callable[..., None]) -> None:
     st.cache_data.clear()
     st.cache_resource.clear()
     monkeypatch.setattr(training_range, "STEPS", 12)
-    monkeypatch.setattr(run, "FOLDER", tmp_path / "runs")
+    use_folders(runs=tmp_path / "runs")
     monkeypatch.setattr(estimate, "cost", lambda recipe: Cost(0.01, 0.002))
 
 

@@ -1,12 +1,13 @@
 """What the Train page makes of those settings of its starting point that have no control."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import streamlit as st
 
-from engine.training import estimate, run
+from engine.training import estimate
 from engine.training.estimate import Cost
 from engine.training.queue import jobs
 from engine.training.recipe import Phase, Recipe, Resolution
@@ -21,10 +22,10 @@ FIXED_SIZES = "All epochs see {} px: the growing images of resnet18 do not fit h
 
 
 @pytest.fixture
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, use_folders: Callable[..., None]) -> Path:
     """An empty folder of runs, and an estimate that takes no time."""
     st.cache_resource.clear()
-    monkeypatch.setattr(run, "FOLDER", tmp_path / "runs")
+    use_folders(runs=tmp_path / "runs")
     monkeypatch.setattr(estimate, "cost", lambda recipe: Cost(0.01, 0.002))
     return tmp_path / "runs"
 

@@ -21,9 +21,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from engine.data import ROOT
 from engine.errors import ConvscopeError
 from engine.files import not_writable, write_text
+from engine.settings import ROOT
 from engine.training import live, lock, run
 from engine.training.control import Control
 from engine.training.queue import turns

@@ -1,5 +1,6 @@
 """A run keeps what its network was like halfway, and a small checkpoint of it too."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,6 @@ import pytest
 import streamlit as st
 import torch
 
-from engine import checkpoints
 from engine.checkpoints import snapshots
 from engine.data import LabelledImages
 from engine.errors import ConvscopeError
@@ -66,12 +66,10 @@ def test_a_damaged_snapshot_is_one_sentence(kept: Path, damage: str) -> None:
 
 
 def test_reconstructions_are_compared_before_halfway_and_after(
-    kept: Path, monkeypatch: pytest.MonkeyPatch, bundled_test: LabelledImages
+    kept: Path, use_folders: Callable[..., None], bundled_test: LabelledImages
 ) -> None:
     st.cache_resource.clear()
-    monkeypatch.setattr(checkpoints, "FOLDER", kept)
-    for function in (checkpoints.load, checkpoints.untrained):
-        monkeypatch.setattr(function, "__defaults__", (kept,))
+    use_folders(checkpoints=kept)
     base = Playback(View("tiny", "conv3_relu", "test", 0, 32), "all channels", ())
     shown = variants.contrast("training", base, None)
     assert [variant.label for variant in shown.variants] == ["before training", "halfway", "trained"]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from engine import checkpoints
+from engine import checkpoints, settings
 from engine.training.network import fresh_network
 from engine.training.recipe import Phase, Recipe
 from tests.engine.checkpoints.test_checkpoints import make_card, make_contents
@@ -26,7 +26,7 @@ def test_the_weights_are_those_that_the_seed_gives(tmp_path: Path, initialisatio
 def test_the_shipped_snapshot_before_training_is_the_untrained_networks_first_layer() -> None:
     import numpy as np
 
-    with np.load(checkpoints.FOLDER / "lenet" / "filters.npz") as stored:
+    with np.load(settings.folders.checkpoints / "lenet" / "filters.npz") as stored:
         first = torch.from_numpy(stored["filters"][0].astype(np.float32))
     kernels = checkpoints.untrained("lenet").model.features[0].weight
     assert torch.allclose(kernels, first, atol=1e-3)

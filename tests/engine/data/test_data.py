@@ -17,7 +17,7 @@ import torch
 import torchvision
 from torchvision.transforms import v2
 
-from engine import data
+from engine import data, settings
 from engine.data import (
     LabelledImages,
     bundled,
@@ -74,7 +74,7 @@ def test_no_bundled_training_image_is_a_test_image(bundled_test: LabelledImages,
 
 
 def test_the_bundled_files_stay_below_40_megabytes() -> None:
-    assert sum(path.stat().st_size for path in data.BUNDLED.iterdir()) < 40e6
+    assert sum(path.stat().st_size for path in settings.folders.bundled.iterdir()) < 40e6
 
 
 @pytest.mark.parametrize("count", [1, 100, 101])

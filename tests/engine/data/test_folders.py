@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 
 from engine import checkpoints
-from engine.data import ROOT, folders
+from engine.data import folders
 from engine.errors import ConvscopeError
 from engine.evaluation import Predictions, check_card, evaluate
+from engine.settings import ROOT
 from engine.training import live, run
 from engine.training import recipe as recipes
 from engine.training.__main__ import main

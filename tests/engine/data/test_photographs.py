@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from engine import settings
 from engine.data import photographs
 from engine.errors import ConvscopeError
 from tests.pictures import broken_exif
@@ -34,7 +35,7 @@ def test_every_shipped_photograph_is_a_square(name):
 
 
 def test_every_shipped_photograph_names_its_source():
-    sources = (photographs.FOLDER / "SOURCES.md").read_text()
+    sources = (settings.folders.bundled / "photographs" / "SOURCES.md").read_text()
     assert len(photographs.names()) >= 5
     assert all(f"| {name}.webp |" in sources for name in photographs.names())
 

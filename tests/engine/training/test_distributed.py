@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from engine.data import ROOT, LabelledImages
+from engine.data import LabelledImages
 from engine.errors import ConvscopeError
+from engine.settings import ROOT
 from engine.training import live
 from engine.training.__main__ import main
 from engine.training.batches import Batches

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from engine import checkpoints
+from engine import checkpoints, settings
 from engine.errors import ConvscopeError
 from engine.training import histories, verdicts
 from engine.training.histories import Budget, Place
@@ -203,11 +203,11 @@ def test_gaps_seconds_and_size_changes():
 
 
 @pytest.fixture
-def shelves(tmp_path, monkeypatch):
+def shelves(tmp_path, use_folders):
     """Empty folders for checkpoints, experiments and runs; gives their parent."""
-    for source in histories.FOLDERS:
+    use_folders(**{source: tmp_path / source for source in histories.SOURCES})
+    for source in histories.SOURCES:
         (tmp_path / source).mkdir()
-        monkeypatch.setitem(histories.FOLDERS, source, tmp_path / source)
     return tmp_path
 
 
@@ -324,7 +324,7 @@ def test_losses_that_are_no_numbers_can_be_read(tmp_path):
 
 
 def test_a_damaged_card_leaves_the_curve(shelves):
-    shutil.copytree(checkpoints.FOLDER / "lenet", shelves / "checkpoints" / "lenet")
+    shutil.copytree(settings.ROOT / "checkpoints" / "lenet", shelves / "checkpoints" / "lenet")
     (shelves / "checkpoints" / "lenet" / "card.json").write_text("{")
     history = histories.read(histories.find()["lenet"])
     assert math.isnan(history.test_accuracy)

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from engine.data import ROOT
+from engine.settings import ROOT
 from engine.training import lock
 
 WITHOUT_FCNTL = """

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from engine.data import ROOT
+from engine.settings import ROOT
 
 PAGES_OF_A_TENSOR = 50_000_000 // 4096
 PROGRAM = """

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from engine import checkpoints
-from engine.data import ROOT
 from engine.errors import ConvscopeError
+from engine.settings import ROOT
 from engine.training import live, lock
 from engine.training.queue import jobs, turns
 from engine.training.recipe import Phase, Recipe

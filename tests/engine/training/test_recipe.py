@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from engine import settings
 from engine.errors import ConvscopeError
 from engine.models import ARCHITECTURES
 from engine.training.recipe import (
-    FOLDER,
     Phase,
     Recipe,
     Resolution,
@@ -99,7 +99,7 @@ def test_every_setting_arrives() -> None:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.toml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(settings.folders.recipes.glob("*.toml")), ids=lambda path: path.stem)
 def test_every_committed_recipe_is_understood(path: Path) -> None:
     recipe = read(path)
     assert recipe.name == path.stem
@@ -325,7 +325,7 @@ def test_a_file_that_is_no_recipe_is_answered_with_the_known_ones(tmp_path: Path
         file.write_bytes(content)
     with pytest.raises(ConvscopeError) as caught:
         read(file)
-    known = ", ".join(sorted(path.stem for path in FOLDER.glob("*.toml")))
+    known = ", ".join(sorted(path.stem for path in settings.folders.recipes.glob("*.toml")))
     assert str(caught.value) == f"There is no recipe {str(file)!r}: name a TOML file or one of {known}."
     assert "lenet" in known
 

@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from engine import settings
 from engine.data import LabelledImages
 from engine.training import recipe as recipes
 from engine.training.loop import Splits, StepReport, Training
 from engine.training.run import RunFolder
 from tests.runs import CPU, Stop
 
-FILES = sorted((recipes.FOLDER / "as_reported").glob("*.toml"))
+FILES = sorted((settings.folders.recipes / "as_reported").glob("*.toml"))
 HEAVY = {"report3_convnet2", "report3_convnet3"}
 """47 and 14 million parameters at 256 px, which would take seconds."""
 

@@ -16,8 +16,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine.data import ROOT, LabelledImages
+from engine.data import LabelledImages
 from engine.errors import ConvscopeError
+from engine.settings import ROOT
 from engine.training import control, live
 from engine.training.loop import Splits
 from engine.training.recipe import Phase, Recipe, Resolution

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.data import ROOT
 from engine.errors import ConvscopeError
+from engine.settings import ROOT
 from engine.training import live, lock, run, telemetry
 from engine.training.loop import Splits, Training
 from engine.training.plan import Plan
