@@ -1,89 +1,28 @@
-"""From predictions to figures: how often is the network right, about what, and how sure can we be?
+"""A network is run over images; what it predicts is kept, and `engine.accuracy` makes every figure of it.
 
-`evaluate` runs a network once and keeps its logits; every figure is a pure function of those `Predictions`.
-
-Accuracy on n images is an estimate: another n images would give another figure. The Wilson score interval (Wilson
-1927; Brown, Cai & DasGupta 2001) holds the true accuracy in about 95 of 100 such experiments, with k hits of n and
-z = 1.96:
-
-    (p + z^2 / 2n  ±  z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n),    p = k / n
-
-It never leaves 0 to 1, and stays honest for small n, where the textbook's p ± z sqrt(p (1 - p) / n) does not.
+`evaluate` runs a network once and keeps its logits as `Predictions`; `answer` is the same for one image.
 
 `python -m engine.evaluation CHECKPOINT` computes every figure of a checkpoint's card again, from the stored weights
-and the bundled images, and says whether they agree.
+and the bundled images, and reports whether they agree.
 """
 
-import argparse
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from engine import checkpoints
+from engine.accuracy.figures import accuracy, cross_entropy
+from engine.accuracy.predictions import Predictions
+from engine.command import exit_status, parser, progress
 from engine.data import bundled, prepare
 from engine.errors import ConvscopeError
-
-Z_95 = 1.959963984540054
-"""The standard normal's 97.5 % quantile: 95 % lie between -z and z."""
+from engine.models import parameter_count
 
 PIXELS_AT_ONCE = 250 * 64 * 64
 """A forward pass takes memory in proportion to its pixels: of larger images fewer go through together."""
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """What a network said of N images.
-
-    Attributes:
-        logits: float32 or float64 `[N, K]`, before the softmax.
-        labels: int64 `[N]`, the true classes.
-    """
-
-    logits: np.ndarray
-    labels: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    @property
-    def predicted(self) -> np.ndarray:
-        """int64 `[N]`: the class with the largest logit; the first of them when several are equal."""
-        return self.logits.argmax(axis=1)
-
-    @property
-    def correct(self) -> np.ndarray:
-        """bool `[N]`: whether the prediction is the label."""
-        return self.predicted == self.labels
-
-    @property
-    def probabilities(self) -> np.ndarray:
-        """float64 `[N, K]`: softmax of the logits."""
-        shifted = np.exp(self.logits.astype(np.float64) - self.logits.max(axis=1, keepdims=True))
-        return shifted / shifted.sum(axis=1, keepdims=True)
-
-    @property
-    def confidence(self) -> np.ndarray:
-        """float64 `[N]`: the probability of the predicted class."""
-        return self.probabilities.max(axis=1)
-
-    def subset(self, indices: np.ndarray) -> "Predictions":
-        """The predictions of the images at `indices`, in that order."""
-        return Predictions(self.logits[indices], self.labels[indices])
-
-
-@dataclass(frozen=True)
-class Share:
-    """k hits of n: the share `value` with its 95 % Wilson interval `low` to `high`, in 0-1; NaN if n = 0."""
-
-    hits: int
-    total: int
-    value: float
-    low: float
-    high: float
 
 
 def images_at_once(most: int, size: int, pixels: int = PIXELS_AT_ONCE) -> int:
@@ -145,80 +84,6 @@ def answer(model: nn.Module, x: Tensor) -> Answer:
     return Answer(tuple(classes.tolist()), tuple(probabilities.tolist()))
 
 
-def wilson(hits: int, total: int, z: float = Z_95) -> Share:
-    """The share `hits / total` with its Wilson score interval; all NaN for no images at all."""
-    if total == 0:
-        return Share(0, 0, math.nan, math.nan, math.nan)
-    share = hits / total
-    centre = (share + z * z / (2 * total)) / (1 + z * z / total)
-    half = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total)) / (1 + z * z / total)
-    # At the ends the two terms are equal but for rounding.
-    low = 0.0 if hits == 0 else centre - half
-    high = 1.0 if hits == total else centre + half
-    return Share(hits, total, share, low, high)
-
-
-def accuracy(predictions: Predictions) -> Share:
-    """The share of images whose largest logit is the true class."""
-    return accuracy_of(confusion_matrix(predictions))
-
-
-def accuracy_of(confusion: np.ndarray) -> Share:
-    """The share of images on the diagonal of counts `[K, K]` of (true class, predicted class)."""
-    return wilson(int(np.trace(confusion)), int(confusion.sum()))
-
-
-def accuracy_per_class(predictions: Predictions) -> list[Share]:
-    """For each of the K classes: the share of its own images that are recognised (the class's recall)."""
-    return [figures.recall for figures in class_figures(confusion_matrix(predictions))]
-
-
-@dataclass(frozen=True)
-class ClassFigures:
-    """How one class fares.
-
-    Attributes:
-        recall: of the images of the class (their number, `recall.total`, is its support), how many are recognised.
-        precision: of the images that are called this class, how many are of it.
-        f1: the harmonic mean of both, 0-1; NaN for a class that neither occurs nor is ever named.
-    """
-
-    recall: Share
-    precision: Share
-    f1: float
-
-
-def class_figures(confusion: np.ndarray) -> list[ClassFigures]:
-    """Recall, precision and F1 of each class from counts `[K, K]` of (true class, predicted class)."""
-    hits, support, called = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
-    return [
-        ClassFigures(wilson(hit, own), wilson(hit, named), 2 * hit / (own + named) if own + named else math.nan)
-        for hit, own, named in zip(hits.tolist(), support.tolist(), called.tolist(), strict=True)
-    ]
-
-
-def confusion_matrix(predictions: Predictions) -> np.ndarray:
-    """int64 `[K, K]`: how many images of class (row) were called class (column)."""
-    classes = predictions.logits.shape[1]
-    cells = predictions.labels * classes + predictions.predicted
-    return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
-
-
-def commonest_mistake(confusion: np.ndarray) -> tuple[int, int, int] | None:
-    """(true class, predicted class, how many images) of the largest count off the diagonal; None without mistakes."""
-    mistakes = confusion.copy()
-    np.fill_diagonal(mistakes, 0)
-    true, called = np.unravel_index(mistakes.argmax(), mistakes.shape)
-    count = int(mistakes[true, called])
-    return (int(true), int(called), count) if count else None
-
-
-def cross_entropy(predictions: Predictions) -> float:
-    """The mean of `-log p(true class)` in nats; NaN for no images."""
-    logits = torch.from_numpy(predictions.logits).double()
-    return float(F.cross_entropy(logits, torch.from_numpy(predictions.labels)))
-
-
 # The command ---------------------------------------------------------------------------------------------------
 
 
@@ -246,9 +111,6 @@ def check_card(name: str, on_batch: Callable[[int], object] | None = None) -> li
         ConvscopeError: there is no such checkpoint, it was measured on images that are not bundled, or its files or the
             bundled images are damaged.
     """
-    from engine import checkpoints
-    from engine.models import parameter_count
-
     trained = checkpoints.load(name)
     card = trained.card
     if not card.dataset.startswith("cifar10"):
@@ -257,10 +119,8 @@ def check_card(name: str, on_batch: Callable[[int], object] | None = None) -> li
             "again from the bundled images."
         )
     test = bundled("test")
-    live = evaluate(
-        trained.model, test.images, test.labels,
-        input_size=card.input_size, mean=card.mean, std=card.std, on_batch=on_batch,
-    )  # fmt: skip
+    how = {"input_size": card.input_size, "mean": card.mean, "std": card.std}
+    live = evaluate(trained.model, test.images, test.labels, **how, on_batch=on_batch)
     stored = checkpoints.predictions(name).test
     return [
         Check("parameters", card.parameters, parameter_count(trained.model), 0),
@@ -272,19 +132,14 @@ def check_card(name: str, on_batch: Callable[[int], object] | None = None) -> li
     ]
 
 
+@exit_status()
 def main(arguments: Sequence[str] | None = None) -> int:
     """`python -m engine.evaluation CHECKPOINT`: exit status 0 when every figure agrees."""
-    from tqdm import tqdm
-
-    parser = argparse.ArgumentParser(prog="python -m engine.evaluation", description="Check a checkpoint's card.")
-    parser.add_argument("checkpoint", help="a folder in checkpoints/, such as resnet18")
-    name = parser.parse_args(arguments).checkpoint
-    try:
-        with tqdm(total=10_000, unit=" images", leave=False) as bar:
-            checks = check_card(name, on_batch=lambda done: bar.update(done - bar.n))
-    except ConvscopeError as error:
-        print(error)
-        return 1
+    options = parser("engine.evaluation", "Check a checkpoint's card.")
+    options.add_argument("checkpoint", help="a folder in checkpoints/, such as resnet18")
+    name = options.parse_args(arguments).checkpoint
+    with progress(" images", total=10_000) as show:
+        checks = check_card(name, on_batch=show)
     for check in checks:
         verdict = "agrees" if check.agrees else "DIFFERS"
         print(f"{check.figure:48} card {check.stored:<14.6g} now {check.recomputed:<14.6g} {verdict}")

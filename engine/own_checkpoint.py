@@ -17,7 +17,6 @@ neither stored answers nor an accuracy. Nothing is known of its training, so it 
 
 import argparse
 import math
-import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -30,16 +29,18 @@ import torchvision
 from torch import Tensor, nn
 
 from engine import checkpoints, filters, settings
+from engine.accuracy.figures import accuracy, cross_entropy
+from engine.accuracy.predictions import Predictions
 from engine.checkpoints import Card, Contents, StoredPredictions
 from engine.data import CIFAR10_CLASSES, LabelledImages, bundled
 from engine.errors import ConvscopeError
-from engine.evaluation import Predictions, accuracy, cross_entropy, evaluate
+from engine.evaluation import evaluate
 from engine.files import not_writable
 from engine.models import ARCHITECTURES, build, parameter_count
+from engine.names import checked_name
 from engine.network.convolution import first_convolution
 from engine.pretrained import NETWORKS
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 WRAPPERS = ("state_dict", "model_state_dict", "model")
 """Under which names training programs keep the weights beside other things."""
 
@@ -92,9 +93,7 @@ def add(
 
 
 def _check_name(name: str, folder: Path) -> None:
-    if not NAME.fullmatch(name):
-        raise ConvscopeError(f"{name!r} is no name for a checkpoint: use letters, digits, - and _, with --name.")
-    if name in NETWORKS or (folder / name).exists():
+    if checked_name(name) in NETWORKS or (folder / name).exists():
         raise ConvscopeError(f"There is a network {name!r} already: choose another name with --name.")
 
 

@@ -13,10 +13,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from engine import checkpoints, citations, settings
+from engine.accuracy.figures import wilson
 from engine.checkpoints import Card
 from engine.citations import Reported
 from engine.errors import ConvscopeError
-from engine.evaluation import wilson
 from engine.files import write_text
 
 README = settings.ROOT / "README.md"

@@ -19,8 +19,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from engine import checkpoints, settings
+from engine.accuracy.figures import Share, accuracy
 from engine.checkpoints import Card, StoredPredictions
-from engine.evaluation import Share, accuracy
 from engine.models import build
 
 

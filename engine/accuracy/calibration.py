@@ -25,8 +25,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from engine.accuracy.figures import Share, wilson
+from engine.accuracy.predictions import Predictions
 from engine.errors import ConvscopeError
-from engine.evaluation import Predictions, Share, wilson
 
 BINS = 15
 

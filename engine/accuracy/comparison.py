@@ -16,9 +16,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from engine.accuracy.figures import confusion_matrix
 from engine.accuracy.images import surest_first
+from engine.accuracy.predictions import Predictions
 from engine.errors import ConvscopeError
-from engine.evaluation import Predictions, confusion_matrix
 
 
 @dataclass(frozen=True)

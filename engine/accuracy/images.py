@@ -7,7 +7,7 @@ predicted class; of equally confident images the first in the test set comes fir
 
 import numpy as np
 
-from engine.evaluation import Predictions
+from engine.accuracy.predictions import Predictions
 
 KNOWN_WRONG_LABELS = (
     1227, 1718, 2405, 2592, 2804, 4794, 5191, 5468, 5632, 5690, 5960, 6877, 6966, 7657, 7846, 8058, 9227, 9352,

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from engine.accuracy.predictions import Predictions
 from engine.errors import ConvscopeError
-from engine.evaluation import Predictions
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ Three tests are on record:
   probably fewer, images. The matrices add up to the overall figures (714 and 1,162 of 1,800): shares and intervals come
   from them.
 
-Intervals are Wilson's (`engine.evaluation.wilson`): with 18 of 23 images right, anything from 58 to 90 % is possible.
+Intervals are Wilson's (`engine.accuracy.figures`): with 18 of 23 images right, anything from 58 to 90 % is possible.
 That is the lesson: a ranking of classes by such figures is mostly luck.
 """
 
@@ -20,8 +20,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from engine.accuracy.figures import Share, wilson
 from engine.data import CIFAR10_CLASSES
-from engine.evaluation import Share, wilson
 
 FEWEST, MOST = 20, 45
 """The sizes of the samples behind the CIFAR-10 figures: within them, all ten figures are fractions."""

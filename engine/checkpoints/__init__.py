@@ -30,10 +30,11 @@ import torch
 from torch import Tensor, nn
 
 from engine import settings
+from engine.accuracy.predictions import Predictions
 from engine.errors import ConvscopeError
-from engine.evaluation import Predictions
 from engine.files import not_writable, sha256, write_atomically, write_text
 from engine.models import ARCHITECTURES, blank, build
+from engine.models.initialisation import initialise_
 from engine.models.torchvision_models import PREFIX, pretrained
 from engine.seeding import seeded
 
@@ -192,13 +193,10 @@ def untrained(name: str, folder: Path | None = None) -> Trained:
     Raises:
         ConvscopeError: there is no such checkpoint, or its card is missing or damaged.
     """
-    from engine.training.network import initialise_
-
     card = read_card(_existing(name, folder))
     with seeded(card.seed):
         model = build(card.architecture, num_classes=len(card.classes), **card.options)
-        if card.initialisation != "default":
-            initialise_(model, card.initialisation)
+        initialise_(model, card.initialisation)
     return Trained(freeze(model), card)
 
 

@@ -23,11 +23,3 @@ def side_after(modules: Iterable[nn.Module], side: int) -> int:
         if side < 1:
             return 0
     return side
-
-
-def xavier_(model: nn.Module) -> None:
-    """Draw every convolution's and dense layer's weights as Glorot & Bengio (2010), equation 16; biases are zero."""
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            nn.init.xavier_uniform_(module.weight)
-            nn.init.zeros_(module.bias)

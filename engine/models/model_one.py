@@ -15,7 +15,8 @@ Glorot & Bengio (2010) for the initial weights.
 from torch import Tensor, nn
 
 from engine.errors import ConvscopeError
-from engine.models.blocks import side_after, xavier_
+from engine.models.blocks import side_after
+from engine.models.initialisation import initialise_
 
 
 def _convolution(inputs: int, outputs: int) -> list[nn.Module]:
@@ -44,7 +45,7 @@ class ModelOne(nn.Module):
             nn.Flatten(), nn.Linear(512 * side * side, 2048), nn.ReLU(),
             nn.Linear(2048, 64), nn.ReLU(), nn.BatchNorm1d(64), nn.Linear(64, num_classes),
         )  # fmt: skip
-        xavier_(self)
+        initialise_(self, "xavier")
 
     def forward(self, x: Tensor) -> Tensor:
         return self.classifier(self.features(x))

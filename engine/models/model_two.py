@@ -12,7 +12,8 @@ Glorot & Bengio (2010) for the initial weights.
 from torch import Tensor, nn
 
 from engine.errors import ConvscopeError
-from engine.models.blocks import side_after, xavier_
+from engine.models.blocks import side_after
+from engine.models.initialisation import initialise_
 
 WIDTHS = (32, 64, 128)
 
@@ -38,7 +39,7 @@ class ModelTwo(nn.Module):
         self.classifier = nn.Sequential(
             nn.Flatten(), nn.Linear(WIDTHS[-1] * side * side, 64), *normalisation, nn.ReLU(), nn.Linear(64, num_classes)
         )
-        xavier_(self)
+        initialise_(self, "xavier")
 
     def forward(self, x: Tensor) -> Tensor:
         return self.classifier(self.features(x))

@@ -23,6 +23,7 @@ import torch
 
 from engine import checkpoints, settings
 from engine.errors import ConvscopeError
+from engine.names import checked_name
 from engine.training import finish, live, run
 from engine.training.continuation import continued
 from engine.training.control import stopping_on_signals
@@ -32,7 +33,7 @@ from engine.training.loop import Training
 from engine.training.memory import keep_freed_memory
 from engine.training.progress_bar import ProgressBar
 from engine.training.range_test import range_test, suggested, write_csv
-from engine.training.recipe import Recipe, checked_name, read
+from engine.training.recipe import Recipe, read
 from engine.training.run import RunFolder
 from engine.training.team import ALONE, ScratchFolder, Team, joined
 from engine.training.telemetry import reporting

@@ -11,7 +11,8 @@ from pathlib import Path
 from engine import checkpoints, settings
 from engine.errors import ConvscopeError
 from engine.models.torchvision_models import PREFIX
-from engine.training.recipe import NAME, Recipe, checked_recipe, from_dict, read
+from engine.names import is_name
+from engine.training.recipe import Recipe, checked_recipe, from_dict, read
 
 
 def continued(
@@ -44,7 +45,7 @@ def _recipe_of(checkpoint: str, recipe: str, folder: Path | None) -> Recipe:
     try:
         if file.exists():
             return from_dict(json.loads(file.read_text()))
-        if NAME.fullmatch(recipe):
+        if is_name(recipe):
             return read(recipe)
     except (OSError, ValueError):  # a ConvscopeError is a ValueError
         pass

@@ -17,10 +17,12 @@ import torchvision
 from torch import Tensor
 
 from engine import checkpoints
+from engine.accuracy.figures import accuracy, cross_entropy
+from engine.accuracy.predictions import Predictions
 from engine.checkpoints import Card, Contents, StoredPredictions, half_precision, snapshots
 from engine.data import LabelledImages
 from engine.errors import ConvscopeError
-from engine.evaluation import Predictions, accuracy, cross_entropy, evaluate
+from engine.evaluation import evaluate
 from engine.models import ARCHITECTURES, parameter_count
 from engine.training.network import fresh_network, trained_keys
 from engine.training.recipe import Recipe, to_dict

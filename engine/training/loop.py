@@ -26,9 +26,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from engine.accuracy.figures import accuracy, cross_entropy
 from engine.data import LabelledImages, first_of_each_class, prepare
 from engine.errors import ConvscopeError
-from engine.evaluation import accuracy, cross_entropy, evaluate
+from engine.evaluation import evaluate
 from engine.training.batches import Batches
 from engine.training.control import Control, Stopped
 from engine.training.network import averaged, first_filters, make_optimizer, starting_network, train_mode_

@@ -1,19 +1,13 @@
 """The network at the start of a run, and what follows it: its optimizer and the average of its weights.
 
-    default    the architecture's own random weights
-    xavier     uniform, variance 2 / (inputs + outputs) of a unit    Glorot & Bengio (2010), equation 16
-    kaiming    normal, variance 2 / inputs of a unit                 He et al. (2015), equation 10
-    base       the weights of a checkpoint, or torchvision's, which then go on learning
-
-Glorot's rule keeps the size of signals in a chain of linear layers, He's in a chain of layers with ReLUs, each of
-which loses half of them. Batch norm restores that size after each layer, whatever the weights.
+A run starts with random weights (see `engine.models.initialisation`), or with its base: the weights of a checkpoint, or
+torchvision's, which then go on learning.
 
 Transfer: the first layers of a network that was trained on other images see edges and textures, which all images have
 (Yosinski et al. 2014, "How transferable are features in deep neural networks?"). With `train_last` they keep the base's
 weights, and their batch norm its statistics; if the classes are others, the last layer starts afresh.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +19,7 @@ from torch.optim.swa_utils import AveragedModel
 from engine import checkpoints
 from engine.errors import ConvscopeError
 from engine.models import ARCHITECTURES, build
+from engine.models.initialisation import initialise_
 from engine.models.torchvision_models import PREFIX
 from engine.seeding import seeded
 from engine.training.recipe import Phase, Recipe
@@ -37,8 +32,7 @@ def fresh_network(recipe: Recipe, num_classes: int) -> nn.Module:
     size = {"input_size": recipe.input_size} if spec.fixed_input else {}
     with seeded(recipe.seed):
         model = build(recipe.architecture, num_classes=num_classes, **{**size, **recipe.options})
-        if recipe.initialisation != "default":
-            initialise_(model, recipe.initialisation)
+        initialise_(model, recipe.initialisation)
     return model
 
 
@@ -71,20 +65,6 @@ def _check_size(model: nn.Module, recipe: Recipe) -> None:
             f"{recipe.architecture} cannot take images of {pixels} pixels: choose a larger input_size (usual are "
             f"{ARCHITECTURES[recipe.architecture].input_size})."
         ) from error
-
-
-def initialise_(model: nn.Module, rule: str) -> None:
-    """Draw all convolutions' and dense layers' weights by "xavier" or "kaiming"; their biases become zero."""
-    draw: Callable[[Tensor], Tensor] = {"xavier": nn.init.xavier_uniform_, "kaiming": _kaiming_}[rule]
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            draw(module.weight)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-
-
-def _kaiming_(weight: Tensor) -> Tensor:
-    return nn.init.kaiming_normal_(weight, nonlinearity="relu")
 
 
 def load_base_(model: nn.Module, recipe: Recipe, classes: tuple[str, ...], folder: Path) -> None:

@@ -11,7 +11,6 @@ Phases follow one another, each with an optimizer and a learning-rate schedule o
 SGD" is one recipe. `[[resolutions]]` lets the images grow while training goes on.
 """
 
-import re
 import tomllib
 from collections import Counter
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
@@ -22,8 +21,10 @@ from typing import Any, get_args, get_origin, get_type_hints
 from engine import settings
 from engine.errors import ConvscopeError
 from engine.models import ARCHITECTURES
+from engine.models.initialisation import INITIALISATIONS
 from engine.models.registry import CIFAR10_MEAN, CIFAR10_STD
 from engine.models.torchvision_models import IMAGENET_MEAN, IMAGENET_STD, PREFIX
+from engine.names import RULE, is_name
 
 OPTIMIZERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("constant", "cosine", "one_cycle")
@@ -31,8 +32,6 @@ DATASETS = ("cifar10", "cifar10_bundled", "folder")
 PRECISIONS = ("float32", "bfloat16", "float64")
 NORMALISATIONS = {"cifar10": (CIFAR10_MEAN, CIFAR10_STD), "imagenet": (IMAGENET_MEAN, IMAGENET_STD)}
 """Mean and standard deviation per channel, of pixels in 0-1."""
-INITIALISATIONS = ("default", "xavier", "kaiming")
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,59}")
 """What a run or a checkpoint may be called: its name is a folder's name and part of links."""
 
 Table = tuple[str, int]
@@ -191,20 +190,6 @@ def checked_recipe(recipe: Recipe) -> Recipe:
     return from_dict(to_dict(recipe), "The recipe")
 
 
-def checked_name(name: str) -> str:
-    """`name`, if a run or a checkpoint may be called so.
-
-    Raises:
-        ConvscopeError: it may not.
-    """
-    if not NAME.fullmatch(name):
-        raise ConvscopeError(f"{name!r} cannot be a name: {_NAME_RULE}.")
-    return name
-
-
-_NAME_RULE = "use up to 60 letters (a to z), digits, _ and -, with a letter or digit first"
-
-
 def to_dict(recipe: Recipe) -> dict[str, Any]:
     """The recipe as plain values, as they come back from JSON."""
     return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(recipe).items()}
@@ -311,8 +296,8 @@ class _Reader:
             self.check_resolution(resolution, recipe, ("resolutions", number))
 
     def check_name(self, name: Any) -> None:
-        if not isinstance(name, str) or not NAME.fullmatch(name):
-            raise self.refuse("name", f"{name!r} cannot be a name: {_NAME_RULE}.")
+        if not is_name(name):
+            raise self.refuse("name", f"{name!r} cannot be a name: {RULE}.")
 
     def check_phase(self, phase: Phase, table: Table) -> None:
         self.one_of("optimizer", phase.optimizer, OPTIMIZERS, table)

@@ -6,9 +6,8 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from engine import evaluation
 from engine.accuracy import images, reported
-from engine.evaluation import Share
+from engine.accuracy.figures import Share, class_figures
 from pages.accuracy import charts as accuracy_charts
 from pages.accuracy import data, sheets
 from pages.accuracy.data import Subject
@@ -68,7 +67,7 @@ def _clicked(key: str, subject: Subject) -> None:
 
 def class_table(subject: Subject) -> pd.DataFrame:
     """Recall, precision, F1 and support of each class, with intervals, and the report's figure if there is one."""
-    figures = evaluation.class_figures(subject.confusion)
+    figures = class_figures(subject.confusion)
     table = _share_table(subject.classes, [entry.recall for entry in figures])
     table["precision"] = [entry.precision.value for entry in figures]
     table["precision low"] = [entry.precision.low for entry in figures]

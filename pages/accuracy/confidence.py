@@ -7,8 +7,8 @@ import pandas as pd
 import streamlit as st
 
 from engine.accuracy import calibration
+from engine.accuracy.predictions import Predictions
 from engine.errors import ConvscopeError
-from engine.evaluation import Predictions
 from pages.accuracy import charts as accuracy_charts
 from pages.accuracy.data import Subject
 from pages.common import charts, downloads, texts

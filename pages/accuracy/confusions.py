@@ -6,9 +6,9 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from engine import evaluation
 from engine.accuracy import confusion as accuracy_confusion
 from engine.accuracy import images
+from engine.accuracy.figures import commonest_mistake
 from pages.accuracy import charts, data, sheets
 from pages.accuracy.data import Subject
 from pages.common import downloads, selection, texts
@@ -48,7 +48,7 @@ def _show_matrix(subject: Subject, cell: tuple[int, int] | None) -> None:
         spec=spec, key=key, width="stretch", on_select=partial(_clicked, key, subject), selection_mode="pick",
         alt=f"Confusion matrix of {subject.name}: true class against predicted class, {cells}",
     )  # fmt: skip
-    mistake = evaluation.commonest_mistake(subject.confusion)
+    mistake = commonest_mistake(subject.confusion)
     if mistake is not None:
         true, called = (subject.classes[label] for label in mistake[:2])
         st.markdown(f"The most frequent mistake: {mistake[2]} images of **{true}** are predicted as **{called}**.")

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 import streamlit as st
 
-from engine import evaluation
 from engine.accuracy import all_networks, reported
 from engine.accuracy.all_networks import Candidate, Entry
+from engine.accuracy.figures import confusion_matrix
+from engine.accuracy.predictions import Predictions
 from engine.accuracy.reported import ReportedTest
 from engine.checkpoints import StoredPredictions
 from engine.errors import ConvscopeError
-from engine.evaluation import Predictions
 from pages.common import resources, selection
 from pages.common.selection import Selection
 
@@ -87,7 +87,7 @@ def of_network(name: str) -> Subject:
 def _of_candidate(name: str, experiment: bool, weights_sha256: str, _candidate: Candidate) -> Subject:
     stored, card = _candidate.predictions(), _candidate.card
     has_images = card.dataset in DATASETS and np.array_equal(stored.test.labels, resources.images("test").labels)
-    confusion = evaluation.confusion_matrix(stored.test)
+    confusion = confusion_matrix(stored.test)
     return Subject(name, f"{name}-{weights_sha256[:12]}", card.classes, confusion, stored, has_images)
 
 

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 import streamlit as st
 
+from engine.accuracy.predictions import Predictions
 from engine.checkpoints import Trained
 from engine.data import LabelledImages, perturbations
-from engine.evaluation import Predictions, evaluate
+from engine.evaluation import evaluate
 from pages.common import resources
 from pages.common.jobs import Job
 

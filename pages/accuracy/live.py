@@ -3,11 +3,12 @@
 import pandas as pd
 import streamlit as st
 
-from engine import evaluation, pictures
+from engine import pictures
 from engine.accuracy import live as accuracy_live
+from engine.accuracy.figures import Share, accuracy
+from engine.accuracy.predictions import Predictions
 from engine.data import perturbations
 from engine.errors import ConvscopeError
-from engine.evaluation import Predictions, Share
 from pages.accuracy import charts, jobs, own
 from pages.accuracy.jobs import Request
 from pages.common import downloads, resources, selection, texts
@@ -54,7 +55,7 @@ def _show_whole(chosen: Selection) -> None:
 
 
 def _compare_with_stored(chosen: Selection, live: Predictions) -> None:
-    share = evaluation.accuracy(live)
+    share = accuracy(live)
     interval = f"{texts.percent(share.low)} to {texts.percent(share.high)}"
     st.metric("Accuracy, live", texts.percent(share.value), help=f"95 % interval {interval}")
     if chosen.network != chosen.card.name:
@@ -81,7 +82,7 @@ def _show_disturbed(chosen: Selection) -> None:
     st.image(_examples(kind, strength), output_format="PNG", width="stretch", alt=f"A test image of each class, {kind}")
     jobs.show_progress(job)
     if (result := job.result) is not None:
-        _show_share(evaluation.accuracy(result))
+        _show_share(accuracy(result))
     _show_curve(job.request)
 
 
@@ -125,7 +126,7 @@ def _show_curve(request: Request) -> None:
     known = jobs.results().by_strength(request)
     if not known:
         return
-    shares = {strength: evaluation.accuracy(found) for strength, found in known.items()}
+    shares = {strength: accuracy(found) for strength, found in known.items()}
     rows = [(strength, share.value, share.low, share.high) for strength, share in shares.items()]
     table = pd.DataFrame(rows, columns=["strength", "accuracy", "low", "high"])
     offered = perturbations.PERTURBATIONS[request.kind]

@@ -6,10 +6,11 @@ import pandas as pd
 import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from engine import evaluation, pictures
+from engine import pictures
 from engine.accuracy import images as accuracy_images
+from engine.accuracy.figures import accuracy
+from engine.accuracy.predictions import Predictions
 from engine.data import LabelledImages, archives
-from engine.evaluation import Predictions
 from pages.accuracy import jobs
 from pages.accuracy.jobs import Evaluation
 from pages.common import downloads, resources, texts
@@ -66,7 +67,7 @@ def _show_run(chosen: Selection, kept: Kept) -> None:
 
 
 def _show_result(chosen: Selection, images: LabelledImages, result: Predictions) -> None:
-    share = evaluation.accuracy(result)
+    share = accuracy(result)
     interval = f"{texts.percent(share.low)} to {texts.percent(share.high)}"
     st.markdown(f"Accuracy on your images: **{share.hits} of {share.total}** (95 % interval {interval}).")
     names = chosen.card.classes

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from engine import evaluation
+from engine.accuracy.figures import accuracy_of
 from pages.accuracy import all_networks, classes, confidence, confusions, data, live, mistakes, pair
 from pages.accuracy.data import Subject
 from pages.common import selection, texts
@@ -19,7 +19,7 @@ VIEWS = ("Classes", "Confusion", "Mistakes", "Two networks", "All networks", "Co
 
 def headline(subject: Subject) -> str:
     """The subject's test accuracy with its interval."""
-    overall = evaluation.accuracy_of(subject.confusion)
+    overall = accuracy_of(subject.confusion)
     low, high = texts.percent(overall.low), texts.percent(overall.high)
     return (
         f"Test accuracy of {subject.name}: {texts.percent(overall.value)} of {overall.total:,} images that it has "

@@ -5,8 +5,8 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from engine import evaluation
 from engine.accuracy import comparison
+from engine.accuracy.figures import accuracy_per_class
 from pages.accuracy import charts, data, sheets
 from pages.accuracy.data import Subject
 from pages.common import downloads, selection, texts
@@ -58,7 +58,7 @@ def _dumbbells(key: str, other: str, _first: Subject, _second: Subject) -> tuple
     rows = [
         (name, subject.name, share.value, share.low, share.high)
         for subject in (_first, _second)
-        for name, share in zip(subject.classes, evaluation.accuracy_per_class(subject.predictions), strict=True)
+        for name, share in zip(subject.classes, accuracy_per_class(subject.predictions), strict=True)
     ]
     table = pd.DataFrame(rows, columns=["class", "network", "accuracy", "low", "high"])
     return charts.dumbbells(table, (_first.name, _second.name)).to_dict(), table

@@ -15,7 +15,7 @@ import pandas as pd
 import streamlit as st
 
 from engine import pictures
-from engine.evaluation import Predictions
+from engine.accuracy.predictions import Predictions
 from pages.accuracy import data
 from pages.accuracy.data import Subject
 from pages.common import charts, downloads, resources, texts

@@ -15,19 +15,18 @@ from torch import nn
 from torchvision.transforms.v2.functional import normalize
 
 from engine import checkpoints, evaluation
-from engine.data import LabelledImages
-from engine.errors import ConvscopeError
-from engine.evaluation import (
-    Predictions,
+from engine.accuracy.figures import (
     accuracy,
     accuracy_per_class,
-    check_card,
     class_figures,
+    commonest_mistake,
     confusion_matrix,
     cross_entropy,
-    evaluate,
     wilson,
 )
+from engine.data import LabelledImages
+from engine.errors import ConvscopeError
+from engine.evaluation import Predictions, check_card, evaluate
 from engine.models import ARCHITECTURES, build, parameter_count
 from tests.answers import CASES
 
@@ -346,11 +345,11 @@ def test_the_commonest_mistake_is_the_largest_count_off_the_diagonal() -> None:
     labels = np.array([0, 0, 0, 1, 1, 1, 1, 2])
     called = np.array([0, 1, 1, 1, 2, 2, 2, 2])
     predictions = Predictions(np.eye(3, dtype=np.float32)[called], labels)
-    assert evaluation.commonest_mistake(confusion_matrix(predictions)) == (1, 2, 3)
+    assert commonest_mistake(confusion_matrix(predictions)) == (1, 2, 3)
 
 
 def test_without_mistakes_there_is_no_commonest_one() -> None:
     labels = np.array([0, 1, 2])
     right = confusion_matrix(Predictions(np.eye(3, dtype=np.float32), labels))
-    assert evaluation.commonest_mistake(right) is None
+    assert commonest_mistake(right) is None
     assert right.trace() == 3  # it was not written to

@@ -12,9 +12,10 @@ import torchvision
 from torch import nn
 
 from engine import checkpoints, filters, own_checkpoint
+from engine.accuracy.figures import accuracy, cross_entropy
 from engine.data import LabelledImages
 from engine.errors import ConvscopeError
-from engine.evaluation import accuracy, cross_entropy, evaluate
+from engine.evaluation import evaluate
 from engine.models import ARCHITECTURES, build
 from engine.own_checkpoint import Origin, add
 from engine.training import histories
@@ -181,7 +182,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     ("origin", "reason"),
     [
         (replace(LENET, architecture="lenet6"), "There is no architecture 'lenet6': choose one of lenet"),
-        (replace(LENET, name="../mine"), "'../mine' is no name for a checkpoint"),
+        (replace(LENET, name="../mine"), "'../mine' cannot be a name: use up to 60 letters"),
         (replace(LENET, name="imagenet_vgg16"), "There is a network 'imagenet_vgg16' already"),
         (replace(LENET, classes=("cat",)), "two or more different names"),
         (replace(LENET, classes=("cat", "cat")), "two or more different names"),

@@ -12,9 +12,10 @@ import pyarrow
 import pytest
 import streamlit as st
 
-from engine import checkpoints, evaluation, settings
+from engine import checkpoints, settings
 from engine.accuracy import calibration, comparison, confusion, reported
 from engine.accuracy import images as accuracy_images
+from engine.accuracy.figures import accuracy, class_figures, confusion_matrix
 from engine.errors import ConvscopeError
 from pages.accuracy import charts, classes, mistakes, sheets
 from pages.accuracy import data as accuracy_data
@@ -54,7 +55,7 @@ def test_every_view_opens(view: str) -> None:
 
 
 def test_the_figures_are_the_cards() -> None:
-    card, share = checkpoints.available()["lenet"], evaluation.accuracy(checkpoints.predictions("lenet").test)
+    card, share = checkpoints.available()["lenet"], accuracy(checkpoints.predictions("lenet").test)
     shown = re.search(
         r"Test accuracy of lenet: (.+) % of ([\d,]+) images .+ \(95 % interval (.+) % to (.+) %\)", said(page())
     )
@@ -78,7 +79,7 @@ def test_the_sidebars_class_shows_its_wrong_and_right_images() -> None:
 
 def test_the_table_has_recall_precision_and_f1() -> None:
     (table,) = (element.value for element in page(figures="table").dataframe)
-    figures = evaluation.class_figures(evaluation.confusion_matrix(checkpoints.predictions("lenet").test))
+    figures = class_figures(confusion_matrix(checkpoints.predictions("lenet").test))
     assert list(table["recall"]) == [f"{100 * entry.recall.value:.1f} %" for entry in figures]
     assert list(table["F1"]) == [f"{100 * entry.f1:.1f} %" for entry in figures]
     assert list(table["images"]) == [1_000] * 10

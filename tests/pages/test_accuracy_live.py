@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import streamlit as st
 
-from engine import checkpoints, evaluation, pictures
+from engine import checkpoints, pictures
+from engine.accuracy.figures import accuracy
 from engine.data import perturbations
 from engine.evaluation import Predictions
 from pages.accuracy import jobs as accuracy_jobs
@@ -96,7 +97,7 @@ def test_a_disturbed_run_gives_the_figures_of_a_plain_one(begun: list[Job]) -> N
     stored = checkpoints.predictions("lenet").test.subset(np.sort(first))
     assert np.array_equal(job.result.predicted, stored.predicted)
     app.run()
-    assert app.metric[0].value == f"{100 * evaluation.accuracy(stored).value:.1f} %"
+    assert app.metric[0].value == f"{100 * accuracy(stored).value:.1f} %"
 
 
 def test_whoever_drags_the_slider_leaves_no_trail_of_runs(

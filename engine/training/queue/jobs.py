@@ -23,12 +23,13 @@ from pathlib import Path
 
 from engine.errors import ConvscopeError
 from engine.files import not_writable, write_text
+from engine.names import checked_name
 from engine.settings import ROOT
 from engine.training import live, lock, run
 from engine.training.control import Control
 from engine.training.queue import turns
 from engine.training.queue.worker import KEEPING, Keeping, note_keeping
-from engine.training.recipe import Recipe, checked_name
+from engine.training.recipe import Recipe
 from engine.training.records import Status
 from engine.training.run import RunFolder
 

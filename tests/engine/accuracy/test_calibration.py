@@ -12,8 +12,9 @@ import sklearn.calibration
 import sklearn.metrics
 
 from engine.accuracy.calibration import calibration_error, coverage, fit_temperature, reliability, scaled, top_k
+from engine.accuracy.figures import cross_entropy
 from engine.errors import ConvscopeError
-from engine.evaluation import Predictions, cross_entropy
+from engine.evaluation import Predictions
 from tests.answers import CASES, NOTHING, random_predictions
 
 CLOSE = partial(pytest.approx, rel=0, abs=1e-9, nan_ok=True)

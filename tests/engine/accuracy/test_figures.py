@@ -17,10 +17,11 @@ from engine import checkpoints
 from engine.accuracy import all_networks, images
 from engine.accuracy import confusion as accuracy_confusion
 from engine.accuracy.confusion import distances, merges, row_normalised, similarity_order
+from engine.accuracy.figures import accuracy, confusion_matrix
 from engine.accuracy.live import Differences, differences, in_words
 from engine.checkpoints import Card
 from engine.errors import ConvscopeError
-from engine.evaluation import Predictions, accuracy, confusion_matrix, evaluate
+from engine.evaluation import Predictions, evaluate
 from engine.models import ARCHITECTURES, build, parameter_count
 from tests.answers import CASES, NOTHING, random_predictions
 

@@ -9,9 +9,9 @@ import torch
 
 import engine.data
 from engine import checkpoints
+from engine.accuracy.figures import accuracy
 from engine.data import LabelledImages
 from engine.errors import ConvscopeError
-from engine.evaluation import accuracy
 from engine.training import finish, histories
 from engine.training.__main__ import main
 from engine.training.loop import Splits

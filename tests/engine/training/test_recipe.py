@@ -10,11 +10,11 @@ import pytest
 from engine import settings
 from engine.errors import ConvscopeError
 from engine.models import ARCHITECTURES
+from engine.names import checked_name
 from engine.training.recipe import (
     Phase,
     Recipe,
     Resolution,
-    checked_name,
     checked_recipe,
     from_dict,
     parse,

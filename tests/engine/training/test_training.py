@@ -16,9 +16,10 @@ from torch.optim import SGD, Adam, AdamW
 import engine.data
 import engine.training.loop
 import engine.training.network
+from engine.accuracy.figures import accuracy, cross_entropy
 from engine.data import LabelledImages, prepare
 from engine.errors import ConvscopeError
-from engine.evaluation import Predictions, accuracy, cross_entropy, evaluate
+from engine.evaluation import Predictions, evaluate
 from engine.models import ARCHITECTURES, build
 from engine.training.batches import Batches
 from engine.training.loop import Splits, Training, measured

@@ -15,9 +15,10 @@ from torch import Tensor
 import engine.data
 import engine.training.loop
 from engine import checkpoints
+from engine.accuracy.figures import accuracy, cross_entropy
 from engine.data import LabelledImages, split_validation
 from engine.errors import ConvscopeError
-from engine.evaluation import accuracy, cross_entropy, evaluate
+from engine.evaluation import evaluate
 from engine.training import live
 from engine.training.__main__ import main
 from engine.training.continuation import continued

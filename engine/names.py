@@ -1,0 +1,24 @@
+"""What a run or a checkpoint may be called: it becomes the name of a folder, and stands in links."""
+
+import re
+
+from engine.errors import ConvscopeError
+
+RULE = "use up to 60 letters (a to z), digits, _ and -, with a letter or digit first"
+_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,59}")
+
+
+def is_name(text: object) -> bool:
+    """Whether `text` follows the rule."""
+    return isinstance(text, str) and _PATTERN.fullmatch(text) is not None
+
+
+def checked_name(text: str) -> str:
+    """`text`, if it follows the rule.
+
+    Raises:
+        ConvscopeError: it does not.
+    """
+    if not is_name(text):
+        raise ConvscopeError(f"{text!r} cannot be a name: {RULE}.")
+    return text
