@@ -1,36 +1,29 @@
-"""The table of results for README: what our networks reach, beside the reports, computed from the cards.
+"""The table of all networks in README: what they reach, beside the reports, computed from the cards.
 
     python -m engine.zoo                       prints it
     python -m engine.zoo --write [README.md]   puts it between the two marks in README.md
     python -m engine.zoo --check [README.md]   exit status 1 if README.md is out of date
 
 Nothing in it is typed: accuracies come from the cards, with Wilson's interval, and the reports' figures from
-`engine.citations`. Nothing is chosen either: every checkpoint and every experiment on disk has its line.
+`engine.reports`. Nothing is chosen either: every checkpoint and every experiment on disk has its line.
 """
 
-import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from engine import checkpoints, citations, settings
+from engine import checkpoints, reports, settings
 from engine.accuracy.figures import wilson
 from engine.checkpoints import Card
-from engine.citations import Reported
+from engine.command import exit_status, parser
 from engine.errors import ConvscopeError
 from engine.files import write_text
+from engine.reports import Reported
 
 README = settings.ROOT / "README.md"
 BEGIN, END = "<!-- zoo: written by `python -m engine.zoo --write README.md` -->", "<!-- end of zoo -->"
 """The lines in README between which the table stands."""
 
-ASKED = {
-    "lenet": 0.86, "model_one": 0.90, "model_two": 0.86, "resnet18_strided": 0.84, "resnet18": 0.90,
-    "convnet2": 0.70, "convnet3": 0.70, "convnet4": 0.70, "convnet5": 0.70,
-}  # fmt: skip
-"""Test accuracies that the design asks for on a CPU; of the ConvNets, only the best depth has to reach its figure."""
-BEST_OF = tuple(name for name in ASKED if name.startswith("convnet"))
-
-HEADINGS = ("network", "parameters", "input", "epochs", "test accuracy (95 % interval)", "asked for", "the reports")
+HEADINGS = ("network", "parameters", "input", "epochs", "test accuracy (95 % interval)", "the reports")
 EXPERIMENT_HEADINGS = ("experiment", "network", "input", "epochs", "test accuracy (95 % interval)")
 
 
@@ -44,19 +37,8 @@ def tables(shipped: Mapping[str, Card], experiments: Mapping[str, Card]) -> str:
 
 def checkpoint_row(card: Card) -> tuple[str, ...]:
     """The cells under `HEADINGS`."""
-    asked = (
-        f"{_percent(ASKED[card.name])}{' (best depth)' if card.name in BEST_OF else ''}" if card.name in ASKED else ""
-    )
-    size = f"{card.input_size} px"
-    return (
-        f"`{card.name}`",
-        f"{card.parameters:,}",
-        size,
-        str(card.epochs),
-        _measured(card),
-        asked,
-        _reports(card.name),
-    )
+    shared = (f"{card.input_size} px", str(card.epochs), _measured(card))
+    return (f"`{card.name}`", f"{card.parameters:,}", *shared, _reports(card.name))
 
 
 def experiment_row(card: Card) -> tuple[str, ...]:
@@ -72,7 +54,7 @@ def _measured(card: Card) -> str:
 
 
 def _reports(network: str) -> str:
-    return "; ".join(_cited(figure) for figure in citations.unseen(network))
+    return "; ".join(_cited(figure) for figure in reports.unseen(network))
 
 
 def _cited(figure: Reported) -> str:
@@ -114,35 +96,29 @@ def _read(path: Path) -> str:
         raise ConvscopeError(f"{path} cannot be read: name a Markdown file with the two marks.") from error
 
 
+@exit_status()
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; exit status 1 after a message, or if `--check` finds an old table."""
-    parser = argparse.ArgumentParser(prog="python -m engine.zoo", description="The table of results, from the cards.")
+    options = parser("engine.zoo", "The table of all networks, from their cards.")
     file = {"type": Path, "nargs": "?", "const": README, "metavar": "FILE"}
-    action = parser.add_mutually_exclusive_group()
+    action = options.add_mutually_exclusive_group()
     action.add_argument("--write", **file, help="put the table between the marks in FILE")
     action.add_argument("--check", **file, help="exit status 1 if the table in FILE is out of date")
-    options = parser.parse_args(arguments)
+    chosen = options.parse_args(arguments)
     table = tables(checkpoints.available(), checkpoints.available(settings.folders.experiments))
-    try:
-        return _obey(options.write, options.check, table)
-    except ConvscopeError as error:
-        print(error)
-        return 1
-
-
-def _obey(write: Path | None, check: Path | None, table: str) -> int:
-    path = write or check
+    path = chosen.write or chosen.check
     if path is None:
         print(table)
         return 0
     old = _read(path)
     new = with_tables(old, table)
-    if write is not None and new != old:
+    if new == old:
+        return 0
+    if chosen.write:
         write_text(path, new)
-    if check is not None and new != old:
-        print(f"{path} is out of date: run `python -m engine.zoo --write {path}`.")
-        return 1
-    return 0
+        return 0
+    print(f"{path} is out of date: run `python -m engine.zoo --write {path}`.")
+    return 1
 
 
 if __name__ == "__main__":

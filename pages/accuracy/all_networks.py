@@ -5,7 +5,7 @@ from functools import partial
 import pandas as pd
 import streamlit as st
 
-from engine.accuracy.all_networks import Entry
+from engine.all_networks import Entry
 from pages.accuracy import charts as accuracy_charts
 from pages.accuracy import data
 from pages.common import charts, downloads, selection, texts

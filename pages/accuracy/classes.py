@@ -6,7 +6,8 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from engine.accuracy import images, reported
+from engine import reports
+from engine.accuracy import images
 from engine.accuracy.figures import Share, class_figures
 from pages.accuracy import charts as accuracy_charts
 from pages.accuracy import data, sheets
@@ -101,7 +102,7 @@ def _bars(key: str, order: str, chosen: str | None, ink: str, _subject: Subject)
 
 def _reported(subject: Subject) -> pd.DataFrame:
     """The figures of a report on the same classes, beside those of a network."""
-    tests = reported.matching(subject.classes) if subject.stored is not None else []
+    tests = reports.matching(subject.classes) if subject.stored is not None else []
     if not tests:
         return pd.DataFrame()
     return _share_table(tests[0].classes, list(tests[0].shares))
@@ -128,7 +129,7 @@ def _show_images(subject: Subject, chosen: Selection, label: int | None) -> None
 
 def _say_why_not(subject: Subject) -> None:
     if subject.stored is None:
-        source = next(test.source for test in reported.TESTS if test.name == subject.name)
+        source = next(test.source for test in reports.TESTS if test.name == subject.name)
         st.info(f"These figures are from {source}. It gives counts only: its images and predictions are not known.")
     else:
         st.info(f"{subject.name} was tested on images that are not shipped, so there are figures only.")

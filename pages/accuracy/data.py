@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 import streamlit as st
 
-from engine.accuracy import all_networks, reported
-from engine.accuracy.all_networks import Candidate, Entry
+from engine import all_networks, reports
 from engine.accuracy.figures import confusion_matrix
 from engine.accuracy.predictions import Predictions
-from engine.accuracy.reported import ReportedTest
+from engine.all_networks import Candidate, Entry
 from engine.checkpoints import StoredPredictions
 from engine.errors import ConvscopeError
+from engine.reports import ReportedTest
 from pages.common import resources, selection
 from pages.common.selection import Selection
 
@@ -60,10 +60,10 @@ def candidates() -> dict[str, Candidate]:
 def chosen_subject(chosen: Selection) -> Subject:
     """The subject that the reader has picked; without experiments and reports, the network in the sidebar."""
     experiments = [name for name, candidate in candidates().items() if candidate.experiment]
-    reports = {test.name: test for test in reported.TESTS if test.confusion is not None}
-    picked = selection.choose("Figures of", "of", [SIDEBAR, *experiments, *reports], SIDEBAR)
-    if picked in reports:
-        return _of_report(reports[picked])
+    tests = {test.name: test for test in reports.TESTS if test.confusion is not None}
+    picked = selection.choose("Figures of", "of", [SIDEBAR, *experiments, *tests], SIDEBAR)
+    if picked in tests:
+        return _of_report(tests[picked])
     return of_network(chosen.card.name if picked == SIDEBAR else picked)
 
 

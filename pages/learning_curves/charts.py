@@ -14,9 +14,9 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from engine import citations
-from engine.citations import Reported
+from engine import reports
 from engine.models import ARCHITECTURES
+from engine.reports import Reported
 from engine.training import histories
 from engine.training.histories import History
 from pages.common import texts
@@ -297,8 +297,8 @@ def _cited(chosen: Sequence[History], style: Style) -> pd.DataFrame:
         }
         for history in chosen
         if style.reports
-        for figure in citations.unseen(history.architecture)
-        if figure.dataset == citations.CIFAR10
+        for figure in reports.unseen(history.architecture)
+        if figure.dataset == reports.CIFAR10
     ]
     return pd.DataFrame(found, columns=["curve", "value", "words"]).drop_duplicates("words")
 

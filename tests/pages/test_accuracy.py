@@ -12,8 +12,8 @@ import pyarrow
 import pytest
 import streamlit as st
 
-from engine import checkpoints, settings
-from engine.accuracy import calibration, comparison, confusion, reported
+from engine import checkpoints, reports, settings
+from engine.accuracy import calibration, comparison, confusion
 from engine.accuracy import images as accuracy_images
 from engine.accuracy.figures import accuracy, class_figures, confusion_matrix
 from engine.errors import ConvscopeError
@@ -113,7 +113,7 @@ def test_the_order_of_similar_classes_is_found_once_for_all_cells(monkeypatch: p
     assert len(found) == 1
 
 
-@pytest.mark.parametrize("test", reported.TESTS[1:], ids=lambda test: test.name)
+@pytest.mark.parametrize("test", reports.TESTS[1:], ids=lambda test: test.name)
 @pytest.mark.parametrize("view", VIEWS)
 def test_a_reports_figures_are_shown_where_there_are_any(test, view: str) -> None:
     app = page(of=test.name, view=view)

@@ -13,9 +13,9 @@ import sklearn.metrics
 import torch
 from torch import nn
 
-from engine import checkpoints
-from engine.accuracy import all_networks, images
+from engine import all_networks, checkpoints
 from engine.accuracy import confusion as accuracy_confusion
+from engine.accuracy import images
 from engine.accuracy.confusion import distances, merges, row_normalised, similarity_order
 from engine.accuracy.figures import accuracy, confusion_matrix
 from engine.accuracy.live import Differences, differences, in_words
@@ -216,8 +216,8 @@ def test_resnet18_at_224_pixels_needs_the_known_1_8_billion() -> None:
 
 
 @pytest.fixture
-def zoo(tmp_path: Path) -> tuple[Path, Path]:
-    """Two folders of checkpoints and experiments; "both" is in either."""
+def two_folders(tmp_path: Path, use_folders: Callable[..., None]) -> None:
+    """Folders of checkpoints and of experiments, which are in use; "both" is in either."""
     folders = tmp_path / "checkpoints", tmp_path / "experiments"
     for folder, names in zip(folders, (("lenet", "both"), ("depth", "both")), strict=True):
         for name in names:
@@ -228,11 +228,11 @@ def zoo(tmp_path: Path) -> tuple[Path, Path]:
             checkpoints.save(card_of("lenet", name=name), contents, folder)
     for path in folders[1].glob("*/weights.pt"):
         path.unlink()
-    return folders
+    use_folders(checkpoints=folders[0], experiments=folders[1])
 
 
-def test_experiments_are_found_beside_checkpoints(zoo: tuple[Path, Path]) -> None:
-    found = all_networks.candidates(*zoo)
+def test_experiments_are_found_beside_checkpoints(two_folders: None) -> None:
+    found = all_networks.candidates()
     assert {name: candidate.experiment for name, candidate in found.items()} == {
         "both": False, "lenet": False, "depth": True,
     }  # fmt: skip
@@ -244,8 +244,11 @@ def test_experiments_are_found_beside_checkpoints(zoo: tuple[Path, Path]) -> Non
         assert entry.cost.parameters == 390_410
 
 
-def test_without_experiments_there_are_only_checkpoints(zoo: tuple[Path, Path], tmp_path: Path) -> None:
-    assert list(all_networks.candidates(zoo[0], tmp_path / "nothing")) == ["both", "lenet"]
+def test_without_experiments_there_are_only_checkpoints(
+    two_folders: None, tmp_path: Path, use_folders: Callable[..., None]
+) -> None:
+    use_folders(experiments=tmp_path / "nothing")
+    assert list(all_networks.candidates()) == ["both", "lenet"]
 
 
 # Live ----------------------------------------------------------------------------------------------------------

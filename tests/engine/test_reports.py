@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from statsmodels.stats.proportion import proportion_confint
 
-from engine.accuracy.reported import FEWEST, IMAGENET10, MOST, TESTS, ReportedTest, fitting_samples, matching
 from engine.data import CIFAR10_CLASSES
+from engine.reports import FEWEST, IMAGENET10_CLASSES, MOST, TESTS, ReportedTest, fitting_samples, matching
 
 PRINTED = {
     "bird": 71.79, "automobile": 86.49, "cat": 71.43, "deer": 86.67, "dog": 75.56,
@@ -49,7 +49,7 @@ def test_each_share_has_its_wilson_interval(test: ReportedTest) -> None:
 @pytest.mark.parametrize(("number", "right"), [(1, 714), (2, 1_162)])
 def test_the_matrices_add_up_to_the_reported_totals(number: int, right: int) -> None:
     test = TESTS[number]
-    assert test.classes == IMAGENET10
+    assert test.classes == IMAGENET10_CLASSES
     assert test.confusion.sum() == test.overall.total == 1_800
     assert np.trace(test.confusion) == test.overall.hits == right
     assert [share.hits for share in test.shares] == np.diag(test.confusion).tolist()
@@ -70,4 +70,4 @@ def test_the_printed_lists_do_not_agree_with_the_matrices() -> None:
 
 def test_other_classes_match_no_report() -> None:
     assert matching(("cat", "dog")) == []
-    assert [test.name for test in matching(IMAGENET10)] == [TESTS[1].name, TESTS[2].name]
+    assert [test.name for test in matching(IMAGENET10_CLASSES)] == [TESTS[1].name, TESTS[2].name]

@@ -1,4 +1,4 @@
-"""All networks at once: what accuracy costs, in numbers to store and in sums to compute.
+"""All networks at once: what accuracy costs, in parameters and in multiply-adds.
 
 The size of a network is its number of trained parameters. The work for one image is counted in multiply-adds: one
 multiplication and one addition, of which a convolution with k x k kernels, C_in input and C_out output maps of
