@@ -18,7 +18,6 @@ the signal that was sent back) and the cosine, for the strongest unit of every l
 References: Ioffe & Szegedy (2015), "Batch normalization", section 3.1; Zeiler & Fergus (2014), section 2.1.
 """
 
-import argparse
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -28,9 +27,9 @@ import numpy as np
 from torch import Tensor, nn
 
 from engine import checkpoints, deconv, tape
+from engine.command import exit_status, parser
 from engine.data import bundled, first_of_each_class, prepare
 from engine.deconv import Reconstruction
-from engine.errors import ConvscopeError
 from engine.pictures import factor
 from engine.records import BatchNorm, Convolution, Rectifier
 from engine.tape import Tape
@@ -217,20 +216,16 @@ def _strongest_unit_comparison(model: nn.Module, image: Tensor, layer: str) -> C
     return compare(recorded, deconv.strongest_unit(recorded.activation, channel))
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@exit_status()
+def main(arguments: Sequence[str] | None = None) -> None:
     """`python -m engine.batch_norm [CHECKPOINT]`: the effect of batch norm per layer, as a table."""
-    parser = argparse.ArgumentParser(prog="python -m engine.batch_norm", description="Batch norm in reconstructions.")
-    parser.add_argument("checkpoint", nargs="?", default="resnet18")
-    parser.add_argument("--images", type=int, default=20, help="test images, as many of each class (default: 20)")
-    parser.add_argument("--size", type=int, help="view the network at another input size, in pixels")
-    options = parser.parse_args(arguments)
-    try:
-        trained = checkpoints.load(options.checkpoint)
-        _print_effects(trained, options.images, options.size or trained.card.input_size)
-    except ConvscopeError as error:
-        print(error)
-        return 1
-    return 0
+    options = parser("engine.batch_norm", "Batch norm in reconstructions.")
+    options.add_argument("checkpoint", nargs="?", default="resnet18")
+    options.add_argument("--images", type=int, default=20, help="test images, as many of each class (default: 20)")
+    options.add_argument("--size", type=int, help="view the network at another input size, in pixels")
+    chosen = options.parse_args(arguments)
+    trained = checkpoints.load(chosen.checkpoint)
+    _print_effects(trained, chosen.images, chosen.size or trained.card.input_size)
 
 
 def _print_effects(trained: checkpoints.Trained, count: int, size: int) -> None:

@@ -32,6 +32,7 @@ from engine import checkpoints, filters, settings
 from engine.accuracy.figures import accuracy, cross_entropy
 from engine.accuracy.predictions import Predictions
 from engine.checkpoints import Card, Contents, StoredPredictions
+from engine.command import exit_status, parser, progress
 from engine.data import CIFAR10_CLASSES, LabelledImages, bundled
 from engine.errors import ConvscopeError
 from engine.evaluation import evaluate
@@ -251,35 +252,32 @@ def _write(card: Card, model: nn.Module, test: Predictions | None, folder: Path)
 # The command ---------------------------------------------------------------------------------------------------
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@exit_status()
+def main(arguments: Sequence[str] | None = None) -> None:
     """`python -m engine.own_checkpoint FILE --architecture NAME ...`: exit status 1 after a message."""
-    from tqdm import tqdm
-
-    options = _parser().parse_args(arguments)
-    try:
-        with tqdm(desc="Answering the test images", unit=" images", leave=False) as bar:
-            card = add(options.file, _origin(options), options.checkpoints, None, lambda done: bar.update(done - bar.n))
-    except ConvscopeError as error:
-        print(error)
-        return 1
-    measured = f"{card.test_accuracy:.2%} of {card.test_images:,} test images are right" if card.test_images else (
-        "no accuracy, since no test images of its classes are shipped"
-    )  # fmt: skip
+    chosen = _options().parse_args(arguments)
+    with progress(" images", description="Answering the test images") as show:
+        card = add(chosen.file, _origin(chosen), chosen.checkpoints, on_batch=show)
+    if card.test_images:
+        measured = f"accuracy {card.test_accuracy:.2%} on {card.test_images:,} test images"
+    else:
+        measured = "no accuracy, since no test images of its classes are shipped"
     print(f"{card.name} is in the sidebar now: {measured}.")
-    return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m engine.own_checkpoint", description="Add your own network.")
-    parser.add_argument("file", type=Path, help="its state dict, .pt or .pth")
-    parser.add_argument("--architecture", required=True, help=f"one of {', '.join(ARCHITECTURES)}, or torchvision:NAME")
-    parser.add_argument("--name", help="what the app calls it; the file's name if left out")
-    parser.add_argument("--classes", help="a,b,c,... in the order of its outputs; CIFAR-10's if left out")
-    parser.add_argument("--input-size", type=int, metavar="PX", help="the side of its images")
+def _options() -> argparse.ArgumentParser:
+    options = parser("engine.own_checkpoint", "Add your own network.")
+    options.add_argument("file", type=Path, help="its state dict, .pt or .pth")
+    options.add_argument("--architecture", required=True, help=f"{', '.join(ARCHITECTURES)}, or torchvision:NAME")
+    options.add_argument("--name", help="what the app calls it; the file's name if left out")
+    options.add_argument("--classes", help="a,b,c,... in the order of its outputs; CIFAR-10's if left out")
+    options.add_argument("--input-size", type=int, metavar="PX", help="the side of its images")
     for key, what in (("mean", "subtracted from"), ("std", "divided by for")):
-        parser.add_argument(f"--{key}", type=float, nargs=3, help=f"what was {what} red, green and blue, pixels in 0-1")
-    parser.add_argument("--checkpoints", type=Path, help="where the checkpoint goes")
-    return parser
+        options.add_argument(
+            f"--{key}", type=float, nargs=3, help=f"what was {what} red, green and blue, pixels in 0-1"
+        )
+    options.add_argument("--checkpoints", type=Path, help="where the checkpoint goes")
+    return options
 
 
 def _origin(options: argparse.Namespace) -> Origin:

@@ -16,7 +16,6 @@ References: Krizhevsky, Sutskever & Hinton (2012), "ImageNet classification with
 networks ..." (VGG-16); He, Zhang, Ren & Sun (2016), "Deep residual learning ..." (ResNet-18).
 """
 
-import argparse
 import hashlib
 import http.client
 import math
@@ -34,6 +33,7 @@ from torch import Tensor, nn
 from torchvision.models import AlexNet_Weights, ResNet18_Weights, VGG16_Weights, Weights, WeightsEnum
 
 from engine.checkpoints import Card, Trained, freeze
+from engine.command import exit_status, parser, progress
 from engine.errors import ConvscopeError
 from engine.files import sha256, write_atomically
 from engine.seeding import seeded
@@ -271,31 +271,17 @@ def _no_connection(network: Network, error: Exception) -> str:
     )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """`python -m engine.pretrained [NAME ...]`: fetch weights; without a name, say what there is."""
-    parser = argparse.ArgumentParser(prog="python -m engine.pretrained", description="Fetch torchvision's weights.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"any of {', '.join(NETWORKS)}")
-    try:
-        for name in parser.parse_args(arguments).names:
-            print(f"{name}: {_download_with_bar(name)}")
-    except ConvscopeError as error:
-        print(error)
-        return 1
+@exit_status()
+def main(arguments: Sequence[str] | None = None) -> None:
+    """`python -m engine.pretrained [NAME ...]`: fetch weights; without a name, list which are on this machine."""
+    options = parser("engine.pretrained", "Fetch torchvision's weights.")
+    options.add_argument("names", nargs="*", metavar="NAME", help=f"any of {', '.join(NETWORKS)}")
+    for name in options.parse_args(arguments).names:
+        with progress("B") as show:
+            path = download(name, show)
+        print(f"{name}: {path}")
     for name in NETWORKS:
         print(f"{name}: {'here' if name in available() else f'not here, {megabytes(name)} MB to download'}")
-    return 0
-
-
-def _download_with_bar(name: str) -> Path:
-    from tqdm import tqdm
-
-    with tqdm(unit="B", unit_scale=True, leave=False) as bar:
-
-        def show(done: int, total: int) -> None:
-            bar.total = total or None
-            bar.update(done - bar.n)
-
-        return download(name, show)
 
 
 if __name__ == "__main__":

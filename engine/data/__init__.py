@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from engine import settings
+from engine.command import exit_status, parser
 from engine.errors import ConvscopeError
 from engine.files import write_atomically, write_text
 
@@ -242,19 +243,13 @@ def pixels_of(x: Tensor, mean: Sequence[float], std: Sequence[float]) -> np.ndar
     return to_bytes(denormalised(x, mean, std))
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@exit_status()
+def main(arguments: Sequence[str] | None = None) -> None:
     """`python -m engine.data download | bundle`."""
-    import argparse
-
-    parser = argparse.ArgumentParser(prog="python -m engine.data", description="Get or bundle CIFAR-10.")
-    parser.add_argument("action", choices=("download", "bundle"), help="bundle: make data/bundled from the full set")
+    options = parser("engine.data", "Get or bundle CIFAR-10.")
+    options.add_argument("action", choices=("download", "bundle"), help="bundle: make data/bundled from the full set")
     actions: dict[str, Callable[[], Any]] = {"download": download_cifar10, "bundle": _bundle}
-    try:
-        actions[parser.parse_args(arguments).action]()
-    except ConvscopeError as error:
-        print(error)
-        return 1
-    return 0
+    actions[options.parse_args(arguments).action]()
 
 
 def _bundle() -> None:
