@@ -1,0 +1,1 @@
+"""The page Feature maps: what each channel of a layer shows of an image."""

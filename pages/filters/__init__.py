@@ -1,0 +1,1 @@
+"""The page Filters: kernels as pictures, over training time."""

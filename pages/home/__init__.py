@@ -1,0 +1,1 @@
+"""The page Home: every page and every network, and links to begin a lecture with."""

@@ -1,0 +1,1 @@
+"""The page Inversion: an image whose features match a target's."""

@@ -1,0 +1,1 @@
+"""The page Learning curves: loss and accuracy, epoch by epoch."""

@@ -1,0 +1,1 @@
+"""The page Maximisation: images that excite a channel or a class."""

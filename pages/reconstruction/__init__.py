@@ -1,0 +1,1 @@
+"""The page Reconstruction: a signal played back to the pixels by a deconvnet."""

@@ -1,0 +1,1 @@
+"""The page Train: a recipe is filled in, and its run is followed."""
