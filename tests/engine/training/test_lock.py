@@ -19,7 +19,8 @@ places = []
 sys.modules["msvcrt"] = types.SimpleNamespace(locking=locking, LK_NBLCK=real.LOCK_EX | real.LOCK_NB)
 sys.modules["fcntl"] = None  # so that importing it fails
 from pathlib import Path
-from engine.training import lock, turns
+from engine.training import lock
+from engine.training.queue import turns
 
 file = Path(sys.argv[1]) / "lock"
 lock.PATIENCE = 0.1
