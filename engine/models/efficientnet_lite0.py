@@ -6,8 +6,9 @@ A block of MobileNetV2 (Sandler et al. 2018) turns a bottleneck inside out. With
     depthwise   k x k convolution, one kernel per channel, stride 1 or 2, batch norm, ReLU6
     project     1x1 convolution to C' channels, batch norm, and no ReLU: the narrow maps stay linear
 
-and adds x to the result where both have the same shape. EfficientNet (Tan & Le 2019) puts sixteen such blocks in a row;
-its Lite variant leaves out the squeeze-and-excitation gates and has ReLU6 instead of Swish, so that it can be quantised.
+and adds x to the result where both have the same shape. EfficientNet (Tan & Le 2019) puts sixteen such blocks in a
+row; its Lite variant leaves out the squeeze-and-excitation gates and has ReLU6 instead of Swish, so that it can be
+quantised.
 
     conv1: 3x3, stride 2, 32 channels                                        (to half of the input's side)
     seven stages of blocks, 16, 24, 40, 80, 112, 192 and 320 channels        (to a thirty-second)
@@ -16,11 +17,11 @@ its Lite variant leaves out the squeeze-and-excitation gates and has ReLU6 inste
 It has 4,652,008 parameters with 1,000 classes. Convolutions of stride 2 pad as TensorFlow's "same" does for an even
 side: (k - 2) // 2 pixels in front and (k - 1) // 2 behind.
 
-Limits for looking inside: with depthwise kernels, linear bottlenecks and no max-pooling, a deconvnet finds little of the
-image in it; compare Model 1.
+Limits for looking inside: with depthwise kernels, linear bottlenecks and no max-pooling, a deconvnet finds little of
+the image in it; compare Model 1.
 
-References: Tan & Le (2019), "EfficientNet: rethinking model scaling for convolutional neural networks", table 1; Sandler
-et al. (2018), "MobileNetV2: inverted residuals and linear bottlenecks", figure 4.
+References: Tan & Le (2019), "EfficientNet: rethinking model scaling for convolutional neural networks", table 1;
+Sandler et al. (2018), "MobileNetV2: inverted residuals and linear bottlenecks", figure 4.
 """
 
 from collections.abc import Iterator, Mapping
