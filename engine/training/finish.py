@@ -19,7 +19,7 @@ from torch import Tensor
 from engine import checkpoints
 from engine.accuracy.figures import accuracy, cross_entropy
 from engine.accuracy.predictions import Predictions
-from engine.checkpoints import Card, Contents, StoredPredictions, half_precision, snapshots
+from engine.checkpoints import Card, Contents, StoredPredictions, half_precision, halfway
 from engine.data import LabelledImages
 from engine.errors import ConvscopeError
 from engine.evaluation import evaluate
@@ -71,7 +71,7 @@ def make_checkpoint(
     )
     path = checkpoints.save(card, contents, folder, put)
     if recipe.keep_weights:
-        snapshots.copy(run.path, path)
+        halfway.copy(run.path, path)
     return checkpoints.read_card(path)
 
 

@@ -36,7 +36,7 @@ import torch
 from torch import Tensor
 
 from engine import settings
-from engine.checkpoints import snapshots, write_weights
+from engine.checkpoints import halfway, write_weights
 from engine.errors import ConvscopeError
 from engine.files import write_atomically, write_text
 from engine.training import lock
@@ -90,7 +90,7 @@ class RunFolder:
 
     def tidy(self) -> None:
         """Remove what a killed process has left half written; only for the process that holds the run."""
-        for name in ("recipe.json", "state.pt", "best.pt", snapshots.FILE, "cuts.json", "history.csv", "filters.npz"):
+        for name in ("recipe.json", "state.pt", "best.pt", halfway.FILE, "cuts.json", "history.csv", "filters.npz"):
             for file in self.path.glob(f".{name}.*"):
                 file.unlink(missing_ok=True)
 
@@ -153,7 +153,7 @@ class RunFolder:
 
     def save_halfway(self, epoch: int, weights: dict[str, Tensor]) -> None:
         """Replace `halfway.pt`, which a checkpoint of a small network keeps."""
-        snapshots.write(self.path, epoch, weights)
+        halfway.write(self.path, epoch, weights)
 
     def best(self) -> tuple[int | None, dict[str, Tensor]]:
         """The best epoch so far, and its weights; an older file does not say which epoch (None).

@@ -17,7 +17,7 @@ import streamlit as st
 from torch import Tensor
 
 from engine import batch_norm, checkpoints, data, deconv, evaluation, pretrained, settings, tape
-from engine.checkpoints import Card, StoredPredictions, Trained, snapshots
+from engine.checkpoints import Card, StoredPredictions, Trained, halfway
 from engine.data import LabelledImages, photographs
 from engine.deconv import Reconstruction
 from engine.errors import ConvscopeError
@@ -113,7 +113,7 @@ def _card(checkpoint: str) -> Card:
 def _trained(network: str, weights_sha256: str) -> Trained:
     checkpoint = network.split("~")[0]
     if network.endswith(HALFWAY):
-        return Trained(snapshots.halfway(checkpoint).model, _card(checkpoint))
+        return Trained(halfway.load(checkpoint).model, _card(checkpoint))
     source = pretrained if is_pretrained(network) else checkpoints
     return source.load(checkpoint) if network == checkpoint else source.untrained(checkpoint)
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from engine import deconv
-from engine.checkpoints import snapshots
+from engine.checkpoints import halfway
 from pages.common import resources
 from pages.common.resources import HALFWAY, UNTRAINED, Playback, View
 
@@ -67,7 +67,7 @@ def _varied(base: Playback, field: str, choices: dict[str, object]) -> tuple[Var
 
 def _by_training(base: Playback) -> tuple[Variant, ...]:
     name = base.view.network.removesuffix(UNTRAINED)
-    between = {"halfway": name + HALFWAY} if snapshots.kept(name) else {}
+    between = {"halfway": name + HALFWAY} if halfway.exists(name) else {}
     networks = {"before training": name + UNTRAINED, **between, "trained": name}
     return tuple(_at(base, label, replace(base.view, network=network)) for label, network in networks.items())
 

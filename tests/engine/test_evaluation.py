@@ -272,7 +272,12 @@ def test_no_images_at_all_still_have_their_classes(name: str) -> None:
 
 
 @pytest.fixture
-def stored(tmp_path: Path, bundled_test: LabelledImages, monkeypatch: pytest.MonkeyPatch) -> checkpoints.Card:
+def stored(
+    tmp_path: Path,
+    bundled_test: LabelledImages,
+    monkeypatch: pytest.MonkeyPatch,
+    use_folders: Callable[..., None],
+) -> checkpoints.Card:
     """A checkpoint of an untrained LeNet with honest figures on 60 test images, where the command looks for it."""
     torch.manual_seed(0)
     test = bundled_test.subset(np.arange(60))
@@ -289,8 +294,7 @@ def stored(tmp_path: Path, bundled_test: LabelledImages, monkeypatch: pytest.Mon
     predictions = checkpoints.StoredPredictions(result, result)
     checkpoints.save(card, checkpoints.Contents(weights, predictions, {"filters": np.zeros(1)}, ""), tmp_path)
     monkeypatch.setattr(evaluation, "bundled", lambda split: {"test": test}[split])
-    for function in ("load", "predictions"):
-        monkeypatch.setattr(checkpoints, function, partial(getattr(checkpoints, function), folder=tmp_path))
+    use_folders(checkpoints=tmp_path)
     return card
 
 

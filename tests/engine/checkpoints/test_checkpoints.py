@@ -22,6 +22,7 @@ from engine.checkpoints import (
     Contents,
     StoredPredictions,
     available,
+    fingerprint,
     half_precision,
     load,
     predictions,
@@ -215,6 +216,32 @@ def test_a_checkpoint_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path)
         f"{tmp_path}/file/below/tiny could not be written (Not a directory): free some space or choose a folder that "
         "you may write to; what was stored before is unharmed."
     )
+
+
+# Cards are read once -------------------------------------------------------------------------------------------
+
+
+def test_a_card_is_read_once_and_again_when_it_changes(stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads: list[Path] = []
+    read_text = Path.read_text
+    monkeypatch.setattr(Path, "read_text", lambda path: reads.append(path) or read_text(path))
+    first = [read_card(stored / "tiny"), available(stored)["tiny"], load("tiny", stored).card]
+    assert all(card is first[0] for card in first)
+    assert len(reads) == 1
+    before = fingerprint(stored)
+    save(replace(make_card("tiny"), seed=77), make_contents({key: value + 1 for key, value in fresh().items()}), stored)
+    assert read_card(stored / "tiny").seed == 77
+    assert len(reads) == 2
+    assert fingerprint(stored) != before
+
+
+def test_a_card_that_was_read_and_is_damaged_then_is_refused(stored: Path) -> None:
+    assert read_card(stored / "tiny") == read_card(stored / "tiny")
+    (stored / "tiny" / "card.json").write_text("{")
+    assert refused(stored).startswith("The checkpoint 'tiny' cannot be used: card.json is missing or damaged (")
+    (stored / "tiny" / "card.json").unlink()
+    with pytest.raises(ConvscopeError, match=r"card\.json is missing or damaged"):
+        read_card(stored / "tiny")
 
 
 # Listing -------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """A folder of class folders becomes a dataset: upright, square, split the same everywhere, with nothing left unsaid."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -179,9 +180,8 @@ def test_a_checkpoint_of_a_folder_knows_its_classes_and_its_test_pictures(traine
     np.testing.assert_allclose(checkpoints.predictions("mine", trained).test.logits, live.logits, atol=1e-5)
 
 
-def test_its_figures_are_not_compared_with_the_bundled_images(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    load = checkpoints.load
-    monkeypatch.setattr(checkpoints, "load", lambda name: load(name, trained))
+def test_its_figures_are_not_compared_with_the_bundled_images(trained: Path, use_folders: Callable[..., None]) -> None:
+    use_folders(checkpoints=trained)
     with pytest.raises(ConvscopeError, match="'mine' were measured on 'folder:my-colours', which is not shipped"):
         check_card("mine")
 

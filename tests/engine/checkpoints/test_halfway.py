@@ -8,7 +8,7 @@ import pytest
 import streamlit as st
 import torch
 
-from engine.checkpoints import snapshots
+from engine.checkpoints import halfway
 from engine.data import LabelledImages
 from engine.errors import ConvscopeError
 from engine.training.finish import make_checkpoint
@@ -28,7 +28,7 @@ def kept(splits: Splits, folder: RunFolder, tmp_path: Path) -> Path:
 
 
 def test_the_snapshot_is_the_network_after_half_of_the_epochs(kept: Path) -> None:
-    snapshot = snapshots.halfway(TWO_PHASES.name, kept)
+    snapshot = halfway.load(TWO_PHASES.name, kept)
     assert snapshot.epoch == 2
     with np.load(kept / TWO_PHASES.name / "filters.npz") as stored:
         filters = torch.from_numpy(stored["filters"][2].astype(np.float32))
@@ -40,29 +40,29 @@ def test_the_snapshot_is_the_network_after_half_of_the_epochs(kept: Path) -> Non
 def test_a_run_of_one_epoch_keeps_it(splits: Splits, folder: RunFolder) -> None:
     one = lenet(phases=(TWO_PHASES.phases[1].__class__(1, 0.01),))
     train(one, splits, folder)
-    assert torch.load(folder.path / snapshots.FILE, weights_only=True)["epoch"] == 1
+    assert torch.load(folder.path / halfway.FILE, weights_only=True)["epoch"] == 1
 
 
 def test_a_large_network_keeps_none(
     splits: Splits, folder: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(snapshots, "MOST_PARAMETERS", 1000)
+    monkeypatch.setattr(halfway, "MOST_PARAMETERS", 1000)
     train(lenet(), splits, folder)
     make_checkpoint(lenet(), folder, splits.validation, splits.validation, tmp_path)
-    assert not snapshots.kept("tiny", tmp_path)
+    assert not halfway.exists("tiny", tmp_path)
 
 
 @pytest.mark.parametrize("damage", ["missing", "truncated", "another network"])
 def test_a_damaged_snapshot_is_one_sentence(kept: Path, damage: str) -> None:
-    file = kept / TWO_PHASES.name / snapshots.FILE
+    file = kept / TWO_PHASES.name / halfway.FILE
     if damage == "missing":
         file.unlink()
     elif damage == "truncated":
         file.write_bytes(file.read_bytes()[:500])
     else:
-        snapshots.write(file.parent, 2, {"weight": torch.zeros(3)})
-    with pytest.raises(ConvscopeError, match=r"^What 'tiny' was like halfway through its training is not here or"):
-        snapshots.halfway(TWO_PHASES.name, kept)
+        halfway.write(file.parent, 2, {"weight": torch.zeros(3)})
+    with pytest.raises(ConvscopeError, match=r"^The weights of 'tiny' halfway through its training are missing or"):
+        halfway.load(TWO_PHASES.name, kept)
 
 
 def test_reconstructions_are_compared_before_halfway_and_after(

@@ -1,7 +1,7 @@
 """The network halfway through its training, kept beside its checkpoint, to be looked at like the finished one.
 
-Together with the random weights that the seed gives again, and the finished ones, there are then three moments of one
-training: before, halfway, after. Only small networks keep the one in between, as it weighs as much as the checkpoint.
+Together with the random weights, which follow from the seed, and the final ones, there are then three moments of one
+training: before, halfway, after. Only small networks keep the second one, whose file is as large as the checkpoint's.
 
     halfway.pt    {"epoch": the epoch after which it was taken, "weights": state dict, kernels in half precision}
 """
@@ -14,7 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from engine import settings
-from engine.checkpoints import fill_, freeze, half_precision, read_card, write_weights
+from engine.checkpoints.card import read_card
+from engine.checkpoints.reading import fill_, freeze
+from engine.checkpoints.writing import half_precision, write_weights
 from engine.errors import ConvscopeError
 from engine.models import blank
 
@@ -43,12 +45,12 @@ def copy(run: Path, checkpoint: Path) -> None:
     write_weights(checkpoint / FILE, stored)
 
 
-def kept(name: str, folder: Path | None = None) -> bool:
+def exists(name: str, folder: Path | None = None) -> bool:
     """Whether checkpoint `name` has a snapshot."""
     return ((folder or settings.folders.checkpoints) / name / FILE).exists()
 
 
-def halfway(name: str, folder: Path | None = None) -> Snapshot:
+def load(name: str, folder: Path | None = None) -> Snapshot:
     """The network of checkpoint `name` halfway through its training.
 
     Raises:
@@ -73,4 +75,4 @@ def _read(file: Path, name: str) -> dict[str, Any]:
 
 
 def _unusable(name: str) -> str:
-    return f"What {name!r} was like halfway through its training is not here or damaged: compare other states of it."
+    return f"The weights of {name!r} halfway through its training are missing or damaged: compare other states of it."

@@ -1,0 +1,107 @@
+"""A checkpoint's card: what the network is, how it was trained, and what its run measured."""
+
+import json
+from dataclasses import MISSING, Field, dataclass, fields
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+from engine.errors import ConvscopeError
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a checkpoint is, and the figures that its own run measured.
+
+    Attributes:
+        name: its folder.
+        architecture, options: what `engine.models.build` is called with.
+        dataset: what it was trained on.
+        classes: the classes' names, in the order of the logits.
+        input_size: the side in pixels of its input.
+        mean, std: per channel, of pixels in 0-1.
+        recipe: the recipe's file name in `recipes/`.
+        epochs: how long it was trained; `best_epoch` is the one whose weights were kept (by validation accuracy).
+        seed: of weights, order and augmentation.
+        parameters: how many numbers were trained.
+        test_images, test_accuracy (0-1), test_loss (cross-entropy in nats): of the stored weights.
+        weights_sha256: of `weights.pt`.
+        versions: of the packages that trained it.
+        base, base_sha256: the checkpoint whose weights it started from (or torchvision's weights, such as
+            "torchvision:IMAGENET1K_V1"), and the SHA-256 of those; empty for none.
+        initialisation: "default" (the architecture's own), "xavier" or "kaiming".
+        group: experiments of one group are meant to be compared; empty for none.
+    """
+
+    name: str
+    architecture: str
+    options: dict[str, Any]
+    dataset: str
+    classes: tuple[str, ...]
+    input_size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    recipe: str
+    epochs: int
+    best_epoch: int
+    seed: int
+    parameters: int
+    test_images: int
+    test_accuracy: float
+    test_loss: float
+    weights_sha256: str
+    versions: dict[str, str]
+    base: str = ""
+    base_sha256: str = ""
+    initialisation: str = "default"
+    group: str = ""
+
+
+def read_card(path: Path) -> Card:
+    """The card in the checkpoint folder `path`; its file is read once, and again when it has changed.
+
+    Raises:
+        ConvscopeError: it is missing, damaged, or lacks an entry.
+    """
+    try:
+        return _parsed(path / "card.json", version(path / "card.json"))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConvscopeError(unusable(path.name, f"card.json is missing or damaged ({error})")) from error
+
+
+def version(file: Path) -> tuple[int, int, int]:
+    """What changes with a file's content: its time, its size, and, since files are replaced whole, its number."""
+    entry = file.stat()
+    return entry.st_mtime_ns, entry.st_size, entry.st_ino
+
+
+@lru_cache(maxsize=256)
+def _parsed(file: Path, version: tuple[int, int, int]) -> Card:
+    stored = json.loads(file.read_text())
+    values = {field.name: _entry(stored, field) for field in fields(Card)}
+    for key, hint in get_type_hints(Card).items():
+        if not _fits(values[key], hint):
+            raise TypeError(f"{key} is {values[key]!r}")
+    sequences = {key: tuple(values[key]) for key in ("classes", "mean", "std")}
+    return Card(**{**values, **sequences, "name": file.parent.name})
+
+
+def _entry(stored: dict[str, Any], field: Field[Any]) -> Any:
+    """The card's entry `field`; cards that are older than it have its default."""
+    return stored[field.name] if field.default is MISSING else stored.get(field.name, field.default)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value from a JSON file is of the type that a field of the card asks for."""
+    kind = get_origin(hint) or hint
+    if kind is tuple:
+        return isinstance(value, list) and all(_fits(entry, get_args(hint)[0]) for entry in value)
+    return isinstance(value, int | float if kind is float else kind)
+
+
+def unusable(name: str, reason: str) -> str:
+    """The sentence for a person whose checkpoint `name` is damaged."""
+    return (
+        f"The checkpoint {name!r} cannot be used: {reason}. "
+        f"Get it again with `git checkout -- checkpoints/{name}`, or choose another one."
+    )

@@ -1,0 +1,197 @@
+"""Reading checkpoints: which there are, their networks, and their stored predictions."""
+
+import hashlib
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from engine import settings
+from engine.accuracy.predictions import Predictions
+from engine.checkpoints.card import Card, read_card, unusable
+from engine.errors import ConvscopeError
+from engine.models import ARCHITECTURES, blank, build
+from engine.models.initialisation import initialise_
+from engine.models.torchvision_models import PREFIX, pretrained
+from engine.seeding import seeded
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network in evaluation mode with frozen parameters, and its card."""
+
+    model: nn.Module
+    card: Card
+
+
+@dataclass(frozen=True)
+class StoredPredictions:
+    """The logits that were stored with a checkpoint, of the test images and of the validation images."""
+
+    test: Predictions
+    validation: Predictions
+
+
+def available(folder: Path | None = None) -> dict[str, Card]:
+    """The cards of all checkpoints in `folder`, by name; folders without a readable card are left out."""
+    cards: dict[str, Card] = {}
+    for path in _folders(folder):
+        try:
+            cards[path.name] = read_card(path)
+        except ConvscopeError:
+            continue
+    return cards
+
+
+def fingerprint(folder: Path | None = None) -> tuple[tuple[str, str], ...]:
+    """The name and the SHA-256 of the weights of each checkpoint in `folder`: changes when one of them does."""
+    return tuple((name, card.weights_sha256) for name, card in available(folder).items())
+
+
+def _folders(folder: Path | None) -> list[Path]:
+    """The checkpoint folders in `folder`; hidden ones are what an interrupted `save` has left behind."""
+    folder = folder or settings.folders.checkpoints
+    return sorted(card.parent for card in folder.glob("*/card.json") if not card.parent.name.startswith("."))
+
+
+def _existing(name: str, folder: Path | None) -> Path:
+    known = {path.name: path for path in _folders(folder)}
+    if name not in known:
+        choice = f"choose one of {', '.join(known)}" if known else "train one with `python -m engine.training RECIPE`"
+        raise ConvscopeError(f"There is no checkpoint {name!r}: {choice}.")
+    return known[name]
+
+
+# Networks ------------------------------------------------------------------------------------------------------
+
+
+def load(name: str, folder: Path | None = None) -> Trained:
+    """The network of checkpoint `name`.
+
+    Raises:
+        ConvscopeError: there is no such checkpoint, or its card or weights are missing, damaged or of another network;
+            or it keeps only what was trained, and the rest, its base, is missing or another one.
+    """
+    path = _existing(name, folder)
+    card = read_card(path)
+    model = blank(card.architecture, num_classes=len(card.classes), **card.options)
+    weights = _read_weights(path / "weights.pt", card)
+    if card.base and not weights.keys() >= model.state_dict().keys():
+        weights = {**_rest(card, folder), **weights}
+    try:
+        fill_(model, weights)
+    except (RuntimeError, AttributeError, TypeError) as error:
+        raise ConvscopeError(unusable(name, f"weights.pt does not fit a {card.architecture}")) from error
+    return Trained(freeze(model), card)
+
+
+def fill_(model: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Give a `blank` network its numbers, in single precision.
+
+    Raises:
+        RuntimeError, AttributeError, TypeError: they are another network's, or no weights at all.
+    """
+    single = {key: value.float() if value.is_floating_point() else value for key, value in weights.items()}
+    model.load_state_dict(single, assign=True)
+
+
+@dataclass(frozen=True)
+class Base:
+    """Weights that a training starts from: a state dict, the SHA-256 of its file, and the names of its classes.
+
+    The last layer of torchvision's weights knows other classes than any dataset here; their `classes` are empty.
+    """
+
+    weights: dict[str, Tensor]
+    sha256: str
+    classes: tuple[str, ...]
+
+
+def base(name: str, architecture: str, folder: Path | None = None) -> Base:
+    """The weights `name`: of a checkpoint in `folder`, or torchvision's for `architecture`.
+
+    Raises:
+        ConvscopeError: they are not there, damaged, or torchvision has none for that architecture.
+    """
+    if not name.startswith(PREFIX):
+        trained = load(name, folder)
+        return Base(trained.model.state_dict(), trained.card.weights_sha256, trained.card.classes)
+    fitting = ARCHITECTURES[architecture].torchvision
+    if not fitting:
+        raise ConvscopeError(f"Torchvision has no weights for {architecture!r}: start from a checkpoint of this app.")
+    weights, fingerprint = pretrained(fitting, name.removeprefix(PREFIX))
+    return Base(weights, fingerprint, ())
+
+
+def _rest(card: Card, folder: Path | None) -> dict[str, Tensor]:
+    """What a checkpoint that keeps only what was trained has from its base."""
+    try:
+        found = base(card.base, card.architecture, folder)
+    except ConvscopeError as error:
+        start = f"The checkpoint {card.name!r} keeps only what was trained, and its base {card.base!r} cannot be had: "
+        raise ConvscopeError(f"{start}{error}") from error
+    if found.sha256 != card.base_sha256:
+        raise ConvscopeError(
+            f"The checkpoint {card.name!r} keeps only what was trained, and its base {card.base!r} is not the one that "
+            "it was trained on: get both from the same place."
+        )
+    return found.weights
+
+
+def untrained(name: str, folder: Path | None = None) -> Trained:
+    """The network of checkpoint `name` before its training: the random weights that its seed gives.
+
+    Raises:
+        ConvscopeError: there is no such checkpoint, or its card is missing or damaged.
+    """
+    card = read_card(_existing(name, folder))
+    with seeded(card.seed):
+        model = build(card.architecture, num_classes=len(card.classes), **card.options)
+        initialise_(model, card.initialisation)
+    return Trained(freeze(model), card)
+
+
+def freeze(model: nn.Module) -> nn.Module:
+    """`model` in evaluation mode, with parameters that ask for no gradient, channels-last for speed."""
+    return model.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+
+
+def _read_weights(path: Path, card: Card) -> dict[str, Tensor]:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ConvscopeError(unusable(card.name, f"weights.pt cannot be read ({error.strerror})")) from error
+    if hashlib.sha256(content).hexdigest() != card.weights_sha256:
+        raise ConvscopeError(unusable(card.name, "weights.pt is damaged or not the file its card describes"))
+    try:
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged archive shows itself as a pickle, zip, runtime or end-of-file error
+        raise ConvscopeError(unusable(card.name, "weights.pt is no PyTorch weights file")) from error
+
+
+# Predictions ---------------------------------------------------------------------------------------------------
+
+
+def predictions(name: str, folder: Path | None = None) -> StoredPredictions:
+    """The logits stored with checkpoint `name`.
+
+    Raises:
+        ConvscopeError: there is no such checkpoint, or the file is missing or damaged.
+    """
+    try:
+        with np.load(_existing(name, folder) / "predictions.npz") as stored:
+            return StoredPredictions(
+                Predictions(stored["logits"].astype(np.float32), stored["labels"].astype(np.int64)),
+                Predictions(stored["val_logits"].astype(np.float32), stored["val_labels"].astype(np.int64)),
+            )
+    except ConvscopeError:
+        raise
+    except FileNotFoundError as error:
+        raise ConvscopeError(
+            f"There are no stored answers of {name!r} to the test images: choose a network trained on CIFAR-10."
+        ) from error
+    except Exception as error:  # a damaged archive shows itself as a zip, zlib, value, key or end-of-file error
+        raise ConvscopeError(unusable(name, "predictions.npz is damaged")) from error

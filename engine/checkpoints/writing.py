@@ -1,0 +1,124 @@
+"""Writing checkpoints: whole or not at all."""
+
+import io
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engine import settings
+from engine.accuracy.predictions import Predictions
+from engine.checkpoints.card import Card
+from engine.checkpoints.reading import StoredPredictions
+from engine.errors import ConvscopeError
+from engine.files import not_writable, sha256, write_atomically, write_text
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a new checkpoint folder is made of, besides its card; an experiment has no weights."""
+
+    weights: dict[str, Tensor] | None
+    predictions: StoredPredictions
+    filters: dict[str, np.ndarray]
+    history: str
+    recipe: dict[str, Any] | None = None
+
+
+def write_weights(path: Path, weights: dict[str, Any]) -> None:
+    """Store a state dict at `path`, atomically."""
+    # By way of memory: given a file on a full disk, `torch.save` hides the OSError behind a RuntimeError.
+    content = io.BytesIO()
+    torch.save(weights, content)
+    write_atomically(path, lambda file: file.write(content.getbuffer()))
+
+
+def half_precision(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """`weights` with the kernels rounded to 16 bits; biases and batch norm, which weigh nothing, stay as they are."""
+    return {key: value.half() if value.ndim > 1 else value for key, value in weights.items()}
+
+
+def replacing(new: Path, target: Path) -> Path:
+    """Give the folder `new` the name `target`; an old `target` is removed only after that."""
+    old = new.with_name(new.name + ".old")
+    if target.exists():
+        os.replace(target, old)
+    try:
+        os.replace(new, target)
+    except OSError:
+        if old.exists():
+            os.replace(old, target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+    return target
+
+
+def refusing(new: Path, target: Path) -> Path:
+    """Give the folder `new` the name `target`, unless something is called so: of two at once, one comes too late."""
+    try:
+        new.rename(target)
+    except OSError as error:
+        if target.exists():
+            raise ConvscopeError(f"There is a checkpoint {target.name!r} already: choose another name.") from error
+        raise
+    return target
+
+
+def save(
+    card: Card, contents: Contents, folder: Path | None = None, put: Callable[[Path, Path], Path] = replacing
+) -> Path:
+    """Write the checkpoint `card.name`; it is `put` in its place, `replacing` an old one or not, once it is complete.
+
+    The card's `weights_sha256` is filled in here; it is empty if there are no weights.
+
+    Raises:
+        ConvscopeError: the disk is full or the folder is not writable; an old checkpoint is as it was.
+    """
+    folder = folder or settings.folders.checkpoints
+    new: Path | None = None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        new = Path(tempfile.mkdtemp(dir=folder, prefix=f".{card.name}."))
+        _write_contents(new, contents)
+        stored = {**asdict(card), "weights_sha256": _fingerprint(new)}
+        write_text(new / "card.json", json.dumps(stored, indent=1) + "\n")
+        new.chmod(0o755)
+        return put(new, folder / card.name)
+    except OSError as error:
+        raise ConvscopeError(not_writable(folder / card.name, error)) from error
+    finally:
+        if new is not None:
+            shutil.rmtree(new, ignore_errors=True)
+
+
+def _write_contents(path: Path, contents: Contents) -> None:
+    test, validation = contents.predictions.test, contents.predictions.validation
+    arrays = {
+        "logits": test.logits, "labels": _small(test),
+        "val_logits": validation.logits, "val_labels": _small(validation),
+    }  # fmt: skip
+    if contents.weights is not None:
+        write_weights(path / "weights.pt", contents.weights)
+    if contents.recipe is not None:
+        write_text(path / "recipe.json", json.dumps(contents.recipe, indent=1) + "\n")
+    write_atomically(path / "predictions.npz", lambda file: np.savez_compressed(file, **arrays))
+    write_atomically(path / "filters.npz", lambda file: np.savez_compressed(file, **contents.filters))
+    write_text(path / "history.csv", contents.history)
+
+
+def _small(predictions: Predictions) -> np.ndarray:
+    """The labels, in as few bytes as the number of classes allows."""
+    return predictions.labels.astype(np.min_scalar_type(predictions.logits.shape[1] - 1))
+
+
+def _fingerprint(path: Path) -> str:
+    weights = path / "weights.pt"
+    return sha256(weights) if weights.exists() else ""
