@@ -6,13 +6,13 @@ The file is what `torch.save(model.state_dict(), FILE)` writes, or a dictionary 
 "model_state_dict" or "model"; the "module." that DataParallel puts before each name is taken off. It is read with
 `weights_only=True`, so a file from a stranger can run nothing.
 
-A file of weights does not say what the pixels looked like that it was trained on. If the mean and the standard
-deviation that were subtracted and divided by were not the architecture's own (`engine.models.registry`), they have to
-be given, or all answers are wrong.
+A file of weights does not tell how the pixels were normalised that it was trained on. If the mean and the standard
+deviation were not the architecture's own (`engine.models.registry`), they have to be given, or all predictions are
+wrong.
 
-If the classes are CIFAR-10's, the bundled test images are answered and the card gets a measured accuracy: it is honest
-as far as the network has not been trained on those. Of other classes no test images are shipped: such a checkpoint has
-neither stored answers nor an accuracy. Nothing is known of its training, so it has no learning curve.
+If the classes are CIFAR-10's, the network is tested on the bundled test images and the card gets the accuracy: it is
+honest as far as the network has not been trained on those. Of other classes no test images are shipped: such a
+checkpoint has neither stored predictions nor an accuracy. Nothing is known of its training: it has no learning curve.
 """
 
 import argparse
@@ -50,7 +50,7 @@ OnBatch = Callable[[int], object]
 
 @dataclass(frozen=True)
 class Origin:
-    """What a file of weights does not say about itself.
+    """What a file of weights does not tell about itself.
 
     Attributes:
         architecture: a key of `engine.models.ARCHITECTURES`.
@@ -78,8 +78,8 @@ def add(
     """Make checkpoint `origin.name` in `folder` of the weights in `file`; gives its card.
 
     Args:
-        test: what its answers are stored of, if its classes are those; the bundled test images if None.
-        on_batch: called with the number of test images answered.
+        test: images to test it on, if its classes are those; the bundled test images if None.
+        on_batch: called with the number of images done.
 
     Raises:
         ConvscopeError: one sentence on what does not fit; nothing is left on the disk then.
@@ -89,7 +89,7 @@ def add(
     card, model = _network(origin)
     _fit(model, _read(file), file, card)
     checkpoints.freeze(model)
-    predictions = _answers(model, card, test, on_batch)
+    predictions = _tested(model, card, test, on_batch)
     return _write(_with_figures(card, predictions), model, predictions, folder)
 
 
@@ -121,12 +121,25 @@ def _network(origin: Origin) -> tuple[Card, nn.Module]:
     if min(std) <= 0:
         raise ConvscopeError("The standard deviations must be greater than zero: give those of pixels in 0 to 1.")
     card = Card(
-        name=origin.name, architecture=origin.architecture, options=options,
-        dataset="cifar10" if classes == CIFAR10_CLASSES else "own", classes=classes, input_size=size, mean=mean,
-        std=std, recipe="", epochs=0, best_epoch=0, seed=0, parameters=parameter_count(model), test_images=0,
-        test_accuracy=math.nan, test_loss=math.nan, weights_sha256="",
+        name=origin.name,
+        architecture=origin.architecture,
+        options=options,
+        dataset="cifar10" if classes == CIFAR10_CLASSES else "own",
+        classes=classes,
+        input_size=size,
+        mean=mean,
+        std=std,
+        recipe="",
+        epochs=0,
+        best_epoch=0,
+        seed=0,
+        parameters=parameter_count(model),
+        test_images=0,
+        test_accuracy=math.nan,
+        test_loss=math.nan,
+        weights_sha256="",
         versions={name: module.__version__.partition("+")[0] for name, module in _PACKAGES.items()},
-    )  # fmt: skip
+    )
     return card, model
 
 
@@ -204,15 +217,13 @@ def _shape(tensor: Tensor) -> str:
 # Its figures ---------------------------------------------------------------------------------------------------
 
 
-def _answers(model: nn.Module, card: Card, test: LabelledImages | None, on_batch: OnBatch | None) -> Predictions | None:
-    """Its answers to the test images; None if those are of other classes."""
+def _tested(model: nn.Module, card: Card, test: LabelledImages | None, on_batch: OnBatch | None) -> Predictions | None:
+    """Its predictions of the test images; None if those are of other classes."""
     if card.classes != CIFAR10_CLASSES:
         return None
     images = test or bundled("test")
-    return evaluate(
-        model, images.images, images.labels,
-        input_size=card.input_size, mean=card.mean, std=card.std, on_batch=on_batch,
-    )  # fmt: skip
+    how = {"input_size": card.input_size, "mean": card.mean, "std": card.std}
+    return evaluate(model, images.images, images.labels, **how, on_batch=on_batch)
 
 
 def _with_figures(card: Card, test: Predictions | None) -> Card:
@@ -256,7 +267,7 @@ def _write(card: Card, model: nn.Module, test: Predictions | None, folder: Path)
 def main(arguments: Sequence[str] | None = None) -> None:
     """`python -m engine.own_checkpoint FILE --architecture NAME ...`: exit status 1 after a message."""
     chosen = _options().parse_args(arguments)
-    with progress(" images", description="Answering the test images") as show:
+    with progress(" images", description="Testing") as show:
         card = add(chosen.file, _origin(chosen), chosen.checkpoints, on_batch=show)
     if card.test_images:
         measured = f"accuracy {card.test_accuracy:.2%} on {card.test_images:,} test images"

@@ -8,8 +8,8 @@ used such a network in torchvision before has the file already; `python -m engin
 The name of a file carries the first eight digits of its SHA-256, so a damaged or foreign file is noticed when it is
 loaded. Until then only its presence is checked, which costs nothing.
 
-Limits: the shares of right answers that are given are torchvision's, on ImageNet's 50,000 validation images, which
-are not shipped; the app has measured nothing here, so the cards carry no accuracy.
+Limits: the accuracies are torchvision's, on ImageNet's 50,000 validation images, which are not shipped; the app has
+measured nothing here, so the cards carry no accuracy.
 
 References: Krizhevsky, Sutskever & Hinton (2012), "ImageNet classification with deep convolutional neural networks"
 (AlexNet, as rebuilt in Krizhevsky 2014, "One weird trick ..."); Simonyan & Zisserman (2015), "Very deep convolutional
@@ -89,9 +89,9 @@ def weight_file(name: str) -> Path:
 
 
 def read_card(name: str) -> Card:
-    """What network `name` is. Its accuracy and loss are NaN, since nobody has measured them here.
+    """The card of network `name`. Its accuracy and loss are NaN, since nobody has measured them here.
 
-    `weights_sha256` holds the digits that the file's name carries; `epochs` is 0, since torchvision does not say.
+    `weights_sha256` holds the digits in the file's name; `epochs` is 0, since torchvision does not publish them.
 
     Raises:
         ConvscopeError: there is no such network.
@@ -121,7 +121,7 @@ def read_card(name: str) -> Card:
 
 
 def reported(name: str) -> str:
-    """One sentence: who trained network `name`, on what, and how often torchvision says that it is right.
+    """One sentence: who trained network `name`, on what, and the accuracy that torchvision reports.
 
     Raises:
         ConvscopeError: there is no such network.
@@ -129,7 +129,7 @@ def reported(name: str) -> str:
     network = _network(name)
     share = network.weights.meta["_metrics"]["ImageNet-1K"]["acc@1"]
     return (
-        f"{network.title} was trained on ImageNet by torchvision, which reports {share:.1f} % right answers "
+        f"{network.title} was trained on ImageNet by torchvision, which reports an accuracy of {share:.1f} % "
         "on ImageNet's 50,000 validation images."
     )
 

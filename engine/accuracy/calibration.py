@@ -1,24 +1,24 @@
-r"""Does a network know how sure it can be?
+r"""Calibration: does a network predict correctly as often as its confidence claims?
 
-The softmax gives each answer a confidence. It is honest if, of all answers with confidence 0.8, 80 % are right. The
-reliability diagram sorts the answers into 15 bins of equal width and sets the accuracy in each bin against its mean
-confidence; the expected calibration error is the gap between the two, averaged over the images (Guo et al. 2017,
-eq. 3):
+The softmax gives each prediction a confidence. It is calibrated if 80 % of all predictions with confidence 0.8 are
+correct. The reliability diagram sorts the predictions into 15 bins of equal width and sets the accuracy in each bin
+against its mean confidence; the expected calibration error is the gap between the two, averaged over the images (Guo et
+al. 2017, eq. 3):
 
     ECE = sum_b n_b / N  |accuracy_b - confidence_b|
 
 Bin b holds confidences in (b / 15, (b + 1) / 15], so that exactly 1.0 falls into the last one.
 
 Temperature scaling (Guo et al. 2017, section 4.2) divides all logits by one number T > 0, fitted so that the
-cross-entropy of the *validation* images is least. No answer changes, only its confidence. With b = 1 / T the loss
+cross-entropy of the *validation* images is least. No prediction changes, only its confidence. With b = 1 / T the loss
 is convex; with z the logits, p = softmax(b z) and y the label,
 
     L(b) = mean(log sum exp(b z) - b z_y),   L' = mean(E_p[z] - z_y),   L'' = mean(Var_p[z])
 
 so Newton's method, kept between two bounds, finds the one minimum.
 
-Limits: the ECE depends on the bins and has a positive expectation even for an honest network; one T cannot mend
-classes that are overconfident beside classes that are not.
+Limits: the ECE depends on the bins and has a positive expectation even for a calibrated network; one temperature for
+all classes cannot correct a network that is overconfident in some classes and not in others.
 """
 
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ BINS = 15
 
 @dataclass(frozen=True)
 class Bin:
-    """The answers with a confidence above `low` and up to `high`: their mean confidence and how many are right."""
+    """The predictions with a confidence above `low` and up to `high`: their mean confidence and their accuracy."""
 
     low: float
     high: float
@@ -43,18 +43,18 @@ class Bin:
 
 
 def reliability(predictions: Predictions, bins: int = BINS) -> list[Bin]:
-    """The answers sorted into `bins` equally wide bins of confidence; an empty bin has NaN for its figures."""
+    """The predictions sorted into `bins` equally wide bins of confidence; an empty bin has NaN for its figures."""
     edges = np.linspace(0, 1, bins + 1)
     confidence, correct = predictions.confidence, predictions.correct
     place = np.searchsorted(edges[1:-1], confidence, side="left")
     counts = np.bincount(place, minlength=bins)
-    sums = np.bincount(place, weights=confidence, minlength=bins)
+    with np.errstate(invalid="ignore"):
+        means = np.bincount(place, weights=confidence, minlength=bins) / counts
     hits = np.bincount(place, weights=correct, minlength=bins)
     return [
-        Bin(float(edges[b]), float(edges[b + 1]), float(sums[b] / counts[b]) if counts[b] else float("nan"),
-            wilson(int(hits[b]), int(counts[b])))
+        Bin(float(edges[b]), float(edges[b + 1]), float(means[b]), wilson(int(hits[b]), int(counts[b])))
         for b in range(bins)
-    ]  # fmt: skip
+    ]
 
 
 def calibration_error(predictions: Predictions, bins: int = BINS) -> float:
@@ -81,11 +81,11 @@ def top_k(predictions: Predictions, k: int) -> Share:
 
 @dataclass(frozen=True)
 class Coverage:
-    """What happens when only answers with a confidence of at least `threshold` are given.
+    """Selective prediction: a network that predicts only with a confidence of at least `threshold`.
 
     Attributes:
-        answered: how many of all images get an answer.
-        accuracy: how many of those answers are right.
+        answered: the coverage, the share of all images for which it predicts.
+        accuracy: of those predictions.
     """
 
     threshold: float
@@ -96,7 +96,7 @@ class Coverage:
 def coverage(predictions: Predictions, points: int = 100) -> list[Coverage]:
     """Accuracy against the share of images answered, at about `points` thresholds from the strictest to none.
 
-    Answers of equal confidence are given together or not at all, so there may be fewer points; none for no images.
+    Predictions of equal confidence are made together or not at all, so there may be fewer points; none for no images.
     """
     order = np.argsort(-predictions.confidence, kind="stable")
     confidence, hits = predictions.confidence[order], predictions.correct[order].cumsum()
@@ -131,7 +131,7 @@ def fit_temperature(validation: Predictions) -> float:
         raise ConvscopeError(
             "No temperature is best for a network that is right about every validation image: choose another network."
         )
-    while _slope_and_curvature(validation, high)[0] < 0:  # ends: the wrong answers outweigh the rest at last
+    while _slope_and_curvature(validation, high)[0] < 0:  # ends: the wrong predictions outweigh the rest at last
         low, high = high, 2 * high
     return 1 / _root(validation, low, high)
 

@@ -1,13 +1,13 @@
 r"""Two networks on the same images: is one of them better, or was it luck?
 
-Both were asked about the same images, so their errors go together: what is hard for one is hard for the other. Two
+Both predict the same images, so their errors are correlated: what is hard for one is hard for the other. Two
 intervals that overlap therefore say little. McNemar's test (McNemar 1947) looks only at the images on which exactly one
 of the two is right: b that A knows and B misses, and c the other way round. If both were equally good, each such image
 would fall to either side like a coin. The exact probability of a split at least as uneven is
 
     p = min(1, 2 sum_{k <= min(b, c)} C(b + c, k) / 2^(b + c))
 
-Its limits: it speaks of these two trained networks, not of their architectures (another seed gives another network),
+Its limits: it compares these two trained networks, not of their architectures (another seed gives another network),
 and on many images a difference too small to matter can still be certain.
 """
 
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine.accuracy.figures import confusion_matrix
-from engine.accuracy.images import surest_first
+from engine.accuracy.images import most_confident_first
 from engine.accuracy.predictions import Predictions
 from engine.errors import ConvscopeError
 
@@ -73,7 +73,7 @@ def in_words(first: str, second: str, paired: Paired) -> str:
 
 
 def differing(a: Predictions, b: Predictions, way: str) -> np.ndarray:
-    """int64 `[M]`: the images on which two networks differ in one of `WAYS_TO_DIFFER`, A's surest first.
+    """int64 `[M]`: the images on which two networks differ in one of `WAYS_TO_DIFFER`, the most confident of A first.
 
     Raises:
         ConvscopeError: there is no such way, or the predictions are not of the same images.
@@ -87,11 +87,11 @@ def differing(a: Predictions, b: Predictions, way: str) -> np.ndarray:
     }
     if way not in masks:
         raise ConvscopeError(f"Two networks cannot differ in the way {way!r}: choose one of {', '.join(masks)}.")
-    return surest_first(a, masks[way])
+    return most_confident_first(a, masks[way])
 
 
 def confusion_difference(a: Predictions, b: Predictions) -> np.ndarray:
-    """int64 `[K, K]`: how many more images of class (row) A calls class (column) than B does.
+    """int64 `[K, K]`: how many more images of class (row) A predicts as class (column) than B does.
 
     Raises:
         ConvscopeError: the predictions are not of the same images.
@@ -103,7 +103,7 @@ def confusion_difference(a: Predictions, b: Predictions) -> np.ndarray:
 def _must_match(a: Predictions, b: Predictions) -> None:
     if a.logits.shape != b.logits.shape or not np.array_equal(a.labels, b.labels):
         raise ConvscopeError(
-            "These two networks were not tested on the same images, so their answers cannot be compared one by one: "
+            "These two networks were not tested on the same images, so their predictions cannot be compared: "
             "choose two that were trained on the same data set."
         )
 

@@ -1,17 +1,17 @@
-"""Confusion matrices: which classes a network takes for each other, and which classes are alike to it.
+"""Confusion matrices: which classes a network mistakes for each other.
 
-Row i of the matrix counts what became of the images of class i. Divided by the row's sum it estimates p(called j | is
-i), so that classes with few images can be compared with classes with many.
+Row i of the matrix counts the predictions for the images of class i. Divided by the row's sum it estimates
+p(predicted j | true i), so that classes with few images can be compared with classes with many.
 
-Two classes are alike to the network if it takes one for the other. With the shares p the distance is
+Two classes are similar to the network if it mistakes one for the other. With the shares p their distance is
 
     d(i, j) = 1 - (p(j | i) + p(i | j)) / 2
 
 and average linkage (Sokal & Michener 1958) merges, again and again, the two groups whose members are closest on
-average. Written down in the order of that tree, alike classes become neighbours and mistakes gather in blocks along the
-diagonal. The tree alone leaves open which side of a group comes first; each merge lets the most alike ends touch.
+average. In the order of that tree, similar classes become neighbours and mistakes gather in blocks along the
+diagonal. The tree alone leaves open which side of a group comes first; each merge lets the most similar ends touch.
 
-The order is a way of reading the matrix and no finding: rare confusions rest on few images.
+The order only helps to read the matrix: rare confusions rest on few images.
 """
 
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ def row_normalised(confusion: np.ndarray) -> np.ndarray:
 
 
 def distances(confusion: np.ndarray) -> np.ndarray:
-    """float64 `[K, K]`, symmetric, 0-1: how unlike two classes are to the network; 0 on the diagonal."""
+    """float64 `[K, K]`, symmetric, 0-1: how dissimilar two classes are to the network; 0 on the diagonal."""
     shares = np.nan_to_num(row_normalised(confusion))
     apart = 1 - (shares + shares.T) / 2
     np.fill_diagonal(apart, 0)
@@ -55,7 +55,7 @@ def merges(apart: np.ndarray) -> list[Merge]:
 
 
 def similarity_order(confusion: np.ndarray) -> tuple[int, ...]:
-    """The K classes, those that are taken for each other side by side."""
+    """The K classes, those that are mistaken for each other side by side."""
     found = merges(distances(confusion))
     return found[-1].members if found else tuple(range(len(confusion)))
 

@@ -66,12 +66,12 @@ def accuracy_per_class(predictions: Predictions) -> list[Share]:
 
 @dataclass(frozen=True)
 class ClassFigures:
-    """How one class fares.
+    """The figures of one class.
 
     Attributes:
         recall: of the images of the class (their number, `recall.total`, is its support), how many are recognised.
-        precision: of the images that are called this class, how many are of it.
-        f1: the harmonic mean of both, 0-1; NaN for a class that neither occurs nor is ever named.
+        precision: of the images predicted as this class, how many are of it.
+        f1: the harmonic mean of both, 0-1; NaN for a class that neither occurs nor is ever predicted.
     """
 
     recall: Share
@@ -81,15 +81,15 @@ class ClassFigures:
 
 def class_figures(confusion: np.ndarray) -> list[ClassFigures]:
     """Recall, precision and F1 of each class from counts `[K, K]` of (true class, predicted class)."""
-    hits, support, called = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
+    hits, support, predicted = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
     return [
-        ClassFigures(wilson(hit, own), wilson(hit, named), 2 * hit / (own + named) if own + named else math.nan)
-        for hit, own, named in zip(hits.tolist(), support.tolist(), called.tolist(), strict=True)
+        ClassFigures(wilson(hit, own), wilson(hit, claimed), 2 * hit / (own + claimed) if own + claimed else math.nan)
+        for hit, own, claimed in zip(hits.tolist(), support.tolist(), predicted.tolist(), strict=True)
     ]
 
 
 def confusion_matrix(predictions: Predictions) -> np.ndarray:
-    """int64 `[K, K]`: how many images of class (row) were called class (column)."""
+    """int64 `[K, K]`: how many images of class (row) were predicted as class (column)."""
     classes = predictions.logits.shape[1]
     cells = predictions.labels * classes + predictions.predicted
     return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
@@ -99,9 +99,9 @@ def commonest_mistake(confusion: np.ndarray) -> tuple[int, int, int] | None:
     """(true class, predicted class, how many images) of the largest count off the diagonal; None without mistakes."""
     mistakes = confusion.copy()
     np.fill_diagonal(mistakes, 0)
-    true, called = np.unravel_index(mistakes.argmax(), mistakes.shape)
-    count = int(mistakes[true, called])
-    return (int(true), int(called), count) if count else None
+    true, predicted = np.unravel_index(mistakes.argmax(), mistakes.shape)
+    count = int(mistakes[true, predicted])
+    return (int(true), int(predicted), count) if count else None
 
 
 def cross_entropy(predictions: Predictions) -> float:

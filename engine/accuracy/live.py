@@ -1,7 +1,8 @@
-"""A network has been run again: do its answers agree with the stored ones?
+"""A network has been run again: do its predictions agree with the stored ones?
 
 Stored figures can be believed because they can be computed again. Another processor adds in another order, so logits
-may differ in their last digits and an image with two equally good answers may tip; `differences` counts what did.
+may differ in their last digits, and the prediction may change where two classes are as good as equal; `differences`
+counts those images.
 """
 
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from engine.errors import ConvscopeError
 
 @dataclass(frozen=True)
 class Differences:
-    """Live against stored predictions: images with another answer, and the largest gap between two logits."""
+    """Live against stored predictions: images with another prediction, and the largest gap between two logits."""
 
     images: int
     answers: int

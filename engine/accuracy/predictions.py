@@ -7,7 +7,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a network said of N images.
+    """The logits of a network for N images, and the true classes.
 
     Attributes:
         logits: float32 or float64 `[N, K]`, before the softmax.

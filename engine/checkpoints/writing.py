@@ -102,9 +102,11 @@ def save(
 def _write_contents(path: Path, contents: Contents) -> None:
     test, validation = contents.predictions.test, contents.predictions.validation
     arrays = {
-        "logits": test.logits, "labels": _small(test),
-        "val_logits": validation.logits, "val_labels": _small(validation),
-    }  # fmt: skip
+        "logits": test.logits,
+        "labels": _small(test),
+        "val_logits": validation.logits,
+        "val_labels": _small(validation),
+    }
     if contents.weights is not None:
         write_weights(path / "weights.pt", contents.weights)
     if contents.recipe is not None:

@@ -116,8 +116,8 @@ def _show_images(subject: Subject, chosen: Selection, label: int | None) -> None
     if label is None:
         return
     name, predictions = subject.classes[label], subject.predictions
-    wrong = images.of_class(predictions, label, right=False)
-    right = images.of_class(predictions, label, right=True)
+    wrong = images.of_class(predictions, label, correct=False)
+    right = images.of_class(predictions, label, correct=True)
     st.markdown(f"**{len(wrong)} images of {name} are predicted as another class**; most confident mistakes:")
     shown = sheets.tiles(subject, wrong[:WRONG], lambda true, called, sure: (called, sure))
     sheets.show("wrong", shown, chosen, f"Images of {name} predicted as another class")

@@ -51,7 +51,7 @@ def _found(subject: Subject, kind: str) -> np.ndarray:
     predictions = subject.predictions
     if kind == LABEL_WRONG:
         return images.known_wrong(predictions)
-    answered = images.answered(predictions, right=kind.endswith("correct"))
+    answered = images.of_all_classes(predictions, correct=kind.endswith("correct"))
     return answered if kind.startswith("most") else answered[::-1]
 
 

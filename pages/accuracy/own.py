@@ -71,7 +71,7 @@ def _show_result(chosen: Selection, images: LabelledImages, result: Predictions)
     interval = f"{texts.percent(share.low)} to {texts.percent(share.high)}"
     st.markdown(f"Accuracy on your images: **{share.hits} of {share.total}** (95 % interval {interval}).")
     names = chosen.card.classes
-    wrong = accuracy_images.answered(result, right=False)[:MOST_SHOWN]
+    wrong = accuracy_images.of_all_classes(result, correct=False)[:MOST_SHOWN]
     if len(wrong):
         sheet = pictures.sheet(pictures.enlarged(images.images[wrong], 96), 6)
         said = ", ".join(f"{names[result.labels[i]]} predicted as {names[result.predicted[i]]}" for i in wrong)

@@ -48,7 +48,7 @@ def test_three_clicks_lead_from_the_worst_class_to_the_reconstruction_of_one_of_
     from playwright.sync_api import sync_playwright
 
     stored = checkpoints.predictions("lenet").test
-    expected = int(images.of_class(stored, 3, right=False)[0])
+    expected = int(images.of_class(stored, 3, correct=False)[0])
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         page = browser.new_context(viewport={"width": 1920, "height": 1080}).new_page()

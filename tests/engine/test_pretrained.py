@@ -147,7 +147,7 @@ def test_a_card_s_digits_are_those_in_the_official_file_s_name() -> None:
 
 def test_the_sentence_names_whose_figure_it_is() -> None:
     assert pretrained.reported("imagenet_vgg16") == (
-        "VGG-16 was trained on ImageNet by torchvision, which reports 71.6 % right answers on ImageNet's 50,000 "
+        "VGG-16 was trained on ImageNet by torchvision, which reports an accuracy of 71.6 % on ImageNet's 50,000 "
         "validation images."
     )
 

@@ -70,8 +70,8 @@ def test_the_figures_are_the_cards() -> None:
 def test_the_sidebars_class_shows_its_wrong_and_right_images() -> None:
     app = page(**{"class": "dog"})
     stored = checkpoints.predictions("lenet").test
-    wrong = accuracy_images.of_class(stored, 5, right=False)
-    right = accuracy_images.of_class(stored, 5, right=True)
+    wrong = accuracy_images.of_class(stored, 5, correct=False)
+    right = accuracy_images.of_class(stored, 5, correct=True)
     assert f"**{len(wrong)} images of dog are predicted as another class**" in said(app)
     assert [row["image"] for row in chart_rows(app, 1)] == wrong[: classes.WRONG].tolist()
     assert [row["image"] for row in chart_rows(app, 2)] == right[: classes.RIGHT].tolist()

@@ -146,22 +146,22 @@ def test_the_images_behind_a_cell(predictions: Predictions) -> None:
 
 def test_the_images_of_a_class(predictions: Predictions) -> None:
     for own in range(predictions.logits.shape[1]):
-        right = images.of_class(predictions, own, right=True).tolist()
-        wrong = images.of_class(predictions, own, right=False).tolist()
+        right = images.of_class(predictions, own, correct=True).tolist()
+        wrong = images.of_class(predictions, own, correct=False).tolist()
         assert right == sorted_by_hand(predictions, lambda label, called, own=own: label == own == called)
         assert wrong == sorted_by_hand(predictions, lambda label, called, own=own: label == own != called)
 
 
 def test_right_and_wrong_answers_are_all_answers(predictions: Predictions) -> None:
-    right, wrong = (images.answered(predictions, right=right).tolist() for right in (True, False))
+    right, wrong = (images.of_all_classes(predictions, correct=right).tolist() for right in (True, False))
     assert right == sorted_by_hand(predictions, lambda label, called: label == called)
     assert wrong == sorted_by_hand(predictions, lambda label, called: label != called)
 
 
 def test_behind_nothing_there_are_no_images() -> None:
-    assert len(images.of_class(NOTHING, 0, right=True)) == 0
+    assert len(images.of_class(NOTHING, 0, correct=True)) == 0
     assert len(images.of_cell(NOTHING, 0, 1)) == 0
-    assert len(images.answered(NOTHING, right=False)) == 0
+    assert len(images.of_all_classes(NOTHING, correct=False)) == 0
     assert len(images.known_wrong(NOTHING)) == 0
 
 
