@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from engine import checkpoints, filters, settings
 from engine.accuracy.figures import accuracy, cross_entropy
 from engine.accuracy.predictions import Predictions
-from engine.checkpoints import Card, Contents, StoredPredictions
+from engine.checkpoints import Card, Contents, StoredPredictions, foreign_card
 from engine.command import exit_status, parser, progress
 from engine.data import CIFAR10_CLASSES, LabelledImages, bundled
 from engine.errors import ConvscopeError
@@ -120,30 +120,12 @@ def _network(origin: Origin) -> tuple[Card, nn.Module]:
     mean, std = (_channels(given, own) for given, own in ((origin.mean, spec.mean), (origin.std, spec.std)))
     if min(std) <= 0:
         raise ConvscopeError("The standard deviations must be greater than zero: give those of pixels in 0 to 1.")
-    card = Card(
-        name=origin.name,
-        architecture=origin.architecture,
-        options=options,
-        dataset="cifar10" if classes == CIFAR10_CLASSES else "own",
-        classes=classes,
-        input_size=size,
-        mean=mean,
-        std=std,
-        recipe="",
-        epochs=0,
-        best_epoch=0,
-        seed=0,
-        parameters=parameter_count(model),
-        test_images=0,
-        test_accuracy=math.nan,
-        test_loss=math.nan,
-        weights_sha256="",
-        versions={name: module.__version__.partition("+")[0] for name, module in _PACKAGES.items()},
-    )
+    versions = {module.__name__: module.__version__.partition("+")[0] for module in (torch, torchvision)}
+    kind = {"name": origin.name, "architecture": origin.architecture, "options": options, "classes": classes}
+    dataset = "cifar10" if classes == CIFAR10_CLASSES else "own"
+    pixels = {"input_size": size, "mean": mean, "std": std}
+    card = foreign_card(**kind, dataset=dataset, **pixels, parameters=parameter_count(model), versions=versions)
     return card, model
-
-
-_PACKAGES = {"torch": torch, "torchvision": torchvision}
 
 
 def _channels(given: tuple[float, ...] | None, own: tuple[float, ...]) -> tuple[float, ...]:

@@ -18,7 +18,6 @@ networks ..." (VGG-16); He, Zhang, Ren & Sun (2016), "Deep residual learning ...
 
 import hashlib
 import http.client
-import math
 import re
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
@@ -32,7 +31,7 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.models import AlexNet_Weights, ResNet18_Weights, VGG16_Weights, Weights, WeightsEnum
 
-from engine.checkpoints import Card, Trained, freeze
+from engine.checkpoints import Card, Trained, foreign_card, freeze
 from engine.command import exit_status, parser, progress
 from engine.errors import ConvscopeError
 from engine.files import sha256, write_atomically
@@ -98,7 +97,7 @@ def read_card(name: str) -> Card:
     """
     network = _network(name)
     meta, transforms = network.weights.meta, network.weights.transforms()
-    return Card(
+    return foreign_card(
         name=name,
         architecture=network.architecture,
         options={},
@@ -107,14 +106,8 @@ def read_card(name: str) -> Card:
         input_size=transforms.crop_size[0],
         mean=tuple(transforms.mean),
         std=tuple(transforms.std),
-        recipe="",
-        epochs=0,
-        best_epoch=0,
         seed=SEED,
         parameters=meta["num_params"],
-        test_images=0,
-        test_accuracy=math.nan,
-        test_loss=math.nan,
         weights_sha256=_digits(network),
         versions={"torchvision": torchvision.__version__.partition("+")[0]},
     )

@@ -66,6 +66,11 @@ class Reported:
     note: str = ""
 
 
+_REPORT_3 = {"images": 1800, "dataset": IMAGENET10}
+_LENET = "which counts 390,400 parameters: it leaves out the ten output biases"
+_CONVNET_4 = "ImageNet-10 at 256 px, dropout 0.1; the report rounds down to 39 %"
+_RESNET = "ImageNet-10; the report rounds down to 64 %"
+
 FIGURES = (
     Reported(0, "resnet18", "train", 1.0, "section 2.2", note="at 224 px; the last epoch's"),
     Reported(0, "resnet18", "test", 0.83, "section 2.2", note="at 224 px"),
@@ -73,36 +78,11 @@ FIGURES = (
     Reported(1, "resnet18", "validation", 0.8189, "Validation", note="at 224 px, 900 epochs"),
     Reported(2, "resnet18_strided", "train", 0.93022, "page 1", note="Adam, then SGD"),
     Reported(2, "resnet18_strided", "test", 0.7112, "page 1", note="Adam, then SGD"),
-    Reported(
-        3,
-        "convnet4",
-        "test",
-        714 / 1800,
-        "Experiments",
-        images=1800,
-        dataset=IMAGENET10,
-        note="ImageNet-10 at 256 px, dropout 0.1; the report rounds down to 39 %",
-    ),
-    Reported(
-        3,
-        "resnet18",
-        "test",
-        1162 / 1800,
-        "Improving network performance",
-        images=1800,
-        dataset=IMAGENET10,
-        note="ImageNet-10; the report rounds down to 64 %",
-    ),
+    Reported(3, "convnet4", "test", 714 / 1800, "Experiments", note=_CONVNET_4, **_REPORT_3),
+    Reported(3, "resnet18", "test", 1162 / 1800, "Improving network performance", note=_RESNET, **_REPORT_3),
     Reported(4, "lenet", "train", 0.9233, "table 1"),
     Reported(4, "lenet", "validation", 0.7092, "table 1"),
-    Reported(
-        4,
-        "lenet",
-        "test",
-        0.7149,
-        "table 1",
-        note="which counts 390,400 parameters: it leaves out the ten output biases",
-    ),
+    Reported(4, "lenet", "test", 0.7149, "table 1", note=_LENET),
     Reported(4, "model_one", "train", 0.9833, "table 3", loss=0.0532),
     Reported(4, "model_one", "validation", 0.7792, "table 3", loss=0.8744, note="79.04 % in epoch 9"),
     Reported(4, "model_one", "test", 0.7792, "table 3", loss=0.9055),
@@ -163,9 +143,9 @@ def matching(classes: Sequence[str]) -> list[ReportedTest]:
     return [test for test in TESTS if test.classes == tuple(classes)]
 
 
-def _from_percentages(name: str, source: str, percentages: dict[str, float], overall: Share) -> ReportedTest:
-    shares = tuple(fitting_samples(percentages[label])[0] for label in CIFAR10_CLASSES)
-    printed = tuple(percentages[label] / 100 for label in CIFAR10_CLASSES)
+def _from_percentages(name: str, source: str, percentages: Sequence[float], overall: Share) -> ReportedTest:
+    shares = tuple(fitting_samples(percent)[0] for percent in percentages)
+    printed = tuple(percent / 100 for percent in percentages)
     return ReportedTest(name, source, CIFAR10_CLASSES, printed, shares, overall, None)
 
 
@@ -184,18 +164,7 @@ TESTS = (
     _from_percentages(
         "report: ResNet-18 on CIFAR-10",
         "a student's report of 2019: ResNet-18, 900 epochs of SGD, batch 256",
-        {
-            "airplane": 79.31,
-            "automobile": 86.49,
-            "bird": 71.79,
-            "cat": 71.43,
-            "deer": 86.67,
-            "dog": 75.56,
-            "frog": 90.32,
-            "horse": 82.14,
-            "ship": 86.11,
-            "truck": 78.26,
-        },
+        (79.31, 86.49, 71.79, 71.43, 86.67, 75.56, 90.32, 82.14, 86.11, 78.26),
         wilson(8_189, 10_000),
     ),
     _from_matrix(

@@ -17,7 +17,7 @@ A loaded network is in evaluation mode, frozen, and shared by everybody who look
 Weights are loaded with `weights_only=True`, so a file from a stranger can damage nothing but its own picture.
 """
 
-from engine.checkpoints.card import Card, read_card
+from engine.checkpoints.card import Card, foreign_card, read_card
 from engine.checkpoints.reading import (
     Base,
     StoredPredictions,
@@ -32,25 +32,3 @@ from engine.checkpoints.reading import (
     untrained,
 )
 from engine.checkpoints.writing import Contents, half_precision, refusing, replacing, save, write_weights
-
-__all__ = [
-    "Base",
-    "Card",
-    "Contents",
-    "StoredPredictions",
-    "Trained",
-    "available",
-    "base",
-    "fill_",
-    "fingerprint",
-    "freeze",
-    "half_precision",
-    "load",
-    "predictions",
-    "read_card",
-    "refusing",
-    "replacing",
-    "save",
-    "untrained",
-    "write_weights",
-]

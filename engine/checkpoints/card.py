@@ -1,6 +1,7 @@
 """A checkpoint's card: what the network is, how it was trained, and what its run measured."""
 
 import json
+import math
 from dataclasses import MISSING, Field, dataclass, fields
 from functools import lru_cache
 from pathlib import Path
@@ -55,6 +56,13 @@ class Card:
     base_sha256: str = ""
     initialisation: str = "default"
     group: str = ""
+
+
+def foreign_card(**known: Any) -> Card:
+    """The card of a network that was trained elsewhere: nothing else is known of its training or its accuracy."""
+    training = {"recipe": "", "epochs": 0, "best_epoch": 0, "seed": 0, "weights_sha256": ""}
+    figures = {"test_images": 0, "test_accuracy": math.nan, "test_loss": math.nan}
+    return Card(**{**training, **figures, **known})
 
 
 def read_card(path: Path) -> Card:
