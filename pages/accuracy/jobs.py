@@ -27,19 +27,21 @@ class Evaluation(Job):
     """A network's answers to images.
 
     Attributes:
-        done: how many images are through, of `total`.
         result: the answers, once it has come to its end.
     """
 
     def __init__(self, trained: Trained, images: LabelledImages) -> None:
         super().__init__()
-        self.done, self.total = 0, len(images)
         self.result: Predictions | None = None
         self._trained, self._images = trained, images
 
+    @property
+    def complete(self) -> bool:
+        return self.result is not None
+
     def _work(self) -> None:
         self.result = None
-        self._note(0)
+        self.advance(0, len(self._images), "images")
         self.result = self._answers(self._images.images)
 
     def _answers(self, images: np.ndarray) -> Predictions:
@@ -50,13 +52,7 @@ class Evaluation(Job):
         )  # fmt: skip
 
     def _on_batch(self, done: int) -> None:
-        self._note(done)
-        if done < self.total:
-            self.go_on_unless_stopped()
-
-    def _note(self, done: int) -> None:
-        self.done, self.share = done, done / max(1, self.total)
-        self.words = f"{done:,} of {self.total:,} images"
+        self.advance(done, len(self._images), "images")
 
 
 def whole(network: str) -> Evaluation:
@@ -133,7 +129,7 @@ class Disturbed(Evaluation):
         self.result = kept.get(request)
 
     def _work(self) -> None:
-        self._note(0)
+        self.advance(0, len(self._images), "images")
         self.result = self._kept.get(self.request) or self._run_now()
 
     def _run_now(self) -> Predictions:
@@ -155,47 +151,9 @@ def disturbed(request: Request) -> Disturbed:
     """This session's run of a request, which begins at once unless its result is known; an earlier one is stopped."""
     job: Disturbed | None = st.session_state.get("_live_disturbed")
     if job is None or job.request != request:
-        stop(job)
+        if job is not None:
+            job.stop()
         job = st.session_state["_live_disturbed"] = Disturbed(request, results())
         if job.result is None:
             job.start()
     return job
-
-
-# Drawing -------------------------------------------------------------------------------------------------------
-
-
-def stop(job: Job | None) -> None:
-    """Stop a run, if there is one."""
-    if job is not None:
-        job.stop()
-
-
-def show_buttons(job: Evaluation, key: str, runnable: bool) -> None:
-    """Run and Stop; outside the fragment of `show_progress`, whose polling a click inside would end."""
-    alive = job.alive
-    st.button("Run", key=f"{key}_run", disabled=alive or not runnable, type="primary", on_click=job.start)
-    st.button("Stop", key=f"{key}_stop", disabled=not alive, on_click=job.stop)
-
-
-def show_progress(job: Evaluation) -> None:
-    """How far a run is, twice a second while it is at work or waits; the page is drawn once more when it ends."""
-    alive = job.alive
-
-    @st.fragment(run_every=0.5 if alive else None)
-    def progress() -> None:
-        job.watch()
-        if alive and not job.alive:
-            st.rerun()
-        _say(job)
-
-    progress()
-
-
-def _say(job: Evaluation) -> None:
-    if job.error:
-        st.error(job.error)
-    elif job.alive:
-        st.progress(job.share, job.words)
-    elif job.result is None and job.words:
-        st.caption(f"Stopped after {job.done:,} of {job.total:,} images.")

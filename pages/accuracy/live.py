@@ -12,6 +12,7 @@ from engine.errors import ConvscopeError
 from pages.accuracy import charts, jobs, own
 from pages.accuracy.jobs import Request
 from pages.common import downloads, resources, selection, texts
+from pages.common.jobs import buttons, follow, panel
 from pages.common.selection import Selection
 
 COUNTS = ("200", "500", "1000")
@@ -47,9 +48,7 @@ def _show_whole(chosen: Selection) -> None:
     test = resources.images("test")
     st.markdown(f"**{chosen.title} on all {len(test):,} test images**")
     job = jobs.whole(chosen.network)
-    with st.container(horizontal=True, gap="small"):
-        jobs.show_buttons(job, "live", runnable=True)
-    jobs.show_progress(job)
+    panel(job, start="Run", again="Run", key="live")
     if (result := job.result) is not None:  # read once: another reader may begin anew at any time
         _compare_with_stored(chosen, result)
 
@@ -78,9 +77,9 @@ def _show_disturbed(chosen: Selection) -> None:
     with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
         strength = _strength(kind)
         job = jobs.disturbed(Request(chosen.network, chosen.card.weights_sha256, count, kind, strength))
-        jobs.show_buttons(job, "live_disturbed", runnable=job.result is None)
+        buttons(job, start="Run", key="live_disturbed")
     st.image(_examples(kind, strength), output_format="PNG", width="stretch", alt=f"A test image of each class, {kind}")
-    jobs.show_progress(job)
+    follow(job)
     if (result := job.result) is not None:
         _show_share(accuracy(result))
     _show_curve(job.request)

@@ -11,9 +11,9 @@ from engine.accuracy import images as accuracy_images
 from engine.accuracy.figures import accuracy
 from engine.accuracy.predictions import Predictions
 from engine.data import LabelledImages, archives
-from pages.accuracy import jobs
 from pages.accuracy.jobs import Evaluation
 from pages.common import downloads, resources, texts
+from pages.common.jobs import panel
 from pages.common.selection import Selection
 
 MOST_SHOWN = 12
@@ -59,9 +59,7 @@ def _kept(chosen: Selection, file: UploadedFile | None) -> Kept | None:
 
 
 def _show_run(chosen: Selection, kept: Kept) -> None:
-    with st.container(horizontal=True, gap="small"):
-        jobs.show_buttons(kept.job, "live_own", runnable=kept.job.result is None)
-    jobs.show_progress(kept.job)
+    panel(kept.job, start="Run", key="live_own")
     if (result := kept.job.result) is not None:
         _show_result(chosen, kept.images, result)
 

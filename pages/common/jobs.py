@@ -1,21 +1,29 @@
-"""Work that goes on while readers look at other pages: one thread for each job, which never calls Streamlit.
+"""Work that goes on while readers look at other pages, and the panel that starts, stops and follows it.
 
-Any session can watch a job and stop it. Two jobs work at a time, so that thirty readers do not slow each other to a
-standstill; while others wait, one that nobody watches gives way.
+Each job has one thread, which never calls Streamlit; any session can watch it and stop it. Two jobs work at a time, so
+that thirty readers do not slow each other to a standstill; while others wait, one that nobody watches gives way.
+
+A page writes a subclass of `Job`, keeps its jobs in `Jobs`, and draws a `panel`; or, where button and progress have
+different places, `buttons` and `follow`.
 """
 
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
-from typing import Generic, TypeVar
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from typing import ClassVar, Generic, TypeVar
+
+import streamlit as st
 
 from engine.errors import ConvscopeError
 
 AT_WORK, PATIENCE = 2, 20.0
 """How many jobs work at a time; for how many seconds an unwatched one goes on while others wait."""
 KEPT = 64
-"""How many jobs of a kind are kept, at work, done, or not begun."""
+"""How many jobs of a kind are kept, whether at work, done, or not begun."""
+POLL = 0.5
+"""Seconds between two looks at work in progress."""
 
 
 class Stopped(Exception):
@@ -27,8 +35,8 @@ def _leaving() -> bool:
     return not threading.main_thread().is_alive()
 
 
-class _Turns:
-    """Lets so many in at a time, and knows whether others wait."""
+class Turns:
+    """Lets `at_work` jobs work at a time, and knows whether others wait."""
 
     def __init__(self, at_work: int) -> None:
         self._free, self._lock, self._waiting = threading.Semaphore(at_work), threading.Lock(), 0
@@ -57,22 +65,28 @@ class _Turns:
             self._waiting += change
 
 
-_TURNS = _Turns(AT_WORK)
+TURNS = Turns(AT_WORK)
 
 
 class Job:
-    """Some work that can be started, watched and stopped, by any session; subclasses say what the work is.
+    """Some work that any session can start, watch and stop; a subclass writes `_work`.
 
     Attributes:
-        words: what it is doing; `share`: how much of it is done, 0-1.
-        error: one sentence, if it could not be done.
+        computes: whether it takes a turn, and the program's end waits for the step at hand; not so for a download.
+        words: how far it is, such as "50 of 200 images"; nothing before it has begun.
+        share: how much of it is done, 0-1.
+        error: one sentence, if it has failed.
+        stopped: whether it has ended before its time.
     """
 
+    computes: ClassVar[bool] = True
+
     def __init__(self) -> None:
-        self.words, self.share, self.error = "", 0.0, ""
+        self.words, self.share, self.error, self.stopped = "", 0.0, "", False
         self._lock, self._stop = threading.Lock(), threading.Event()
         self._thread: threading.Thread | None = None
-        self._watched = time.monotonic()
+        self._complete, self._watched = False, time.monotonic()
+        self.registered: Callable[[], Job] = lambda: self
 
     @property
     def alive(self) -> bool:
@@ -80,51 +94,71 @@ class Job:
         return self._thread is not None and self._thread.is_alive()
 
     @property
+    def complete(self) -> bool:
+        """Whether its work is done."""
+        return self._complete
+
+    @property
     def watched(self) -> bool:
-        """Whether somebody has looked at it of late."""
+        """Whether somebody has looked at it within the last `PATIENCE` seconds."""
         return time.monotonic() - self._watched <= PATIENCE
 
     def start(self) -> None:
-        """Begin, unless it is at work already."""
+        """Begin, unless it is at work already.
+
+        A job that `Jobs` has given up since it was drawn returns there, or its successor begins.
+        """
+        self.registered()._begin()
+
+    def _begin(self) -> None:
         with self._lock:
             if not self.alive:
                 self._stop.clear()
                 self.watch()
-                self.words, self.share, self.error = "Waiting for its turn", 0.0, ""
-                self._thread = threading.Thread(target=self._run)
+                self.words, self.share, self.error, self.stopped = "", 0.0, "", False
+                self._complete = False
+                self._thread = threading.Thread(target=self._run, daemon=not self.computes)
                 self._thread.start()
 
     def stop(self) -> None:
-        """Ask it to end after the step at hand; what it has made so far stays."""
+        """Ask it to end after the step at hand; its results so far stay."""
         self._stop.set()
 
     def watch(self) -> None:
-        """Say that somebody looks at it."""
+        """Note that somebody looks at it."""
         self._watched = time.monotonic()
 
     def wait(self, seconds: float) -> None:
-        """Until it has ended, or so long."""
+        """Wait for its end, at most so many seconds."""
         if self._thread is not None:
             self._thread.join(seconds)
 
     def _run(self) -> None:
         try:
-            with _TURNS.turn(self._stop):
+            with TURNS.turn(self._stop) if self.computes else nullcontext():
                 self.go_on_unless_stopped()
                 self._work()
+            self._complete = True
         except Stopped:
-            pass
+            self.stopped = True
         except ConvscopeError as error:
             self.error = str(error)
-        except Exception as error:  # a thread has nobody else to tell
-            self.error = f"It could not be finished ({type(error).__name__}: {error}): try other settings."
+        except Exception as error:  # nobody else would learn of it: this is a thread
+            self.error = f"It could not be finished ({type(error).__name__}: {error}): try again, or other settings."
 
     def _work(self) -> None:
         raise NotImplementedError
 
+    def advance(self, done: int, total: int, unit: str) -> None:
+        """Note how far it is, and go on unless it was stopped; after the last one there is nothing left to stop."""
+        self.share, self.words = done / max(1, total), f"{done:,} of {total:,} {unit}"
+        if done < total:
+            self.go_on_unless_stopped()
+
     def go_on_unless_stopped(self) -> None:
         """Call it between two steps: raises `Stopped` when the work is to end."""
-        if self._stop.is_set() or _leaving() or (not self.watched and _TURNS.wanted):
+        gives_way = self.computes and not self.watched and TURNS.wanted
+        if self._stop.is_set() or _leaving() or gives_way:
             raise Stopped
 
 
@@ -143,12 +177,17 @@ class Jobs(Generic[AnyJob]):
         self._lock = threading.Lock()
 
     def get(self, key: Hashable, make: Callable[[], AnyJob]) -> AnyJob:
-        """The job of `key`; where there is none, the one that `make` gives."""
+        """The job of `key`; `make` makes it where there is none."""
         job = self._jobs.get(key) or make()  # not under the lock: it may take a while, and another may be kept instead
         with self._lock:
             self._jobs[key] = job = self._jobs.pop(key, job)  # the latest comes last
             self._give_up_the_oldest()
+        job.registered = partial(self.get, key, lambda: job)
         return job
+
+    def __iter__(self) -> Iterator[Hashable]:
+        """The keys; the job that was asked for last comes last."""
+        return iter(list(self._jobs))
 
     def stop(self) -> None:
         """Ask all of them to end."""
@@ -159,3 +198,73 @@ class Jobs(Generic[AnyJob]):
         spare = [key for key, job in list(self._jobs.items())[:-1] if not (job.alive and job.watched)]
         for key in spare[: max(0, len(self._jobs) - KEPT)]:
             self._jobs.pop(key).stop()
+
+
+# The panel -----------------------------------------------------------------------------------------------------
+
+
+def panel(*jobs: Job, start: str, key: str, again: str | None = None, stop: str = "Stop") -> None:
+    """A button that starts or stops the jobs, and how far they are; see `buttons` and `follow`."""
+    buttons(*jobs, start=start, key=key, again=again, stop=stop)
+    follow(*jobs)
+
+
+def buttons(*jobs: Job, start: str, key: str, again: str | None = None, stop: str = "Stop") -> None:
+    """Start for what is not complete yet, or Stop while some job is alive.
+
+    They stand outside the fragment of `follow`: in a browser, a click inside one ends its polling.
+
+    Args:
+        start, stop: the labels.
+        key: the buttons are called `{key}_start` and `{key}_stop`.
+        again: the label for doing complete work once more; None does not offer that.
+    """
+    if any(job.alive for job in jobs):
+        st.button(stop, key=f"{key}_stop", type="primary", on_click=_stop_all, args=(jobs,))
+        return
+    waiting = [job for job in jobs if not job.complete]
+    label, disabled = (start, False) if waiting else (again or start, again is None)
+    st.button(
+        label, key=f"{key}_start", type="primary", disabled=disabled, on_click=_start_all, args=(waiting or jobs,)
+    )
+
+
+def follow(*jobs: Job, look: Callable[[], None] = lambda: None) -> None:
+    """How far the jobs are, twice a second while one is alive; when one has ended, the page is drawn once more.
+
+    Args:
+        look: draws what there is so far, below.
+    """
+    alive = [job.alive for job in jobs]
+
+    @st.fragment(run_every=POLL if any(alive) else None)
+    def poll() -> None:
+        for job in jobs:
+            job.watch()
+        if [job.alive for job in jobs] != alive:  # other buttons, and perhaps no more polling
+            st.rerun()
+        for place, job in zip(st.columns(len(jobs)) if len(jobs) > 1 else [st.container()], jobs, strict=True):
+            with place:
+                _report(job)
+        look()
+
+    poll()
+
+
+def _report(job: Job) -> None:
+    if job.error:
+        st.error(job.error, icon="⚠️")
+    elif job.alive:
+        st.progress(job.share, job.words or "Waiting for its turn")
+    elif job.stopped:
+        st.caption(f"Stopped after {job.words}." if job.words else "Stopped before it began.")
+
+
+def _start_all(jobs: Sequence[Job]) -> None:
+    for job in jobs:
+        job.start()
+
+
+def _stop_all(jobs: Sequence[Job]) -> None:
+    for job in jobs:
+        job.stop()

@@ -69,18 +69,11 @@ class Inversion(Job):
         self.pictures: dict[int, np.ndarray] = {}
         self.answer: Answer | None = None
 
-    @property
-    def complete(self) -> bool:
-        """Whether it has ended by itself, not by Stop."""
-        return self.answer is not None
-
     def _work(self) -> None:
         self._clear()
         for step in self._steps():
             self._keep(step)
-            self.words = f"Step {step.number} of {self._request.steps}"
-            self.share = step.number / max(1, self._request.steps)
-            self.go_on_unless_stopped()
+            self.advance(step.number, self._request.steps, "steps")
         self.answer = evaluation.answer(self._trained.model, step.image)
 
     def _steps(self) -> Iterator[Step]:

@@ -10,7 +10,7 @@ import streamlit as st
 from engine import deconv
 from engine.evaluation import Answer
 from engine.inversion import ALPHA_NORM, PRIORS, VARIATION, Prior
-from pages.common import downloads, resources, selection, sheets, texts
+from pages.common import downloads, jobs, resources, selection, sheets, texts
 from pages.common.resources import View
 from pages.common.selection import Selection
 from pages.inversion import charts, drawings
@@ -25,8 +25,6 @@ PRIOR_NAMES = {
 WHOLE, CHANNEL = "whole layer", "one channel"
 STEPS = ("50", "100", "200", "400")
 SEEDS = 1000
-POLL = 0.5
-"""Seconds between two looks at work in progress."""
 
 PRIOR_HELP = (
     "What is expected of a picture, besides the right features. Mahendran-Vedaldi: smooth, with values in the range of "
@@ -79,32 +77,6 @@ def layers_in_a_row(network: str) -> tuple[str, ...]:
     """conv1 ... conv5_x and the like: without what a ReLU or a pool alone makes of them."""
     names = tuple(resources.layers(network))
     return tuple(name for name in names if name.startswith("conv") and not name.endswith("_relu")) or names[:6]
-
-
-def draw_button(requests: Sequence[Request], jobs: Sequence[Inversion], alive: bool) -> None:
-    """Start, or Stop while it is going on; outside the fragment, since only a whole run sets its clock."""
-    waiting = [request for request, job in zip(requests, jobs, strict=True) if not job.complete]
-    if alive:
-        st.button("Stop", key="inv_stop", type="primary", on_click=stop, args=(jobs,))
-    else:
-        label = "Start" if waiting else "Once more"
-        st.button(label, key="inv_start", type="primary", on_click=start, args=(waiting or requests,))
-
-
-def start(requests: Sequence[Request]) -> None:
-    for request in requests:  # a job that has not begun may have been given up since it was drawn
-        inversion_of(request).start()
-
-
-def stop(jobs: Sequence[Inversion]) -> None:
-    for job in jobs:
-        job.stop()
-
-
-def draw_progress(jobs: Sequence[Inversion]) -> None:
-    """How far the one that is at work has come."""
-    working = next((job for job in jobs if job.alive and job.share > 0), None)
-    st.progress(working.share if working else 0.0, working.words if working else "Waiting for its turn")
 
 
 def step_to_show(request: Request, job: Inversion) -> int:
@@ -187,27 +159,27 @@ def answer_in_words(request: Request, answer: Answer) -> str:
 # Layers in a row -----------------------------------------------------------------------------------------------
 
 
-def show_row(shown: Shown, jobs: Sequence[Inversion]) -> None:
+def show_row(shown: Shown, inversions: Sequence[Inversion]) -> None:
     """What came back from each layer, above the deconvnet's pictures, and how the errors fall."""
     views = [request.view for request in shown.requests]
     original = drawings.seen(views[0])
-    newest = [next(reversed(job.pictures.values()), drawings.nothing(views[0])) for job in jobs]
+    newest = [next(reversed(job.pictures.values()), drawings.nothing(views[0])) for job in inversions]
     sent_back = [drawings.deconvnet(view, None, shown.batch_norm) for view in views]
     sheet = drawings.sheet([[original, *newest], [original, *sent_back]])
     for column, title in zip(st.columns(len(views) + 1), ["the image", *(view.layer for view in views)], strict=True):
         column.markdown(f"**{title}**")
     sheets.show(sheet, "Above: what came back from each layer. Below: the deconvnet's picture of the same target.")
-    for column, words in zip(st.columns(len(views) + 1), ["", *(nearness(job) for job in jobs)], strict=True):
+    for column, words in zip(st.columns(len(views) + 1), ["", *(nearness(job) for job in inversions)], strict=True):
         column.markdown(words)
     st.caption(
         f"Above: what came back. Below: the deconvnet's picture of the same layer ({deconvnet_in_words(shown)})."
     )
-    measured = {view.layer: list(job.measured) for view, job in zip(views, jobs, strict=True)}
+    measured = {view.layer: list(job.measured) for view, job in zip(views, inversions, strict=True)}
     rows = charts.layer_rows(measured)
     spec = charts.falling_chart(list(measured), shown.requests[0].steps, columns=len(measured))
     st.markdown(f"**Relative feature error** (dashed: {charts.GOAL})")
     st.vega_lite_chart(rows, spec, key="inv_row_chart", alt="The relative feature error of each layer")
-    if len(rows) and not any(job.alive for job in jobs):
+    if len(rows) and not any(job.alive for job in inversions):
         save(sheet, rows.rename(columns={"curve": "layer", "value": charts.ERROR}))
 
 
@@ -230,31 +202,17 @@ def save(png: bytes, table: pd.DataFrame) -> None:
 
 def show(shown: Shown) -> None:
     """The button, and the pictures, looked at again and again while work is going on."""
-    jobs = shown.jobs
-    alive = any(job.alive for job in jobs)
-    draw_button(shown.requests, jobs, alive)
-
-    @st.fragment(run_every=POLL if alive else None)
-    def watch() -> None:
-        draw(shown, jobs)
-        if alive and not any(job.alive for job in jobs):
-            st.rerun()
-
-    watch()
+    inversions = shown.jobs
+    jobs.buttons(*inversions, start="Start", again="Once more", key="inv")
+    jobs.follow(*inversions, look=lambda: draw(shown, inversions))
 
 
-def draw(shown: Shown, jobs: Sequence[Inversion]) -> None:
-    """One look at the jobs."""
-    for job in jobs:
-        job.watch()
-        if job.error:
-            st.error(job.error, icon="⚠️")
-    if any(job.alive for job in jobs):
-        draw_progress(jobs)
-    if len(jobs) == 1:
-        show_one(shown, jobs[0], step_to_show(shown.requests[0], jobs[0]))
+def draw(shown: Shown, inversions: Sequence[Inversion]) -> None:
+    """One look at the inversions."""
+    if len(inversions) == 1:
+        show_one(shown, inversions[0], step_to_show(shown.requests[0], inversions[0]))
     else:
-        show_row(shown, jobs)
+        show_row(shown, inversions)
 
 
 def explain(prior: str) -> None:

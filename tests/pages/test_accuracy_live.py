@@ -41,10 +41,10 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Job]]:
 
 
 @pytest.fixture
-def turns(monkeypatch: pytest.MonkeyPatch) -> jobs._Turns:
+def turns(monkeypatch: pytest.MonkeyPatch) -> jobs.Turns:
     """Turns of which one is given at a time."""
-    made = jobs._Turns(1)
-    monkeypatch.setattr(jobs, "_TURNS", made)
+    made = jobs.Turns(1)
+    monkeypatch.setattr(jobs, "TURNS", made)
     return made
 
 
@@ -68,6 +68,10 @@ def page(**link: str):
 
 def said(app) -> str:
     return "\n".join(element.value for element in (*app.markdown, *app.info, *app.caption))
+
+
+def button_keys(app) -> list[str | None]:
+    return [button.key for button in app.button]
 
 
 def progress(app) -> list[str]:
@@ -101,7 +105,7 @@ def test_a_disturbed_run_gives_the_figures_of_a_plain_one(begun: list[Job]) -> N
 
 
 def test_whoever_drags_the_slider_leaves_no_trail_of_runs(
-    begun: list[Job], turns: jobs._Turns, batch_by_batch: Callable[[], None]
+    begun: list[Job], turns: jobs.Turns, batch_by_batch: Callable[[], None]
 ) -> None:
     app = page()
     for strength in ("5", "10", "15"):
@@ -113,7 +117,8 @@ def test_whoever_drags_the_slider_leaves_no_trail_of_runs(
     for job in begun:
         job.wait(60)
     assert [job.result is not None for job in begun] == [False, False, False, True]
-    assert begun[0].done == accuracy_jobs.BATCH  # of all those that were left, only this one had begun
+    # Of all those that were left, only this one had begun.
+    assert begun[0].words == f"{accuracy_jobs.BATCH} of 200 images"
     app.run()
     assert_no_error(app)
     assert app.metric[0].label == "Accuracy"
@@ -128,14 +133,14 @@ def test_a_disturbed_run_is_stopped_and_goes_on_when_its_reader_wants(
     begun[0].wait(60)
     app.run()
     assert "Stopped after 50 of 200 images." in said(app)
-    assert app.button(key="live_disturbed_stop").disabled
+    assert "live_disturbed_stop" not in button_keys(app)
     for _ in range(10):
         batch_by_batch()
-    app.button(key="live_disturbed_run").click().run()
+    app.button(key="live_disturbed_start").click().run()
     begun[0].wait(60)
     app.run()
     assert app.metric[0].label == "Accuracy"
-    assert app.button(key="live_disturbed_run").disabled
+    assert app.button(key="live_disturbed_start").disabled
 
 
 def test_what_another_session_has_found_is_not_run_again(begun: list[Job], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,7 +153,7 @@ def test_what_another_session_has_found_is_not_run_again(begun: list[Job], monke
     assert app.metric[0].label == "Accuracy"
 
 
-def test_what_another_session_finds_while_one_waits_is_taken_over(turns: jobs._Turns) -> None:
+def test_what_another_session_finds_while_one_waits_is_taken_over(turns: jobs.Turns) -> None:
     kept, found = Results(2), Predictions(np.zeros((1, 2)), np.zeros(1, np.int64))
     with turns.turn(threading.Event()):
         job = Disturbed(request(5), kept)
@@ -159,7 +164,7 @@ def test_what_another_session_finds_while_one_waits_is_taken_over(turns: jobs._T
 
 
 def test_an_unwatched_run_gives_way_to_one_that_waits(
-    turns: jobs._Turns, batch_by_batch: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+    turns: jobs.Turns, batch_by_batch: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jobs, "PATIENCE", 0.0)
     left, other = (Disturbed(request(strength), Results(4)) for strength in (5, 10))
@@ -169,7 +174,7 @@ def test_an_unwatched_run_gives_way_to_one_that_waits(
     wait_for(lambda: turns.wanted)
     batch_by_batch()
     left.wait(60)
-    assert (left.result, left.done) == (None, 50)
+    assert (left.result, left.words) == (None, "50 of 200 images")
 
 
 def test_only_the_latest_results_are_kept() -> None:
@@ -207,7 +212,7 @@ def test_a_link_restores_a_strength(kind: str, begun: list[Job]) -> None:
 
 def test_a_run_on_all_images_can_be_stopped_and_started(begun: list[Job]) -> None:
     app = page()
-    app.button(key="live_run").click().run()
+    app.button(key="live_start").click().run()
     app.button(key="live_stop").click().run()
     run = accuracy_jobs.whole("lenet")
     run.wait(120)
@@ -215,7 +220,7 @@ def test_a_run_on_all_images_can_be_stopped_and_started(begun: list[Job]) -> Non
     app.run()
     assert_no_error(app)
     assert any(text.value.startswith("Stopped after") for text in app.caption)
-    assert not app.button(key="live_run").disabled
+    assert not app.button(key="live_start").disabled
 
 
 # A reader's own images -----------------------------------------------------------------------------------------
@@ -234,7 +239,7 @@ def test_an_archive_of_class_folders_is_judged() -> None:
     assert f"Accuracy on your images: **{right} of 8**" in said(app)
 
 
-def test_archives_wait_for_their_turn_and_can_be_stopped(begun: list[Job], turns: jobs._Turns) -> None:
+def test_archives_wait_for_their_turn_and_can_be_stopped(begun: list[Job], turns: jobs.Turns) -> None:
     app = page()
     begun[0].wait(60)
     with turns.turn(threading.Event()):
@@ -243,10 +248,10 @@ def test_archives_wait_for_their_turn_and_can_be_stopped(begun: list[Job], turns
         app.button(key="live_own_stop").click().run()
     begun[1].wait(60)
     app.run()
-    assert "Stopped after 0 of 8 images." in said(app)
+    assert "Stopped before it began." in said(app)
 
 
-def test_another_archive_stops_the_earlier_one(begun: list[Job], turns: jobs._Turns) -> None:
+def test_another_archive_stops_the_earlier_one(begun: list[Job], turns: jobs.Turns) -> None:
     app = page()
     begun[0].wait(60)
     with turns.turn(threading.Event()):
@@ -254,7 +259,7 @@ def test_another_archive_stops_the_earlier_one(begun: list[Job], turns: jobs._Tu
         upload(app, archive_of(range(4)))
     for job in begun:
         job.wait(60)
-    assert [(job.total, job.result is not None) for job in begun[1:]] == [(8, False), (4, True)]
+    assert [(job.words, job.complete) for job in begun[1:]] == [("", False), ("4 of 4 images", True)]
 
 
 def test_an_archive_that_is_none_is_one_sentence() -> None:

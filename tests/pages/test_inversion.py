@@ -85,10 +85,12 @@ def test_large_pictures_are_kept_less_often_and_the_last_one_always(monkeypatch)
 
 @pytest.fixture
 def gate(monkeypatch):
-    """Lets an inversion take one step each time it is released."""
+    """Lets an inversion take one step each time it is released; `gate.begun` counts the inversions."""
     released, original = threading.Semaphore(0), inversion.invert
+    released.begun = 0
 
     def slowly(*args, **settings):
+        released.begun += 1
         for step in original(*args, **settings):
             assert released.acquire(timeout=60)
             yield step
@@ -118,13 +120,12 @@ def test_two_sessions_share_one_job(gate):
     job = inversion_of(request_of(first))
     press(first, "inv_start")
     assert job.alive
-    thread = job._thread
     second.run()
     assert [button.key for button in second.button if (button.key or "").startswith("inv_")] == ["inv_stop"]
     press(second, "inv_stop")
     gate.release(100)
     job.wait(60)
-    assert job._thread is thread
+    assert gate.begun == 1
     assert not job.complete
     assert_no_error(first.run())
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from engine.settings import ROOT
 from pages.common import jobs
@@ -32,7 +33,8 @@ def kept() -> Iterator[Jobs[Waiting]]:
     """Jobs; what is still at work ends with the test."""
     made = Jobs[Waiting]()
     yield made
-    for job in list(made._jobs.values()):
+    for key in made:
+        job = made.get(key, Waiting)
         job.go_on.set()
         job.wait(30)
 
@@ -68,13 +70,13 @@ def test_only_so_many_idle_ones_are_kept_and_those_asked_for_last(kept: Jobs[Wai
     for number in (1, 2, 0, 3):
         kept.get(number, Waiting)
     assert kept.get(0, Waiting) is first
-    assert list(kept._jobs) == ["at work", 2, 3, 0]
+    assert list(kept) == ["at work", 2, 3, 0]
 
 
 def test_one_that_nobody_watches_is_stopped_and_given_up(kept: Jobs[Waiting], monkeypatch) -> None:
     monkeypatch.setattr(jobs, "KEPT", 4)
     job = begun(kept, "at work")
-    job._watched -= 2 * jobs.PATIENCE
+    monkeypatch.setattr(jobs, "PATIENCE", -1.0)
     for number in range(20):
         kept.get(number, Waiting)
     job.go_on.set()
@@ -84,8 +86,8 @@ def test_one_that_nobody_watches_is_stopped_and_given_up(kept: Jobs[Waiting], mo
 
 
 def test_a_job_that_is_stopped_while_it_waits_leaves_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:
-    turns = jobs._Turns(1)
-    monkeypatch.setattr(jobs, "_TURNS", turns)
+    turns = jobs.Turns(1)
+    monkeypatch.setattr(jobs, "TURNS", turns)
     first, second = Waiting(), Waiting()
     first.start()
     assert first.begun.wait(30)
@@ -99,6 +101,130 @@ def test_a_job_that_is_stopped_while_it_waits_leaves_the_queue(monkeypatch: pyte
     assert first.alive
     first.go_on.set()
     first.wait(30)
+
+
+def test_a_job_that_was_given_up_since_it_was_drawn_returns_when_it_is_started(
+    kept: Jobs[Waiting], monkeypatch
+) -> None:
+    monkeypatch.setattr(jobs, "KEPT", 1)
+    drawn = kept.get("a", Waiting)
+    kept.get("b", Waiting)
+    assert list(kept) == ["b"]
+    drawn.start()
+    assert kept.get("a", Waiting) is drawn
+    assert drawn.begun.wait(30)
+
+
+def test_the_successor_of_a_job_that_was_given_up_begins_in_its_place(kept: Jobs[Waiting], monkeypatch) -> None:
+    monkeypatch.setattr(jobs, "KEPT", 1)
+    drawn = kept.get("a", Waiting)
+    kept.get("b", Waiting)
+    successor = kept.get("a", Waiting)
+    drawn.start()
+    assert successor.begun.wait(30)
+    assert not drawn.alive
+
+
+class Unturned(Waiting):
+    computes = False
+
+
+def test_a_download_waits_for_no_turn_and_gives_way_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns = jobs.Turns(0)
+    monkeypatch.setattr(jobs, "TURNS", turns)
+    monkeypatch.setattr(jobs, "PATIENCE", -1.0)
+    waiting, download = Waiting(), Unturned()
+    waiting.start()
+    while not turns.wanted:
+        time.sleep(0.01)
+    download.start()
+    assert download.begun.wait(30)
+    download.go_on.set()
+    download.wait(30)
+    assert download.complete
+    waiting.stop()
+    waiting.wait(30)
+    assert waiting.stopped
+
+
+class Counting(Job):
+    """Counts to three, one at each release; fails where it is asked to."""
+
+    def __init__(self, failing: bool = False) -> None:
+        super().__init__()
+        self.releases, self._failing = threading.Semaphore(0), failing
+
+    def _work(self) -> None:
+        for done in range(3):
+            self.advance(done, 3, "numbers")
+            assert self.releases.acquire(timeout=30)
+            if self._failing:
+                raise ValueError("no more numbers")
+        self.advance(3, 3, "numbers")
+
+
+def page(job: Counting, again: str | None) -> AppTest:
+    """A page with one panel."""
+
+    def script(job, again) -> None:
+        from pages.common.jobs import panel
+
+        panel(job, start="Count", again=again, key="count")
+
+    return AppTest.from_function(script, kwargs={"job": job, "again": again}).run()
+
+
+def what_is_drawn(app: AppTest) -> list[str]:
+    """Labels of the buttons, and words of the progress bar, of notes and of errors."""
+    assert not app.exception
+    bars = [bar.proto.text for bar in app.get("progress")]
+    return [button.label for button in app.button] + bars + [at.value for at in (*app.caption, *app.error)]
+
+
+def wait_for_words(job: Job, words: str) -> None:
+    end = time.monotonic() + 30
+    while job.words != words:
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("again", [None, "Count again"])
+def test_a_panel_starts_a_job_and_follows_it_to_its_end(again: str | None) -> None:
+    job = Counting()
+    app = page(job, again)
+    assert what_is_drawn(app) == ["Count"]
+    app.button(key="count_start").click().run()
+    job.releases.release()
+    wait_for_words(job, "1 of 3 numbers")
+    assert what_is_drawn(app.run()) == ["Stop", "1 of 3 numbers"]
+    job.releases.release(2)
+    job.wait(30)
+    assert what_is_drawn(app.run()) == [again or "Count"]
+    assert app.button(key="count_start").disabled == (again is None)
+
+
+def test_a_panel_stops_a_job_and_says_how_far_it_was() -> None:
+    job = Counting()
+    app = page(job, None)
+    app.button(key="count_start").click().run()
+    job.releases.release()
+    wait_for_words(job, "1 of 3 numbers")
+    app.run().button(key="count_stop").click().run()
+    job.releases.release()
+    job.wait(30)
+    assert what_is_drawn(app.run()) == ["Count", "Stopped after 2 of 3 numbers."]
+    assert not app.button(key="count_start").disabled
+
+
+def test_a_panel_shows_why_a_job_has_failed() -> None:
+    job = Counting(failing=True)
+    app = page(job, None)
+    app.button(key="count_start").click().run()
+    job.releases.release()
+    job.wait(30)
+    button, error = what_is_drawn(app.run())
+    assert button == "Count"
+    assert "no more numbers" in error
 
 
 def test_a_program_that_ends_waits_for_the_step_at_hand_and_no_longer() -> None:
