@@ -42,14 +42,6 @@ class Candidate:
         return checkpoints.predictions(self.card.name, self.folder)
 
 
-@dataclass(frozen=True)
-class Cost:
-    """What a network's accuracy costs: numbers that were trained, and multiply-adds for one image."""
-
-    parameters: int
-    multiply_adds: int
-
-
 def candidates() -> dict[str, Candidate]:
     """All checkpoints and experiments by name; a checkpoint comes before an experiment of the same name."""
     shipped, experiments = settings.folders.checkpoints, settings.folders.experiments
@@ -58,8 +50,8 @@ def candidates() -> dict[str, Candidate]:
     return {**own, **{name: candidate for name, candidate in found.items() if name not in own}}
 
 
-def cost(card: Card) -> Cost:
-    """The parameters on the card, and the multiply-adds of one image of its input size.
+def multiply_adds(card: Card) -> int:
+    """How many multiply-adds the card's network needs for one image of its input size.
 
     Raises:
         ConvscopeError: the card names an architecture that there is not.
@@ -69,7 +61,7 @@ def cost(card: Card) -> Cost:
         image = torch.empty(1, 3, card.input_size, card.input_size)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(image)
-    return Cost(card.parameters, counter.get_total_flops() // 2)
+    return counter.get_total_flops() // 2
 
 
 @dataclass(frozen=True)
@@ -79,7 +71,8 @@ class Entry:
     name: str
     experiment: bool
     accuracy: Share
-    cost: Cost
+    parameters: int
+    multiply_adds: int
 
 
 def entry(candidate: Candidate) -> Entry:
@@ -88,5 +81,5 @@ def entry(candidate: Candidate) -> Entry:
     Raises:
         ConvscopeError: its stored predictions are missing or damaged, or its architecture is unknown.
     """
-    card = candidate.card
-    return Entry(card.name, candidate.experiment, accuracy(candidate.predictions().test), cost(card))
+    card, share = candidate.card, accuracy(candidate.predictions().test)
+    return Entry(card.name, candidate.experiment, share, card.parameters, multiply_adds(card))

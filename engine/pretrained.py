@@ -45,7 +45,7 @@ TIMEOUT_SECONDS = 30
 
 
 @dataclass(frozen=True)
-class Network:
+class Source:
     """One of torchvision's networks.
 
     Attributes:
@@ -61,12 +61,12 @@ class Network:
     weights: WeightsEnum | Weights
 
 
-NETWORKS: dict[str, Network] = {
-    "imagenet_alexnet": Network(
+NETWORKS: dict[str, Source] = {
+    "imagenet_alexnet": Source(
         "AlexNet", "torchvision:alexnet", torchvision.models.alexnet, AlexNet_Weights.IMAGENET1K_V1
     ),
-    "imagenet_vgg16": Network("VGG-16", "torchvision:vgg16", torchvision.models.vgg16, VGG16_Weights.IMAGENET1K_V1),
-    "imagenet_resnet18": Network("ResNet-18", "resnet18", torchvision.models.resnet18, ResNet18_Weights.IMAGENET1K_V1),
+    "imagenet_vgg16": Source("VGG-16", "torchvision:vgg16", torchvision.models.vgg16, VGG16_Weights.IMAGENET1K_V1),
+    "imagenet_resnet18": Source("ResNet-18", "resnet18", torchvision.models.resnet18, ResNet18_Weights.IMAGENET1K_V1),
 }
 
 
@@ -127,17 +127,17 @@ def reported(name: str) -> str:
     )
 
 
-def _network(name: str) -> Network:
+def _network(name: str) -> Source:
     if name not in NETWORKS:
         raise ConvscopeError(f"There is no pretrained network {name!r}: choose one of {', '.join(NETWORKS)}.")
     return NETWORKS[name]
 
 
-def _file_name(network: Network) -> str:
+def _file_name(network: Source) -> str:
     return PurePosixPath(urlparse(network.weights.url).path).name
 
 
-def _digits(network: Network) -> str:
+def _digits(network: Source) -> str:
     """The first digits of the weight file's SHA-256, which torchvision puts at the end of its name."""
     found = re.search(r"-([0-9a-f]{8,})\.pth$", _file_name(network))
     if found is None:
@@ -179,7 +179,7 @@ def untrained(name: str) -> Trained:
     return Trained(freeze(model), card)
 
 
-def _read_weights(name: str, network: Network) -> dict[str, Tensor]:
+def _read_weights(name: str, network: Source) -> dict[str, Tensor]:
     path = weight_file(name)
     if not path.is_file():
         raise ConvscopeError(
@@ -229,7 +229,7 @@ def download(name: str, on_bytes: Callable[[int, int], object] | None = None) ->
     return path
 
 
-def _fetch(network: Network, file: BinaryIO, on_bytes: Callable[[int, int], object]) -> None:
+def _fetch(network: Source, file: BinaryIO, on_bytes: Callable[[int, int], object]) -> None:
     """Write the network's weights to `file`; whatever is not exactly them is an error."""
     digest, done = hashlib.sha256(), 0
     for chunk, total in _chunks(network):
@@ -243,7 +243,7 @@ def _fetch(network: Network, file: BinaryIO, on_bytes: Callable[[int, int], obje
         )
 
 
-def _chunks(network: Network) -> Iterator[tuple[bytes, int]]:
+def _chunks(network: Source) -> Iterator[tuple[bytes, int]]:
     """The file's content in pieces, each with the size of the whole in bytes."""
     try:
         with urllib.request.urlopen(network.weights.url, timeout=TIMEOUT_SECONDS) as answer:
@@ -254,7 +254,7 @@ def _chunks(network: Network) -> Iterator[tuple[bytes, int]]:
         raise ConvscopeError(_no_connection(network, error)) from error
 
 
-def _no_connection(network: Network, error: Exception) -> str:
+def _no_connection(network: Source, error: Exception) -> str:
     reason = getattr(error, "reason", error)  # an address that cannot be reached hides the cause in there
     if isinstance(reason, Exception):
         reason = getattr(reason, "strerror", None) or type(reason).__name__

@@ -28,9 +28,7 @@ from engine.files import write_atomically, write_text
 
 MANIFEST = "cifar10.json"
 
-CIFAR10_CLASSES = (
-    "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
-)  # fmt: skip
+CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 SIDE = 32
 SHEET_COLUMNS = 100
 BUNDLED_TRAINING_PER_CLASS = 500

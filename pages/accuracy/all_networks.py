@@ -39,7 +39,7 @@ def _table(entries: list[Entry]) -> pd.DataFrame:
     rows = [
         (
             entry.name, "experiment" if entry.experiment else "checkpoint", entry.accuracy.value, entry.accuracy.low,
-            entry.accuracy.high, entry.cost.parameters, entry.cost.multiply_adds,
+            entry.accuracy.high, entry.parameters, entry.multiply_adds,
         )
         for entry in entries
     ]  # fmt: skip

@@ -108,8 +108,16 @@ def test_milestones_are_stem_and_block_outputs_in_the_order_of_playback(resnet, 
     played = deconv.reconstruct(recorded, deconv.all_channels(recorded.activation))
     found = batch_norm.milestones(recorded, played, tape.layers(resnet))
     assert [point.label for point in found] == [
-        "conv4_x", "conv4_1", "conv3_x", "conv3_1", "conv2_x", "conv2_1", "pool1", "conv1_relu", "pixels",
-    ]  # fmt: skip
+        "conv4_x",
+        "conv4_1",
+        "conv3_x",
+        "conv3_1",
+        "conv2_x",
+        "conv2_1",
+        "pool1",
+        "conv1_relu",
+        "pixels",
+    ]
     by_node = {gain.node: float(gain.ratio[0]) for gain in played.gains}
     assert found[1] == Milestone("conv4_1", by_node["layer3.0.relu_1"])
     assert found[-1] == Milestone("pixels", float(played.gain[0]))

@@ -286,11 +286,25 @@ def stored(
     weights = model.state_dict()
     result = evaluate(model.eval(), test.images, test.labels, input_size=32, mean=spec.mean, std=spec.std)
     card = checkpoints.Card(
-        name="tiny", architecture="lenet", options={}, dataset="cifar10", classes=test.classes, input_size=32,
-        mean=spec.mean, std=spec.std, recipe="tiny", epochs=0, best_epoch=0, seed=0,
-        parameters=parameter_count(model), test_images=60, test_accuracy=accuracy(result).value,
-        test_loss=cross_entropy(result), weights_sha256="", versions={},
-    )  # fmt: skip
+        name="tiny",
+        architecture="lenet",
+        options={},
+        dataset="cifar10",
+        classes=test.classes,
+        input_size=32,
+        mean=spec.mean,
+        std=spec.std,
+        recipe="tiny",
+        epochs=0,
+        best_epoch=0,
+        seed=0,
+        parameters=parameter_count(model),
+        test_images=60,
+        test_accuracy=accuracy(result).value,
+        test_loss=cross_entropy(result),
+        weights_sha256="",
+        versions={},
+    )
     predictions = checkpoints.StoredPredictions(result, result)
     checkpoints.save(card, checkpoints.Contents(weights, predictions, {"filters": np.zeros(1)}, ""), tmp_path)
     monkeypatch.setattr(evaluation, "bundled", lambda split: {"test": test}[split])
@@ -314,9 +328,13 @@ def test_an_honest_card_is_confirmed(stored: checkpoints.Card, capsys: pytest.Ca
     ],
 )
 def test_a_wrong_figure_on_a_card_is_found(
-    stored: checkpoints.Card, tmp_path: Path, capsys: pytest.CaptureFixture[str],
-    figure: str, change: float, differing: set[str],
-) -> None:  # fmt: skip
+    stored: checkpoints.Card,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    figure: str,
+    change: float,
+    differing: set[str],
+) -> None:
     card = (tmp_path / "tiny" / "card.json").read_text()
     value = getattr(stored, figure)
     line = f'"{figure}": {value}'

@@ -10,9 +10,17 @@ from engine.data import CIFAR10_CLASSES
 from engine.reports import FEWEST, IMAGENET10_CLASSES, MOST, TESTS, ReportedTest, fitting_samples, matching
 
 PRINTED = {
-    "bird": 71.79, "automobile": 86.49, "cat": 71.43, "deer": 86.67, "dog": 75.56,
-    "frog": 90.32, "horse": 82.14, "airplane": 79.31, "ship": 86.11, "truck": 78.26,
-}  # fmt: skip
+    "bird": 71.79,
+    "automobile": 86.49,
+    "cat": 71.43,
+    "deer": 86.67,
+    "dog": 75.56,
+    "frog": 90.32,
+    "horse": 82.14,
+    "airplane": 79.31,
+    "ship": 86.11,
+    "truck": 78.26,
+}
 
 
 def test_the_cifar10_figures_are_the_reports() -> None:

@@ -60,9 +60,10 @@ def test_the_images_that_differ_are_counted_by_the_pairs(two: tuple[Predictions,
     assert all(a.correct[first] & ~b.correct[first])
     assert all(b.correct[second] & ~a.correct[second])
     expected = [
-        i for i in range(900)
+        i
+        for i in range(900)
         if a.predicted[i] != a.labels[i] and b.predicted[i] != b.labels[i] and a.predicted[i] != b.predicted[i]
-    ]  # fmt: skip
+    ]
     assert sorted(neither.tolist()) == expected
     for images in (first, second, neither):
         assert list(a.confidence[images]) == sorted(a.confidence[images], reverse=True)

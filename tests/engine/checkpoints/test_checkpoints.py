@@ -39,11 +39,25 @@ Weights = dict[str, Tensor]
 
 def make_card(name: str = "tiny", **changes: Any) -> Card:
     card = Card(
-        name=name, architecture="lenet", options={"input_size": 8}, dataset="cifar10", classes=CIFAR10_CLASSES,
-        input_size=8, mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3), recipe="lenet", epochs=3, best_epoch=2, seed=1,
-        parameters=267_530, test_images=4, test_accuracy=0.75, test_loss=1.25, weights_sha256="",
+        name=name,
+        architecture="lenet",
+        options={"input_size": 8},
+        dataset="cifar10",
+        classes=CIFAR10_CLASSES,
+        input_size=8,
+        mean=(0.5, 0.4, 0.3),
+        std=(0.2, 0.25, 0.3),
+        recipe="lenet",
+        epochs=3,
+        best_epoch=2,
+        seed=1,
+        parameters=267_530,
+        test_images=4,
+        test_accuracy=0.75,
+        test_loss=1.25,
+        weights_sha256="",
         versions={"torch": "2.15.0"},
-    )  # fmt: skip
+    )
     return replace(card, **changes)
 
 
@@ -315,10 +329,19 @@ def test_truncated_weights_with_a_matching_card_are_refused(stored: Path, share:
 
 @pytest.mark.parametrize(
     "other",
-    [fresh("model_two"), fresh(input_size=32), fresh(num_classes=3, input_size=8), {}, [torch.zeros(1)],
-     torch.zeros(2), {1: torch.zeros(1)}, {**fresh(), "features.0.weight": "text"}, 3],
+    [
+        fresh("model_two"),
+        fresh(input_size=32),
+        fresh(num_classes=3, input_size=8),
+        {},
+        [torch.zeros(1)],
+        torch.zeros(2),
+        {1: torch.zeros(1)},
+        {**fresh(), "features.0.weight": "text"},
+        3,
+    ],
     ids=["architecture", "size", "classes", "empty", "list", "tensor", "numbered", "text", "number"],
-)  # fmt: skip
+)
 def test_weights_of_another_network_are_refused(stored: Path, other: Any) -> None:
     put_weights(stored, torch_bytes(other))
     assert refused(stored) == unusable("weights.pt does not fit a lenet")
@@ -382,10 +405,23 @@ def test_a_card_that_is_older_than_an_entry_has_its_default(stored: Path) -> Non
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("mean", 3), ("std", None), ("std", ["a", "b", "c"]), ("classes", "cat"), ("classes", [1, 2]), ("options", None),
-     ("options", []), ("input_size", "8"), ("input_size", 8.5), ("test_accuracy", None), ("parameters", None),
-     ("weights_sha256", None), ("architecture", ["lenet"]), ("versions", "2")],
-)  # fmt: skip
+    [
+        ("mean", 3),
+        ("std", None),
+        ("std", ["a", "b", "c"]),
+        ("classes", "cat"),
+        ("classes", [1, 2]),
+        ("options", None),
+        ("options", []),
+        ("input_size", "8"),
+        ("input_size", 8.5),
+        ("test_accuracy", None),
+        ("parameters", None),
+        ("weights_sha256", None),
+        ("architecture", ["lenet"]),
+        ("versions", "2"),
+    ],
+)
 def test_a_card_with_an_entry_of_the_wrong_type_is_refused(stored: Path, key: str, value: Any) -> None:
     change_card(stored, **{key: value})
     assert refused(stored) == unusable(f"card.json is missing or damaged ({key} is {value!r})")
