@@ -23,6 +23,7 @@ sys.path.insert(0, str(ROOT))
 from engine import checkpoints, data, gallery
 from engine.gallery import Request
 from engine.maximization import OBJECTIVES, PRESETS
+from engine.weights import Weights
 
 
 class Watch:
@@ -39,7 +40,7 @@ class Watch:
 def ascend(trained: checkpoints.Trained, layer: str, preset: str) -> np.ndarray:
     """The activations `[16]` at the end, printing how long it took."""
     size = trained.card.input_size
-    request = Request(trained.card.name, layer, 0, 16, OBJECTIVES[0], preset, gallery.STEPS, gallery.SEED, size)
+    request = Request(Weights.of(trained.card), layer, 0, 16, OBJECTIVES[0], preset, gallery.STEPS, gallery.SEED, size)
     watch, start, changed = Watch(), None, False
     for made in gallery.pictures(trained, request):
         start = made.pictures if start is None else start

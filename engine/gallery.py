@@ -29,6 +29,7 @@ from engine.evaluation import images_at_once
 from engine.files import write_atomically
 from engine.maximization import OBJECTIVES, PRESETS, excitation, maximize
 from engine.maximization.fourier import Canvas
+from engine.weights import Weights
 
 CLASSES = "classes"
 """In place of a layer: the network's output, whose units are the class scores before the softmax."""
@@ -45,14 +46,14 @@ class Request:
     """Pictures to be made; small enough to be a key.
 
     Attributes:
-        network: what the network is called: its checkpoint's name, or any other.
+        network: which weights of which network.
         layer: a friendly name, or `CLASSES`.
         first, count: channels `first` to `first + count - 1`.
         objective: one of `engine.maximization.OBJECTIVES`; `preset`: a key of `engine.maximization.PRESETS`.
         size: the side of the pictures in pixels.
     """
 
-    network: str
+    network: Weights
     layer: str
     first: int
     count: int
@@ -208,7 +209,7 @@ def folder_of(checkpoint: str, folder: Path | None = None) -> Path:
 
 def is_stored(request: Request, trained: Trained) -> bool:
     """Whether the request is one of those that are stored for its checkpoint."""
-    own = request.network == trained.card.name and request.layer in layers_of(trained)
+    own = request.network == Weights.of(trained.card) and request.layer in layers_of(trained)
     return own and request in standard(trained, [request.layer])
 
 
@@ -226,7 +227,7 @@ def standard(trained: Trained, layers: Sequence[str]) -> list[Request]:
         count = min(AT_ONCE, channel_count(trained, layer))
         for preset in PRESETS:
             fixed = (OBJECTIVES[0], preset, STEPS, SEED, trained.card.input_size)
-            requests.append(Request(trained.card.name, layer, 0, count, *fixed))
+            requests.append(Request(Weights.of(trained.card), layer, 0, count, *fixed))
     return requests
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import streamlit as st
 
-from engine import all_networks, reports
+from engine import all_networks, reports, weights
 from engine.accuracy.figures import confusion_matrix
 from engine.accuracy.predictions import Predictions
 from engine.all_networks import Candidate, Entry
@@ -73,8 +73,8 @@ def of_network(name: str) -> Subject:
     Raises:
         ConvscopeError: its predictions are missing or damaged.
     """
-    if resources.is_pretrained(name):
-        resources.predictions(name)  # says why there are none
+    if weights.is_pretrained(name):
+        resources.predictions(weights.find(name))  # says why there are none
     if name not in candidates():
         candidates.clear()  # it may have been kept since the last look at the disk
     candidate = candidates().get(name)

@@ -6,7 +6,7 @@ behind. What runs on disturbed images have found is kept for everybody, up to a 
 """
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import streamlit as st
@@ -15,6 +15,7 @@ from engine.accuracy.predictions import Predictions
 from engine.checkpoints import Trained
 from engine.data import LabelledImages, perturbations
 from engine.evaluation import evaluate
+from engine.weights import Weights
 from pages.common import resources
 from pages.common.jobs import Job
 
@@ -55,13 +56,9 @@ class Evaluation(Job):
         self.advance(done, len(self._images), "images")
 
 
-def whole(network: str) -> Evaluation:
-    """The run of a network on all test images, the same for all sessions; a replaced checkpoint has another."""
-    return _whole(network, resources.trained(network).card.weights_sha256)
-
-
 @st.cache_resource(max_entries=32, show_spinner=False, on_release=Job.stop)
-def _whole(network: str, weights_sha256: str) -> Evaluation:
+def whole(network: Weights) -> Evaluation:
+    """The run of a network on all test images, the same for all sessions."""
     return Evaluation(resources.trained(network), resources.images("test"))
 
 
@@ -70,10 +67,9 @@ def _whole(network: str, weights_sha256: str) -> Evaluation:
 
 @dataclass(frozen=True)
 class Request:
-    """A network (its name and its weights) on the first test images of each class, disturbed so strongly."""
+    """A network on the first test images of each class, disturbed so strongly."""
 
-    network: str
-    weights_sha256: str
+    network: Weights
     count: int
     kind: str
     strength: float
@@ -104,14 +100,8 @@ class Results:
         """What is known of the request at any strength, the mildest first."""
         with self._lock:
             known = list(self._found.items())
-        alike = {one.strength: found for one, found in known if _apart_from_strength(one, request)}
+        alike = {one.strength: found for one, found in known if replace(one, strength=request.strength) == request}
         return dict(sorted(alike.items()))
-
-
-def _apart_from_strength(one: Request, other: Request) -> bool:
-    return (one.network, one.weights_sha256, one.count, one.kind) == (
-        other.network, other.weights_sha256, other.count, other.kind,
-    )  # fmt: skip
 
 
 @st.cache_resource(show_spinner=False)

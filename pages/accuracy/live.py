@@ -9,6 +9,7 @@ from engine.accuracy.figures import Share, accuracy
 from engine.accuracy.predictions import Predictions
 from engine.data import perturbations
 from engine.errors import ConvscopeError
+from engine.weights import TRAINED
 from pages.accuracy import charts, jobs, own
 from pages.accuracy.jobs import Request
 from pages.common import downloads, resources, selection, texts
@@ -21,10 +22,12 @@ COUNTS = ("200", "500", "1000")
 def show(chosen: Selection) -> None:
     """The view."""
     texts.headline(
-        f"{chosen.title}, run now: are its predictions the stored ones, and what do worse images do to its accuracy?"
+        f"{chosen.network}, run now: are its predictions the stored ones, and what do worse images do to its accuracy?"
     )
     if chosen.card.classes != resources.images("test").classes:
-        raise ConvscopeError(f"{chosen.title} has other classes than the shipped test images: choose another network.")
+        raise ConvscopeError(
+            f"{chosen.network} has other classes than the shipped test images: choose another network."
+        )
     left, right = st.columns(2, gap="large")
     with left:
         _show_whole(chosen)
@@ -46,7 +49,7 @@ def show(chosen: Selection) -> None:
 
 def _show_whole(chosen: Selection) -> None:
     test = resources.images("test")
-    st.markdown(f"**{chosen.title} on all {len(test):,} test images**")
+    st.markdown(f"**{chosen.network} on all {len(test):,} test images**")
     job = jobs.whole(chosen.network)
     panel(job, start="Run", again="Run", key="live")
     if (result := job.result) is not None:  # read once: another reader may begin anew at any time
@@ -57,10 +60,10 @@ def _compare_with_stored(chosen: Selection, live: Predictions) -> None:
     share = accuracy(live)
     interval = f"{texts.percent(share.low)} to {texts.percent(share.high)}"
     st.metric("Accuracy, live", texts.percent(share.value), help=f"95 % interval {interval}")
-    if chosen.network != chosen.card.name:
+    if chosen.network.moment != TRAINED:
         st.info("These are random weights: guessing reaches an accuracy of 10 %.")
         return
-    stored = resources.predictions(chosen.card.name).test
+    stored = resources.predictions(chosen.network).test
     st.info(accuracy_live.in_words(accuracy_live.differences(live, stored)))
 
 
@@ -68,7 +71,7 @@ def _compare_with_stored(chosen: Selection, live: Predictions) -> None:
 
 
 def _show_disturbed(chosen: Selection) -> None:
-    st.markdown(f"**{chosen.title} on perturbed images**")
+    st.markdown(f"**{chosen.network} on perturbed images**")
     with st.container(horizontal=True, gap="small"):
         kind = selection.segments("Perturbation", tuple(perturbations.PERTURBATIONS), "disturbance")
         count = int(selection.segments("Images", COUNTS, "images_tested"))
@@ -76,7 +79,7 @@ def _show_disturbed(chosen: Selection) -> None:
         _say_what_is_not_on_offer(kind)
     with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
         strength = _strength(kind)
-        job = jobs.disturbed(Request(chosen.network, chosen.card.weights_sha256, count, kind, strength))
+        job = jobs.disturbed(Request(chosen.network, count, kind, strength))
         buttons(job, start="Run", key="live_disturbed")
     st.image(_examples(kind, strength), output_format="PNG", width="stretch", alt=f"A test image of each class, {kind}")
     follow(job)
@@ -132,4 +135,4 @@ def _show_curve(request: Request) -> None:
     strengths = offered.mildest, offered.strongest
     spec = charts.falling(table, f"{request.kind}, {offered.unit}", strengths).to_dict()
     st.vega_lite_chart(spec=spec, width="stretch", alt=f"Accuracy against the strength of {request.kind}")
-    downloads.chart(spec, table, f"{request.network}-{request.kind}")
+    downloads.chart(spec, table, f"{request.network.file_name}-{request.kind}")

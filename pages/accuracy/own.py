@@ -11,6 +11,7 @@ from engine.accuracy import images as accuracy_images
 from engine.accuracy.figures import accuracy
 from engine.accuracy.predictions import Predictions
 from engine.data import LabelledImages, archives
+from engine.weights import Weights
 from pages.accuracy.jobs import Evaluation
 from pages.common import downloads, resources, texts
 from pages.common.jobs import panel
@@ -36,7 +37,7 @@ def show(chosen: Selection) -> None:
 class Kept:
     """What a session keeps of an archive: which one it is, its images, and the run of the network on them."""
 
-    network: str
+    network: Weights
     file_id: str
     images: LabelledImages
     job: Evaluation
@@ -87,4 +88,4 @@ def _show_result(chosen: Selection, images: LabelledImages, result: Predictions)
             "confidence": result.confidence,
         }
     )
-    downloads.table("Predictions (CSV)", table, f"{chosen.network}-own-images.csv")
+    downloads.table("Predictions (CSV)", table, f"{chosen.network.file_name}-own-images.csv")

@@ -3,10 +3,10 @@
 Networks, images and recordings are shared by all sessions and changed by none. The recorded forward pass is kept, so
 that a change of rule, path or batch norm costs one playback.
 
-A network is called by its checkpoint's name; with `~untrained` behind it, it is the same architecture with the random
-weights from which that checkpoint's training began, and with `~halfway` what it was like in the middle of it. An image
-is called by where it comes from (`split`) and a number: its index among the bundled images or photographs; of a
-reader's own picture the number is made from its content, and its pixels stay in that reader's session.
+A network is named by its `Weights`, which carry the weights' SHA-256: when a checkpoint is replaced under its name,
+sessions and jobs go on with the key that they hold, and the new weights have entries of their own. An image is named by
+where it comes from (`split`) and a number: its index among the bundled images or photographs; of a reader's own picture
+the number is made from its content, and its pixels stay in that reader's session.
 """
 
 import hashlib
@@ -16,15 +16,15 @@ import numpy as np
 import streamlit as st
 from torch import Tensor
 
-from engine import batch_norm, checkpoints, data, deconv, evaluation, pretrained, settings, tape
-from engine.checkpoints import Card, StoredPredictions, Trained, halfway
+from engine import batch_norm, checkpoints, data, deconv, evaluation, tape, weights
+from engine.checkpoints import StoredPredictions, Trained
 from engine.data import LabelledImages, photographs
 from engine.deconv import Reconstruction
 from engine.errors import ConvscopeError
 from engine.evaluation import Answer
 from engine.tape import Tape
+from engine.weights import Weights
 
-UNTRAINED, HALFWAY = "~untrained", "~halfway"
 PHOTOGRAPHS, OWN = "photographs", "own"
 """Splits that are no data set: the shipped photographs, and a picture that a reader has brought."""
 MOST_OWN_PICTURES = 4
@@ -36,13 +36,13 @@ class View:
     """Which layer of which network is looked at, on which image, at which input size; small enough to be a key.
 
     Attributes:
-        network: as `trained` takes it.
+        network: which weights of which network.
         layer: a friendly name.
         split, index: as `pixels` takes them.
         size: the side of the input in pixels.
     """
 
-    network: str
+    network: Weights
     layer: str
     split: str
     index: int
@@ -70,52 +70,10 @@ class Playback:
     switches: str = "recorded"
 
 
-def cards() -> dict[str, Card]:
-    """The cards of all checkpoints on disk and of torchvision's pretrained networks in torch hub's cache.
-
-    They are read afresh, so that a new one appears at once.
-    """
-    return {**checkpoints.available(), **pretrained.available()}
-
-
-def forget_replaced(cards: dict[str, Card]) -> None:
-    """Empty all caches if weights were replaced under a known name: what is kept there is called by names."""
-    known = _known_weights()
-    if any(known.setdefault(name, card.weights_sha256) != card.weights_sha256 for name, card in cards.items()):
-        st.cache_data.clear()
-        st.cache_resource.clear()
-
-
-@st.cache_resource(show_spinner=False)
-def _known_weights() -> dict[str, str]:
-    """The weights that each name has stood for since the caches were empty."""
-    return {}
-
-
-def is_pretrained(network: str) -> bool:
-    """Whether a network is one of torchvision's, which the app has neither trained nor tested."""
-    return network.removesuffix(UNTRAINED) in pretrained.NETWORKS
-
-
-def trained(network: str) -> Trained:
-    """A network by its name, shared by all sessions; see `forget_replaced` for weights that change."""
-    checkpoint = network.split("~")[0]
-    known = is_pretrained(network)
-    card = pretrained.read_card(checkpoint) if known else _card(checkpoint)
-    return _trained(network, card.weights_sha256)
-
-
-def _card(checkpoint: str) -> Card:
-    return checkpoints.read_card(settings.folders.checkpoints / checkpoint)
-
-
 @st.cache_resource(max_entries=16, show_spinner="Loading the network …")
-def _trained(network: str, weights_sha256: str) -> Trained:
-    checkpoint = network.split("~")[0]
-    if network.endswith(HALFWAY):
-        return Trained(halfway.load(checkpoint).model, _card(checkpoint))
-    source = pretrained if is_pretrained(network) else checkpoints
-    return source.load(checkpoint) if network == checkpoint else source.untrained(checkpoint)
+def trained(network: Weights) -> Trained:
+    """A network, shared by all sessions."""
+    return weights.load(network)
 
 
 @st.cache_resource(show_spinner="Unpacking the images …")
@@ -132,34 +90,34 @@ def indices_by_class(split: str) -> tuple[np.ndarray, ...]:
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
-def predictions(name: str) -> StoredPredictions:
-    """The stored logits of a checkpoint.
+def predictions(network: Weights) -> StoredPredictions:
+    """The logits that are stored with a checkpoint.
 
     Raises:
         ConvscopeError: it has none; torchvision's networks know other classes than the bundled images'.
     """
-    if is_pretrained(name):
+    if weights.is_pretrained(network.checkpoint):
         raise ConvscopeError(
-            f"There are no stored answers of {name} to the test images, whose classes it does not know: "
+            f"There are no stored answers of {network.checkpoint} to the test images, whose classes it does not know: "
             "choose a network that was trained on CIFAR-10."
         )
-    return checkpoints.predictions(name)
+    return checkpoints.predictions(network.checkpoint)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def layers(network: str) -> dict[str, str]:
+def layers(network: Weights) -> dict[str, str]:
     """`{friendly name: node name}` of a network, in order."""
     return tape.layers(trained(network).model)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def logits(network: str) -> str:
+def logits(network: Weights) -> str:
     """The node name of a network's output, which can be looked at like a layer."""
     return tape.logits(trained(network).model)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def has_batch_norm(network: str) -> bool:
+def has_batch_norm(network: Weights) -> bool:
     """Whether a network normalises feature maps at all."""
     return batch_norm.normalises(trained(network).model)
 

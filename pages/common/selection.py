@@ -11,19 +11,20 @@ from typing import Any
 
 import streamlit as st
 
-from engine import checkpoints, pretrained
+from engine import checkpoints, pretrained, weights
 from engine.checkpoints import Card
 from engine.data import photographs
 from engine.errors import ConvscopeError
 from engine.models import ARCHITECTURES
+from engine.weights import Weights
 from pages.common import pretrained_download, resources
-from pages.common.resources import OWN, PHOTOGRAPHS, UNTRAINED
+from pages.common.resources import OWN, PHOTOGRAPHS, View
 
 PREFERRED = "resnet18"
 VIEWING_SIZES = (64, 128, 224)
 BUNDLED = ("test", "train")
 SPLITS = (*BUNDLED, PHOTOGRAPHS, OWN)
-WEIGHTS = ("trained", "untrained")
+WEIGHTS = (weights.TRAINED, weights.UNTRAINED)
 PICTURE_FILES = ("png", "jpg", "jpeg", "webp")
 
 
@@ -33,14 +34,14 @@ class Selection:
 
     Attributes:
         card: of the chosen checkpoint.
-        network: what `resources` calls the network: the checkpoint's name, with "~untrained" for random weights.
+        network: which weights of which network; as text, what a headline calls it.
         layer: a friendly name of a layer.
         batch_norm: whether batch norm takes part in reconstructions.
         image: the image.
     """
 
     card: Card
-    network: str
+    network: Weights
     layer: str
     batch_norm: bool
     image: "ChosenImage"
@@ -63,10 +64,10 @@ class Selection:
         """What a caption calls the image: "test image 17"."""
         return self.image.name
 
-    @property
-    def title(self) -> str:
-        """What a headline calls the network."""
-        return self.card.name if self.network == self.card.name else f"{self.card.name} before training"
+    def view(self, layer: str | None = None, size: int | None = None) -> View:
+        """What the reader looks at, at the network's own input size, unless another layer or size is given."""
+        layer = self.layer if layer is None else layer
+        return View(self.network, layer, self.split, self.index, size or self.card.input_size)
 
 
 @dataclass(frozen=True)
@@ -90,20 +91,17 @@ def current() -> Selection:
 def draw_sidebar() -> None:
     """Draw the controls and remember what they say for `current`."""
     st.session_state["_selection"] = None
-    cards = resources.cards()
-    resources.forget_replaced(cards)
+    cards = weights.cards()
     if not cards:
         raise ConvscopeError(
             "There are no trained networks in checkpoints/: get them with `git checkout -- checkpoints`."
         )
     with st.sidebar:
         name = choose("Network", "checkpoint", list(cards), PREFERRED, _why_no_checkpoint)
-        if resources.is_pretrained(name):
+        if weights.is_pretrained(name):
             st.caption(pretrained.reported(name))
-        weights = segments(
-            "Weights", WEIGHTS, "weights", help="Untrained: the random weights that training began with."
-        )
-        network = name if weights == "trained" else name + UNTRAINED
+        moment = segments("Weights", WEIGHTS, "weights", help="Untrained: the random weights that training began with.")
+        network = Weights.of(cards[name], moment)
         layers = list(resources.layers(network))
         layer = choose("Layer", "layer", layers, layers[-1], lambda asked: f"{name} has no layer {asked!r}")
         batch_norm = _batch_norm_toggle(network)
@@ -162,13 +160,13 @@ def _forget_what_is_not_on_offer(
 
 def _why_no_checkpoint(name: str) -> str:
     try:
-        (pretrained if resources.is_pretrained(name) else checkpoints).load(name)
+        (pretrained if weights.is_pretrained(name) else checkpoints).load(name)
     except ConvscopeError as error:
         return str(error)
     return f"The checkpoint {name!r} has just appeared"
 
 
-def _batch_norm_toggle(network: str) -> bool:
+def _batch_norm_toggle(network: Weights) -> bool:
     has = resources.has_batch_norm(network)
     why = "Batch norm takes part when a signal is played back." if has else "This network has no batch norm."
     return switch("Batch norm in the reconstruction", "bn", has, why) or not has

@@ -11,6 +11,7 @@ from engine import data, feature_maps, patches, pictures, tape
 from engine.deconv import silent_channels
 from engine.feature_maps import LayerFigures
 from engine.graph.receptive_field import Box, Pair, ReceptiveField, receptive_field
+from engine.weights import Weights
 from pages.common import resources, sheets
 from pages.common.resources import View
 from pages.feature_maps import index as feature_index
@@ -75,7 +76,7 @@ def _order(activation: Tensor, order: str) -> tuple[int, ...]:
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
-def field(network: str, layer: str) -> ReceptiveField:
+def field(network: Weights, layer: str) -> ReceptiveField:
     """What the layer's units see."""
     return receptive_field(resources.trained(network).model, layer)
 
@@ -155,7 +156,7 @@ class KernelDrawing:
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
-def kernel(network: str, layer: str, channel: int) -> KernelDrawing | None:
+def kernel(network: Weights, layer: str, channel: int) -> KernelDrawing | None:
     """The kernel behind a map: in colour if it reads the pixels, else its strongest slices; None if there is none."""
     found = feature_maps.kernel(resources.trained(network).model, layer, channel)
     if found is None:
@@ -178,14 +179,13 @@ def _square(tiles: np.ndarray) -> bytes:
 
 @dataclass(frozen=True)
 class Top:
-    """Which map's strongest images are shown, and how; `weights_sha256` says of which weights."""
+    """Which map's strongest images are shown, and how."""
 
-    network: str
+    network: Weights
     layer: str
     channel: int
     batch_norm: bool
     crop: str
-    weights_sha256: str
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ import streamlit as st
 from engine import patches, settings
 from engine.checkpoints import Trained
 from engine.patches import Index
+from engine.weights import TRAINED, Weights
 from pages.common import resources
 from pages.common.jobs import Job, Jobs
-from pages.common.resources import UNTRAINED
 
 
 class Search(Job):
@@ -36,10 +36,9 @@ class Search(Job):
         self.go_on_unless_stopped()
 
 
-def search(network: str) -> Search:
-    """The search of a network, shared by all sessions; a replaced checkpoint has another."""
-    trained = resources.trained(network)
-    return _searches().get((network, trained.card.weights_sha256), lambda: _new_search(network, trained))
+def search(network: Weights) -> Search:
+    """The search of a network, shared by all sessions."""
+    return _searches().get(network, lambda: _new_search(network))
 
 
 @st.cache_resource(show_spinner=False, on_release=Jobs.stop)
@@ -47,20 +46,20 @@ def _searches() -> Jobs[Search]:
     return Jobs()
 
 
-def _new_search(network: str, trained: Trained) -> Search:
-    stored = UNTRAINED not in network and (settings.folders.checkpoints / trained.card.name / "card.json").exists()
-    return Search(trained, settings.folders.checkpoints if stored else None)
+def _new_search(network: Weights) -> Search:
+    stored = network.moment == TRAINED and (settings.folders.checkpoints / network.checkpoint / "card.json").exists()
+    return Search(resources.trained(network), settings.folders.checkpoints if stored else None)
 
 
-def index(network: str) -> Index | None:
+def index(network: Weights) -> Index | None:
     """The index of a network; None if it has yet to be searched for."""
     found = search(network).index
-    if found is not None or UNTRAINED in network:
+    if found is not None or network.moment != TRAINED:
         return found
-    path = settings.folders.checkpoints / resources.trained(network).card.name / patches.FILE
+    path = settings.folders.checkpoints / network.checkpoint / patches.FILE
     return _stored(network, path.stat().st_mtime_ns) if path.exists() else None
 
 
 @st.cache_resource(max_entries=32, show_spinner=False)
-def _stored(network: str, changed: int) -> Index | None:
+def _stored(network: Weights, changed: int) -> Index | None:
     return patches.load(resources.trained(network))

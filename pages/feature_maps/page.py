@@ -1,6 +1,7 @@
 """Feature maps: where each pattern of a layer was found in the image, and which test images excite a map most."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import streamlit as st
 
@@ -19,10 +20,6 @@ TILES = ("maps", "patches in the image")
 
 
 # The controls --------------------------------------------------------------------------------------------------
-
-
-def view_of(chosen: Selection, size: int) -> View:
-    return View(chosen.network, chosen.layer, chosen.split, chosen.index, size)
 
 
 def map_number(view: View) -> int:
@@ -48,7 +45,7 @@ def names_another_map(count: int) -> bool:
 def one_layer(chosen: Selection, controls: Callable[[], int]) -> None:
     """All maps of the layer as one sheet, and one of them closely."""
     with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
-        view = view_of(chosen, controls())
+        view = chosen.view(size=controls())
         tiles = selection.segments("Show", TILES, "fm_tiles")
         order = selection.segments("Order", ORDERS, "fm_order")
         scale = selection.segments("Brightness", SCALES, "fm_scale", disabled=tiles != TILES[0])
@@ -141,8 +138,7 @@ def top_nine(chosen: Selection, view: View, channel: int) -> None:
         search_panel(view.network)
         return
     crop = selection.segments("Crop the nine images to", CROPS, "fm_crop")
-    sha = chosen.card.weights_sha256
-    drawn = drawings.top_images(Top(view.network, view.layer, channel, chosen.batch_norm, crop, sha))
+    drawn = drawings.top_images(Top(view.network, view.layer, channel, chosen.batch_norm, crop))
     if drawn is None:
         st.caption("This layer is not in the list of strongest images.")
         return
@@ -207,7 +203,7 @@ def watch_search(network: str) -> None:
 def every_layer(chosen: Selection, controls: Callable[[], int]) -> None:
     """Four maps of every layer, and what changes with depth."""
     with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
-        here = view_of(chosen, controls())
+        here = chosen.view(size=controls())
     view = drawings.anywhere(here)
     drawn, words = st.columns([3, 2], gap="medium")
     with drawn:
@@ -237,7 +233,7 @@ def every_layer(chosen: Selection, controls: Callable[[], int]) -> None:
 def two_images(chosen: Selection, controls: Callable[[], int]) -> None:
     """The same layer on two images of different classes, on one scale."""
     with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
-        first = view_of(chosen, controls())
+        first = chosen.view(size=controls())
         scale = selection.segments("Brightness", SCALES, "fm_scale", help="The same for both images, in either case.")
         order = selection.segments("Order", ORDERS, "fm_order")
         truth, second = other_image(chosen, first)
@@ -263,7 +259,7 @@ def other_image(chosen: Selection, first: View) -> tuple[str, View]:
     truth = selection.choose("Second image", "class2", list(data.classes), preferred)
     indices = of_class[data.classes.index(truth)]
     number = selection.number_in_link("Number", "number2", len(indices))
-    return truth, View(first.network, first.layer, "test", int(indices[number]), first.size)
+    return truth, replace(first, split="test", index=int(indices[number]))
 
 
 def show_one_of_two(maps: Maps, partner: View, order: tuple[int, ...], name: str, order_in_words: str = "") -> None:
@@ -335,7 +331,7 @@ PAGES = {"one layer": one_layer, "every layer": every_layer, "two images": two_i
 def main() -> None:
     """The page."""
     chosen = selection.current()
-    texts.headline(f"What {chosen.title} finds in this image, and where")
+    texts.headline(f"What {chosen.network} finds in this image, and where")
     show = selection.segments("Look at", SHOW, "fm_show", label_visibility="collapsed")
     PAGES[show](chosen, lambda: selection.viewing_size(chosen))
 

@@ -6,8 +6,8 @@ from engine import filters
 from engine.errors import ConvscopeError
 from engine.filters import Snapshots
 from engine.filters.words import NO_PATTERN, Words
+from engine.weights import TRAINED
 from pages.common import downloads, selection, sheets, texts
-from pages.common.resources import UNTRAINED
 from pages.common.selection import Selection
 from pages.filters import charts, resources
 from pages.filters.resources import NOW, Moment
@@ -54,15 +54,15 @@ def show_first_layer(chosen: Selection, how: str, scale: str) -> None:
 
 def choose_moment(chosen: Selection) -> Moment:
     """The epoch that a slider picks; a network with random weights, or without kept kernels, has only its own."""
-    if chosen.network.endswith(UNTRAINED):
-        return resources.moment(chosen.network)
+    if chosen.network.moment != TRAINED:
+        return Moment(chosen.network)
     try:
-        epochs = resources.snapshots(chosen.card.name).epochs
+        epochs = resources.snapshots(chosen.network).epochs
     except ConvscopeError as error:
         st.caption(str(error))
-        return resources.moment(chosen.network)
+        return Moment(chosen.network)
     epoch = epoch_slider(chosen, list(epochs)) if len(epochs) > 1 else NOW
-    return resources.moment(chosen.network, epoch)
+    return Moment(chosen.network, epoch)
 
 
 def epoch_slider(chosen: Selection, epochs: list[int]) -> int:
@@ -88,7 +88,7 @@ def is_one_of(asked: str, epochs: list[int]) -> bool:
 def when_in_words(chosen: Selection, moment: Moment) -> str:
     """When the kernels looked like this."""
     if moment.epoch == NOW:
-        return "with random weights, before training" if moment.network.endswith(UNTRAINED) else "after training"
+        return "after training" if moment.network.moment == TRAINED else "with random weights, before training"
     return "before training" if moment.epoch == 0 else f"after epoch {moment.epoch} of {chosen.card.epochs}"
 
 
@@ -150,14 +150,14 @@ def explain() -> None:
 
 def show_training(chosen: Selection, how: str, scale: str) -> None:
     """The same filters before, halfway through and after training."""
-    name = chosen.card.name
-    moments = moments_of_training(resources.snapshots(name))
+    name, trained = chosen.card.name, chosen.network.at(TRAINED)
+    moments = moments_of_training(resources.snapshots(trained))
     columns = st.columns(len(moments), gap="medium")
-    found = [resources.words(resources.moment(name, epoch)) for epoch in moments.values()]
+    found = [resources.words(Moment(trained, epoch)) for epoch in moments.values()]
     for column, (when, epoch) in zip(columns, moments.items(), strict=True):
         with column:
             st.markdown(f"**{when}** (epoch {epoch})")
-            picture = resources.sheet(resources.moment(name, epoch), how, scale, None)
+            picture = resources.sheet(Moment(trained, epoch), how, scale, None)
             sheets.show(picture, f"All filters of the first layer, {when}")
             downloads.picture("PNG", picture, f"{name}-filters-epoch-{epoch}.png")
     table = charts.kinds_table(list(moments), found)
@@ -217,7 +217,7 @@ def show_deeper(chosen: Selection) -> None:
 def main() -> None:
     """The page."""
     chosen = selection.current()
-    texts.headline(f"What the filters of {chosen.title} respond to")
+    texts.headline(f"What the filters of {chosen.network} respond to")
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
         view = selection.segments("Show", VIEWS, "view")
         how, scale = drawing_controls() if view != "deeper layers" else ("RGB", "each filter")

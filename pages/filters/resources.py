@@ -12,6 +12,7 @@ from engine import filters, pictures
 from engine.filters import Snapshots, Tuning
 from engine.filters.words import Words
 from engine.network.convolution import first_convolution
+from engine.weights import Weights
 from pages.common import resources
 
 NOW = -1
@@ -23,37 +24,20 @@ SCALES = ("each filter", "all together")
 
 @dataclass(frozen=True)
 class Moment:
-    """The first layer's kernels of a network at the end of an epoch (`NOW`: its own); small enough to be a key.
+    """The first layer's kernels of a network at the end of an epoch (`NOW`: its own); small enough to be a key."""
 
-    `version` tells a checkpoint from the one that it replaces.
-    """
-
-    network: str
-    version: str
-    epoch: int
-
-
-def moment(network: str, epoch: int = NOW) -> Moment:
-    """The moment at the end of an epoch of the checkpoint that is there now."""
-    return Moment(network, _version(network), epoch)
-
-
-def _version(network: str) -> str:
-    return resources.trained(network).card.weights_sha256
-
-
-def snapshots(checkpoint: str) -> Snapshots:
-    """The kernels kept during training; a replaced checkpoint's are read again."""
-    return _snapshots(checkpoint, _version(checkpoint))
+    network: Weights
+    epoch: int = NOW
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
-def _snapshots(checkpoint: str, weights_sha256: str) -> Snapshots:
-    return filters.snapshots(checkpoint)
+def snapshots(network: Weights) -> Snapshots:
+    """The kernels kept during training."""
+    return filters.snapshots(network.checkpoint)
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
-def convolutions(network: str) -> tuple[str, ...]:
+def convolutions(network: Weights) -> tuple[str, ...]:
     """The names of all convolutions; see `engine.filters.convolutions`."""
     return filters.convolutions(resources.trained(network).model)
 
@@ -63,7 +47,7 @@ def kernels(when: Moment) -> Tensor:
     if when.epoch == NOW:
         model = resources.trained(when.network).model
         return filters.kernels(model, first_convolution(model))
-    kept = snapshots(when.network.removesuffix(resources.UNTRAINED))
+    kept = snapshots(when.network)
     return kept.kernels[kept.epochs.index(when.epoch)]
 
 
@@ -79,7 +63,7 @@ def words(when: Moment) -> tuple[Words, ...]:
     return filters.described(kernels(when))
 
 
-def deeper_kernels(network: str, layer: str) -> Tensor:
+def deeper_kernels(network: Weights, layer: str) -> Tensor:
     """`[O, C, k_h, k_w]`: the kernels of any convolution."""
     return filters.kernels(resources.trained(network).model, layer)
 
@@ -120,13 +104,9 @@ def _numbered(tiles: np.ndarray, columns: int, marked: int | None) -> bytes:
     return pictures.png(pictures.sheet(tiles, columns, width=WIDTH, marked=marked, labels=labels))
 
 
-def deeper_sheet(network: str, layer: str, output: int) -> bytes:
-    """A PNG of the kernel that makes feature map `output`: one grey picture per map that it reads, one scale."""
-    return _deeper_sheet(network, _version(network), layer, output)
-
-
 @st.cache_resource(max_entries=64, show_spinner=False)
-def _deeper_sheet(network: str, version: str, layer: str, output: int) -> bytes:
+def deeper_sheet(network: Weights, layer: str, output: int) -> bytes:
+    """A PNG of the kernel that makes feature map `output`: one grey picture per map that it reads, one scale."""
     shown = filters.as_grey(deeper_kernels(network, layer)[output])
     drawn = pictures.signed(shown, pictures.scale_of(shown))
     return _numbered(drawn, columns_for(len(drawn), wide=True), None)

@@ -3,8 +3,9 @@
 import pandas as pd
 import streamlit as st
 
+from engine import weights
 from pages import directory
-from pages.common import resources, texts
+from pages.common import texts
 
 PRESETS = (
     ("reconstruction/page.py", "What does the last layer see in a ship?", {"layer": "conv5_x", "class": "ship"}),
@@ -34,7 +35,7 @@ def network_table() -> pd.DataFrame:
             f"{card.input_size}\u00a0px",
             card.epochs,
         )
-        for card in resources.cards().values()
+        for card in weights.cards().values()
     ]
     return pd.DataFrame(rows, columns=COLUMNS).set_index("network")
 

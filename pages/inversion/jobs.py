@@ -103,8 +103,7 @@ class Inversion(Job):
 
 def inversion_of(request: Request) -> Inversion:
     """The one job for a request."""
-    weights = resources.trained(request.view.network).card.weights_sha256
-    return _inversions().get((request, weights), lambda: _inversion(request))
+    return _inversions().get(request, lambda: _inversion(request))
 
 
 @st.cache_resource(show_spinner=False, on_release=Jobs.stop)

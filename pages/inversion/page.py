@@ -10,6 +10,7 @@ import streamlit as st
 from engine import deconv
 from engine.evaluation import Answer
 from engine.inversion import ALPHA_NORM, PRIORS, VARIATION, Prior
+from engine.weights import Weights
 from pages.common import downloads, jobs, resources, selection, sheets, texts
 from pages.common.resources import View
 from pages.common.selection import Selection
@@ -55,7 +56,7 @@ def draw_controls(chosen: Selection) -> Shown:
         prior = selection.segments("Prior", tuple(PRIOR_NAMES), "inv_prior", help=PRIOR_HELP)
         steps = selection.segments("Steps", STEPS, "inv_steps", preferred="200")
         seed = selection.number_in_link("Seed of the noise", "inv_seed", SEEDS)
-        view = View(chosen.network, chosen.layer, chosen.split, chosen.index, chosen.card.input_size)
+        view = chosen.view()
         channel = channel_to_match(view) if show == ONE else None
     request = Request(view, PRIOR_NAMES[prior], channel, int(steps), seed)
     names = (chosen.layer,) if show == ONE else layers_in_a_row(chosen.network)
@@ -73,7 +74,7 @@ def channel_to_match(view: View) -> int | None:
     return selection.number_in_link(label, "inv_channel", activation.shape[1], strongest)
 
 
-def layers_in_a_row(network: str) -> tuple[str, ...]:
+def layers_in_a_row(network: Weights) -> tuple[str, ...]:
     """conv1 ... conv5_x and the like: without what a ReLU or a pool alone makes of them."""
     names = tuple(resources.layers(network))
     return tuple(name for name in names if name.startswith("conv") and not name.endswith("_relu")) or names[:6]
@@ -247,7 +248,7 @@ def main() -> None:
     shown = draw_controls(chosen)
     where = chosen.layer if len(shown.requests) == 1 else "each layer"
     with top:
-        texts.headline(f"From noise to a picture that looks the same to {where} of {chosen.title}")
+        texts.headline(f"From noise to a picture that looks the same to {where} of {chosen.network}")
     show(shown)
     explain(shown.requests[0].prior)
 

@@ -8,6 +8,7 @@ import streamlit as st
 
 from engine import gallery, pictures
 from engine.gallery import CLASSES, Maximization, Request, Strongest
+from engine.weights import Weights
 from pages.common import resources
 
 SIDE = 540
@@ -63,9 +64,7 @@ class PlayedBack:
 
 
 @st.cache_resource(max_entries=64, show_spinner="Playing the signals back …")
-def played_back(
-    network: str, layer: str, images: tuple[int, ...], channels: tuple[int, ...], weights: str
-) -> PlayedBack:
+def played_back(network: Weights, layer: str, images: tuple[int, ...], channels: tuple[int, ...]) -> PlayedBack:
     """The deconvnet's picture of each channel on its image, each on its own scale."""
     back = gallery.deconvnet(resources.trained(network), layer, resources.images("test").images[list(images)], channels)
     seen = gallery.cropped(back)

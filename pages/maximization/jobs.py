@@ -7,6 +7,7 @@ import streamlit as st
 
 from engine import gallery
 from engine.gallery import Maximization, Request, Strongest
+from engine.weights import TRAINED, Weights
 from pages.common import resources
 from pages.common.jobs import Job, Jobs
 
@@ -17,14 +18,14 @@ class Search(Job):
     `found`: what it has found, from disk if it is stored there; None before.
     """
 
-    def __init__(self, network: str, layer: str) -> None:
+    def __init__(self, network: Weights, layer: str) -> None:
         super().__init__()
         self._trained, self._layer = resources.trained(network), layer
         self._images = resources.images("test").images
         self._path = None
-        if network == self._trained.card.name:
-            self._path = gallery.folder_of(network) / f"{layer}_strongest.npz"
-        self._weights = self._trained.card.weights_sha256
+        if network.moment == TRAINED:
+            self._path = gallery.folder_of(network.checkpoint) / f"{layer}_strongest.npz"
+        self._weights = network.sha256
         self.found: dict[str, Strongest] | None = self._path and gallery.load_strongest(self._path, self._weights)
 
     def _work(self) -> None:
@@ -50,8 +51,8 @@ class Making(Job):
         self._request, self._trained = request, resources.trained(request.network)
         self._path = None
         if gallery.is_stored(request, self._trained):
-            self._path = gallery.folder_of(request.network) / request.file_name
-        self._weights = self._trained.card.weights_sha256
+            self._path = gallery.folder_of(request.network.checkpoint) / request.file_name
+        self._weights = request.network.sha256
         self.made: Maximization | None = self._path and gallery.load(self._path, self._weights)
 
     @property
@@ -72,16 +73,12 @@ class Making(Job):
 
 def making(request: Request) -> Making:
     """The one job for a request."""
-    return _makings().get((request, _weights_of(request.network)), lambda: Making(request))
+    return _makings().get(request, lambda: Making(request))
 
 
-def search(network: str, layer: str) -> Search:
+def search(network: Weights, layer: str) -> Search:
     """The one search for a layer."""
-    return _searches().get((network, layer, _weights_of(network)), lambda: Search(network, layer))
-
-
-def _weights_of(network: str) -> str:
-    return resources.trained(network).card.weights_sha256
+    return _searches().get((network, layer), lambda: Search(network, layer))
 
 
 @st.cache_resource(show_spinner=False, on_release=Jobs.stop)

@@ -7,6 +7,7 @@ from engine import gallery
 from engine.gallery import CLASSES, Maximization, Request, Strongest
 from engine.maximization import OBJECTIVES, PRESETS
 from engine.models import ARCHITECTURES
+from engine.weights import Weights
 from pages.common import downloads, resources, selection, sheets, texts
 from pages.common.jobs import Job
 from pages.common.selection import Selection
@@ -56,7 +57,7 @@ def channels(show: str, count: int) -> tuple[int, int]:
 
 
 @st.cache_data(max_entries=128, show_spinner=False)
-def channel_count(network: str, layer: str) -> int:
+def channel_count(network: Weights, layer: str) -> int:
     """How many channels a layer has."""
     return gallery.channel_count(resources.trained(network), layer)
 
@@ -146,8 +147,7 @@ def show_played(request: Request, strongest: Strongest | None) -> None:
     if len(images) > drawings.PLAYED_AT_MOST:
         st.caption(f"For at most {drawings.PLAYED_AT_MOST} channels: choose 16 of them.")
         return
-    weights = resources.trained(request.network).card.weights_sha256
-    played = drawings.played_back(request.network, request.layer, tuple(images), tuple(whose), weights)
+    played = drawings.played_back(request.network, request.layer, tuple(images), tuple(whose))
     sheets.show(played.sheet.png, "The deconvnet's pictures on the strongest test images")
     part = f" Only the {played.side} x {played.side} px that it sees." if played.cropped else ""
     st.caption(f"Each channel's strongest unit on that image, sent back to its pixels.{part} Grey is zero.")
@@ -214,7 +214,7 @@ def main() -> None:
     request = draw_controls(chosen)
     what = "the class scores" if request.layer == CLASSES else f"channels of {chosen.layer}"
     with top:
-        texts.headline(f"What excites {what} of {chosen.title} most: pictures made, and images found")
+        texts.headline(f"What excites {what} of {chosen.network} most: pictures made, and images found")
     job, searching = jobs.making(request), jobs.search(chosen.network, request.layer)
     alive = (job.alive, searching.alive)
     draw_buttons(request, job, searching)

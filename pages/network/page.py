@@ -106,7 +106,7 @@ def show_diagram(chosen: Selection, size: int) -> None:
 
 def show_convolution(chosen: Selection, playing: bool) -> None:
     """Window, kernel, products and sum at one output position of the first convolution."""
-    view = View(chosen.network, "", chosen.split, chosen.index, chosen.card.input_size)
+    view = chosen.view("")
     done = resources.first_convolution(view)
     st.fragment(step_through, run_every=PLAY_SECONDS if playing else None)(chosen, view, done)
     texts.what_to_look_at(
@@ -188,7 +188,7 @@ def main() -> None:
     """The page."""
     chosen = selection.current()
     count = len(resources.described(chosen.network, chosen.card.input_size).operations)
-    texts.headline(f"{chosen.title}: {count} operations, {chosen.card.parameters:,} parameters")
+    texts.headline(f"{chosen.network}: {count} operations, {chosen.card.parameters:,} parameters")
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
         shown = selection.segments("Show", VIEWS, "view")
         if shown == "one convolution":

@@ -12,25 +12,26 @@ from engine.models import ARCHITECTURES
 from engine.network import Network, Operation, Stage, convolution, diagram
 from engine.network.convolution import Convolved
 from engine.network.diagram import Diagram
+from engine.weights import Weights
 from pages.common import resources
 from pages.common.resources import View
 
 SIZES = (32, 64, 128, 224, 256)
 
 
-def own_size(name: str) -> int:
+def own_size(name: Weights) -> int:
     """The input size in pixels that the network was trained at."""
     return resources.trained(name).card.input_size
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def sizes(name: str) -> tuple[int, ...]:
+def sizes(name: Weights) -> tuple[int, ...]:
     """The input sizes, in pixels, that the network, or one of its kind built for them, can take."""
     offered = sorted({own_size(name), *SIZES})
     return tuple(size for size in offered if _takes(name, size))
 
 
-def _takes(name: str, size: int) -> bool:
+def _takes(name: Weights, size: int) -> bool:
     try:
         described(name, size)
     except ConvscopeError:
@@ -39,7 +40,7 @@ def _takes(name: str, size: int) -> bool:
 
 
 @st.cache_resource(max_entries=128, show_spinner=False)
-def described(name: str, size: int) -> Network:
+def described(name: Weights, size: int) -> Network:
     """The layer table of the network's kind at an input size in pixels."""
     trained = resources.trained(name)
     card = trained.card
@@ -50,12 +51,12 @@ def described(name: str, size: int) -> Network:
 
 
 @st.cache_resource(max_entries=128, show_spinner=False)
-def boxes(name: str, size: int) -> Diagram:
+def boxes(name: Weights, size: int) -> Diagram:
     """The block diagram at an input size in pixels."""
     return diagram.diagram(described(name, size))
 
 
-def is_rebuilt(name: str, size: int) -> bool:
+def is_rebuilt(name: Weights, size: int) -> bool:
     """Whether the network itself does not take this size, so that the table is of a fresh one of its kind."""
     card = resources.trained(name).card
     known = ARCHITECTURES.get(card.architecture)
@@ -81,7 +82,7 @@ def _seen(row: Stage | Operation) -> str:
     return "the whole image" if size is None else f"{size[0]} × {size[1]} px"
 
 
-def beyond_the_image(name: str, side: int) -> str:
+def beyond_the_image(name: Weights, side: int) -> str:
     """The first part whose units' windows are larger than an image of `side` px; empty if there is none."""
     parts = network.stages(described(name, side))
     return next((part.name for part in parts if max(part.receptive_field.size or (0,)) > side), "")

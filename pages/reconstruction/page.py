@@ -47,7 +47,7 @@ def playback_controls(chosen: Selection) -> Playback:
     seed = selection.segments("of each channel", SEEDS, "seed") if show.startswith(("one", "top")) else show
     size = selection.viewing_size(chosen)
     layer = resources.logits(chosen.network) if show == CLASS else chosen.layer
-    view = View(chosen.network, layer, chosen.split, chosen.index, size)
+    view = chosen.view(layer, size)
     recorded = resources.recording(view)
     channels = (class_to_send(chosen, view),) if show == CLASS else channels_to_send(show, recorded)
     rule = selection.segments("ReLU rule", deconv.RELU_RULES, "rule")
@@ -64,7 +64,7 @@ def contrasts_on_offer(chosen: Selection, playback: Playback, recorded: Tape) ->
 def second_view(chosen: Selection, view: View) -> View:
     """The same layer on another image."""
     other = selection.second_image(chosen.split)
-    return View(view.network, view.layer, other.split, other.index, view.size)
+    return replace(view, split=other.split, index=other.index)
 
 
 def class_to_send(chosen: Selection, view: View) -> int:
@@ -257,7 +257,7 @@ def statement(chosen: Selection, playback: Playback, by: str) -> str:
     what = "each layer" if by == "layers" else chosen.layer
     if playback.seed == CLASS:
         what = f"the {chosen.card.classes[playback.channels[0]]} score"
-    return f"What {what} of {chosen.title} says of this image, sent back to the pixels"
+    return f"What {what} of {chosen.network} says of this image, sent back to the pixels"
 
 
 def main() -> None:

@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 
 from engine import deconv
 from engine.checkpoints import halfway
+from engine.weights import HALFWAY, TRAINED, UNTRAINED, Weights
 from pages.common import resources
-from pages.common.resources import HALFWAY, UNTRAINED, Playback, View
+from pages.common.resources import Playback, View
 
 CONTRASTS = ("batch norm", "layers", "ReLU rules", "switches", "paths", "training", "images", "nothing")
 """In what respect playbacks can differ."""
@@ -33,7 +34,7 @@ class Contrast:
         return self.by in ("ReLU rules", "switches", "paths")
 
 
-def on_offer(network: str, blocks: Sequence[str], max_pools: bool, of_a_class: bool) -> tuple[str, ...]:
+def on_offer(network: Weights, blocks: Sequence[str], max_pools: bool, of_a_class: bool) -> tuple[str, ...]:
     """The contrasts that make sense for a network at a layer with these on its way back, the usual one first."""
     missing = {"layers"} if of_a_class else set()
     if not resources.has_batch_norm(network):
@@ -66,10 +67,10 @@ def _varied(base: Playback, field: str, choices: dict[str, object]) -> tuple[Var
 
 
 def _by_training(base: Playback) -> tuple[Variant, ...]:
-    name = base.view.network.removesuffix(UNTRAINED)
-    between = {"halfway": name + HALFWAY} if halfway.exists(name) else {}
-    networks = {"before training": name + UNTRAINED, **between, "trained": name}
-    return tuple(_at(base, label, replace(base.view, network=network)) for label, network in networks.items())
+    network = base.view.network
+    between = {"halfway": HALFWAY} if halfway.exists(network.checkpoint) else {}
+    moments = {"before training": UNTRAINED, **between, "trained": TRAINED}
+    return tuple(_at(base, label, replace(base.view, network=network.at(moment))) for label, moment in moments.items())
 
 
 def _by_layer(base: Playback) -> tuple[Variant, ...]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from engine import checkpoints, data, gallery, tape
+from engine import checkpoints, data, gallery, tape, weights
 from engine.gallery import Request, Strongest
 from engine.maximization import OBJECTIVES, PRESETS, excitation
 from tests.oracles import noise
@@ -18,7 +18,7 @@ def lenet() -> checkpoints.Trained:
 
 
 def request_for(layer: str, **changes) -> Request:
-    values = {"network": "lenet", "layer": layer, "first": 0, "count": 3, "objective": "whole map",
+    values = {"network": weights.find("lenet"), "layer": layer, "first": 0, "count": 3, "objective": "whole map",
               "preset": "Fourier", "steps": 3, "seed": 0, "size": 32}  # fmt: skip
     return Request(**(values | changes))
 

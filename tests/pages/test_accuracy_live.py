@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import streamlit as st
 
-from engine import checkpoints, pictures
+from engine import checkpoints, pictures, weights
 from engine.accuracy.figures import accuracy
 from engine.data import perturbations
 from engine.evaluation import Predictions
@@ -79,7 +79,7 @@ def progress(app) -> list[str]:
 
 
 def request(strength: float, count: int = 200, kind: str = "noise") -> Request:
-    return Request("lenet", checkpoints.available()["lenet"].weights_sha256, count, kind, strength)
+    return Request(weights.find("lenet"), count, kind, strength)
 
 
 def wait_for(what: Callable[[], bool]) -> None:
@@ -214,7 +214,7 @@ def test_a_run_on_all_images_can_be_stopped_and_started(begun: list[Job]) -> Non
     app = page()
     app.button(key="live_start").click().run()
     app.button(key="live_stop").click().run()
-    run = accuracy_jobs.whole("lenet")
+    run = accuracy_jobs.whole(weights.find("lenet"))
     run.wait(120)
     assert (run in begun, run.alive, run.result) == (True, False, None)
     app.run()

@@ -12,7 +12,7 @@ import streamlit as st
 import torch
 from streamlit.testing.v1 import AppTest
 
-from engine import checkpoints, feature_maps, patches, settings
+from engine import checkpoints, feature_maps, patches, settings, weights
 from engine.data import LabelledImages
 from engine.graph.receptive_field import Box
 from pages.feature_maps import index as feature_index
@@ -188,7 +188,7 @@ def test_a_missing_index_is_searched_for_on_demand(without_index: Path) -> None:
     assert_no_error(app)
     assert "Nobody has looked for them in this network yet" in said(app)
     button(app, "fm_search").click().run()
-    job = feature_index.search("lenet")
+    job = feature_index.search(weights.find("lenet"))
     job.wait(60)
     app.run()
     assert_no_error(app)
@@ -230,7 +230,7 @@ def test_a_failed_search_is_one_sentence(without_index: Path, monkeypatch: pytes
     monkeypatch.setattr(patches, "search", fail)
     app = open_page(PAGE, checkpoint="lenet")
     button(app, "fm_search").click().run()
-    feature_index.search("lenet").wait(30)
+    feature_index.search(weights.find("lenet")).wait(30)
     app.run()
     assert not app.exception
     assert "(RuntimeError: out of memory)" in app.warning[0].value
@@ -242,7 +242,7 @@ def test_an_untrained_network_has_its_own_search_which_is_not_stored(without_ind
     app = open_page(PAGE, checkpoint="lenet", weights="untrained")
     assert_no_error(app)
     button(app, "fm_search").click().run()
-    feature_index.search("lenet~untrained").wait(60)
+    feature_index.search(weights.find("lenet", weights.UNTRAINED)).wait(60)
     app.run()
     assert_no_error(app)
     assert "Of 10,000, strongest first" in said(app)

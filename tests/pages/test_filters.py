@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import streamlit as st
 
-from engine import filters
+from engine import filters, weights
 from engine.errors import ConvscopeError
 from pages.filters import charts, resources
 from tests.apps import assert_no_error, open_page
@@ -80,13 +80,13 @@ def test_a_short_training_has_no_moment_twice(epochs, moments, monkeypatch):
     kept = filters.snapshots("lenet")
     short = filters.Snapshots(kept.kernels[: len(epochs)], epochs)
     monkeypatch.setattr(filters, "snapshots", lambda name: short)
-    resources._snapshots.clear()
+    resources.snapshots.clear()
     app = open_page(PAGE, checkpoint="lenet", view="before and after training")
     assert_no_error(app)
     assert len(app.get("image")) == moments
     assert f"**after training** (epoch {epochs[-1]})" in said(app)
     assert ("halfway" in app.info[0].value) == (moments == 3)
-    resources._snapshots.clear()
+    resources.snapshots.clear()
 
 
 def test_without_kept_kernels_the_networks_own_are_shown(monkeypatch):
@@ -94,7 +94,7 @@ def test_without_kept_kernels_the_networks_own_are_shown(monkeypatch):
         raise ConvscopeError(f"filters.npz of {name} is missing.")
 
     monkeypatch.setattr(filters, "snapshots", missing)
-    resources._snapshots.clear()
+    resources.snapshots.clear()
     app = open_page(PAGE, checkpoint="lenet")
     assert_no_error(app)
     assert "32 filters** after training" in said(app)
@@ -145,7 +145,7 @@ def test_one_scale_for_all_keeps_weak_filters_weak():
 
 
 def test_tables_hold_every_filter_and_every_grating():
-    moment = resources.moment("lenet", 30)
+    moment = resources.Moment(weights.find("lenet"), 30)
     table = resources.table(moment)
     assert len(table) == 32
     answers = resources.responses(moment, 4)

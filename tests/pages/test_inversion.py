@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from engine import checkpoints, data, inversion, tape
+from engine import checkpoints, data, inversion, tape, weights
 from pages.common import jobs
 from pages.common.resources import View
 from pages.inversion import charts, drawings
@@ -24,7 +24,7 @@ from tests.oracles import fingerprint
 
 PAGE = "inversion/page.py"
 LENET = {"checkpoint": "lenet", "layer": "conv1"}
-VIEW = View("lenet", "conv1", "test", 0, 32)
+VIEW = View(weights.find("lenet"), "conv1", "test", 0, 32)
 REQUEST = Request(VIEW, "mahendran_vedaldi", None, 20, 0)
 
 
@@ -173,7 +173,7 @@ def test_a_failing_job_says_so_in_one_sentence(monkeypatch):
 
 
 def test_the_network_is_left_as_it_was():
-    trained = inversion_jobs.resources.trained("lenet")
+    trained = inversion_jobs.resources.trained(weights.find("lenet"))
     before = fingerprint(trained.model)
     job_for(REQUEST)
     assert fingerprint(trained.model) == before
@@ -274,7 +274,7 @@ def test_the_page_opens_on_the_other_network_too(layer, bn):
 def test_an_untrained_network_can_be_inverted():
     app = open_page(PAGE, **LENET, weights="untrained", inv_steps="50")
     request = request_of(app)
-    app = finish(app, replace(request, view=replace(request.view, network="lenet~untrained")))
+    app = finish(app, replace(request, view=replace(request.view, network=weights.find("lenet", weights.UNTRAINED))))
     assert_no_error(app)
     assert app.metric
 

@@ -8,7 +8,7 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from engine import gallery
+from engine import gallery, weights
 from engine.gallery import Maximization, Request, Strongest
 from engine.maximization import OBJECTIVES, PRESETS
 from pages.common import jobs as work
@@ -27,7 +27,7 @@ def _fresh(monkeypatch, tmp_path):
 
 
 def asked(layer: str = "conv1", **changes) -> Request:
-    values = {"network": "lenet", "layer": layer, "first": 0, "count": 16, "objective": "whole map",
+    values = {"network": weights.find("lenet"), "layer": layer, "first": 0, "count": 16, "objective": "whole map",
               "preset": "Fourier", "steps": 64, "seed": 0, "size": 32}  # fmt: skip
     return Request(**(values | changes))
 
@@ -41,7 +41,7 @@ def found_first(count: int = 32) -> dict[str, Strongest]:
 
 def known(layer: str, count: int) -> None:
     """Let the search of LeNet's `layer` be done."""
-    jobs.search("lenet", layer).found = found_first(count)
+    jobs.search(weights.find("lenet"), layer).found = found_first(count)
 
 
 def made(request: Request) -> Maximization:
@@ -128,7 +128,7 @@ def made_up(count: int) -> Maximization:
 
 
 def test_so_many_channels_that_a_line_for_each_would_be_too_much():
-    request = asked("conv5_x", network="resnet18", count=512, steps=128, size=64)
+    request = asked("conv5_x", network=weights.find("resnet18"), count=512, steps=128, size=64)
     jobs.making(request).made = made_up(512)
     app = open_page(PAGE, checkpoint="resnet18", layer="conv5_x", mx_show="all channels")
     assert_no_error(app)
@@ -174,8 +174,9 @@ def test_untrained_weights_have_pictures_of_their_own():
     app = open_page(PAGE, checkpoint="lenet", layer="conv1", weights="untrained", mx_steps="64")
     assert_no_error(app)
     made(asked())
-    made(asked(network="lenet~untrained"))
-    trained, untrained = (jobs.making(asked(network=name)).made for name in ("lenet", "lenet~untrained"))
+    before_training = asked(network=weights.find("lenet", weights.UNTRAINED))
+    made(before_training)
+    trained, untrained = (jobs.making(request).made for request in (asked(), before_training))
     assert not np.array_equal(trained.pictures, untrained.pictures)
 
 
@@ -205,13 +206,13 @@ def test_what_is_standard_is_stored_and_read_again():
 
 
 def test_a_search_is_stored_and_read_again(monkeypatch, tmp_path):
-    search = jobs.search("lenet", "conv1")
+    search = jobs.search(weights.find("lenet"), "conv1")
     search._images = search._images[:300]
     search.start()
     search.wait(60)
     assert search.found["whole map"].images.shape == (32, 9)
     st.cache_resource.clear()
-    again = jobs.search("lenet", "conv1").found
+    again = jobs.search(weights.find("lenet"), "conv1").found
     assert np.array_equal(again["whole map"].images, search.found["whole map"].images)
 
 

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from engine import checkpoints, contrast, data, deconv, evaluation, tape
+from engine import checkpoints, contrast, data, deconv, evaluation, tape, weights
 from engine.batch_norm import change_in_words, total_gain
 from engine.deconv import Reconstruction
 from pages.common import downloads, resources, sheets
@@ -165,8 +165,8 @@ def captions(app: AppTest) -> list[str]:
     return [caption.value for caption in app.caption]
 
 
-def view(layer: str = "conv5_x", index: int = 0, network: str = "resnet18") -> View:
-    return View(network, layer, "test", index, 64)
+def view(layer: str = "conv5_x", index: int = 0, moment: str = "trained") -> View:
+    return View(weights.find("resnet18", moment), layer, "test", index, 64)
 
 
 def first_of(label: int) -> int:
@@ -179,7 +179,7 @@ def strongest(of: View, count: int) -> list[int]:
 
 def test_the_answer_is_the_one_of_the_network_in_the_sidebar():
     ship = first_of(8)
-    trained, before = (resources.answer(view(index=ship, network=name)) for name in ("resnet18", "resnet18~untrained"))
+    trained, before = (resources.answer(view(index=ship, moment=moment)) for moment in ("trained", "untrained"))
     assert trained.classes[0] != before.classes[0]
     classes = checkpoints.load("resnet18").card.classes
     app = open_page(PAGE, compare="training", **{"class": "ship"})

@@ -9,7 +9,7 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from engine import settings
+from engine import settings, weights
 from engine.data import photographs
 from engine.errors import ConvscopeError
 from pages.common import resources
@@ -76,19 +76,19 @@ def mine(tmp_path: Path, use_folders: Callable[..., None]) -> Path:
 
 
 def test_a_replaced_network_is_looked_at_anew(mine: Path) -> None:
-    view = View("mine", "conv3", "test", 3, 32)
+    view = View(weights.find("mine"), "conv3", "test", 3, 32)
     assert_no_error(opened(checkpoint="mine"))
-    before, layers = resources.recording(view).activation, resources.layers("mine")
+    before, layers = resources.recording(view).activation, resources.layers(weights.find("mine"))
     shutil.rmtree(mine)
     shutil.copytree(settings.ROOT / "checkpoints" / "convnet4", mine)
     assert_no_error(opened(checkpoint="mine"))
-    assert resources.layers("mine") != layers
-    after = resources.recording(View("mine", "conv3", "test", 3, 128)).activation
+    assert resources.layers(weights.find("mine")) != layers
+    after = resources.recording(View(weights.find("mine"), "conv3", "test", 3, 128)).activation
     assert after.shape != before.shape
 
 
 def test_what_is_kept_stays_as_long_as_no_network_is_replaced(mine: Path) -> None:
-    view = View("mine", "conv3", "test", 3, 32)
+    view = View(weights.find("mine"), "conv3", "test", 3, 32)
     opened(checkpoint="mine")
     kept = resources.recording(view)
     shutil.copytree(settings.ROOT / "checkpoints" / "model_two", mine.parent / "another")
@@ -97,7 +97,9 @@ def test_what_is_kept_stays_as_long_as_no_network_is_replaced(mine: Path) -> Non
 
 
 def test_the_answer_is_the_same_work_for_every_layer() -> None:
-    first, second = (resources.answer(View("lenet", layer, "test", 3, 32)) for layer in ("conv1", "conv3"))
+    first, second = (
+        resources.answer(View(weights.find("lenet"), layer, "test", 3, 32)) for layer in ("conv1", "conv3")
+    )
     assert first == second
 
 

@@ -8,6 +8,7 @@ import pytest
 import streamlit as st
 import torch
 
+from engine import weights
 from engine.checkpoints import halfway
 from engine.data import LabelledImages
 from engine.errors import ConvscopeError
@@ -70,7 +71,7 @@ def test_reconstructions_are_compared_before_halfway_and_after(
 ) -> None:
     st.cache_resource.clear()
     use_folders(checkpoints=kept)
-    base = Playback(View("tiny", "conv3_relu", "test", 0, 32), "all channels", ())
+    base = Playback(View(weights.find("tiny"), "conv3_relu", "test", 0, 32), "all channels", ())
     shown = variants.contrast("training", base, None)
     assert [variant.label for variant in shown.variants] == ["before training", "halfway", "trained"]
     from pages.reconstruction import drawings

@@ -1,0 +1,88 @@
+"""Which weights of which network: as its training left them, before it, or halfway through it; and how to load them.
+
+A network is a checkpoint of this app, or one of torchvision's that is on this machine.
+"""
+
+from dataclasses import dataclass, replace
+
+from engine import checkpoints, pretrained, settings
+from engine.checkpoints import Card, Trained, halfway
+from engine.errors import ConvscopeError
+
+TRAINED, UNTRAINED, HALFWAY = "trained", "untrained", "halfway"
+MOMENTS = {TRAINED: "", UNTRAINED: " before training", HALFWAY: " halfway through its training"}
+"""The moments, and what a headline adds to the network's name."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The weights of a network at one moment of its training; small enough to be a key.
+
+    Attributes:
+        checkpoint: the network's name.
+        moment: `TRAINED`; `UNTRAINED`, the random weights that its training began with; or `HALFWAY`.
+        sha256: of the file of the trained weights. It tells a checkpoint from another one that replaces it under the
+            same name: whatever is kept under this key is never of other weights.
+    """
+
+    checkpoint: str
+    moment: str
+    sha256: str
+
+    @staticmethod
+    def of(card: Card, moment: str = TRAINED) -> "Weights":
+        """The weights of the network that `card` describes."""
+        return Weights(card.name, moment, card.weights_sha256)
+
+    def __str__(self) -> str:
+        return self.checkpoint + MOMENTS[self.moment]
+
+    @property
+    def file_name(self) -> str:
+        """What a file about them is called, without its ending."""
+        return self.checkpoint if self.moment == TRAINED else f"{self.checkpoint}-{self.moment}"
+
+    def at(self, moment: str) -> "Weights":
+        """The same network at another moment."""
+        return replace(self, moment=moment)
+
+
+def cards() -> dict[str, Card]:
+    """The cards of all networks on this machine, by name."""
+    return {**checkpoints.available(), **pretrained.available()}
+
+
+def find(name: str, moment: str = TRAINED) -> Weights:
+    """The weights that network `name` has now.
+
+    Raises:
+        ConvscopeError: there is no such network, or its card is damaged.
+    """
+    card = pretrained.read_card(name) if is_pretrained(name) else _card(name)
+    return Weights.of(card, moment)
+
+
+def _card(checkpoint: str) -> Card:
+    return checkpoints.read_card(settings.folders.checkpoints / checkpoint)
+
+
+def is_pretrained(name: str) -> bool:
+    """Whether a network is one of torchvision's, which the app has neither trained nor tested."""
+    return name in pretrained.NETWORKS
+
+
+def load(weights: Weights) -> Trained:
+    """The network with these weights, in evaluation mode, frozen.
+
+    Raises:
+        ConvscopeError: there are no such weights, they are damaged, or others have replaced them.
+    """
+    name, moment = weights.checkpoint, weights.moment
+    source = pretrained if is_pretrained(name) else checkpoints
+    if moment == HALFWAY:
+        trained = Trained(halfway.load(name).model, _card(name))
+    else:
+        trained = source.load(name) if moment == TRAINED else source.untrained(name)
+    if trained.card.weights_sha256 != weights.sha256:
+        raise ConvscopeError(f"The network {name!r} has just been replaced by another one: load the page again.")
+    return trained
