@@ -42,7 +42,8 @@ from torchvision import transforms
 
 from engine.data import LabelledImages, bundled, prepare
 from engine.models import ARCHITECTURES
-from engine.training.loop import Splits, Training
+from engine.training.datasets import Splits
+from engine.training.loop import Training
 from engine.training.memory import keep_freed_memory
 from engine.training.network import fresh_network, make_optimizer
 from engine.training.recipe import Phase, Recipe

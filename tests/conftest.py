@@ -13,7 +13,7 @@ from streamlit.components.v2 import manifest_scanner
 
 from engine import data, settings
 from engine.data import LabelledImages, bundled
-from engine.training.loop import Splits
+from engine.training.datasets import Splits
 from engine.training.run import RunFolder
 
 

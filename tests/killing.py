@@ -19,7 +19,8 @@ import torch
 
 from engine.data import bundled
 from engine.training import control
-from engine.training.loop import Splits, Training
+from engine.training.datasets import Splits
+from engine.training.loop import Training
 from engine.training.recipe import Phase, Recipe
 from engine.training.run import RunFolder
 from engine.training.telemetry import StepReport

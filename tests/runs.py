@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from engine.training import control, live, telemetry
-from engine.training.loop import Splits, Training
+from engine.training.datasets import Splits
+from engine.training.loop import Training
 from engine.training.recipe import Phase, Recipe
 from engine.training.records import Progress
 from engine.training.run import RunFolder

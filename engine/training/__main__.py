@@ -14,14 +14,14 @@ present step.
 """
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
 
-from engine import checkpoints, settings
+from engine import checkpoints, command, settings
 from engine.errors import ConvscopeError
 from engine.names import checked_name
 from engine.training import finish, live, run
@@ -38,30 +38,26 @@ from engine.training.run import RunFolder
 from engine.training.team import ALONE, ScratchFolder, Team, joined
 from engine.training.telemetry import reporting
 
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command.
-
-    Gives the exit status: 0 when it is done or was stopped by a page, 1 after a message, 128 + n after signal n
-    (130 after Ctrl-C).
-    """
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    try:
-        return _chosen(parser, options)
-    except ConvscopeError as error:
-        print(error)
-        return 1
-    except KeyboardInterrupt:
-        print(STOPPED)
-        return 130
-
-
 STOPPED = "Stopped; the same command goes on after the last whole epoch."
 
 
+@command.exit_status(STOPPED)
+def main(arguments: Sequence[str] | None = None) -> int | None:
+    """The command; its exit status is 128 + n after signal n (130 after Ctrl-C)."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.list:
+        return _list(options.runs)
+    if options.delete:
+        return run.delete(run.find(options.delete, options.runs))
+    if options.keep:
+        return _keep(run.find(options.keep, options.runs), options)
+    recipe, folder = _resumed(options) if options.resume else _named(parser, options)
+    return _test_rates(recipe, folder, options) if options.range_test else _train(recipe, folder, options)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m engine.training", description="Train a network from a recipe.")
+    parser = command.parser("engine.training", "Train a network from a recipe.")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("recipe", nargs="?", help="a TOML file, or a name in recipes/ such as lenet")
     what.add_argument("--resume", metavar="RUN", help="go on with a run: its name in runs/, or its folder")
@@ -95,18 +91,6 @@ def _best_device() -> str:
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def _chosen(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
-    if options.list:
-        return _list(options.runs)
-    if options.delete:
-        run.delete(run.find(options.delete, options.runs))
-        return 0
-    if options.keep:
-        return _keep(run.find(options.keep, options.runs), options)
-    recipe, folder = _resumed(options) if options.resume else _named(parser, options)
-    return _test_rates(recipe, folder, options) if options.range_test else _train(recipe, folder, options)
 
 
 def _resumed(options: argparse.Namespace) -> tuple[Recipe, RunFolder]:
@@ -165,7 +149,8 @@ def _lead(recipe: Recipe, folder: RunFolder, options: argparse.Namespace, team: 
                 with stopping_on_signals(training.control.ask_to_stop) as signals:
                     training.run(options.stop_after)
         if training.finished and not options.no_checkpoint:
-            _store(recipe, folder, options, dataset)
+            target = options.checkpoints if recipe.keep_weights else options.experiments
+            print(finish.summary(finish.store(recipe, folder, dataset, target)))
         elif not training.finished:
             print(STOPPED if signals else f"Stopped; `--resume {folder.path}` goes on.")
     return 128 + signals[0] if signals and not training.finished else 0
@@ -189,7 +174,7 @@ def _dataset(recipe: Recipe, options: argparse.Namespace) -> Dataset:
     return dataset
 
 
-def _test_rates(recipe: Recipe, folder: RunFolder, options: argparse.Namespace) -> int:
+def _test_rates(recipe: Recipe, folder: RunFolder, options: argparse.Namespace) -> None:
     """Print and store the curve of a learning-rate range test; the run, if there is one, stays as it is."""
     splits = _dataset(recipe, options).splits
     points = []
@@ -202,7 +187,6 @@ def _test_rates(recipe: Recipe, folder: RunFolder, options: argparse.Namespace) 
     rate = suggested(points)
     print(f"Suggested: {rate:.2g}" if rate else "No rate is suggested: the loss never fell.")
     print(f"The curve is in {file}.")
-    return 0
 
 
 def _device(name: str, team: Team = ALONE) -> torch.device:
@@ -222,32 +206,12 @@ def _device(name: str, team: Team = ALONE) -> torch.device:
 # Runs ----------------------------------------------------------------------------------------------------------
 
 
-def _keep(folder: RunFolder, options: argparse.Namespace) -> int:
-    recipe = replace(folder.recipe(), keep_weights=True)
-    recipe = replace(recipe, name=checked_name(options.name or recipe.name))
-    if (options.checkpoints / recipe.name).exists():
-        raise ConvscopeError(f"There is a checkpoint {recipe.name!r} already: choose another name with --as.")
-    _store(recipe, folder, options, Dataset(recipe, options.data), checkpoints.refusing)
-    return 0
+def _keep(folder: RunFolder, options: argparse.Namespace) -> None:
+    card = finish.keep(folder, options.name or folder.recipe().name, options.checkpoints, options.data)
+    print(finish.summary(card))
 
 
-def _store(
-    recipe: Recipe,
-    folder: RunFolder,
-    options: argparse.Namespace,
-    dataset: Dataset,
-    put: Callable[[Path, Path], Path] = checkpoints.replacing,
-) -> None:
-    """Make the run's best state a checkpoint, or an experiment without weights."""
-    target = options.checkpoints if recipe.keep_weights else options.experiments
-    held_out = dataset.splits.validation
-    card = finish.make_checkpoint(recipe, folder, held_out, dataset.test, target, put)
-    said = f"{recipe.name}: {card.test_accuracy:.2%} of {card.test_images:,} test images, epoch {card.best_epoch} kept"
-    live.note(folder, "kept", said)
-    print(said)
-
-
-def _list(root: Path) -> int:
+def _list(root: Path) -> None:
     folders = run.runs(root)
     print(
         f"{'run':<30} {'state':<12} {'epochs':>11} {'best validation accuracy':>25}"
@@ -258,7 +222,6 @@ def _list(root: Path) -> int:
         status = live.read_status(folder)
         done = f"{status.epoch}/{status.epochs}"
         print(f"{folder.name:<30} {status.state:<12} {done:>11} {_best_accuracy(folder):>25}")
-    return 0
 
 
 def _best_accuracy(folder: RunFolder) -> str:

@@ -18,7 +18,7 @@ from engine.training.recipe import Recipe, checked_recipe, from_dict, read
 def continued(
     checkpoint: str, name: str, epochs: int, learning_rate: float | None = None, folder: Path | None = None
 ) -> Recipe:
-    """The recipe `name` that trains `checkpoint` (in `folder`) for `epochs` more.
+    """The recipe `name` that trains `checkpoint` (in `folder`, or in the folder of all checkpoints) for `epochs` more.
 
     Args:
         learning_rate: the highest; None for that of the last phase.
@@ -26,6 +26,7 @@ def continued(
     Raises:
         ConvscopeError: there is no such checkpoint, its recipe is not known, or a value is impossible.
     """
+    folder = folder or settings.folders.checkpoints
     card = checkpoints.load(checkpoint, folder).card
     recipe = _recipe_of(checkpoint, card.recipe, folder)
     last = replace(recipe.phases[-1], epochs=epochs)

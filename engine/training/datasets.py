@@ -1,14 +1,42 @@
 """The images of a recipe: those that it learns from, those that pick the epoch, and those that judge the result."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+
 from engine import data
-from engine.data import LabelledImages, folders
+from engine.data import LabelledImages, first_of_each_class, folders
 from engine.errors import ConvscopeError
-from engine.training.loop import Splits
 from engine.training.recipe import Recipe
+
+TRAIN_SAMPLE = 5_000
+"""Training images that are measured after each epoch, at most."""
+
+
+@dataclass(frozen=True)
+class Splits:
+    """What a run sees: it learns from `train`, and `validation` picks the epoch that is kept."""
+
+    train: LabelledImages
+    validation: LabelledImages
+
+
+def sampled(splits: Splits, per_class: int) -> Splits:
+    """With the first `per_class` training images of each class only; 0 for all of them."""
+    if not per_class:
+        return splits
+    return replace(splits, train=splits.train.subset(first_of_each_class(splits.train.labels, per_class)))
+
+
+def measured(recipe: Recipe, count: int) -> np.ndarray:
+    """Indices of those of `count` training images that are measured after each epoch: the first ones.
+
+    The pictures of a folder lie class by class: of them every n-th is taken, so that no class is left out.
+    """
+    first = np.arange(min(TRAIN_SAMPLE, count))
+    return first * count // len(first) if recipe.dataset == "folder" else first
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from torchvision.ops import StochasticDepth
 
 from engine.data import BUNDLED_TRAINING_PER_CLASS, CIFAR10_CLASSES, VALIDATION_SHARE
 from engine.models import ARCHITECTURES, blank, parameter_count
-from engine.training.loop import TRAIN_SAMPLE
+from engine.training.datasets import TRAIN_SAMPLE
 from engine.training.network import freeze_, fresh_network, make_optimizer, train_mode_
 from engine.training.recipe import Phase, Recipe
 from engine.training.step import losses, number_type
@@ -37,7 +37,7 @@ GROWTH = 4
 
 
 @dataclass(frozen=True)
-class Cost:
+class TimePerImage:
     """Seconds per image: of a training step, and of a forward pass for measuring."""
 
     step: float
@@ -56,21 +56,21 @@ def parameters(recipe: Recipe, classes: int = 10) -> int:
 
 
 @dataclass(frozen=True)
-class Images:
+class ImageCounts:
     """How many images an epoch learns from, and how many pick the epoch that is kept."""
 
     training: int
     validation: int
 
 
-def images(recipe: Recipe) -> Images | None:
+def images(recipe: Recipe) -> ImageCounts | None:
     """How many images of CIFAR-10 `recipe` takes; None for a folder, whose pictures nobody has counted yet."""
     labelled = PER_CLASS.get(recipe.dataset)
     if labelled is None:
         return None
     validation = round(labelled * VALIDATION_SHARE)
     training = min(recipe.sample or labelled, labelled - validation)
-    return Images(training * len(CIFAR10_CLASSES), validation * len(CIFAR10_CLASSES))
+    return ImageCounts(training * len(CIFAR10_CLASSES), validation * len(CIFAR10_CLASSES))
 
 
 def timed(recipe: Recipe, pixels: int) -> Recipe:
@@ -84,7 +84,7 @@ def timed(recipe: Recipe, pixels: int) -> Recipe:
     )  # fmt: skip
 
 
-def cost(recipe: Recipe, budget: float = 1.0) -> Cost:
+def cost(recipe: Recipe, budget: float = 1.0) -> TimePerImage:
     """Time some steps of `timed(...)`'s recipe on this machine's CPU, for about `budget` seconds."""
     model = _timed_network(recipe)
     optimizer = make_optimizer(model, replace(recipe.phases[0], learning_rate=1e-9))
@@ -98,7 +98,7 @@ def cost(recipe: Recipe, budget: float = 1.0) -> Cost:
     per_step = _seconds_per_image(step, recipe, 0.75 * budget)
     model.eval()
     with torch.inference_mode():
-        return Cost(per_step, _seconds_per_image(model, recipe, 0.25 * budget))
+        return TimePerImage(per_step, _seconds_per_image(model, recipe, 0.25 * budget))
 
 
 def _timed_network(recipe: Recipe) -> nn.Module:
@@ -143,7 +143,7 @@ def _noise(count: int, recipe: Recipe) -> Tensor:
     return noise.contiguous(memory_format=torch.channels_last)
 
 
-def seconds(recipe: Recipe, count: Images, cost_at: Callable[[int], Cost]) -> float:
+def seconds(recipe: Recipe, count: ImageCounts, cost_at: Callable[[int], TimePerImage]) -> float:
     """About how long `recipe` takes with `count` images.
 
     Args:

@@ -3,27 +3,35 @@
 The weights are rounded to half precision if that costs no accuracy on the validation images. The test images are
 touched here and nowhere else, once, by the network as the app will load it. Of an experiment (`keep_weights = false`)
 everything is kept but the weights.
+
+    keep              a run's best state under a name of one's choice
+    store             what a finished training does
+    make_checkpoint   what both do
 """
 
 import platform
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torchvision
-from torch import Tensor
+from torch import Tensor, nn
 
 from engine import checkpoints
 from engine.accuracy.figures import accuracy, cross_entropy
 from engine.accuracy.predictions import Predictions
-from engine.checkpoints import Card, Contents, StoredPredictions, half_precision, halfway
+from engine.checkpoints import Card, Contents, StoredPredictions, freeze, half_precision, halfway
 from engine.data import LabelledImages
 from engine.errors import ConvscopeError
 from engine.evaluation import evaluate
 from engine.models import ARCHITECTURES, parameter_count
+from engine.names import checked_name
+from engine.training import live
+from engine.training.datasets import Dataset
 from engine.training.network import fresh_network, trained_keys
 from engine.training.recipe import Recipe, to_dict
 from engine.training.records import Progress
@@ -31,6 +39,39 @@ from engine.training.run import RunFolder, check_classes, progress_of
 
 PATIENCE = 60.0
 """Seconds within which a run that goes on has written its state, once it has written its best weights."""
+
+
+def keep(run: RunFolder, name: str, folder: Path, place: Path | None = None) -> Card:
+    """Make the best state of a run, which may go on, the new checkpoint `name` in `folder`; gives its card.
+
+    Args:
+        place: where its images lie; see `Dataset`.
+
+    Raises:
+        ConvscopeError: the name is taken or impossible, or one of the errors of `make_checkpoint`.
+    """
+    recipe = replace(run.recipe(), keep_weights=True, name=checked_name(name))
+    if (folder / name).exists():
+        raise ConvscopeError(f"There is a checkpoint {name!r} already: choose another name with --as.")
+    return store(recipe, run, Dataset(recipe, place), folder, checkpoints.refusing)
+
+
+def store(
+    recipe: Recipe,
+    run: RunFolder,
+    dataset: Dataset,
+    folder: Path,
+    put: Callable[[Path, Path], Path] = checkpoints.replacing,
+) -> Card:
+    """`make_checkpoint` with the images of `dataset`; the run notes that it was kept."""
+    card = make_checkpoint(recipe, run, dataset.splits.validation, dataset.test, folder, put)
+    live.note(run, "kept", summary(card))
+    return card
+
+
+def summary(card: Card) -> str:
+    """One line for a person: accuracy, and the epoch whose weights were kept."""
+    return f"{card.name}: {card.test_accuracy:.2%} of {card.test_images:,} test images, epoch {card.best_epoch} kept"
 
 
 def make_checkpoint(
@@ -53,22 +94,15 @@ def make_checkpoint(
     state, best = state_and_best(run)
     check_classes(state, test.classes)
     progress = progress_of(state)
-    weights = {key: value.float() if value.dtype == torch.float64 else value for key, value in best.items()}
-    trained = _kept(recipe, len(test.classes))
-    validation = _predict(recipe, weights, held_out)
+    model = freeze(fresh_network(recipe, len(test.classes)))
     # What was not trained is not stored: it stays as the base has it.
-    rounded = {**weights, **half_precision({key: weights[key] for key in trained})}
-    from_rounded = _predict(recipe, rounded, held_out)
-    if accuracy(from_rounded).value >= accuracy(validation).value:
-        weights, validation = rounded, from_rounded
-    predictions = StoredPredictions(_predict(recipe, weights, test), validation)
-    card = _card(recipe, progress, predictions.test, test.classes)
-    epochs = np.arange(len(progress.filters))
-    filters = {"filters": np.stack(progress.filters), "epochs": epochs}
-    stored = {key: value for key, value in weights.items() if key in trained}
-    contents = Contents(
-        stored if recipe.keep_weights else None, predictions, filters, progress.history_csv, to_dict(recipe)
-    )
+    trained = trained_keys(model, recipe.train_last if _has_known_base(recipe) else 0)
+    weights, validation = _stored_weights(model, recipe, best, trained, held_out)
+    predictions = StoredPredictions(_predict(model, recipe, weights, test), validation)
+    card = _card(recipe, progress, predictions.test, test.classes, parameter_count(model))
+    filters = {"filters": np.stack(progress.filters), "epochs": np.arange(len(progress.filters))}
+    stored = {key: value for key, value in weights.items() if key in trained} if recipe.keep_weights else None
+    contents = Contents(stored, predictions, filters, progress.history_csv, to_dict(recipe))
     path = checkpoints.save(card, contents, folder, put)
     if recipe.keep_weights:
         halfway.copy(run.path, path)
@@ -98,25 +132,35 @@ def state_and_best(run: RunFolder) -> tuple[dict[str, Any], dict[str, Tensor]]:
         time.sleep(0.2)
 
 
-def _kept(recipe: Recipe, classes: int) -> set[str]:
-    """The weights that are stored: those that were trained, or all of them if the rest could not be found again."""
-    can_be_found = recipe.base_sha256 and recipe.base != recipe.name
-    return trained_keys(fresh_network(recipe, classes), recipe.train_last if can_be_found else 0)
+def _has_known_base(recipe: Recipe) -> bool:
+    """Whether the weights that were not trained can be read from the base again."""
+    return bool(recipe.base_sha256) and recipe.base != recipe.name
 
 
-def _predict(recipe: Recipe, weights: dict[str, Tensor], data: LabelledImages) -> Predictions:
-    mean, std = recipe.statistics
-    model = fresh_network(recipe, len(data.classes))
+def _stored_weights(
+    model: nn.Module, recipe: Recipe, best: dict[str, Tensor], trained: set[str], held_out: LabelledImages
+) -> tuple[dict[str, Tensor], Predictions]:
+    """The weights to be stored, in half precision if that costs no accuracy, and their predictions of `held_out`."""
+    weights = {key: value.float() if value.dtype == torch.float64 else value for key, value in best.items()}
+    rounded = {**weights, **half_precision({key: weights[key] for key in trained})}
+    exact, from_rounded = (_predict(model, recipe, state, held_out) for state in (weights, rounded))
+    if accuracy(from_rounded).value >= accuracy(exact).value:
+        return rounded, from_rounded
+    return weights, exact
+
+
+def _predict(model: nn.Module, recipe: Recipe, weights: dict[str, Tensor], data: LabelledImages) -> Predictions:
+    """The predictions of `model`, which takes these weights."""
     model.load_state_dict(weights)
-    frozen = checkpoints.freeze(model)
-    return evaluate(frozen, data.images, data.labels, input_size=recipe.input_size, mean=mean, std=std)
+    mean, std = recipe.statistics
+    return evaluate(model, data.images, data.labels, input_size=recipe.input_size, mean=mean, std=std)
 
 
 def _dataset(recipe: Recipe) -> str:
     return f"folder:{Path(recipe.data_folder).name}" if recipe.dataset == "folder" else recipe.dataset
 
 
-def _card(recipe: Recipe, progress: Progress, test: Predictions, classes: tuple[str, ...]) -> Card:
+def _card(recipe: Recipe, progress: Progress, test: Predictions, classes: tuple[str, ...], parameters: int) -> Card:
     spec = ARCHITECTURES[recipe.architecture]
     size = {"input_size": recipe.input_size} if spec.fixed_input else {}
     return Card(
@@ -132,7 +176,7 @@ def _card(recipe: Recipe, progress: Progress, test: Predictions, classes: tuple[
         epochs=progress.epoch,
         best_epoch=progress.best_epoch,
         seed=recipe.seed,
-        parameters=parameter_count(fresh_network(recipe, len(classes))),
+        parameters=parameters,
         test_images=len(test),
         test_accuracy=accuracy(test).value,
         test_loss=cross_entropy(test),

@@ -18,20 +18,19 @@ Szegedy et al. (2016), section 7, label smoothing; Polyak & Juditsky (1992), ave
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from engine.accuracy.figures import accuracy, cross_entropy
-from engine.data import LabelledImages, first_of_each_class, prepare
+from engine.data import LabelledImages, prepare
 from engine.errors import ConvscopeError
 from engine.evaluation import evaluate
 from engine.training.batches import Batches
 from engine.training.control import Control, Stopped
+from engine.training.datasets import Splits, measured, sampled
 from engine.training.network import averaged, first_filters, make_optimizer, starting_network, train_mode_
 from engine.training.recipe import Recipe
 from engine.training.records import EpochRecord, Progress
@@ -41,40 +40,13 @@ from engine.training.step import losses
 from engine.training.team import ALONE, Team
 from engine.training.telemetry import StepReport, Telemetry
 
-TRAIN_SAMPLE = 5_000
-"""Training images that are measured after each epoch, at most."""
-
-
-@dataclass(frozen=True)
-class Splits:
-    """What a run sees: it learns from `train`, and `validation` picks the epoch that is kept."""
-
-    train: LabelledImages
-    validation: LabelledImages
-
-
-def sampled(splits: Splits, per_class: int) -> Splits:
-    """With the first `per_class` training images of each class only; 0 for all of them."""
-    if not per_class:
-        return splits
-    return replace(splits, train=splits.train.subset(first_of_each_class(splits.train.labels, per_class)))
-
-
-def measured(recipe: Recipe, count: int) -> np.ndarray:
-    """Indices of those of `count` training images that are measured after each epoch: the first ones.
-
-    The pictures of a folder lie class by class: of them every n-th is taken, so that no class is left out.
-    """
-    first = np.arange(min(TRAIN_SAMPLE, count))
-    return first * count // len(first) if recipe.dataset == "folder" else first
-
 
 class Training:
     """One run of one recipe on one device, from its last whole epoch to its end.
 
     Args:
         observe: called after each step; raise from it to stop (the last whole epoch is safe on disk).
-        bases: where the checkpoint lies that the recipe starts from, if it does.
+        bases: where the checkpoint lies that the recipe starts from; None for the folder of all checkpoints.
         team: the processes that train together, this one among them (team.py).
     """
 

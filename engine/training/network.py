@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.swa_utils import AveragedModel
 
-from engine import checkpoints
+from engine import checkpoints, settings
 from engine.errors import ConvscopeError
 from engine.models import ARCHITECTURES, build
 from engine.models.initialisation import initialise_
@@ -36,7 +36,7 @@ def fresh_network(recipe: Recipe, num_classes: int) -> nn.Module:
     return model
 
 
-def starting_network(recipe: Recipe, classes: tuple[str, ...], device: torch.device, bases: Path) -> nn.Module:
+def starting_network(recipe: Recipe, classes: tuple[str, ...], device: torch.device, bases: Path | None) -> nn.Module:
     """The recipe's network as its training begins, on `device`: random weights, or those of its base in `bases`.
 
     Raises:
@@ -67,16 +67,16 @@ def _check_size(model: nn.Module, recipe: Recipe) -> None:
         ) from error
 
 
-def load_base_(model: nn.Module, recipe: Recipe, classes: tuple[str, ...], folder: Path) -> None:
+def load_base_(model: nn.Module, recipe: Recipe, classes: tuple[str, ...], folder: Path | None) -> None:
     """Give `model` the weights `recipe.base`; the last layer keeps its own if the base knows other `classes`.
 
     Args:
-        folder: where the base lies, if it is a checkpoint.
+        folder: where the base lies, if it is a checkpoint; None for the folder of all checkpoints.
 
     Raises:
         ConvscopeError: there is no such base, it is of another network, or not the one that the recipe means.
     """
-    base = checkpoints.base(recipe.base, recipe.architecture, folder)
+    base = checkpoints.base(recipe.base, recipe.architecture, folder or settings.folders.checkpoints)
     if recipe.base_sha256 not in ("", base.sha256):
         raise ConvscopeError(
             f"The checkpoint {recipe.base!r} is not the one that this run starts from: its weights have changed since."

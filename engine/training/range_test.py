@@ -28,7 +28,7 @@ from engine.data import prepare
 from engine.files import write_text
 from engine.seeding import seeded
 from engine.training.batches import Batches
-from engine.training.loop import Splits, sampled
+from engine.training.datasets import Splits, sampled
 from engine.training.network import make_optimizer, starting_network, train_mode_
 from engine.training.recipe import Recipe
 from engine.training.step import losses
@@ -63,7 +63,7 @@ def range_test(
 
     Args:
         steps: from the rate `low` to the rate `high`, at least 2.
-        bases: where the checkpoint lies that the recipe starts from, if it does.
+        bases: where the checkpoint lies that the recipe starts from; None for the folder of all checkpoints.
 
     Raises:
         ConvscopeError: the recipe's network cannot be built.

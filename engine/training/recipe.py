@@ -149,13 +149,13 @@ def read(path: str | Path) -> Recipe:
     Raises:
         ConvscopeError: the file is missing, or a line of it cannot be understood; the message names the line.
     """
-    file = Path(path)
-    if not file.exists() and (settings.folders.recipes / f"{path}.toml").exists():
-        file = settings.folders.recipes / f"{path}.toml"
+    folder, file = settings.folders.recipes, Path(path)
+    if not file.exists() and (folder / f"{path}.toml").exists():
+        file = folder / f"{path}.toml"
     try:
         text = file.read_text()
     except (OSError, UnicodeDecodeError):
-        known = ", ".join(sorted(entry.stem for entry in settings.folders.recipes.glob("*.toml")))
+        known = ", ".join(sorted(entry.stem for entry in folder.glob("*.toml")))
         raise ConvscopeError(f"There is no recipe {str(path)!r}: name a TOML file or one of {known}.") from None
     return parse(text, file.stem, source=file.name)
 

@@ -2,7 +2,9 @@
 
 import csv
 import io
+import math
 from dataclasses import asdict, dataclass, field, fields
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -134,19 +136,54 @@ def _rounded(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def from_csv(text: str) -> list[EpochRecord]:
-    """The history that `to_csv` wrote.
+    """The history in the text of a history.csv; an empty cell is not a number.
 
     Raises:
-        ValueError: the text is something else.
+        ValueError: the text is something else, or says what no training writes; one clause for a person.
     """
-    kinds = {entry.name: entry.type for entry in fields(EpochRecord)}
+    reader = csv.DictReader(text.splitlines())
+    missing = [entry.name for entry in fields(EpochRecord) if entry.name not in (reader.fieldnames or [entry.name])]
+    if missing:
+        raise ValueError(f"it has no column {missing[0]}")
+    history = [
+        EpochRecord(*(_cell(row[entry.name] or "", entry.name, entry.type) for entry in fields(EpochRecord)))
+        for row in map(_checked_row, reader)
+    ]
+    _check(history)
+    return history
+
+
+def _checked_row(row: dict[str | None, Any]) -> dict[str | None, Any]:
+    if None in row:
+        raise ValueError("a line has too many cells")
+    return row
+
+
+def _cell(text: str, name: str, kind: type) -> Any:
+    if kind is str:
+        return text
     try:
-        return [
-            EpochRecord(**{key: kind(row[key]) for key, kind in kinds.items()})
-            for row in csv.DictReader(text.splitlines())
-        ]
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"no history: {error}") from error
+        value = float(text) if text else math.nan
+    except ValueError:
+        raise ValueError(f"{name} {text!r} is not a number") from None
+    if kind is int and value % 1 != 0:
+        raise ValueError(f"{name} {text!r} is not a whole number")
+    return kind(value)
+
+
+def _check(history: list[EpochRecord]) -> None:
+    """Raise a ValueError for what no training writes."""
+    if history and history[0].epoch < 1:
+        raise ValueError("its epochs do not begin at 1 or later")
+    if any(later.epoch <= earlier.epoch for earlier, later in pairwise(history)):
+        raise ValueError("its epochs do not rise from line to line")
+    for record in history:
+        if record.pixels < 1:
+            raise ValueError(f"the image size of epoch {record.epoch} is missing")
+        if any(accuracy < 0 or accuracy > 1 for accuracy in (record.train_accuracy, record.val_accuracy)):
+            raise ValueError(f"an accuracy of epoch {record.epoch} lies outside 0 to 1")
+        if not record.seconds >= 0:
+            raise ValueError(f"the duration of epoch {record.epoch} is missing or negative")
 
 
 STEP_COLUMNS = tuple(entry.name for entry in fields(Steps))

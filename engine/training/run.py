@@ -219,7 +219,7 @@ def check_classes(state: dict[str, Any], classes: Sequence[str]) -> None:
 
 
 def runs(root: Path | None = None) -> list[RunFolder]:
-    """All runs in `root`, the one that was started last first."""
+    """All runs in `root` (None: the folder of all runs), the one that was started last first."""
     root = root or settings.folders.runs
     files = [file for file in root.glob("*/recipe.json") if not file.parent.name.startswith(".")]
     return [RunFolder(file.parent) for file in sorted(files, key=_time_of, reverse=True)]

@@ -30,7 +30,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from engine.training.histories import final_stretch
+from engine.training.curves import final_stretch
 
 SHORTEST = 4
 """Epochs that a verdict needs."""

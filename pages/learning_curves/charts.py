@@ -17,7 +17,7 @@ import pandas as pd
 from engine import reports
 from engine.models import ARCHITECTURES
 from engine.reports import Reported
-from engine.training import histories
+from engine.training import curves
 from engine.training.histories import History
 from pages.common import texts
 from pages.common.charts import LABEL_SIZE, legend, sized
@@ -98,9 +98,9 @@ def rows(chosen: Sequence[History], metric: str, style: Style) -> pd.DataFrame:
                 "curve": names[history.key],
                 "images": images,
                 "epoch": history.table["epoch"],
-                "at": histories.elapsed(history.table) / divisor if style.time else history.table["epoch"],
+                "at": curves.elapsed(history.table) / divisor if style.time else history.table["epoch"],
                 "measured": history.table[column],
-                "shown": histories.smoothed_by_size(history.table, column, style.weight),
+                "shown": curves.smoothed_by_size(history.table, column, style.weight),
             }
         )
         for history in chosen
@@ -112,7 +112,7 @@ def rows(chosen: Sequence[History], metric: str, style: Style) -> pd.DataFrame:
 
 def time_unit(chosen: Sequence[History]) -> tuple[float, str]:
     """How many seconds the unit of the time axis has, and its name, so that the longest training has a short number."""
-    longest = max(histories.elapsed(history.table)[-1] for history in chosen)
+    longest = max(curves.elapsed(history.table)[-1] for history in chosen)
     for seconds, name in ((3600.0, "hours"), (60.0, "minutes")):
         if longest > 3 * seconds:
             return seconds, name
@@ -244,7 +244,7 @@ def _every(drawn: pd.DataFrame) -> int:
 def _best(chosen: Sequence[History], drawn: pd.DataFrame, metric: str, look: _Look) -> list[alt.Chart]:
     """A ring around the best epoch: by loss on the chart of the loss, by accuracy on that of the accuracy."""
     which = 0 if metric == "loss" else 1
-    best = {look.labels[history.key]: histories.best_epochs(history.table)[which] for history in chosen}
+    best = {look.labels[history.key]: curves.best_epochs(history.table)[which] for history in chosen}
     of_validation = drawn[drawn["images"] == VALIDATION]
     rings = of_validation[of_validation["epoch"] == of_validation["curve"].map(best)]
     text = "lowest validation loss" if metric == "loss" else "highest validation accuracy"
@@ -273,7 +273,7 @@ def _new_sizes(chosen: Sequence[History], numbers: pd.DataFrame, look: _Look) ->
     changes = [
         {"curve": look.labels[history.key], "epoch": epoch, "words": f"{pixels} px"}
         for history in chosen
-        for epoch, pixels in histories.size_changes(history.table)
+        for epoch, pixels in curves.size_changes(history.table)
     ]
     if not changes:
         return []

@@ -8,8 +8,9 @@ import pandas as pd
 import streamlit as st
 
 from engine.errors import ConvscopeError
-from engine.training import histories, verdicts
-from engine.training.histories import Comparison, History, Place
+from engine.training import comparisons, curves, histories, verdicts
+from engine.training.comparisons import CurveComparison
+from engine.training.histories import History, Place
 from engine.training.run import RunFolder
 from pages.common import downloads, selection, texts
 from pages.learning_curves import charts
@@ -55,9 +56,11 @@ def group(found: Version) -> str:
         return ""
 
 
-def choose(places: Mapping[str, Place]) -> tuple[Comparison | None, list[str]]:
+def choose(places: Mapping[str, Place]) -> tuple[CurveComparison | None, list[str]]:
     """The ready-made comparison that the reader chose, if any, and the keys to be shown."""
-    ready = {known.name: known for known in histories.comparisons({key: group(version(places[key])) for key in places})}
+    ready = {
+        known.name: known for known in comparisons.comparisons({key: group(version(places[key])) for key in places})
+    }
     name = selection.segments("Compare", [OWN_CHOICE, *ready], "comparison")
     if name in ready:
         return ready[name], list(ready[name].keys[: charts.MOST])
@@ -124,9 +127,9 @@ def show_verdicts(chosen: Sequence[History]) -> None:
 
 def figures(name: str, one: History) -> dict[str, str]:
     """A line of the table: the best epochs, and what was measured at the one of the highest validation accuracy."""
-    by_loss, by_accuracy = histories.best_epochs(one.table)
+    by_loss, by_accuracy = curves.best_epochs(one.table)
     kept = one.table.set_index("epoch").loc[by_accuracy if by_accuracy is not None else one.table["epoch"].iloc[-1]]
-    gap = histories.gaps(one.table).set_index("epoch").loc[int(kept.name)]
+    gap = curves.gaps(one.table).set_index("epoch").loc[int(kept.name)]
     return {
         "curve": name,
         "epochs": str(len(one.table)),
@@ -223,7 +226,7 @@ def main() -> None:
     style = choose_style()
     shown = [places[key] for key in keys]
     if comparison is not None:
-        st.caption(histories.budget_in_words(history(found).budget for found in readable(shown)))
+        st.caption(comparisons.budget_in_words(history(found).budget for found in readable(shown)))
     alive = any_alive(shown)
     st.fragment(show, run_every=EVERY if alive else None)(shown, style, alive)
     explain()

@@ -6,7 +6,7 @@ from functools import partial
 import streamlit as st
 
 from engine.training import estimate, toml_text
-from engine.training.estimate import Cost
+from engine.training.estimate import TimePerImage
 from engine.training.recipe import Recipe, parse
 
 
@@ -17,7 +17,7 @@ def _timer() -> ThreadPoolExecutor:
 
 
 @st.cache_resource(show_spinner=False, max_entries=256)
-def _cost(recipe_text: str) -> Future[Cost]:
+def _cost(recipe_text: str) -> Future[TimePerImage]:
     """What a step costs, once it is measured."""
     return _timer().submit(lambda: estimate.cost(parse(recipe_text, "timed")))
 
@@ -32,7 +32,7 @@ def show_estimate(recipe: Recipe) -> None:
     st.fragment(show, run_every=0.5 if waits else None)()
 
 
-def _say_estimate(recipe: Recipe, count: int, costs: dict[int, Future[Cost]]) -> None:
+def _say_estimate(recipe: Recipe, count: int, costs: dict[int, Future[TimePerImage]]) -> None:
     epochs = f"{recipe.epochs} epoch{'s' if recipe.epochs > 1 else ''}"
     if not all(cost.done() for cost in costs.values()):
         st.markdown(f"{count:,} parameters, {epochs}: timing a few steps …")

@@ -12,8 +12,8 @@ import streamlit as st
 from engine.models import ARCHITECTURES
 from engine.training.recipe import INITIALISATIONS, OPTIMIZERS, PRECISIONS, Recipe
 from pages.common import selection
-from pages.train import settings
-from pages.train.settings import Settings
+from pages.train import controls
+from pages.train.controls import Values
 
 PRESET = "preset"
 TAKEN = "_preset_taken"
@@ -23,9 +23,9 @@ TAKEN = "_preset_taken"
 class Form:
     """Draws controls that begin with the values of `usual`, and collects what they say."""
 
-    def __init__(self, usual: Settings) -> None:
+    def __init__(self, usual: Values) -> None:
         self.usual = usual
-        self.chosen: Settings = {}
+        self.chosen: Values = {}
 
     def one_of(self, label: str, key: str, options: Sequence[str], **details: Any) -> str:
         """A few options side by side."""
@@ -64,15 +64,15 @@ def draw(base: Recipe) -> Recipe:
     Raises:
         ConvscopeError: no training can use these settings.
     """
-    form = Form(settings.settings_of(base))
+    form = Form(controls.settings_of(base))
     _draw_network(form, base)
     _draw_images(form)
     _draw_phases(form, base)
     notes = st.container()
     with st.expander("More settings"):
         _draw_more(form)
-    recipe = settings.recipe_of({**form.usual, **form.chosen}, base)
-    if said := settings.remarks(recipe, base):
+    recipe = controls.recipe_of({**form.usual, **form.chosen}, base)
+    if said := controls.remarks(recipe, base):
         notes.caption(" ".join(said))
     return recipe
 
@@ -83,12 +83,12 @@ def starting_point() -> Recipe:
     Raises:
         ConvscopeError: its file cannot be understood.
     """
-    names = settings.starting_points()
+    names = controls.starting_points()
     name = selection.choose("Begin with", PRESET, names, names[0])
-    base = settings.starting_point(name)
+    base = controls.starting_point(name)
     if st.session_state.setdefault(TAKEN, name) != name:
         st.session_state[TAKEN] = name
-        st.session_state.update(settings.settings_of(base))
+        st.session_state.update(controls.settings_of(base))
     return base
 
 
@@ -96,32 +96,32 @@ def starting_point() -> Recipe:
 
 
 def _draw_network(form: Form, base: Recipe) -> None:
-    form.one_of("Network", "t_net", settings.networks(), on_change=_take_over_network)
-    if form.chosen["t_net"] == settings.CONVNET:
-        form.one_of("Depth", "t_depth", settings.depths(), on_change=_take_over_network)
-    name = settings.architecture({**form.usual, **form.chosen})
+    form.one_of("Network", "t_net", controls.networks(), on_change=_take_over_network)
+    if form.chosen["t_net"] == controls.CONVNET:
+        form.one_of("Depth", "t_depth", controls.depths(), on_change=_take_over_network)
+    name = controls.architecture({**form.usual, **form.chosen})
     if name != base.architecture:
         form.usual |= _of_architecture(name)
     st.caption(ARCHITECTURES[name].summary)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        for option in settings.usual_options(name):
+        for option in controls.usual_options(name):
             OPTION_CONTROLS[option](form)
 
 
 def _take_over_network() -> None:
     """Set the options and the image size to what is usual for the chosen network."""
-    chosen = {"t_net": st.session_state["t_net"], "t_depth": st.session_state.get("t_depth", settings.depths()[-2])}
-    st.session_state.update(_of_architecture(settings.architecture(chosen)))
+    chosen = {"t_net": st.session_state["t_net"], "t_depth": st.session_state.get("t_depth", controls.depths()[-2])}
+    st.session_state.update(_of_architecture(controls.architecture(chosen)))
 
 
-def _of_architecture(name: str) -> Settings:
-    values = settings.network_settings(name, {}) | {"t_size": str(ARCHITECTURES[name].input_size)}
+def _of_architecture(name: str) -> Values:
+    values = controls.network_settings(name, {}) | {"t_size": str(ARCHITECTURES[name].input_size)}
     return {key: value for key, value in values.items() if key not in ("t_net", "t_depth")}
 
 
 OPTION_CONTROLS = {
     "dropout": lambda form: form.number("Dropout", "t_dropout", 0.0, 0.9, step=0.05, width=170),
-    "kernel_size": lambda form: form.one_of("Kernels", "t_kernel", settings.KERNELS),
+    "kernel_size": lambda form: form.one_of("Kernels", "t_kernel", controls.KERNELS),
     "pool_size": lambda form: form.one_of("Pooling", "t_pool", ("2", "3")),
     "width": lambda form: form.number("Dense units", "t_dense", 8, 4096, step=8, width=170),
     "strided": lambda form: form.switch("Strides instead of pooling", "t_strided"),
@@ -134,13 +134,13 @@ OPTION_CONTROLS = {
 
 def _draw_images(form: Form) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        form.one_of("Images", "t_data", tuple(settings.DATA))
-        form.one_of("Size, px", "t_size", tuple(str(size) for size in settings.SIZES))
+        form.one_of("Images", "t_data", tuple(controls.DATA))
+        form.one_of("Size, px", "t_size", tuple(str(size) for size in controls.SIZES))
         form.number("Batch", "t_batch", 2, 4096, width=150)
 
 
 def _draw_phases(form: Form, base: Recipe) -> None:
-    numbers = range(1, max(settings.PHASES, len(base.phases)) + 1)
+    numbers = range(1, max(controls.PHASES, len(base.phases)) + 1)
     count = int(form.one_of("Phases, one after the other", "t_phases", [str(number) for number in numbers]))
     for number in range(1, count + 1):
         optimizer, rate, epochs, schedule = st.columns([1.55, 1, 0.8, 1.85], vertical_alignment="bottom")
@@ -151,7 +151,7 @@ def _draw_phases(form: Form, base: Recipe) -> None:
         with epochs:
             form.number("Epochs", f"t_epochs{number}", 1, 1000)
         with schedule:
-            form.one_of("Schedule", f"t_schedule{number}", tuple(settings.SCHEDULES))
+            form.one_of("Schedule", f"t_schedule{number}", tuple(controls.SCHEDULES))
 
 
 def _draw_more(form: Form) -> None:

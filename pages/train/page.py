@@ -13,7 +13,7 @@ from engine.training.recipe import Recipe
 from engine.training.records import ALIVE, Status
 from engine.training.run import RunFolder
 from pages.common import downloads, selection, texts
-from pages.train import estimate, files, images, range_test, view
+from pages.train import estimate, files, images, range_test, run_view
 from pages.train import form as training_form
 
 NEW = "a new training"
@@ -108,7 +108,7 @@ def _show_table(runs: list[RunFolder]) -> None:
 def row_of(folder: RunFolder) -> tuple[str, str, str, str]:
     """A run's line in the table."""
     status = jobs.look(folder)
-    words = view.in_words(status, jobs.place(folder))
+    words = run_view.in_words(status, jobs.place(folder))
     return folder.name, words, f"{status.epoch} of {status.epochs}", best_accuracy(folder)
 
 
@@ -155,12 +155,12 @@ def draw(folder: RunFolder, status: Status) -> None:
     """Everything that is to be seen of a run at this moment."""
     history = live.read_history(folder)
     say_state(folder, status)
-    view.show_figures(status, history, folder.recipe().input_size)
+    run_view.show_figures(status, history, folder.recipe().input_size)
     curves, filters = st.columns([1.55, 1], gap="medium")
     with curves:
-        view.show_curves(status, history, files.curve(folder, status))
+        run_view.show_curves(status, history, files.curve(folder, status))
     with filters:
-        view.show_filters(folder)
+        run_view.show_filters(folder)
 
 
 def say_state(folder: RunFolder, status: Status) -> None:
@@ -171,7 +171,7 @@ def say_state(folder: RunFolder, status: Status) -> None:
         st.warning("Its process has ended before its time: Resume goes on after the last whole epoch.", icon="⚠️")
     elif status.state == "queued" and (place := jobs.place(folder)):
         st.info(f"One network is trained at a time; this run is number {place} in the queue.", icon="⏳")
-    view.show_keeping(folder)
+    run_view.show_keeping(folder)
 
 
 def offer_commands(folder: RunFolder, status: Status) -> None:
@@ -246,7 +246,7 @@ def main() -> None:
     title = st.container()
     left, top = st.columns([1, 2.4], vertical_alignment="bottom")
     with left:
-        runs = run.runs(settings.folders.runs)
+        runs = run.runs()
         folder = choose_run(runs)
     if folder is None:
         with title:
@@ -254,7 +254,7 @@ def main() -> None:
         prepare(runs, top)
     else:
         with title:
-            texts.headline(f"{folder.name} {view.in_words(jobs.look(folder))}")
+            texts.headline(f"{folder.name} {run_view.in_words(jobs.look(folder))}")
         show(folder, top)
 
 

@@ -20,9 +20,15 @@ from engine.training.run import RunFolder
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-]  # fmt: skip
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 PATIENCE = 180
 """Seconds for anything that takes a second on a quiet machine."""
 
@@ -32,7 +38,7 @@ pytestmark = pytest.mark.skipif(
 
 
 class Server:
-    """A Streamlit server that can be killed and started again at the same address."""
+    """The app, with its runs in another folder, at an address that stays when it is killed and started again."""
 
     def __init__(self, runs: Path) -> None:
         with socket.socket() as probe:
@@ -45,10 +51,13 @@ class Server:
     def start(self) -> None:
         options = ["run", "app.py", "--server.headless=true", f"--server.port={self.port}"]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "streamlit", *options], cwd=ROOT, stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL, start_new_session=True,
+            [sys.executable, "-m", "streamlit", *options],
+            cwd=ROOT,
             env={**os.environ, "CONVSCOPE_RUNS": str(self.runs)},
-        )  # fmt: skip
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
         wait_for(self.answers)
 
     def answers(self) -> bool:

@@ -13,7 +13,7 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from engine import checkpoints
-from engine.training import histories, verdicts
+from engine.training import curves, histories, verdicts
 from engine.training.run import RunFolder
 from pages.common import downloads
 from pages.learning_curves import charts
@@ -32,7 +32,7 @@ def _on_its_own():
 
 
 def opened(**link: str | list[str]) -> AppTest:
-    """The page alone, opened by a link; the app around it is tested elsewhere."""
+    """The page alone, opened by a link; the app around it, which turns errors into sentences, is tested elsewhere."""
     app = AppTest.from_file(str(ROOT / "pages" / PAGE), default_timeout=120)
     for key, value in link.items():
         app.query_params[key] = value
@@ -196,7 +196,7 @@ def test_without_any_curve_it_says_so(arms, tmp_path, use_folders):
     app = opened(curves="")
     assert [info.value for info in app.info] == ["Choose at least one curve."]
     use_folders(**dict.fromkeys(histories.SOURCES, tmp_path / "nowhere"))
-    assert opened().error[0].value.startswith("There is no learning curve yet")
+    assert opened().exception[0].message.startswith("There is no learning curve yet")
 
 
 # Charts --------------------------------------------------------------------------------------------------------
@@ -250,7 +250,7 @@ def test_rows_hold_the_table_by_epoch_and_by_time(arms):
     np.testing.assert_array_equal(validation["at"], table()["epoch"])
     by_time = charts.rows([one], "loss", Style(True, (VALIDATION,), False, 0.9, False))
     np.testing.assert_allclose(by_time["at"], 10.0 * table()["epoch"])
-    np.testing.assert_allclose(by_time["shown"], histories.smoothed(table()["val_loss"].to_numpy(), 0.9))
+    np.testing.assert_allclose(by_time["shown"], curves.smoothed(table()["val_loss"].to_numpy(), 0.9))
 
 
 @pytest.mark.parametrize(

@@ -16,13 +16,13 @@ from engine.settings import ROOT
 from engine.training import estimate, live, toml_text
 from engine.training import recipe as recipes
 from engine.training.curves import step_curve
-from engine.training.estimate import Cost
+from engine.training.estimate import TimePerImage
 from engine.training.plan import Plan
 from engine.training.queue import jobs, turns
 from engine.training.recipe import Phase, Recipe
 from engine.training.records import Status, Steps
 from engine.training.run import RunFolder
-from pages.train import files, settings
+from pages.train import controls, files
 from tests.apps import assert_no_error, open_page
 from tests.runs import lenet, train
 
@@ -39,7 +39,7 @@ def _fresh_caches() -> None:
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, use_folders: Callable[..., None]) -> Path:
     """An empty folder of runs, and an estimate that takes no time."""
     use_folders(runs=tmp_path / "runs")
-    monkeypatch.setattr(estimate, "cost", lambda recipe: Cost(0.01, 0.002))
+    monkeypatch.setattr(estimate, "cost", lambda recipe: TimePerImage(0.01, 0.002))
     return tmp_path / "runs"
 
 
@@ -232,7 +232,7 @@ SHIPPED = sorted((ROOT / "recipes").rglob("*.toml"))
 def test_a_recipe_survives_its_text_and_the_controls(path: Path) -> None:
     recipe = recipes.read(path)
     assert recipes.parse(toml_text.to_toml(recipe), "another") == recipe
-    assert settings.recipe_of(settings.settings_of(recipe), recipe) == recipe
+    assert controls.recipe_of(controls.settings_of(recipe), recipe) == recipe
 
 
 def test_the_text_keeps_options_and_strings() -> None:
@@ -249,7 +249,7 @@ def test_pressing_start_begins_the_first_lesson_and_shows_it(root: Path, monkeyp
     app = open_page(PAGE)
     app.main.button(key="train_start").click().run()
     assert_no_error(app)
-    assert RunFolder(root / "first_lesson").recipe() == settings.FIRST_LESSON
+    assert RunFolder(root / "first_lesson").recipe() == controls.FIRST_LESSON
     assert {"Cancel"} == buttons(app)
     os.close(tickets[0])
 
@@ -265,8 +265,8 @@ def test_what_the_controls_say_is_what_is_trained(root: Path, monkeypatch: pytes
     app.main.button(key="train_start").click().run()
     assert submitted == [
         replace(
-            settings.FIRST_LESSON, architecture="convnet3", options={"dropout": 0.1, "strided": True}, input_size=128,
-            phases=(Phase(6, 0.001, "adam", "constant"), replace(settings.NEXT_PHASE, learning_rate=0.002)), seed=7,
+            controls.FIRST_LESSON, architecture="convnet3", options={"dropout": 0.1, "strided": True}, input_size=128,
+            phases=(Phase(6, 0.001, "adam", "constant"), replace(controls.NEXT_PHASE, learning_rate=0.002)), seed=7,
             flip=False,
         )
     ]  # fmt: skip

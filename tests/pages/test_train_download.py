@@ -10,7 +10,7 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from engine.training import estimate
-from engine.training.estimate import Cost
+from engine.training.estimate import TimePerImage
 from pages.train import images
 from tests.apps import assert_no_error, open_page
 
@@ -22,7 +22,7 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, use_folders: Callable[
     """The form, on a machine that has the shipped images only."""
     st.cache_resource.clear()
     use_folders(runs=tmp_path / "runs")
-    monkeypatch.setattr(estimate, "cost", lambda recipe: Cost(0.01, 0.002))
+    monkeypatch.setattr(estimate, "cost", lambda recipe: TimePerImage(0.01, 0.002))
     use_folders(cifar10=tmp_path / "cifar10")
     (tmp_path / "cifar10").mkdir()
     return open_page("train/page.py", t_data="all of CIFAR-10")

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import streamlit as st
 
-from engine import pictures
-from engine.training import live
+from engine import pictures, settings
+from engine.training import estimate, live
 from engine.training.curves import best_epoch, step_curve
-from engine.training.estimate import Cost
+from engine.training.estimate import TimePerImage
 from engine.training.plan import Plan
 from engine.training.records import EpochRecord, Progress, Status, step_line, to_csv
 from engine.training.run import RunFolder
@@ -39,6 +39,14 @@ def written(folder: RunFolder) -> RunFolder:
     lines = [step_line(step, step // 10 + 1, 1 / (step + 1), 0.01, 800) for step in range(20)]
     (folder.path / "steps.csv").write_text("step,epoch,loss,learning_rate,images_per_second\n" + "".join(lines))
     return folder
+
+
+@pytest.fixture
+def listed(written: RunFolder, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunFolder]:
+    """The same run, on the page."""
+    monkeypatch.setattr(estimate, "cost", lambda recipe: TimePerImage(0.01, 0.002))
+    with settings.using(runs=written.path.parent):
+        yield written
 
 
 @pytest.fixture
@@ -152,26 +160,18 @@ def test_only_epochs_at_the_final_size_can_be_the_best() -> None:
     assert best_epoch([], 32) is None
 
 
-def test_the_page_shows_the_accuracy_of_the_weights_that_are_kept(
-    written: RunFolder, monkeypatch: pytest.MonkeyPatch, use_folders: Callable[..., None]
-) -> None:
-    use_folders(runs=written.path.parent)
-    monkeypatch.setattr("engine.training.estimate.cost", lambda recipe: Cost(0.01, 0.002))
-    (written.path / "history.csv").write_text(to_csv(epochs((16, 0.9), (32, 0.612))))
-    live.write_status(written, replace(STATUS, state="stopped", epoch=2, epochs=2))
-    app = open_page("train/page.py", run=written.name)
+def test_the_page_shows_the_accuracy_of_the_weights_that_are_kept(listed: RunFolder) -> None:
+    (listed.path / "history.csv").write_text(to_csv(epochs((16, 0.9), (32, 0.612))))
+    live.write_status(listed, replace(STATUS, state="stopped", epoch=2, epochs=2))
+    app = open_page("train/page.py", run=listed.name)
     assert_no_error(app)
     assert {metric.label: metric.value for metric in app.metric}["Best so far"] == "61.2 %"
     assert list(open_page("train/page.py").dataframe[0].value["right, validation"]) == ["61.2 %"]
 
 
-def test_a_run_with_a_damaged_recipe_stays_in_the_table(
-    written: RunFolder, monkeypatch: pytest.MonkeyPatch, use_folders: Callable[..., None]
-) -> None:
-    use_folders(runs=written.path.parent)
-    monkeypatch.setattr("engine.training.estimate.cost", lambda recipe: Cost(0.01, 0.002))
-    (written.path / "history.csv").write_text(to_csv(epochs((32, 0.6))))
-    (written.path / "recipe.json").write_text("damaged")
+def test_a_run_with_a_damaged_recipe_stays_in_the_table(listed: RunFolder) -> None:
+    (listed.path / "history.csv").write_text(to_csv(epochs((32, 0.6))))
+    (listed.path / "recipe.json").write_text("damaged")
     app = open_page("train/page.py")
     assert_no_error(app)
-    assert list(app.dataframe[0].value["run"]) == [written.name]
+    assert list(app.dataframe[0].value["run"]) == [listed.name]

@@ -7,7 +7,7 @@ import pytest
 import streamlit as st
 
 from engine.training import estimate, range_test
-from engine.training.estimate import Cost
+from engine.training.estimate import TimePerImage
 from engine.training.range_test import Point
 from pages.train import range_test as training_range
 from tests.apps import assert_no_error, open_page
@@ -21,7 +21,7 @@ def _quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, use_folders: Callabl
     st.cache_resource.clear()
     monkeypatch.setattr(training_range, "STEPS", 12)
     use_folders(runs=tmp_path / "runs")
-    monkeypatch.setattr(estimate, "cost", lambda recipe: Cost(0.01, 0.002))
+    monkeypatch.setattr(estimate, "cost", lambda recipe: TimePerImage(0.01, 0.002))
 
 
 def only_trial(monkeypatch: pytest.MonkeyPatch) -> list[training_range.Trial]:

@@ -10,8 +10,6 @@ TICKET and LOCK are the numbers of open files. It is not meant to be started by 
 engine.training`.
 """
 
-import contextlib
-import io
 import json
 import sys
 import time
@@ -70,20 +68,21 @@ def _cancelled(folder: Path) -> int:
 
 def keep(folder: Path, name: str, checkpoints: Path) -> int:
     """Make the run's best state the checkpoint `name`; gives the exit status."""
-    from engine.training.__main__ import main
+    from engine.training import finish
+    from engine.training.run import RunFolder
 
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):
-        status = main(["--keep", str(folder), "--as", name, "--checkpoints", str(checkpoints)])
-    print(said.getvalue())
-    last = said.getvalue().strip().rpartition("\n")[2]
-    note_keeping(folder, Keeping("failed" if status else "done", name, last))
-    return status
+    try:
+        result = Keeping("done", name, finish.summary(finish.keep(RunFolder(folder), name, checkpoints)))
+    except ConvscopeError as error:
+        result = Keeping("failed", name, str(error))
+    print(result.message)
+    note_keeping(folder, result)
+    return int(result.state == "failed")
 
 
-def note_keeping(folder: Path, told: Keeping) -> None:
-    """Note how the keeping goes on, for `keeping`."""
-    write_text(folder / KEEPING, json.dumps(asdict(told)) + "\n")
+def note_keeping(folder: Path, keeping: Keeping) -> None:
+    """Replace `keep.json`, which `jobs.keeping` reads."""
+    write_text(folder / KEEPING, json.dumps(asdict(keeping)) + "\n")
 
 
 def main(arguments: list[str]) -> int:

@@ -12,8 +12,8 @@ from engine import weights
 from engine.checkpoints import halfway
 from engine.data import LabelledImages
 from engine.errors import ConvscopeError
+from engine.training.datasets import Splits
 from engine.training.finish import make_checkpoint
-from engine.training.loop import Splits
 from engine.training.run import RunFolder
 from pages.common.resources import Playback, View
 from pages.reconstruction import variants

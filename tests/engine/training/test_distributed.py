@@ -14,7 +14,7 @@ from engine.settings import ROOT
 from engine.training import live
 from engine.training.__main__ import main
 from engine.training.batches import Batches
-from engine.training.loop import Splits
+from engine.training.datasets import Splits
 from engine.training.run import RunFolder
 from engine.training.team import Team
 from tests.pictures import class_folders

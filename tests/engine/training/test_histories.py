@@ -10,7 +10,7 @@ import pytest
 
 from engine import checkpoints, settings
 from engine.errors import ConvscopeError
-from engine.training import histories, verdicts
+from engine.training import comparisons, curves, histories, verdicts
 from engine.training.histories import Budget, Place
 
 
@@ -151,12 +151,12 @@ def test_noise_is_measured_beside_a_trend(sigma):
 def test_smoothing_agrees_with_pandas(weight):
     values = np.random.default_rng(1).standard_normal(50)
     expected = pd.Series(values).ewm(alpha=1 - weight, adjust=True).mean()
-    np.testing.assert_allclose(histories.smoothed(values, weight), expected, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(curves.smoothed(values, weight), expected, rtol=0, atol=1e-12)
 
 
 def test_smoothing_steps_over_what_is_no_number():
     values = np.array([1.0, math.nan, 3.0, math.inf, 2.0])
-    shown = histories.smoothed(values, 0.5)
+    shown = curves.smoothed(values, 0.5)
     finite = pd.Series([1.0, 3.0, 2.0]).ewm(alpha=0.5, adjust=True).mean()
     np.testing.assert_allclose(shown[[0, 2, 4]], finite)
     assert math.isnan(shown[1])
@@ -167,36 +167,36 @@ def test_smoothing_steps_over_what_is_no_number():
 @pytest.mark.parametrize("weight", [-0.1, 1.0, 2.0])
 def test_smoothing_refuses_other_weights(weight):
     with pytest.raises(ConvscopeError, match="between 0 and below 1"):
-        histories.smoothed(np.ones(3), weight)
+        curves.smoothed(np.ones(3), weight)
 
 
 def test_smoothing_begins_afresh_at_a_new_size():
     table = curve(np.arange(8.0) + 1, pixels=np.repeat([32, 64, 32], [3, 3, 2]))
-    expected = np.concatenate([histories.smoothed(part, 0.7) for part in np.split(np.arange(8.0) + 1, [3, 6])])
-    np.testing.assert_array_equal(histories.smoothed_by_size(table, "val_loss", 0.7), expected)
+    expected = np.concatenate([curves.smoothed(part, 0.7) for part in np.split(np.arange(8.0) + 1, [3, 6])])
+    np.testing.assert_array_equal(curves.smoothed_by_size(table, "val_loss", 0.7), expected)
 
 
 def test_best_epochs_are_the_first_best_at_the_final_size():
     table = curve([0.1, 0.9, 0.5, 0.5, 0.7], pixels=[32, 64, 64, 64, 64])
     table["val_accuracy"] = [0.99, 0.3, 0.4, 0.6, 0.6]
-    assert histories.best_epochs(table) == (3, 4)
+    assert curves.best_epochs(table) == (3, 4)
 
 
 def test_best_epochs_of_what_is_no_number():
     table = curve([math.nan, math.inf, math.nan]).assign(val_accuracy=math.nan)
-    assert histories.best_epochs(table) == (None, None)
+    assert curves.best_epochs(table) == (None, None)
     table = curve([math.nan, 0.5, 0.4])
-    assert histories.best_epochs(table) == (3, 3)
+    assert curves.best_epochs(table) == (3, 3)
 
 
 def test_gaps_seconds_and_size_changes():
     table = curve([1.0, 0.8, 0.7], [0.9, 0.5, 0.2], pixels=[32, 32, 64])
-    np.testing.assert_allclose(histories.gaps(table)["loss"], [0.1, 0.3, 0.5])
+    np.testing.assert_allclose(curves.gaps(table)["loss"], [0.1, 0.3, 0.5])
     expected = table["train_accuracy"] - table["val_accuracy"]
-    np.testing.assert_allclose(histories.gaps(table)["accuracy"], expected)
-    np.testing.assert_allclose(histories.elapsed(table), [1, 3, 6])
-    assert histories.size_changes(table) == [(3, 64)]
-    assert list(histories.final_stretch(table)["epoch"]) == [3]
+    np.testing.assert_allclose(curves.gaps(table)["accuracy"], expected)
+    np.testing.assert_allclose(curves.elapsed(table), [1, 3, 6])
+    assert curves.size_changes(table) == [(3, 64)]
+    assert list(curves.final_stretch(table)["epoch"]) == [3]
 
 
 # Files ---------------------------------------------------------------------------------------------------------
@@ -232,7 +232,7 @@ def test_a_checkpoints_history_has_the_cards_figures():
     assert (history.test_accuracy, history.test_loss) == (card.test_accuracy, card.test_loss)
     assert history.architecture == "lenet"
     assert history.budget == Budget(card.epochs, "CIFAR-10's 45,000 training images", card.input_size, card.seed)
-    _, best = histories.best_epochs(history.table)
+    _, best = curves.best_epochs(history.table)
     assert best == card.best_epoch
 
 
@@ -336,21 +336,21 @@ def test_a_damaged_card_leaves_the_curve(shelves):
 
 def test_ready_made_comparisons_need_two_arms():
     groups = dict.fromkeys(["experiments/depth_4", "lenet", "resnet18", "experiments/dropout_30"], "")
-    found = {comparison.name: comparison.keys for comparison in histories.comparisons(groups)}
+    found = {comparison.name: comparison.keys for comparison in comparisons.comparisons(groups)}
     assert found == {"dropout": ("experiments/depth_4", "experiments/dropout_30"), "networks": ("lenet", "resnet18")}
-    assert histories.comparisons({"lenet": ""}) == []
+    assert comparisons.comparisons({"lenet": ""}) == []
 
 
 def test_a_group_joins_its_comparison_or_makes_one():
     groups = {"experiments/ablation_base": "", "runs/a": "ablation", "runs/b": "mine", "runs/c": "mine", "runs/d": "d"}
-    found = {comparison.name: comparison.keys for comparison in histories.comparisons(groups)}
+    found = {comparison.name: comparison.keys for comparison in comparisons.comparisons(groups)}
     assert found == {"ablation": ("experiments/ablation_base", "runs/a"), "mine": ("runs/b", "runs/c")}
 
 
 def test_budgets_are_compared_in_words():
     one, other = Budget(10, "all images", 32, 1), Budget(20, "all images", 32, 1)
-    assert histories.budget_in_words([one, one]) == ("All had the same budget: 10 epochs, all images, 32 px, seed 1.")
-    words = histories.budget_in_words([one, other])
+    assert comparisons.budget_in_words([one, one]) == ("All had the same budget: 10 epochs, all images, 32 px, seed 1.")
+    words = comparisons.budget_in_words([one, other])
     assert "differ in epochs (10 epochs, 20 epochs)." in words
     assert words.endswith("They share all images, 32 px, seed 1.")
-    assert "not known" in histories.budget_in_words([one, None])
+    assert "not known" in comparisons.budget_in_words([one, None])

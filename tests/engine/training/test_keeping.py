@@ -14,7 +14,7 @@ from engine.data import LabelledImages
 from engine.errors import ConvscopeError
 from engine.training import finish, histories
 from engine.training.__main__ import main
-from engine.training.loop import Splits
+from engine.training.datasets import Splits
 from engine.training.run import RunFolder
 from tests.engine.checkpoints.test_checkpoints import make_card, make_contents, on_disk
 from tests.runs import lenet, train

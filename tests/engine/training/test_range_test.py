@@ -12,7 +12,7 @@ from torch.optim import SGD
 from engine.data import prepare
 from engine.training.__main__ import main
 from engine.training.batches import Batches
-from engine.training.loop import Splits
+from engine.training.datasets import Splits
 from engine.training.network import fresh_network
 from engine.training.range_test import Point, range_test, suggested, write_csv
 from engine.training.recipe import Phase

@@ -9,7 +9,8 @@ import pytest
 from engine import settings
 from engine.data import LabelledImages
 from engine.training import recipe as recipes
-from engine.training.loop import Splits, StepReport, Training
+from engine.training.datasets import Splits
+from engine.training.loop import StepReport, Training
 from engine.training.run import RunFolder
 from tests.runs import CPU, Stop
 

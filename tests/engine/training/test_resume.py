@@ -20,7 +20,7 @@ from engine.data import LabelledImages
 from engine.errors import ConvscopeError
 from engine.settings import ROOT
 from engine.training import control, live
-from engine.training.loop import Splits
+from engine.training.datasets import Splits
 from engine.training.recipe import Phase, Recipe, Resolution
 from engine.training.records import EpochRecord
 from engine.training.run import RunFolder

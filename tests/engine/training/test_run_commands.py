@@ -7,7 +7,8 @@ import pytest
 
 from engine.errors import ConvscopeError
 from engine.training import control, live, run
-from engine.training.loop import Splits, Training
+from engine.training.datasets import Splits
+from engine.training.loop import Training
 from engine.training.plan import Cut, Plan
 from engine.training.recipe import Phase, Resolution
 from engine.training.run import RunFolder

@@ -22,7 +22,8 @@ from engine.errors import ConvscopeError
 from engine.evaluation import Predictions, evaluate
 from engine.models import ARCHITECTURES, build
 from engine.training.batches import Batches
-from engine.training.loop import Splits, Training, measured
+from engine.training.datasets import Splits, measured
+from engine.training.loop import Training
 from engine.training.network import averaged, fresh_network, make_optimizer
 from engine.training.recipe import Phase, Recipe, Resolution
 from engine.training.records import to_csv

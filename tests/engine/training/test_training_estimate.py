@@ -11,8 +11,8 @@ from torch import nn
 from engine.data import LabelledImages, split_validation
 from engine.training import estimate, toml_text
 from engine.training import recipe as recipes
-from engine.training.estimate import Cost, Images
-from engine.training.loop import Splits, sampled
+from engine.training.datasets import Splits, sampled
+from engine.training.estimate import ImageCounts, TimePerImage
 from engine.training.network import fresh_network, trained_keys
 from engine.training.recipe import Phase, Recipe
 from tests.runs import lenet
@@ -25,15 +25,15 @@ def test_images_learned_from_and_measured_are_counted() -> None:
         lenet(phases=(Phase(3, 0.1),), input_size=64), architecture="resnet18",
         resolutions=(recipes.Resolution(0, 32), recipes.Resolution(2, 64)),
     )  # fmt: skip
-    cost = {32: Cost(0.1, 0.01), 64: Cost(0.4, 0.04)}
+    cost = {32: TimePerImage(0.1, 0.01), 64: TimePerImage(0.4, 0.04)}
     by_hand = 2 * (90 * 0.1 + 100 * 0.01) + (90 * 0.4 + 100 * 0.04)
-    assert estimate.seconds(recipe, Images(90, 10), cost.__getitem__) == pytest.approx(estimate.START + by_hand)
+    assert estimate.seconds(recipe, ImageCounts(90, 10), cost.__getitem__) == pytest.approx(estimate.START + by_hand)
 
 
 def test_of_many_training_images_only_some_are_measured() -> None:
     recipe = lenet(phases=(Phase(2, 0.1),))
     by_hand = 2 * (45_000 * 3.0 + (5_000 + 5_000) * 1.0)
-    taken = estimate.seconds(recipe, Images(45_000, 5_000), lambda pixels: Cost(3.0, 1.0))
+    taken = estimate.seconds(recipe, ImageCounts(45_000, 5_000), lambda pixels: TimePerImage(3.0, 1.0))
     assert taken == pytest.approx(estimate.START + by_hand)
 
 
@@ -43,7 +43,7 @@ def test_the_images_are_those_of_the_training(dataset: str, per_class: int, samp
     labels = np.repeat(np.arange(10), per_class)
     everything = LabelledImages(np.zeros((len(labels), 1, 1, 3), dtype=np.uint8), labels)
     splits = sampled(Splits(*split_validation(everything)), sample)
-    expected = Images(len(splits.train), len(splits.validation))
+    expected = ImageCounts(len(splits.train), len(splits.validation))
     assert estimate.images(lenet(dataset=dataset, sample=sample)) == expected
 
 

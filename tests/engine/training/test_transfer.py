@@ -20,7 +20,8 @@ from engine.files import sha256
 from engine.models import build
 from engine.training import finish, live
 from engine.training.continuation import continued
-from engine.training.loop import Splits, Training
+from engine.training.datasets import Splits
+from engine.training.loop import Training
 from engine.training.network import starting_network, train_mode_, trained_keys
 from engine.training.recipe import Phase, Recipe, parse, read
 from engine.training.run import RunFolder

@@ -8,15 +8,15 @@ import pytest
 import streamlit as st
 
 from engine.training import estimate
-from engine.training.estimate import Cost
+from engine.training.estimate import TimePerImage
 from engine.training.queue import jobs
 from engine.training.recipe import Phase, Recipe, Resolution
-from pages.train import settings
+from pages.train import controls
 from tests.apps import assert_no_error, open_page
 
 PAGE = "train/page.py"
-GROWING = settings.starting_point("resnet18")
-TRANSFER = settings.starting_point("resnet18_transfer")
+GROWING = controls.starting_point("resnet18")
+TRANSFER = controls.starting_point("resnet18_transfer")
 RANDOM = "It begins with random weights: those of resnet18_transfer belong to another network."
 FIXED_SIZES = "All epochs see {} px: the growing images of resnet18 do not fit here."
 
@@ -26,16 +26,16 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, use_folders: Callable[
     """An empty folder of runs, and an estimate that takes no time."""
     st.cache_resource.clear()
     use_folders(runs=tmp_path / "runs")
-    monkeypatch.setattr(estimate, "cost", lambda recipe: Cost(0.01, 0.002))
+    monkeypatch.setattr(estimate, "cost", lambda recipe: TimePerImage(0.01, 0.002))
     return tmp_path / "runs"
 
 
 def made(base: Recipe, network: str = "", **changes: object) -> Recipe:
     """The recipe of `base`'s controls after these changes, the first of which may be another network."""
-    values = settings.settings_of(base)
+    values = controls.settings_of(base)
     if network:
-        values |= settings.network_settings(network, {})
-    return settings.recipe_of({**values, **changes}, base)
+        values |= controls.network_settings(network, {})
+    return controls.recipe_of({**values, **changes}, base)
 
 
 # Growing images ------------------------------------------------------------------------------------------------
@@ -45,7 +45,7 @@ def made(base: Recipe, network: str = "", **changes: object) -> Recipe:
 def test_images_grow_as_long_as_they_reach_their_final_size(changes: dict[str, object]) -> None:
     recipe = made(GROWING, **changes)
     assert recipe.resolutions == GROWING.resolutions == (Resolution(0, 32), Resolution(10, 64))
-    assert settings.remarks(recipe, GROWING) == ["The images grow: 32 px from epoch 1 on, 64 px from epoch 11 on."]
+    assert controls.remarks(recipe, GROWING) == ["The images grow: 32 px from epoch 1 on, 64 px from epoch 11 on."]
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_images_grow_as_long_as_they_reach_their_final_size(changes: dict[str, o
 def test_images_that_cannot_grow_are_named(changes: dict[str, object], pixels: int) -> None:
     recipe = made(GROWING, **changes)
     assert recipe.resolutions == ()
-    assert settings.remarks(recipe, GROWING) == [FIXED_SIZES.format(pixels)]
+    assert controls.remarks(recipe, GROWING) == [FIXED_SIZES.format(pixels)]
 
 
 def test_sizes_after_the_end_are_left_out() -> None:
@@ -69,9 +69,9 @@ def test_sizes_after_the_end_are_left_out() -> None:
 
 
 def test_a_starting_point_without_them_needs_no_words() -> None:
-    recipe = made(settings.FIRST_LESSON)
-    assert recipe == settings.FIRST_LESSON
-    assert settings.remarks(recipe, settings.FIRST_LESSON) == []
+    recipe = made(controls.FIRST_LESSON)
+    assert recipe == controls.FIRST_LESSON
+    assert controls.remarks(recipe, controls.FIRST_LESSON) == []
 
 
 # First weights -------------------------------------------------------------------------------------------------
@@ -83,13 +83,13 @@ def test_another_network_does_not_begin_with_the_weights_of_the_first() -> None:
     assert (recipe.base, recipe.base_sha256, recipe.train_last) == ("", "", 0)
     plain = Recipe("plain", "lenet", (Phase(1, 0.1),))
     assert recipe.statistics == plain.statistics
-    assert settings.remarks(recipe, base) == [RANDOM]
+    assert controls.remarks(recipe, base) == [RANDOM]
 
 
 def test_the_same_network_keeps_its_first_weights() -> None:
     recipe = made(TRANSFER, t_epochs1=3)
     assert (recipe.base, recipe.train_last) == (TRANSFER.base, 5)
-    assert settings.remarks(recipe, TRANSFER) == [
+    assert controls.remarks(recipe, TRANSFER) == [
         "It begins with the weights torchvision:IMAGENET1K_V1, and only the last 5 convolutions and what follows them "
         "learn."
     ]

@@ -15,7 +15,7 @@ from engine.models import ARCHITECTURES
 from engine.training import recipe as recipes
 from engine.training.recipe import Phase, Recipe, Resolution
 
-Settings = dict[str, Any]
+Values = dict[str, Any]
 
 FIRST_LESSON = Recipe(
     "first_lesson", "lenet", (Phase(10, 0.02),), dataset="cifar10_bundled", input_size=32, batch_size=64
@@ -72,7 +72,7 @@ def depths() -> list[str]:
     return [name.removeprefix("convnet") for name in ARCHITECTURES if _is_convnet(name)]
 
 
-def architecture(settings: Settings) -> str:
+def architecture(settings: Values) -> str:
     """The registry's name of the chosen network."""
     if settings["t_net"] == CONVNET:
         return f"convnet{settings['t_depth']}"
@@ -96,7 +96,7 @@ def _is_convnet(name: str) -> bool:
 # From a recipe to the controls ---------------------------------------------------------------------------------
 
 
-def settings_of(recipe: Recipe) -> Settings:
+def settings_of(recipe: Recipe) -> Values:
     """The value of every control."""
     sizes = {"t_size": str(recipe.input_size), "t_batch": recipe.batch_size}
     phases = {"t_phases": str(len(recipe.phases))}
@@ -111,7 +111,7 @@ def settings_of(recipe: Recipe) -> Settings:
     return {**network_settings(recipe.architecture, recipe.options), **sizes, **phases, **images, **rest}
 
 
-def network_settings(name: str, options: dict[str, Any]) -> Settings:
+def network_settings(name: str, options: dict[str, Any]) -> Values:
     """The values of the controls that describe a network."""
     depth = name.removeprefix("convnet") if _is_convnet(name) else depths()[-2]
     chosen = {OPTIONS[option]: value for option, value in {**usual_options(name), **options}.items()}
@@ -127,7 +127,7 @@ def data_title(dataset: str) -> str:
     return next((title for title, known in DATA.items() if known == dataset), dataset)
 
 
-def _settings_of_phase(phase: Phase, number: int) -> Settings:
+def _settings_of_phase(phase: Phase, number: int) -> Values:
     return {
         f"t_optimizer{number}": phase.optimizer,
         f"t_rate{number}": float(phase.learning_rate),
@@ -139,7 +139,7 @@ def _settings_of_phase(phase: Phase, number: int) -> Settings:
 # From the controls to a recipe ---------------------------------------------------------------------------------
 
 
-def recipe_of(settings: Settings, base: Recipe) -> Recipe:
+def recipe_of(settings: Values, base: Recipe) -> Recipe:
     """The recipe that the controls describe; of what `base` says besides, that which still fits (see `remarks`).
 
     Raises:
@@ -185,7 +185,7 @@ def remarks(recipe: Recipe, base: Recipe) -> list[str]:
     return said
 
 
-def _phase_of(settings: Settings, base: Recipe, number: int) -> Phase:
+def _phase_of(settings: Values, base: Recipe, number: int) -> Phase:
     start = base.phases[number - 1] if number <= len(base.phases) else NEXT_PHASE
     return replace(
         start, optimizer=settings[f"t_optimizer{number}"], learning_rate=settings[f"t_rate{number}"],
@@ -193,7 +193,7 @@ def _phase_of(settings: Settings, base: Recipe, number: int) -> Phase:
     )  # fmt: skip
 
 
-def _options_of(settings: Settings, name: str, base: Recipe) -> dict[str, Any]:
+def _options_of(settings: Values, name: str, base: Recipe) -> dict[str, Any]:
     """The options that are not the usual ones, or that the starting point names."""
     named = base.options if name == base.architecture else {}
     options = {option: value for option, value in named.items() if option not in OPTIONS}

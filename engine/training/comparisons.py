@@ -1,0 +1,81 @@
+"""Which histories belong on one chart: the arms of the reports' experiments, and of one's own."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from engine.training.histories import Budget
+
+
+@dataclass(frozen=True)
+class CurveComparison:
+    """Histories that belong on one chart: `keys` as in `histories.find`, and the question that they answer."""
+
+    name: str
+    question: str
+    keys: tuple[str, ...]
+
+
+def _of_experiments(name: str, question: str, arms: str) -> CurveComparison:
+    return CurveComparison(name, question, tuple(f"experiments/{arm}" for arm in arms.split()))
+
+
+READY_MADE = (
+    _of_experiments(
+        "optimizer",
+        "Does Adam, SGD, or first one and then the other train the same network best?",
+        "optimizer_sgd optimizer_adam optimizer_adam_then_sgd",
+    ),
+    _of_experiments("depth", "How many convolutions should a ConvNet have?", "depth_2 depth_3 depth_4 depth_5"),
+    _of_experiments("dropout", "What does more dropout do to the same network?", "depth_4 dropout_30"),
+    _of_experiments("element", "Can strided convolutions replace pooling?", "depth_4 strided_convolutions"),
+    _of_experiments(
+        "ablation",
+        "What does Model 2 lose without one of its ideas?",
+        "ablation_base ablation_no_batch_norm ablation_dropout_30 ablation_sgd",
+    ),
+    CurveComparison(
+        "networks",
+        "How do the reports' networks learn, from LeNet to ResNet-18?",
+        ("lenet", "model_one", "model_two", "resnet18"),
+    ),
+)
+"""The reports' questions."""
+
+
+def comparisons(groups: Mapping[str, str]) -> list[CurveComparison]:
+    """The comparisons with at least two arms among the histories at hand.
+
+    Args:
+        groups: the `group` of each history at hand, by key; arms of a group that is not ready-made form one of its own.
+    """
+    ready = [
+        CurveComparison(known.name, known.question, tuple(key for key in groups if _is_arm(key, groups[key], known)))
+        for known in READY_MADE
+    ]
+    names = {known.name for known in READY_MADE}
+    others = sorted({group for group in groups.values() if group} - names)
+    own = [CurveComparison(name, "", tuple(key for key in groups if groups[key] == name)) for name in others]
+    return [comparison for comparison in ready + own if len(comparison.keys) > 1]
+
+
+def _is_arm(key: str, group: str, comparison: CurveComparison) -> bool:
+    return key in comparison.keys or group == comparison.name
+
+
+def budget_in_words(budgets: Iterable[Budget | None]) -> str:
+    """Whether all arms had the same budget, and which; or in what they differ."""
+    known = list(budgets)
+    if not known or None in known:
+        return "What budget every arm had is not known: a card or a recipe is missing."
+    facets = {
+        "epochs": [f"{budget.epochs} epochs" for budget in known],
+        "images": [budget.images for budget in known],
+        "image size": [f"{budget.pixels} px" for budget in known],
+        "seed": [f"seed {budget.seed}" for budget in known],
+    }
+    shared = [values[0] for values in facets.values() if len(set(values)) == 1]
+    differing = [f"{name} ({', '.join(values)})" for name, values in facets.items() if len(set(values)) > 1]
+    if not differing:
+        return f"All had the same budget: {', '.join(shared)}."
+    same = f" They share {', '.join(shared)}." if shared else ""
+    return f"These did not have the same budget; they differ in {' and in '.join(differing)}.{same}"
