@@ -9,7 +9,7 @@ H x W points needs
 (half of what is called floating-point operations). Batch norm, ReLU and pooling are left out, as is usual: they are few
 beside the convolutions. Memory traffic is left out too, so equal work may still take unequal time.
 
-Experiments are trained like checkpoints and keep everything but their weights, so their figures stand here as well.
+Experiments are trained like checkpoints and keep everything but their weights, so they are listed here as well.
 """
 
 from dataclasses import dataclass

@@ -78,7 +78,7 @@ def read_card(path: Path) -> Card:
 
 
 def version(file: Path) -> tuple[int, int, int]:
-    """What changes with a file's content: its time, its size, and, since files are replaced whole, its number."""
+    """Changes with a file's content: its time and size, and its inode, since files are replaced whole."""
     entry = file.stat()
     return entry.st_mtime_ns, entry.st_size, entry.st_ino
 

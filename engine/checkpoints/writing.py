@@ -42,7 +42,7 @@ def write_weights(path: Path, weights: dict[str, Any]) -> None:
 
 
 def half_precision(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """`weights` with the kernels rounded to 16 bits; biases and batch norm, which weigh nothing, stay as they are."""
+    """`weights` with the kernels rounded to 16 bits; biases and batch norm, which are few numbers, keep 32."""
     return {key: value.half() if value.ndim > 1 else value for key, value in weights.items()}
 
 
@@ -62,7 +62,7 @@ def replacing(new: Path, target: Path) -> Path:
 
 
 def refusing(new: Path, target: Path) -> Path:
-    """Give the folder `new` the name `target`, unless something is called so: of two at once, one comes too late."""
+    """Give the folder `new` the name `target`, unless that name is taken: of two at once, the second is refused."""
     try:
         new.rename(target)
     except OSError as error:
@@ -75,7 +75,7 @@ def refusing(new: Path, target: Path) -> Path:
 def save(
     card: Card, contents: Contents, folder: Path | None = None, put: Callable[[Path, Path], Path] = replacing
 ) -> Path:
-    """Write the checkpoint `card.name`; it is `put` in its place, `replacing` an old one or not, once it is complete.
+    """Write the checkpoint `card.name`; once it is complete, `put` gives it its place.
 
     The card's `weights_sha256` is filled in here; it is empty if there are no weights.
 
