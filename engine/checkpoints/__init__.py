@@ -25,7 +25,6 @@ from engine.checkpoints.reading import (
     available,
     base,
     fill_,
-    fingerprint,
     freeze,
     load,
     predictions,

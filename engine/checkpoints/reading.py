@@ -46,11 +46,6 @@ def available(folder: Path | None = None) -> dict[str, Card]:
     return cards
 
 
-def fingerprint(folder: Path | None = None) -> tuple[tuple[str, str], ...]:
-    """The name and the SHA-256 of the weights of each checkpoint in `folder`: changes when one of them does."""
-    return tuple((name, card.weights_sha256) for name, card in available(folder).items())
-
-
 def _folders(folder: Path | None) -> list[Path]:
     """The checkpoint folders in `folder`; hidden ones are what an interrupted `save` has left behind."""
     folder = folder or settings.folders.checkpoints
