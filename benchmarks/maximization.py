@@ -20,9 +20,9 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from engine import checkpoints, data, gallery
-from engine.gallery import Request
-from engine.maximization import OBJECTIVES, PRESETS
+from engine import checkpoints, data, patches
+from engine.maximization import OBJECTIVES, PRESETS, stored
+from engine.maximization.stored import MaximizationSettings
 from engine.weights import Weights
 
 
@@ -39,15 +39,15 @@ class Watch:
 
 def ascend(trained: checkpoints.Trained, layer: str, preset: str) -> np.ndarray:
     """The activations `[16]` at the end, printing how long it took."""
-    size = trained.card.input_size
-    request = Request(Weights.of(trained.card), layer, 0, 16, OBJECTIVES[0], preset, gallery.STEPS, gallery.SEED, size)
+    fixed = (OBJECTIVES[0], preset, stored.STEPS, stored.SEED, trained.card.input_size)
+    settings = MaximizationSettings(Weights.of(trained.card), layer, 0, 16, *fixed)
     watch, start, changed = Watch(), None, False
-    for made in gallery.pictures(trained, request):
+    for made in stored.pictures(trained, settings):
         start = made.pictures if start is None else start
         if not changed and (made.pictures != start).any():
             changed = True
             print(f"{preset:8} first change {watch}", flush=True)
-    print(f"{preset:8} {gallery.STEPS} steps    {watch}", flush=True)
+    print(f"{preset:8} {stored.STEPS} steps    {watch}", flush=True)
     return made.activations[-1]
 
 
@@ -57,7 +57,10 @@ def main() -> None:
     trained = checkpoints.load("resnet18")
     ends = {preset: ascend(trained, layer, preset) for preset in PRESETS}
     watch = Watch()
-    top = gallery.strongest(trained, layer, data.bundled("test").images)[OBJECTIVES[0]].activations[:16, 0]
+    card, images = trained.card, data.bundled("test").images
+    normalisation = {"input_size": card.input_size, "mean": card.mean, "std": card.std}
+    tops = patches.rank(trained.model, images, [layer], OBJECTIVES[:1], **normalisation)
+    top = tops[layer, OBJECTIVES[0]].values[:16, 0]
     print(f"all test images       {watch}", flush=True)
     for preset, end in ends.items():
         ratio = np.median(end[top > 0] / top[top > 0])

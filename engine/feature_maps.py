@@ -1,19 +1,19 @@
 """The feature maps of a network on an image, and what changes from layer to layer, in figures and in words.
 
-A layer holds C maps of H x W units: map c says where in the image its pattern was found, and how strongly. Three
-figures follow a layer's maps A [C, H, W] into depth; only what is above zero is a response, a_c = sum max(A_c, 0):
+A layer holds C maps of H x W units: map c shows where in the image its pattern is, and how strongly. Three figures
+follow a layer's maps A [C, H, W] into depth; only what is above zero is a response, a_c = sum max(A_c, 0):
 
     resolution   the side of a map against the side of the image: H / input
-    sparsity     the share of units that are silent, A <= 0
+    sparsity     the share of inactive units, A <= 0
     spread       the fewest maps that together hold half of the whole response sum_c a_c
 
-Deep in a trained network the maps are small and mostly silent, and few of them speak for one image; how alike two
-images are is the cosine between their layers' responses,
+Deep in a trained network the maps are small, most units are inactive, and few maps respond to one image. How similar
+two images are to a layer is the cosine similarity of its responses,
 
     <A, B> / (|A| |B|)     of max(A, 0) and max(B, 0): 1 for the same, 0 if no unit responds to both.
 
 Limits: a raw convolution's maps have both signs, so there half of the units are below zero whatever the image;
-compare layers after their ReLU. Figures of one image are not those of another: that is what the page shows.
+compare layers after their ReLU. The figures differ from image to image.
 
 References: Zeiler & Fergus (2014), section 4.1; Glorot, Bordes & Bengio (2011), "Deep sparse rectifier neural
 networks", on sparsity.
@@ -76,7 +76,7 @@ class LayerFigures:
     Attributes:
         layer: its friendly name.
         maps: how many; `height`, `width`: of each.
-        silent: the share of units that are not above zero, 0 to 1.
+        inactive: the share of units that are not above zero, 0 to 1.
         half: the fewest maps that together hold half of the response; 0 if nothing responds.
         signed: whether some units are below zero, as in a convolution before its ReLU.
     """
@@ -85,7 +85,7 @@ class LayerFigures:
     maps: int
     height: int
     width: int
-    silent: float
+    inactive: float
     half: int
     signed: bool
 
@@ -98,8 +98,8 @@ def figures(layer: str, activation: Tensor) -> LayerFigures:
     """
     _check_maps(activation)
     _, maps, height, width = activation.shape
-    silent = float((activation <= 0).double().mean())
-    return LayerFigures(layer, maps, height, width, silent, maps_for_half(activation), is_signed(activation))
+    inactive = float((activation <= 0).double().mean())
+    return LayerFigures(layer, maps, height, width, inactive, maps_for_half(activation), is_signed(activation))
 
 
 def maps_for_half(activation: Tensor) -> int:
@@ -110,8 +110,8 @@ def maps_for_half(activation: Tensor) -> int:
     return 0 if total == 0 else int((responses.cumsum(0) < total / 2 - 1e-12 * total).sum()) + 1
 
 
-def alikeness(first: Tensor, second: Tensor) -> float:
-    """The cosine between two images' responses `[1, C, H, W]`, 0 to 1; 0 if one of them has none.
+def cosine_similarity(first: Tensor, second: Tensor) -> float:
+    """The cosine similarity of two images' responses `[1, C, H, W]`, 0 to 1; 0 if one of them has none.
 
     Raises:
         ConvscopeError: the two do not have one shape.
@@ -156,11 +156,11 @@ def _resolution(layer: LayerFigures, input_size: int) -> str:
 
 
 def _sparsity(first: LayerFigures, last: LayerFigures) -> str:
-    change = last.silent - first.silent
+    change = last.inactive - first.inactive
     how = "stays about the same" if abs(change) < 0.05 else "grows" if change > 0 else "falls"
     return (
-        f"the share of silent units {how} with depth, {first.silent:.0%} in {first.layer} "
-        f"and {last.silent:.0%} in {last.layer}"
+        f"the share of inactive units {how} with depth, {first.inactive:.0%} in {first.layer} "
+        f"and {last.inactive:.0%} in {last.layer}"
     ).replace("%", " %")
 
 
@@ -178,12 +178,22 @@ def _spread(first: LayerFigures, last: LayerFigures) -> str:
     )
 
 
-def pair_in_words(alike: Mapping[str, float]) -> str:
-    """How alike two images are, from the first to the last of the layers, by `alikeness` of each."""
-    (first, early), *_, (last, late) = alike.items() if len(alike) > 1 else [*alike.items()] * 2
-    change = late - early
-    how = "stay about as alike" if abs(change) < 0.05 else "grow apart" if change < 0 else "become more alike"
-    return f"The two images {how} with depth: likeness {early:.2f} in {first} and {late:.2f} in {last} (1: the same)."
+def pair_in_words(similarities: Mapping[str, float]) -> str:
+    """How the cosine similarity of two images changes from the first to the last of the layers."""
+    layers = list(similarities)
+    first, last = similarities[layers[0]], similarities[layers[-1]]
+    change = last - first
+    how = (
+        "stay about as similar"
+        if abs(change) < 0.05
+        else "become less similar"
+        if change < 0
+        else "become more similar"
+    )
+    return (
+        f"The two images {how} with depth: cosine similarity {first:.2f} in {layers[0]} and {last:.2f} in {layers[-1]} "
+        "(1: the same)."
+    )
 
 
 # --------------------------------------------------------------------------------------------------- kernels
@@ -191,7 +201,7 @@ def pair_in_words(alike: Mapping[str, float]) -> str:
 
 @dataclass(frozen=True)
 class Kernel:
-    """What makes one map: `weight` `[C_in, h, w]` of the convolution `node`; `of_image`: it reads the pixels."""
+    """The kernel of one map: `weight` `[C_in, h, w]` of the convolution `node`; `of_image`: it reads the pixels."""
 
     node: str
     weight: Tensor = field(repr=False)

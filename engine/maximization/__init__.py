@@ -5,24 +5,24 @@ pass away:
 
     x <- x + step * dh/dx,    up to the layer of h and no further
 
-What h is has to be said: one unit in the middle of its feature map (Erhan et al. 2009), or the mean of the whole map's
-positive part, which grows when the pattern repeats (Olah et al. 2017). The positive part is what a ReLU passes on.
-The class scores before the softmax are units too; after it, the easiest way up would be to make the others smaller.
+The objective h is one unit in the middle of its feature map, or the mean of the whole map's positive part (see
+`engine.objectives`). The class scores before the softmax are units too; after it, the easiest way up would be to make
+the other scores smaller.
 
-Two ways of walking. `Plain` steps on the pixels themselves, inside a ball, for a picture could always excite more by
-having more contrast:
+Two parametrisations of the picture. `Plain` steps on the pixels themselves, inside a ball, since any picture could
+excite more by having more contrast:
 
     maximise h(x)  subject to  |x| <= r,    r = the norm of a typical image
 
-(Erhan et al. 2009, equation 1); of a linear unit the solution is its own filter. `engine.fourier.Fourier` steps on
-waves, in the colours of photographs, and on a moving picture.
+(Erhan et al. 2009, equation 1); of a linear unit the solution is its own filter. `Fourier` (in
+`engine.maximization.fourier`) steps on Fourier coefficients, in the colours of photographs, and on a moving picture.
 
-A ReLU that is silent on the start sends no gradient back, and the picture would stay grey for ever. As long as it is
-silent, the way up is that of what the ReLU is given. Each step's picture is the best one so far, without
-movements: its activation never falls.
+A ReLU that is inactive at the start passes no gradient back, and the picture would stay grey for ever. As long as it is
+inactive, the gradient is that of the ReLU's input. Each step's picture is the best one so far, without movements: its
+activation never falls.
 
 Limits: the way up ends on some hill, not on the highest, and another seed may find another; with `Plain` the network
-answers to grain that no eye would call a pattern. A unit that reacts to several things shows one, or a mixture.
+responds to grain that no eye would call a pattern. A unit that reacts to several things shows one, or a mixture.
 
 References: Erhan, Bengio, Courville & Vincent (2009), "Visualizing higher-layer features of a deep network";
 Simonyan et al. (2013), "Deep inside convolutional networks", section 2; Olah, Mordvintsev & Schubert (2017), "Feature
@@ -40,8 +40,9 @@ from engine import tape
 from engine.errors import ConvscopeError
 from engine.graph import Kind, trace
 from engine.maximization.fourier import Canvas, Fourier, Gradient
+from engine.objectives import CENTRE_UNIT, WHOLE_MAP, excitation
 
-OBJECTIVES = ("whole map", "centre unit")
+OBJECTIVES = (WHOLE_MAP, CENTRE_UNIT)
 STEPS = 512
 """As in Olah et al. (2017)."""
 
@@ -101,11 +102,11 @@ def _norm(images: Tensor) -> Tensor:
     return norms.clamp(min=torch.finfo(images.dtype).tiny)
 
 
-PRESETS: dict[str, Plain | Fourier] = {"Fourier": Fourier(), "plain": Plain()}
+PRESETS: dict[str, Plain | Fourier] = {"Fourier": Fourier(), "pixels": Plain()}
 
 
 @dataclass(frozen=True)
-class Step:
+class AscentStep:
     """Where the ascent is.
 
     Attributes:
@@ -130,7 +131,7 @@ def maximize(
     objective: str = "whole map",
     steps: int = STEPS,
     seed: int = 0,
-) -> Iterator[Step]:
+) -> Iterator[AscentStep]:
     """Pictures that excite `channels` of `layer`, one for each, in one batch.
 
     Gives the start, each of the first steps and then every eighth; the model is only read. All pictures start from
@@ -140,7 +141,7 @@ def maximize(
         model: a network in eval mode.
         layer: a friendly name or a node's name; for classes `engine.tape.logits(model)`.
         canvas: the size of the pictures, which need not be the network's own, and its normalisation.
-        preset: how to walk; `Fourier()` if not given.
+        preset: the parametrisation and how to step; `Fourier()` if not given.
         objective: "whole map" (the mean of the map's positive part) or "centre unit"; for logits and dense layers
             both are the unit itself.
         seed: of the noise and the movements.
@@ -156,21 +157,12 @@ def maximize(
     reached = aim.activations(best)
     if not reached.isfinite().all():
         raise ConvscopeError(f"At {layer!r} the network's answer is not a number: its weights are damaged.")
-    yield Step(0, steps, best, reached)
+    yield AscentStep(0, steps, best, reached)
     for number in range(1, steps + 1):
         pictures.climb(aim.gradient)
         if number <= _EACH_UNTIL or number % _THEN_EVERY == 0 or number == steps:
             best, reached = _better(best, reached, pictures.images(), aim)
-            yield Step(number, steps, best, reached)
-
-
-def excitation(maps: Tensor, objective: str) -> Tensor:
-    """`[N, C]`: what is maximised, of feature maps `[N, C, H, W]`; of units `[N, C]`, these themselves."""
-    if maps.dim() == 2:
-        return maps
-    if objective == "centre unit":
-        return maps[:, :, maps.shape[2] // 2, maps.shape[3] // 2]
-    return maps.relu().mean(dim=(2, 3))
+            yield AscentStep(number, steps, best, reached)
 
 
 def _known(objective: str) -> str:
@@ -217,10 +209,10 @@ class _Aim:
     def _gradient_of(self, images: Tensor, channels: Tensor) -> Tensor:
         x = images.contiguous(memory_format=torch.channels_last).requires_grad_(True)
         reached = self._excitation(x, channels)
-        silent = reached == 0
+        inactive = reached == 0
         total = reached.sum()
-        if silent.any():
-            total = total + self._given(x[silent], channels[silent]).sum()
+        if inactive.any():
+            total = total + self._before_relu(x[inactive], channels[inactive]).sum()
         return torch.autograd.grad(total, x)[0]
 
     def _excitation(self, images: Tensor, channels: Tensor) -> Tensor:
@@ -228,8 +220,8 @@ class _Aim:
         self._check(maps)
         return _of_each(excitation(maps, self.objective), channels)
 
-    def _given(self, images: Tensor, channels: Tensor) -> Tensor:
-        """What the layer's ReLU is given, whatever its sign: in the centre, or the mean of the map."""
+    def _before_relu(self, images: Tensor, channels: Tensor) -> Tensor:
+        """The input of the layer's ReLU, whatever its sign: in the centre, or the mean of the map."""
         maps = tape.features(self.model, images, self.before)
         whole = maps.dim() == 4 and self.objective == "whole map"
         return _of_each(maps.mean(dim=(2, 3)) if whole else excitation(maps, self.objective), channels)

@@ -10,8 +10,8 @@ from engine.data import LabelledImages, prepare
 from engine.errors import ConvscopeError
 from engine.feature_maps import (
     LayerFigures,
-    alikeness,
     all_maps,
+    cosine_similarity,
     depth_in_words,
     figures,
     is_signed,
@@ -42,7 +42,7 @@ def test_figures_are_the_slow_twins(seed: int) -> None:
     activation = noise((1, 23, 6, 5), seed) - 0.5
     found = figures("conv9", activation)
     values = activation.flatten().tolist()
-    assert found.silent == pytest.approx(sum(value <= 0 for value in values) / len(values))
+    assert found.inactive == pytest.approx(sum(value <= 0 for value in values) / len(values))
     assert found.half == maps_for_half(activation) == slow_half(activation)
     assert (found.maps, found.height, found.width, found.signed) == (23, 6, 5, True)
     assert not figures("conv9", activation.clamp(min=0)).signed
@@ -57,17 +57,17 @@ def test_half_of_the_response_of_plain_cases() -> None:
     assert maps_for_half(one) == 1
 
 
-def test_alikeness_is_a_cosine_of_responses() -> None:
+def test_cosine_similarity_is_that_of_the_responses() -> None:
     a, b = noise((1, 4, 3, 3), 1), noise((1, 4, 3, 3), 2)
-    assert alikeness(a, a) == pytest.approx(1)
-    assert alikeness(a, -a) == 0
-    assert alikeness(a, b) == pytest.approx(alikeness(3 * a, b))
+    assert cosine_similarity(a, a) == pytest.approx(1)
+    assert cosine_similarity(a, -a) == 0
+    assert cosine_similarity(a, b) == pytest.approx(cosine_similarity(3 * a, b))
     positive = [np.clip(maps.numpy().ravel(), 0, None) for maps in (a, b)]
     cosine = positive[0] @ positive[1] / np.sqrt((positive[0] ** 2).sum() * (positive[1] ** 2).sum())
-    assert alikeness(a, b) == pytest.approx(cosine)
-    assert alikeness(a, torch.zeros_like(a)) == 0
+    assert cosine_similarity(a, b) == pytest.approx(cosine)
+    assert cosine_similarity(a, torch.zeros_like(a)) == 0
     with pytest.raises(ConvscopeError, match=r"^The two images' maps differ in size"):
-        alikeness(a, b[:, :, :2])
+        cosine_similarity(a, b[:, :, :2])
 
 
 def words(images_: np.ndarray, name: str = "resnet18") -> tuple[str, ...]:
@@ -86,12 +86,12 @@ def test_words_differ_between_a_photograph_and_a_grey_wall(name: str, bundled_te
     assert photograph[2] != wall[2]
 
 
-def layer(name: str, silent: float, half: int, maps: int = 100, side: int = 16) -> LayerFigures:
-    return LayerFigures(name, maps, side, side, silent, half, False)
+def layer(name: str, inactive: float, half: int, maps: int = 100, side: int = 16) -> LayerFigures:
+    return LayerFigures(name, maps, side, side, inactive, half, False)
 
 
 @pytest.mark.parametrize(
-    ("silent", "half", "said"),
+    ("inactive", "half", "said"),
     [
         ((0.2, 0.8), (30, 5), ("grows with depth, 20 % in a and 80 % in b", "gathers over fewer of the maps: half")),
         ((0.8, 0.2), (5, 30), ("falls with depth", "spreads more widely: half of it comes from 5 of 100 maps in a")),
@@ -99,8 +99,8 @@ def layer(name: str, silent: float, half: int, maps: int = 100, side: int = 16) 
         ((0.5, 1.0), (20, 0), ("grows", "nothing in b responds to this image")),
     ],
 )
-def test_words_say_which_way_it_went(silent: tuple, half: tuple, said: tuple) -> None:
-    found = depth_in_words([layer("a", silent[0], half[0]), layer("b", silent[1], half[1], side=4)], 32)
+def test_words_say_which_way_it_went(inactive: tuple, half: tuple, said: tuple) -> None:
+    found = depth_in_words([layer("a", inactive[0], half[0]), layer("b", inactive[1], half[1], side=4)], 32)
     assert "a has 100 maps of 16 × 16, one unit for 2 pixels along each side; b has" in found[0]
     assert said[0] in found[1]
     assert said[1] in found[2]
@@ -116,9 +116,10 @@ def test_words_leave_raw_convolutions_out_and_cope_with_one_layer() -> None:
 
 
 def test_two_images_in_words() -> None:
-    assert "grow apart with depth: likeness 0.90 in a and 0.10 in b" in pair_in_words({"a": 0.9, "c": 0.5, "b": 0.1})
-    assert "become more alike" in pair_in_words({"a": 0.1, "b": 0.9})
-    assert "stay about as alike" in pair_in_words({"a": 0.5})
+    words = pair_in_words({"a": 0.9, "c": 0.5, "b": 0.1})
+    assert "become less similar with depth: cosine similarity 0.90 in a and 0.10 in b" in words
+    assert "become more similar" in pair_in_words({"a": 0.1, "b": 0.9})
+    assert "stay about as similar" in pair_in_words({"a": 0.5})
 
 
 def test_trained_networks_tell_classes_apart_with_depth(bundled_test: LabelledImages) -> None:
@@ -128,10 +129,10 @@ def test_trained_networks_tell_classes_apart_with_depth(bundled_test: LabelledIm
         index = int(np.flatnonzero(bundled_test.labels == label)[0])
         pixels = bundled_test.images[index : index + 1]
         pair.append(all_maps(trained.model, prepare(pixels, card.input_size, card.mean, card.std)))
-    alike = {name: alikeness(pair[0][name], pair[1][name]) for name in ("conv1_relu", "conv5_x")}
-    same = {name: alikeness(pair[0][name], pair[0][name]) for name in alike}
-    assert "grow apart" in pair_in_words(alike)
-    assert pair_in_words(alike) != pair_in_words(same)
+    similar = {name: cosine_similarity(pair[0][name], pair[1][name]) for name in ("conv1_relu", "conv5_x")}
+    same = {name: cosine_similarity(pair[0][name], pair[0][name]) for name in similar}
+    assert "become less similar" in pair_in_words(similar)
+    assert pair_in_words(similar) != pair_in_words(same)
 
 
 def test_order_and_strongest_units() -> None:

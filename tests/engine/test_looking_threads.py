@@ -50,7 +50,7 @@ LOOKS: list[tuple[Callable[[nn.Module, Tensor, str], Tensor], str]] = [
     *((maximized, name) for name in PRESETS),
     (mapped, ""),
     (inverted, "none"),
-    (maximized, "plain"),
+    (maximized, "pixels"),
 ]
 
 

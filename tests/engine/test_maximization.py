@@ -11,8 +11,9 @@ from torch import nn
 
 from engine import tape
 from engine.errors import ConvscopeError
-from engine.maximization import OBJECTIVES, PRESETS, Plain, Step, excitation, fourier, maximize
+from engine.maximization import OBJECTIVES, PRESETS, AscentStep, Plain, fourier, maximize
 from engine.maximization.fourier import Canvas, Fourier, Movement
+from engine.objectives import excitation
 from tests.oracles import SIZES, Lambda, fingerprint, network, noise, randomised
 
 MEAN, STD = (0.49, 0.48, 0.45), (0.25, 0.24, 0.26)
@@ -37,7 +38,7 @@ def small() -> nn.Module:
     return randomised(Lambda(forward, **parts))
 
 
-def last(steps) -> Step:
+def last(steps) -> AscentStep:
     return list(steps)[-1]
 
 

@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import itertools
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,8 +20,9 @@ from engine.deconv import reconstruct, strongest_unit
 from engine.errors import ConvscopeError
 from engine.feature_maps import all_maps
 from engine.graph.receptive_field import WHOLE, Box, receptive_field
-from engine.patches import Index, TopPatches, crop, squared, support, top_patches, unit_pictures, unit_seeds
-from engine.tape import features, layers, record
+from engine.objectives import ALL, STRONGEST_UNIT, excitation
+from engine.patches import CLASSES, Index, TopPatches, crop, squared, support, top_patches, unit_pictures, unit_seeds
+from engine.tape import features, layers, logits, record
 from tests.oracles import Chunked, SlowTwin, fingerprint, images, network, noise, randomised
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
@@ -61,6 +63,35 @@ def test_top_patches_are_those_of_a_search_by_brute_force(name: str, monkeypatch
                 assert [top.images[channel][k] for k in clear] == [numbers[k] for k in clear]
                 assert [top.rows[channel][k] for k in clear] == [rows[k] for k in clear]
                 assert [top.columns[channel][k] for k in clear] == [columns[k] for k in clear]
+
+
+@pytest.mark.parametrize("objective", ALL)
+def test_images_are_ranked_by_each_objective(objective: str, bundled_test: LabelledImages) -> None:
+    trained, pixels = checkpoints.load("lenet"), bundled_test.images[:60]
+    card = trained.card
+    normalisation = {"input_size": 32, "mean": card.mean, "std": card.std}
+    top = patches.rank(trained.model, pixels, ["conv2_relu"], **normalisation)["conv2_relu", objective]
+    slow, units = [], []
+    for image in pixels:
+        maps = features(trained.model, prepare(image[None], 32, card.mean, card.std), "conv2_relu")
+        slow.append(excitation(maps, objective)[0].numpy())
+        units.append(maps[0].numpy())
+    slow = np.stack(slow)
+    for channel in (0, 17, 63):
+        expected = sorted(slow[:, channel], reverse=True)[:9]
+        assert np.allclose(top.values[channel], expected, atol=1e-5)
+        assert np.allclose(slow[top.images[channel], channel], expected, atol=1e-5)
+        for image, row, column in zip(top.images[channel], top.rows[channel], top.columns[channel], strict=True):
+            assert units[image][channel, row, column] == pytest.approx(units[image][channel].max(), abs=1e-5)
+
+
+def test_the_strongest_images_of_the_classes_are_those_with_the_largest_scores(bundled_test: LabelledImages) -> None:
+    trained = checkpoints.load("lenet")
+    normalisation = {"input_size": 32, "mean": trained.card.mean, "std": trained.card.std}
+    tops = patches.rank(trained.model, bundled_test.images[:500], [CLASSES], **normalisation)
+    stored = checkpoints.predictions("lenet").test.logits[:500]
+    for objective in ALL:
+        assert np.allclose(tops[CLASSES, objective].values[:, 0], stored.max(axis=0), atol=0.02)
 
 
 def test_of_equal_activations_the_earlier_image_and_the_first_unit_come_first() -> None:
@@ -150,9 +181,21 @@ def test_an_index_is_stored_and_read_back(small: Path) -> None:
     stored, fresh = patches.load(trained, small), patches.search(trained)
     assert path == small / "lenet" / "top9.npz"
     assert (stored.weights_sha256, stored.input_size) == (trained.card.weights_sha256, 32)
-    for layer, top in fresh.layers.items():
+    assert stored.tops.keys() == fresh.tops.keys() == set(itertools.product([*layers(trained.model), CLASSES], ALL))
+    for key, top in fresh.tops.items():
         for part in ("images", "rows", "columns", "values"):
-            np.testing.assert_array_equal(getattr(stored.layers[layer], part), getattr(top, part))
+            np.testing.assert_array_equal(getattr(stored.of(*key), part), getattr(top, part))
+
+
+def test_an_index_from_before_there_were_other_objectives_is_read(small: Path) -> None:
+    trained = checkpoints.load("lenet", small)
+    whole = patches.search(trained)
+    former = {(layer, by): top for (layer, by), top in whole.tops.items() if by == STRONGEST_UNIT and layer != CLASSES}
+    patches.save(Index(former, whole.input_size, whole.weights_sha256), "lenet", small)
+    index = patches.load(trained, small)
+    assert index.tops.keys() == former.keys()
+    assert index.of("conv1") is not None
+    assert index.of("conv1", "whole map") is index.of(CLASSES, "whole map") is None
 
 
 def test_an_index_of_other_weights_or_a_damaged_one_is_not_used(small: Path) -> None:
@@ -187,8 +230,8 @@ def test_the_shipped_index_fits_and_holds_the_strongest_images(name: str, bundle
     index, card = patches.load(trained), trained.card
     assert index is not None
     assert (settings.folders.checkpoints / name / patches.FILE).stat().st_size < 500_000
-    layer = list(index.layers)[-1]
-    top = index.layers[layer]
+    layer = list(layers(trained.model))[-1]
+    top = index.of(layer)
     channel = int(top.values[:, 0].argmax())
     assert (np.diff(top.values, axis=1) <= 0).all()
     chosen = np.concatenate([top.images[channel], np.arange(40)])
@@ -217,7 +260,7 @@ def test_a_batch_of_units_is_played_back_like_each_image_alone() -> None:
     channel = int(tape.activation.amax(dim=(0, 2, 3)).argmax())
     width = tape.activation.shape[3]
     places = tape.activation[:, channel].flatten(1).argmax(dim=1)
-    pixels = unit_pictures(tape, channel, (places // width).tolist(), (places % width).tolist())
+    pixels = unit_pictures(tape, [channel] * 3, (places // width).tolist(), (places % width).tolist())
     for k in range(3):
         alone = record(model, x[k : k + 1], "conv3_x")
         expected = reconstruct(alone, strongest_unit(alone.activation, channel)).pixels[0]
@@ -227,7 +270,41 @@ def test_a_batch_of_units_is_played_back_like_each_image_alone() -> None:
 @pytest.mark.parametrize(("channel", "rows", "columns"), [(4, [0], [0]), (-1, [0], [0]), (0, [3], [0]), (0, [], [])])
 def test_a_unit_must_exist(channel: int, rows: list[int], columns: list[int]) -> None:
     with pytest.raises(ConvscopeError, match=r"^There is no such unit: the layer has 4 maps of 3 x 2"):
-        unit_seeds(noise((1, 4, 3, 2)), channel, rows, columns)
+        unit_seeds(noise((1, 4, 3, 2)), [channel], rows, columns)
+
+
+def test_each_unit_is_played_back_on_its_own_image(bundled_test: LabelledImages) -> None:
+    lenet, images, channels = checkpoints.load("lenet"), bundled_test.images[:18], list(range(18))
+    x = prepare(images, 32, lenet.card.mean, lenet.card.std)
+    maps = features(lenet.model, x, "conv2_relu")
+    places = [int(maps[k, k].flatten().argmax()) for k in channels]
+    width = maps.shape[3]
+    units = channels, [place // width for place in places], [place % width for place in places]
+    together = patches.reconstructions(lenet, "conv2_relu", images, *units)
+    assert together.shape == (18, 3, 32, 32)
+    alone = record(lenet.model, x[17:], "conv2_relu")
+    expected = reconstruct(alone, strongest_unit(alone.activation, 17)).pixels[0]
+    assert torch.allclose(together[17], expected, atol=1e-5)
+
+
+def test_a_class_is_played_back_like_its_score(bundled_test: LabelledImages) -> None:
+    lenet, images = checkpoints.load("lenet"), bundled_test.images[:2]
+    together = patches.reconstructions(lenet, CLASSES, images, [3, 8], [0, 0], [0, 0])
+    alone = record(lenet.model, prepare(images[1:], 32, lenet.card.mean, lenet.card.std), logits(lenet.model))
+    expected = reconstruct(alone, strongest_unit(alone.activation, 8)).pixels[0]
+    assert torch.allclose(together[1], expected, atol=1e-5)
+
+
+def test_trimming_keeps_all_that_is_not_zero() -> None:
+    images = torch.zeros(3, 3, 8, 9)
+    images[0, 1, 2:4, 5:8], images[1, 0, 7, 8] = 1, -2
+    trimmed = patches.trimmed(images)
+    assert trimmed.shape == (3, 3, 3, 3)
+    assert torch.equal(trimmed[0], images[0, :, 2:5, 5:8])
+    assert torch.equal(trimmed[1], images[1, :, 5:, 6:])
+    whole = noise((2, 3, 4, 4))
+    assert torch.equal(patches.trimmed(whole), whole)
+    assert patches.trimmed(torch.zeros(1, 3, 4, 4)).shape == (1, 3, 4, 4)
 
 
 def slow_support(pixels: Tensor, share: float) -> Box:
@@ -279,4 +356,4 @@ def test_patch_boxes_are_what_the_units_see() -> None:
     field = receptive_field(network("app:lenet"), "conv2")
     assert top.boxes(0, field, (32, 32)) == (field.box(3, 3, (32, 32)), field.box(1, 1, (32, 32)))
     assert top.boxes(0, WHOLE, (32, 30)) == (Box(0, 0, 32, 30),) * 2
-    assert Index({"conv2": top}, 32, "").layers["conv2"] is top
+    assert Index({("conv2", STRONGEST_UNIT): top}, 32, "").of("conv2") is top
