@@ -8,60 +8,55 @@ import streamlit as st
 
 from engine.feature_maps import LayerFigures
 from pages.common import charts
-from pages.common.resources import View
-from pages.feature_maps import drawings
 
-SILENT, HALF = "silent units", "maps for half"
+INACTIVE, HALF = "inactive units", "maps for half"
 
 HEIGHT = 360
 
 
 def table(figures: tuple[LayerFigures, ...]) -> pd.DataFrame:
-    """One row per layer: maps, their size, the share of silent units, and how many maps hold half of the response."""
-    rows = [(one.layer, one.maps, one.height, one.width, one.silent, one.half, one.signed) for one in figures]
-    return pd.DataFrame(rows, columns=["layer", "maps", "height", "width", "silent share", "maps for half", "signed"])
+    """One row per layer: maps, their size, the share of inactive units, and how many maps hold half of the response."""
+    rows = [(one.layer, one.maps, one.height, one.width, one.inactive, one.half, one.signed) for one in figures]
+    return pd.DataFrame(rows, columns=["layer", "maps", "height", "width", "inactive share", "maps for half", "signed"])
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def depth(view: View) -> dict[str, Any]:
-    """Silent units and the spread over maps, as shares, from layer to layer; layers before a ReLU are left out."""
-    figures = [one for one in drawings.figures(view) if not one.signed]
-    rows = [{"layer": one.layer, "share of": SILENT, "share": one.silent} for one in figures]
-    rows += [{"layer": one.layer, "share of": HALF, "share": one.half / one.maps} for one in figures]
-    order = [one.layer for one in figures]
+def depth(figures: tuple[LayerFigures, ...]) -> dict[str, Any]:
+    """Inactive units and the spread over maps, as shares, from layer to layer; layers before a ReLU are left out."""
+    rectified = [one for one in figures if not one.signed]
+    rows = [{"layer": one.layer, "share of": INACTIVE, "share": one.inactive} for one in rectified]
+    rows += [{"layer": one.layer, "share of": HALF, "share": one.half / one.maps} for one in rectified]
     colour = alt.Color(
         "share of:N",
-        scale=alt.Scale(domain=[SILENT, HALF], range=[charts.ON, charts.OFF]),
+        scale=alt.Scale(domain=[INACTIVE, HALF], range=[charts.ON, charts.OFF]),
         legend=charts.legend("share of"),
     )
-    base = _over_layers(pd.DataFrame(rows), order, "share:Q").encode(
-        color=colour, tooltip=["layer", "share of", "share"]
-    )
-    points = base.mark_point(size=140, filled=True, opacity=1).encode(shape=alt.Shape("share of:N", legend=None))
-    return charts.sized(base.mark_line(strokeWidth=3) + points, HEIGHT).to_dict()
+    axis = alt.Axis(format="%", values=[0, 0.25, 0.5, 0.75, 1])
+    base = _over_layers(pd.DataFrame(rows), [one.layer for one in rectified], "share:Q", axis).encode(color=colour)
+    return _lines(base.encode(tooltip=["layer", "share of", "share"]), shape=alt.Shape("share of:N", legend=None))
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def likeness(first: View, second: View) -> dict[str, Any]:
-    """How alike two images' responses are, from layer to layer."""
-    frame = likeness_table(drawings.alikeness(first, second))
-    base = _over_layers(frame, list(frame["layer"]), "likeness:Q").encode(
-        color=alt.value(charts.ON), tooltip=["layer", "likeness"]
-    )
-    return charts.sized(
-        base.mark_line(strokeWidth=3) + base.mark_point(size=140, filled=True, opacity=1), HEIGHT
-    ).to_dict()
+def similarity(similarities: dict[str, float]) -> dict[str, Any]:
+    """The cosine similarity of two images, from layer to layer."""
+    frame = similarity_table(similarities)
+    base = _over_layers(frame, list(similarities), "cosine similarity:Q", alt.Axis(tickCount=5))
+    return _lines(base.encode(color=alt.value(charts.ON), tooltip=["layer", "cosine similarity"]))
 
 
-def likeness_table(alike: dict[str, float]) -> pd.DataFrame:
+def similarity_table(similarities: dict[str, float]) -> pd.DataFrame:
     """One row per layer."""
-    return pd.DataFrame({"layer": list(alike), "likeness": list(alike.values())})
+    return pd.DataFrame({"layer": list(similarities), "cosine similarity": list(similarities.values())})
 
 
-def _over_layers(frame: pd.DataFrame, order: list[str], value: str) -> alt.Chart:
-    axis = alt.Axis(labelAngle=-40, labelLimit=140, labelOverlap=False)
-    shares = alt.Axis(format="%", values=[0, 0.25, 0.5, 0.75, 1]) if value == "share:Q" else alt.Axis(tickCount=5)
+def _over_layers(frame: pd.DataFrame, order: list[str], value: str, axis: alt.Axis) -> alt.Chart:
+    layers = alt.Axis(labelAngle=-40, labelLimit=140, labelOverlap=False)
     return alt.Chart(frame).encode(
-        x=alt.X("layer:N", sort=order, title=None, axis=axis),
-        y=alt.Y(value, scale=alt.Scale(domain=[0, 1]), axis=shares, title=None),
+        x=alt.X("layer:N", sort=order, title=None, axis=layers),
+        y=alt.Y(value, scale=alt.Scale(domain=[0, 1]), axis=axis, title=None),
     )
+
+
+def _lines(base: alt.Chart, **of_points: Any) -> dict[str, Any]:
+    points = base.mark_point(size=140, filled=True, opacity=1).encode(**of_points)
+    return charts.sized(base.mark_line(strokeWidth=3) + points, HEIGHT).to_dict()

@@ -1,113 +1,98 @@
-"""Everything that the Feature maps page shows, drawn once and kept under small keys."""
+"""The pictures of the Feature maps page: each is drawn once and kept under a small key.
 
-from dataclasses import dataclass, replace
+Arguments with an underscore are what is drawn; they follow from the key, which alone tells the pictures apart.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 from torch import Tensor
 
-from engine import data, feature_maps, patches, pictures, tape
+from engine import data, feature_maps, patches, pictures
 from engine.deconv import silent_channels
-from engine.feature_maps import LayerFigures
 from engine.graph.receptive_field import Box, Pair, ReceptiveField, receptive_field
+from engine.patches import TopPatches
 from engine.weights import Weights
 from pages.common import resources, sheets
 from pages.common.resources import View
-from pages.feature_maps import index as feature_index
-from pages.feature_maps import tiles as feature_tiles
+from pages.feature_maps.tiles import coloured, dotted, fitted, framed, lit
 
-ORDERS = ("in order", "strongest first")
-SCALES = ("one scale", "each its own")
-CROPS = ("what the unit sees", "where the reconstruction is")
+BRIGHTNESS = ("one scale", "each its own")
+CROPS = ("receptive field", "reconstruction")
 WIDTH = 1500
-"""About how many pixels wide a sheet is encoded."""
-
-
-@dataclass(frozen=True)
-class Maps:
-    """How the maps of a layer are laid out: `order` and `scale` as above, `marked`: the map with a frame."""
-
-    view: View
-    order: str
-    scale: str
-    marked: int
+"""How many pixels wide a sheet is encoded at most, unless its tiles are larger."""
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """A picture of many tiles; `order`: which maps, row by row; `silent`: how many are zero everywhere."""
+    """A sheet of all maps of a layer; small enough to be a key.
 
-    png: bytes
+    Attributes:
+        order: the maps, row by row; `columns`: how many in a row; `marked`: the map with a frame.
+        brightness: one of `BRIGHTNESS`.
+        partner: another image that shares the scale.
+    """
+
+    view: View
     order: tuple[int, ...]
     columns: int
-    silent: int
-    signed: bool
+    marked: int
+    brightness: str = BRIGHTNESS[0]
+    partner: View | None = None
 
 
 # All maps of a layer -------------------------------------------------------------------------------------------
 
 
 @st.cache_resource(max_entries=48, show_spinner=False)
-def maps_sheet(
-    maps: Maps, partner: View | None = None, aspect: float = 2.2, order: tuple[int, ...] | None = None
-) -> Sheet:
-    """All maps of a layer; with a `partner`, on a scale that both images share; `order`: another than its own."""
-    activation = resources.recording(maps.view).activation
-    both = [activation] if partner is None else [activation, resources.recording(partner).activation]
-    signed = any(feature_maps.is_signed(found) for found in both)
-    scales = feature_maps.scales(both, together=maps.scale == SCALES[0])
-    tiles = feature_tiles.coloured(activation[0], scales, signed)
-    order = order or _order(activation, maps.order)
-    columns = pictures.columns_for(len(order), aspect)
-    made = _sheet(tiles[list(order)], columns, order.index(maps.marked))
-    return Sheet(pictures.png(made), order, columns, len(silent_channels(activation)), signed)
+def maps(sheet: Sheet, _activation: Tensor, _partner: Tensor | None = None) -> bytes:
+    """A PNG of the maps `[1, C, H, W]` on one image; `_partner`: those on the other image that shares the scale."""
+    both = [_activation] if _partner is None else [_activation, _partner]
+    signed = any(feature_maps.is_signed(activation) for activation in both)
+    scales = feature_maps.scales(both, together=sheet.brightness == BRIGHTNESS[0])
+    return _arranged(sheet, coloured(_activation[0], scales, signed))
 
 
-def _sheet(tiles: np.ndarray, columns: int, marked: int) -> np.ndarray:
-    return pictures.sheet(tiles, columns, width=WIDTH, gap=6 if columns <= 20 else 4, marked=marked)
+@st.cache_resource(max_entries=48, show_spinner=False)
+def patches_in_image(sheet: Sheet, _activation: Tensor) -> bytes:
+    """A PNG of the image once per map: the receptive field of the map's strongest unit lit, the rest dark."""
+    view, image = sheet.view, (sheet.view.size, sheet.view.size)
+    seen, inactive = field(view.network, view.layer), set(silent_channels(_activation))
+    units = [None if c in inactive else unit for c, unit in enumerate(feature_maps.strongest_units(_activation))]
+    boxes = [None if unit is None else _patch(seen, unit, image) for unit in units]
+    tiles = lit(fitted(picture(view), 64), boxes, image)
+    if sees_everything(seen, view.size):
+        tiles = dotted(tiles, [_centre(_activation, unit, view.size) for unit in units], image)
+    return _arranged(sheet, tiles)
 
 
-def _order(activation: Tensor, order: str) -> tuple[int, ...]:
-    return feature_maps.order_by_strength(activation) if order == ORDERS[1] else tuple(range(activation.shape[1]))
+def _arranged(sheet: Sheet, tiles: np.ndarray) -> bytes:
+    gap, marked = 6 if sheet.columns <= 20 else 4, sheet.order.index(sheet.marked)
+    return pictures.png(pictures.sheet(tiles[list(sheet.order)], sheet.columns, width=WIDTH, gap=gap, marked=marked))
 
 
-# Patches in the current image ----------------------------------------------------------------------------------
+# The image and its patches -------------------------------------------------------------------------------------
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
 def field(network: Weights, layer: str) -> ReceptiveField:
-    """What the layer's units see."""
+    """The receptive field of a layer's units."""
     return receptive_field(resources.trained(network).model, layer)
 
 
 def sees_everything(seen: ReceptiveField, size: int) -> bool:
-    """Whether a unit in the middle can see the whole input, so that its patch is the image."""
+    """Whether the receptive field of a unit in the middle holds the whole input, so that its patch is the image."""
     return seen.size is None or min(seen.size) >= size
-
-
-@st.cache_resource(max_entries=48, show_spinner=False)
-def patches_sheet(maps: Maps, aspect: float = 2.2) -> Sheet:
-    """Where in the image each map's strongest unit looks: its patch lit, the rest dark; silent maps all dark."""
-    view, activation = maps.view, resources.recording(maps.view).activation
-    seen, image = field(view.network, view.layer), (view.size, view.size)
-    silent = set(silent_channels(activation))
-    places = [None if c in silent else unit for c, unit in enumerate(feature_maps.strongest_units(activation))]
-    boxes = [None if unit is None else _patch(seen, unit, image) for unit in places]
-    tiles = feature_tiles.lit(feature_tiles.fitted(picture(view), 64), boxes, image)
-    if sees_everything(seen, view.size):
-        tiles = feature_tiles.dotted(tiles, [_middle(activation, unit, view.size) for unit in places], image)
-    order = _order(activation, maps.order)
-    columns = pictures.columns_for(len(order), aspect)
-    made = _sheet(tiles[list(order)], columns, order.index(maps.marked))
-    return Sheet(pictures.png(made), order, columns, len(silent), False)
 
 
 def _patch(seen: ReceptiveField, unit: Pair, image: Pair) -> Box:
     return Box(0, 0, *image) if sees_everything(seen, image[0]) else seen.box(*unit, image)
 
 
-def _middle(activation: Tensor, unit: Pair | None, size: int) -> Pair | None:
+def _centre(activation: Tensor, unit: Pair | None, size: int) -> Pair | None:
     """The image's pixel above which a unit sits."""
     if unit is None:
         return None
@@ -117,38 +102,33 @@ def _middle(activation: Tensor, unit: Pair | None, size: int) -> Pair | None:
 
 @st.cache_resource(max_entries=64, show_spinner=False)
 def picture(view: View) -> np.ndarray:
-    """uint8 `[size, size, 3]`: the image as the network takes it in, with its colours put back."""
+    """uint8 `[size, size, 3]`: the image at the network's input size."""
     card = resources.trained(view.network).card
     return data.pixels_of(resources.network_input(view), card.mean, card.std)[0]
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
-def image_with_patch(view: View, channel: int) -> bytes:
-    """A PNG of the image; a frame around what the map's strongest unit sees, unless the map is silent."""
-    activation = resources.recording(view).activation
-    shown = picture(view)
-    if not bool(activation[0, channel].any()):
-        return pictures.png(feature_tiles.fitted(shown, sheets.SIDE))
-    unit = feature_maps.strongest_units(activation)[channel]
+def image_with_patch(view: View, channel: int, _activation: Tensor) -> bytes:
+    """A PNG of the image; a frame around the receptive field of the map's strongest unit, unless it is inactive."""
+    if not bool(_activation[0, channel].any()):
+        return pictures.png(fitted(picture(view), sheets.SIDE))
+    unit = feature_maps.strongest_units(_activation)[channel]
     box = _patch(field(view.network, view.layer), unit, (view.size, view.size))
-    return pictures.png(feature_tiles.framed(shown, box, sheets.SIDE))
+    return pictures.png(framed(picture(view), box, sheets.SIDE))
 
 
 # One map -------------------------------------------------------------------------------------------------------
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
-def one_map(view: View, channel: int) -> bytes:
+def one_map(view: View, channel: int, _activation: Tensor) -> bytes:
     """A PNG of one map on its own scale."""
-    activation = resources.recording(view).activation
-    one = activation[:, channel : channel + 1]
-    scale = feature_maps.scales([one], together=True)
-    tiles = feature_tiles.coloured(one[0], scale, feature_maps.is_signed(activation))
-    return pictures.png(feature_tiles.fitted(tiles[0], sheets.SIDE))
+    one = _activation[:, channel : channel + 1]
+    tiles = coloured(one[0], feature_maps.scales([one], together=True), feature_maps.is_signed(_activation))
+    return pictures.png(fitted(tiles[0], sheets.SIDE))
 
 
-@dataclass(frozen=True)
-class KernelDrawing:
+class Kernel(NamedTuple):
     """A PNG of a kernel, and what it is in words."""
 
     png: bytes
@@ -156,30 +136,23 @@ class KernelDrawing:
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
-def kernel(network: Weights, layer: str, channel: int) -> KernelDrawing | None:
-    """The kernel behind a map: in colour if it reads the pixels, else its strongest slices; None if there is none."""
-    found = feature_maps.kernel(resources.trained(network).model, layer, channel)
-    if found is None:
+def kernel(network: Weights, layer: str, channel: int) -> Kernel | None:
+    """The kernel of a map: in colour if it reads the pixels, else its strongest slices; None if there is none."""
+    kernel = feature_maps.kernel(resources.trained(network).model, layer, channel)
+    if kernel is None:
         return None
-    count, high, wide = found.weight.shape
-    shown = feature_maps.kernel_pictures(found)
-    tiles = pictures.signed(shown, pictures.scale_of(found.weight))
-    if found.of_image:
-        return KernelDrawing(_square(tiles), f"{found.node}, {high} × {wide} pixels in colour. Grey is zero.")
-    words = f"{found.node}, {high} × {wide} for each of {count} maps below: the {len(shown)} strongest. Grey is zero."
-    return KernelDrawing(_square(tiles), words)
-
-
-def _square(tiles: np.ndarray) -> bytes:
-    return pictures.png(pictures.sheet(tiles, width=sheets.SIDE))
+    count, high, wide = kernel.weight.shape
+    slices = feature_maps.kernel_pictures(kernel)
+    of_maps = f"for each of {count} maps below: the {len(slices)} strongest"
+    words = f"{kernel.node}, {high} × {wide} {'pixels in colour' if kernel.of_image else of_maps}. Grey is zero."
+    return Kernel(pictures.png(sheets.signed(slices, pictures.scale_of(kernel.weight))), words)
 
 
 # The strongest test images of one map --------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Top:
-    """Which map's strongest images are shown, and how."""
+class Top(NamedTuple):
+    """Which channel's strongest test images to draw, and how; small enough to be a key."""
 
     network: Weights
     layer: str
@@ -188,100 +161,64 @@ class Top:
     crop: str
 
 
-@dataclass(frozen=True)
-class TopDrawing:
-    """PNGs of the patches, of what a deconvnet sends back from each, and of both; one line per image."""
+class TopNine(NamedTuple):
+    """PNGs of the patches, of the deconvnet reconstruction from each, and of both; a table with a line per image."""
 
     patches: bytes
     reconstructions: bytes
     both: bytes
     table: pd.DataFrame
-    silent: bool
 
 
 @st.cache_resource(max_entries=64, show_spinner="Playing back the strongest images …")
-def top_images(top: Top) -> TopDrawing | None:
-    """The strongest test images of a map; None if they have yet to be searched for."""
-    index = feature_index.index(top.network)
-    if index is None or top.layer not in index.layers:
-        return None
-    found, trained = index.layers[top.layer], resources.trained(top.network)
-    card, test = trained.card, resources.images("test")
-    chosen = found.images[top.channel]
-    x = data.prepare(test.images[chosen], index.input_size, card.mean, card.std)
-    recorded = tape.record(trained.model, x, top.layer)
-    units = found.rows[top.channel].tolist(), found.columns[top.channel].tolist()
-    sent_back = patches.unit_pictures(recorded, top.channel, *units, batch_norm=top.batch_norm)
-    boxes = _boxes(top, sent_back, index.input_size)
-    made = [_grid(tiles, boxes) for tiles in (data.pixels_of(x, card.mean, card.std), pictures.signed_each(sent_back))]
-    names = [test.classes[label] for label in test.labels[chosen]]
-    table = pd.DataFrame(
-        {"image": chosen, "class": names, "activation": found.values[top.channel], "row": units[0], "column": units[1]}
-    )
-    silent = not bool((found.values[top.channel] > 0).any())
-    both = pictures.sheet(np.stack(made), 2, gap=16)
-    return TopDrawing(*(pictures.png(sheet) for sheet in (*made, both)), table, silent)
+def top_nine(top: Top, _strongest: TopPatches) -> TopNine:
+    """The strongest test images of a channel, and the deconvnet reconstruction from each."""
+    trained, test = resources.trained(top.network), resources.images("test")
+    parts = (_strongest.images, _strongest.rows, _strongest.columns, _strongest.values)
+    images, rows, columns, values = (part[top.channel] for part in parts)
+    units = [top.channel] * len(images), rows.tolist(), columns.tolist()
+    pixels = patches.reconstructions(trained, top.layer, test.images[images], *units, batch_norm=top.batch_norm)
+    boxes = _boxes(top, _strongest, pixels)
+    size, mean, std = trained.card.input_size, trained.card.mean, trained.card.std
+    inputs = data.pixels_of(data.prepare(test.images[images], size, mean, std), mean, std)
+    drawn = [_cropped(tiles, boxes) for tiles in (inputs, pictures.signed_each(pixels))]
+    drawn.append(pictures.sheet(np.stack(drawn), 2, gap=16))
+    names = [test.classes[label] for label in test.labels[images]]
+    columns_of_table = {"image": images, "class": names, "activation": values, "row": rows, "column": columns}
+    return TopNine(*map(pictures.png, drawn), pd.DataFrame(columns_of_table))
 
 
-def _boxes(top: Top, sent_back: Tensor, size: int) -> list[Box]:
-    """What of each image to show."""
-    image, seen = (size, size), field(top.network, top.layer)
+def _boxes(top: Top, strongest: TopPatches, pixels: Tensor) -> list[Box]:
+    """The part of each image to show."""
+    image, seen = (pixels.shape[2], pixels.shape[3]), field(top.network, top.layer)
     if top.crop == CROPS[1]:
-        return [patches.squared(patches.support(pixels), image) for pixels in sent_back]
-    if sees_everything(seen, size):
-        return [Box(0, 0, *image)] * len(sent_back)
-    return list(feature_index.index(top.network).layers[top.layer].boxes(top.channel, seen, image))
+        return [patches.squared(patches.support(one), image) for one in pixels]
+    if sees_everything(seen, image[0]):
+        return [Box(0, 0, *image)] * len(pixels)
+    return list(strongest.boxes(top.channel, seen, image))
 
 
-def _grid(tiles: np.ndarray, boxes: list[Box]) -> np.ndarray:
-    side = 160
+def _cropped(tiles: np.ndarray, boxes: list[Box]) -> np.ndarray:
     crops = [patches.crop(tile, box, round(pictures.MID_GREY)) for tile, box in zip(tiles, boxes, strict=True)]
-    return pictures.sheet(np.stack([feature_tiles.fitted(crop, side) for crop in crops]), 3)
+    return pictures.sheet(np.stack([fitted(crop, 160) for crop in crops]), 3)
 
 
 # Every layer ---------------------------------------------------------------------------------------------------
 
 
-@st.cache_resource(max_entries=8, show_spinner="Running the network …")
-def maps_of_all(view: View) -> dict[str, Tensor]:
-    """The maps of every named layer on the view's image; the view's own layer does not matter."""
-    return feature_maps.all_maps(resources.trained(view.network).model, resources.network_input(view))
-
-
-def anywhere(view: View) -> View:
-    """The view without its layer, as the key of what concerns all layers."""
-    return replace(view, layer="")
-
-
 @st.cache_resource(max_entries=24, show_spinner=False)
-def four_of_every_layer(view: View, ink: str, ground: pictures.Colour = pictures.CLEAR) -> bytes:
+def four_of_every_layer(view: View, ink: str, ground: pictures.Colour, _maps: dict[str, Tensor]) -> bytes:
     """A PNG: the four strongest maps of every layer, one column per layer."""
-    found = maps_of_all(view)
-    side = 160 if len(found) <= 9 else 120
-    columns = np.stack([_four(maps, side) for maps in found.values()], axis=1)
+    side = 160 if len(_maps) <= 9 else 120
+    columns = np.stack([_four(activation, side) for activation in _maps.values()], axis=1)
     # The font that the drawing library brings along has no multiplication sign.
-    heads = [(name, "{1} of {2} x {3}".format(*maps.shape)) for name, maps in found.items()]
-    sheet = pictures.sheet(columns.reshape(-1, side, side, 3), len(found), heads=heads, ink=ink, ground=ground)
-    return pictures.png(sheet)
+    heads = [(name, "{1} of {2} x {3}".format(*activation.shape)) for name, activation in _maps.items()]
+    tiles = columns.reshape(-1, side, side, 3)
+    return pictures.png(pictures.sheet(tiles, len(_maps), heads=heads, ink=ink, ground=ground))
 
 
-def _four(maps: Tensor, side: int) -> np.ndarray:
+def _four(activation: Tensor, side: int) -> np.ndarray:
     """uint8 `[4, side, side, 3]`: the four strongest maps."""
-    four = maps[0, list(feature_maps.order_by_strength(maps)[:4])]
-    scales = feature_maps.scales([four[None]], together=True)
-    tiles = feature_tiles.coloured(four, scales, feature_maps.is_signed(maps))
-    return np.stack([feature_tiles.fitted(tile, side) for tile in tiles])
-
-
-@st.cache_data(max_entries=64, show_spinner=False)
-def figures(view: View) -> tuple[LayerFigures, ...]:
-    """The figures of every layer's maps."""
-    return tuple(feature_maps.figures(name, maps) for name, maps in maps_of_all(view).items())
-
-
-@st.cache_data(max_entries=64, show_spinner=False)
-def alikeness(first: View, second: View) -> dict[str, float]:
-    """How alike two images' responses are, layer by layer; layers before a ReLU are left out."""
-    one, other = maps_of_all(first), maps_of_all(second)
-    signed = {name for name in one if feature_maps.is_signed(one[name])}
-    return {name: feature_maps.alikeness(one[name], other[name]) for name in one if name not in signed}
+    four = activation[0, list(feature_maps.order_by_strength(activation)[:4])]
+    tiles = coloured(four, feature_maps.scales([four[None]], together=True), feature_maps.is_signed(activation))
+    return np.stack([fitted(tile, side) for tile in tiles])

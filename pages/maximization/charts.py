@@ -1,4 +1,4 @@
-"""How high the pictures climb, step by step."""
+"""The activation of each picture, step by step."""
 
 from typing import Any
 
@@ -6,41 +6,41 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from engine.gallery import Maximization
+from engine.maximization.stored import Maximization
 from pages.common import charts
 
 HEIGHT = 330
 EACH = "#56B4E9"
 """Okabe & Ito's light blue: seen on white and on black."""
 EACH_AT_MOST = 64
-"""Of more pictures a chart shows how they are spread: a line for each would be a thicket of many thousand points."""
+"""Of more pictures the chart shows a band: a line for each would be a thicket of many thousand points."""
 LOW, HIGH = 0.1, 0.9
 """Between these quantiles lies the band."""
+RELATIVE = "times the strongest image"
 
 
-def climb_table(made: Maximization, names: list[str], top: np.ndarray | None) -> pd.DataFrame:
+def ascent_table(maximization: Maximization, names: list[str], top: np.ndarray | None) -> pd.DataFrame:
     """A row per step and picture: `step`, `picture`, `activation`, and how many times `top` `[K]` that is."""
-    steps, count = len(made.steps), len(names)
+    steps, count = len(maximization.steps), len(names)
     table = pd.DataFrame(
         {
-            "step": np.repeat(made.steps, count),
+            "step": np.repeat(maximization.steps, count),
             "picture": names * steps,
-            "activation": made.activations.reshape(-1),
+            "activation": maximization.activations.reshape(-1),
         }
     )
     if top is not None:
-        table["times the strongest image"] = table["activation"] / np.tile(np.where(top > 0, top, np.nan), steps)
+        table[RELATIVE] = table["activation"] / np.tile(np.where(top > 0, top, np.nan), steps)
     return table
 
 
-def climb_chart(table: pd.DataFrame) -> dict[str, Any]:
+def ascent_chart(table: pd.DataFrame) -> dict[str, Any]:
     """A thin line per picture, or a band for many, and a thick line for their median.
 
     At 1 a picture excites as much as the strongest image.
     """
-    relative = "times the strongest image" in table
-    shown = "times the strongest image" if relative else "activation"
-    rows = table.rename(columns={shown: "height"}).dropna(subset=["height"])
+    value = RELATIVE if RELATIVE in table else "activation"
+    rows = table.rename(columns={value: "height"}).dropna(subset=["height"])
     many = rows["picture"].nunique() > EACH_AT_MOST
     words = f"median; the band holds {100 * (HIGH - LOW):.0f} % of all" if many else "median of all"
     median = rows.groupby("step", as_index=False)["height"].median().assign(picture=words)
@@ -50,8 +50,8 @@ def climb_chart(table: pd.DataFrame) -> dict[str, Any]:
         .mark_text(align="right", dy=-16, fontSize=charts.LABEL_SIZE, fontWeight="bold", color=charts.OFF)
         .encode(x="step:Q", y="height:Q", text="picture:N")
     )
-    layers = [(_band if many else _lines)(rows, shown), whole, end]
-    if relative:
+    layers = [(_band if many else _lines)(rows, value), whole, end]
+    if value == RELATIVE:
         rule = alt.Chart(pd.DataFrame({"height": [1.0]})).mark_rule(strokeDash=[8, 5], strokeWidth=3, color="#777777")
         layers.append(rule.encode(y="height:Q"))
     return charts.sized(alt.layer(*layers), HEIGHT).to_dict()

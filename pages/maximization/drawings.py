@@ -1,4 +1,4 @@
-"""What the Maximisation page shows of a request, drawn once and kept."""
+"""The pictures of the Maximisation page, and how they compare with the test images in words."""
 
 import math
 from dataclasses import dataclass
@@ -6,85 +6,95 @@ from dataclasses import dataclass
 import numpy as np
 import streamlit as st
 
-from engine import gallery, pictures
-from engine.gallery import CLASSES, Maximization, Request, Strongest
+from engine import patches, pictures
+from engine.maximization.stored import Maximization, MaximizationSettings
+from engine.patches import CLASSES, TopPatches
 from engine.weights import Weights
 from pages.common import resources
 
-SIDE = 540
-"""About how many pixels wide a sheet is encoded."""
+WIDTH = 540
+"""How many pixels wide a sheet is encoded at most, unless its tiles are larger."""
 
 PLAYED_AT_MOST = 64
-"""More of the deconvnet's pictures would keep the reader waiting."""
+"""More deconvnet reconstructions would keep the reader waiting."""
+
+
+def sheet(tiles: np.ndarray) -> bytes:
+    """A PNG of uint8 `[K, H, W, 3]` in a square."""
+    return pictures.png(pictures.sheet(tiles, width=WIDTH, gap=max(2, 8 - math.isqrt(len(tiles)) // 2)))
+
+
+def names(settings: MaximizationSettings) -> list[str]:
+    """The pictures' names: channels by their numbers, classes by their names."""
+    if settings.layer == CLASSES:
+        classes = resources.trained(settings.network).card.classes
+        return [classes[index] for index in settings.channels]
+    return [f"channel {index}" for index in settings.channels]
 
 
 @dataclass(frozen=True)
-class Sheet:
-    """A PNG of tiles, row by row."""
+class Examples:
+    """Test images and the unit that each excites: nine images of one channel, or the strongest one of each of several.
 
-    png: bytes
-    columns: int
+    Small enough to be a key.
+    """
 
-
-def sheet(tiles: np.ndarray) -> Sheet:
-    """uint8 `[K, H, W, 3]` in a square, enlarged by a whole factor or not at all."""
-    columns = math.ceil(math.sqrt(len(tiles)))
-    return Sheet(pictures.png(pictures.sheet(tiles, width=SIDE, gap=max(2, 8 - columns // 2))), columns)
-
-
-def names(request: Request) -> list[str]:
-    """What the request's pictures are called: channels by their numbers, classes by their names."""
-    if request.layer == CLASSES:
-        classes = resources.trained(request.network).card.classes
-        return [classes[index] for index in request.channels]
-    return [f"channel {index}" for index in request.channels]
+    network: Weights
+    layer: str
+    images: tuple[int, ...]
+    channels: tuple[int, ...]
+    rows: tuple[int, ...]
+    columns: tuple[int, ...]
 
 
-def examples(request: Request, found: Strongest) -> tuple[list[int], list[int]]:
-    """Test images to be shown, and whose they are: nine for one channel, the strongest of each for several."""
-    if request.count == 1:
-        images = found.images[request.first].tolist()
-        return images, [request.first] * len(images)
-    return found.images[list(request.channels), 0].tolist(), list(request.channels)
+def examples(settings: MaximizationSettings, top: TopPatches) -> Examples:
+    """The images beside the pictures of these settings."""
+    channels = np.array(settings.channels)[:, None]
+    ranks = np.arange(top.images.shape[1] if settings.count == 1 else 1)[None]
+    parts = (top.images, np.broadcast_to(np.arange(len(top))[:, None], top.images.shape), top.rows, top.columns)
+    of_each = (tuple(part[channels, ranks].reshape(-1).tolist()) for part in parts)
+    return Examples(settings.network, settings.layer, *of_each)
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
-def found(images: tuple[int, ...]) -> Sheet:
-    """The test images with these indices."""
-    return sheet(resources.images("test").images[list(images)])
+def test_images(examples: Examples) -> bytes:
+    """A PNG of the images."""
+    return sheet(resources.images("test").images[list(examples.images)])
 
 
 @dataclass(frozen=True)
-class PlayedBack:
-    """The deconvnet's pictures, `side` pixels each; `cropped`: whether there is more around them, all zero."""
+class Reconstructions:
+    """A PNG of deconvnet reconstructions, `side` pixels each; `trimmed`: whether zeros around them were cut off."""
 
-    sheet: Sheet
+    png: bytes
     side: int
-    cropped: bool
+    trimmed: bool
 
 
 @st.cache_resource(max_entries=64, show_spinner="Playing the signals back …")
-def played_back(network: Weights, layer: str, images: tuple[int, ...], channels: tuple[int, ...]) -> PlayedBack:
-    """The deconvnet's picture of each channel on its image, each on its own scale."""
-    back = gallery.deconvnet(resources.trained(network), layer, resources.images("test").images[list(images)], channels)
-    seen = gallery.cropped(back)
-    return PlayedBack(sheet(pictures.signed_each(seen)), seen.shape[-1], seen.shape != back.shape)
+def reconstructions(examples: Examples) -> Reconstructions:
+    """The deconvnet reconstruction from each channel's strongest unit on its image, each on its own scale."""
+    images = resources.images("test").images[list(examples.images)]
+    units = examples.channels, examples.rows, examples.columns
+    whole = patches.reconstructions(resources.trained(examples.network), examples.layer, images, *units)
+    trimmed = patches.trimmed(whole)
+    return Reconstructions(sheet(pictures.signed_each(trimmed)), trimmed.shape[-1], trimmed.shape != whole.shape)
 
 
-def top_of(request: Request, strongest: Strongest | None) -> np.ndarray | None:
-    """`[K]`: the largest activation of each of the request's channels on any test image, at the network's own size."""
-    own = resources.trained(request.network).card.input_size
-    if strongest is None or request.size != own:
+def largest(settings: MaximizationSettings, top: TopPatches | None) -> np.ndarray | None:
+    """`[K]`: the largest activation of each channel on any test image; None at another size than the network's own."""
+    own = resources.trained(settings.network).card.input_size
+    if top is None or settings.size != own:
         return None
-    return strongest.activations[list(request.channels), 0]
+    return top.values[list(settings.channels), 0]
 
 
-def verdict(made: Maximization, top: np.ndarray | None, total: int) -> str:
-    """How the pictures compare with the images, in a sentence."""
-    ends = made.activations[-1]
-    silent = int((ends <= 0).sum())
+def verdict(maximization: Maximization, top: np.ndarray | None, total: int) -> str:
+    """How the pictures compare with the `total` test images, in a sentence."""
+    ends = maximization.activations[-1]
+    inactive = int((ends <= 0).sum())
     if top is None:
-        sentence = f"The median activation has risen from {_median(made.activations[0])} to {_median(ends)}."
+        sentence = f"The median activation has risen from {_median(maximization.activations[0])} to {_median(ends)}."
     else:
         above = int((ends > top).sum())
         ratio = float(np.median(ends[top > 0] / top[top > 0])) if (top > 0).any() else math.nan
@@ -92,7 +102,7 @@ def verdict(made: Maximization, top: np.ndarray | None, total: int) -> str:
             f"{above} of {len(ends)} pictures excite their unit more than any of the {total:,} test images does; "
             f"in the median {pictures.factor(ratio)} times as much as the strongest image."
         )
-    return sentence + (f" {silent} stayed silent." if silent else "")
+    return sentence + (f" {inactive} stayed inactive." if inactive else "")
 
 
 def _median(values: np.ndarray) -> str:

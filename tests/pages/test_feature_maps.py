@@ -15,7 +15,7 @@ from streamlit.testing.v1 import AppTest
 from engine import checkpoints, feature_maps, patches, settings, weights
 from engine.data import LabelledImages
 from engine.graph.receptive_field import Box
-from pages.feature_maps import index as feature_index
+from pages.common import strongest_images
 from pages.feature_maps import tiles as feature_tiles
 from tests.apps import assert_no_error, open_page
 
@@ -40,7 +40,7 @@ def said(app: AppTest) -> str:
 @pytest.mark.parametrize("show", ["one layer", "every layer", "two images"])
 @pytest.mark.parametrize("checkpoint", ["resnet18", "lenet"])
 def test_every_view_opens(show: str, checkpoint: str) -> None:
-    app = open_page(PAGE, fm_show=show, checkpoint=checkpoint)
+    app = open_page(PAGE, view=show, checkpoint=checkpoint)
     assert_no_error(app)
     assert not app.warning
     assert len(app.get("image")) == {"one layer": 6, "every layer": 1, "two images": 4}[show]
@@ -50,17 +50,17 @@ def test_every_view_opens(show: str, checkpoint: str) -> None:
 
 @pytest.mark.parametrize("layer", ["conv1", "conv1_relu", "pool1", "conv3_x", "conv5_x"])
 @pytest.mark.parametrize("tiles", ["maps", "patches in the image"])
-def test_every_layer_opens_and_says_what_its_units_see(layer: str, tiles: str) -> None:
-    app = open_page(PAGE, layer=layer, fm_tiles=tiles, fm_order="strongest first", fm_scale="each its own")
+def test_every_layer_opens_and_names_its_receptive_field(layer: str, tiles: str) -> None:
+    app = open_page(PAGE, layer=layer, tiles=tiles, order="strongest first", brightness="each its own")
     assert_no_error(app)
     whole = layer in ("conv3_x", "conv5_x")
     assert ("the patch is the image" in said(app)) == whole
-    assert ("the dot is where the strongest one sits" in said(app)) == (whole and tiles != "maps")
+    assert ("the dot is where the strongest unit sits" in said(app)) == (whole and tiles != "maps")
     assert ("Grey is zero, bright above" in said(app)) == (layer == "conv1" and tiles == "maps")
 
 
 def test_the_strongest_map_is_shown_unless_the_link_names_another() -> None:
-    assert "Map 17 of conv3_x" in said(open_page(PAGE, layer="conv3_x", map="17"))
+    assert "Map 17 of conv3_x" in said(open_page(PAGE, layer="conv3_x", channel="17"))
     app = open_page(PAGE, layer="conv3_x")
     label = next(number.label for number in app.number_input if number.label.startswith("Map"))
     strongest = re.fullmatch(r"Map \(strongest: (\d+)\)", label)[1]
@@ -69,7 +69,7 @@ def test_the_strongest_map_is_shown_unless_the_link_names_another() -> None:
 
 def shown_map(app: AppTest) -> tuple[int, int]:
     """The map that is looked at, and the strongest one."""
-    control = next(number for number in app.number_input if number.key == "map")
+    control = next(number for number in app.number_input if number.key == "channel")
     assert f"Map {control.value} of" in said(app)
     return control.value, int(re.fullmatch(r"Map \(strongest: (\d+)\)", control.label)[1])
 
@@ -85,50 +85,50 @@ def test_who_names_no_map_follows_the_strongest_from_image_to_image() -> None:
 
 def test_who_names_a_map_keeps_it_from_image_to_image() -> None:
     app = open_page(PAGE, checkpoint="lenet", layer="pool2")
-    app.number_input(key="map").set_value(17).run()
+    app.number_input(key="channel").set_value(17).run()
     assert shown_map(app.selectbox(key="class").set_value("frog").run())[0] == 17
-    link = open_page(PAGE, checkpoint="lenet", layer="pool2", map="17")
+    link = open_page(PAGE, checkpoint="lenet", layer="pool2", channel="17")
     assert shown_map(link.selectbox(key="class").set_value("frog").run())[0] == 17
     assert not link.warning
 
 
 def test_a_map_that_is_not_there_is_said_in_words() -> None:
-    app = open_page(PAGE, layer="conv1", map="64")
+    app = open_page(PAGE, layer="conv1", channel="64")
     assert_no_error(app)
     assert any("there are 0 to 63" in warning.value for warning in app.warning)
 
 
-@pytest.mark.parametrize("key", ["fm_show", "fm_tiles", "fm_order", "fm_scale", "fm_crop", "class2", "number2", "size"])
+@pytest.mark.parametrize("key", ["view", "tiles", "order", "brightness", "crop", "class2", "number2", "size"])
 def test_a_bad_link_shows_no_error(key: str) -> None:
     for show in ("one layer", "two images"):
-        app = open_page(PAGE, **{"fm_show": show, key: "nonsense"})
+        app = open_page(PAGE, **{"view": show, key: "nonsense"})
         assert_no_error(app)
 
 
 def test_the_nine_images_are_those_of_the_stored_index() -> None:
-    app = open_page(PAGE, layer="conv4_x", map="20")
+    app = open_page(PAGE, layer="conv4_x", channel="20")
     index = patches.load(checkpoints.load("resnet18"))
-    top = index.layers["conv4_x"]
+    top = index.of("conv4_x")
     listed = re.findall(r"(\d+) \((-?\d+\.\d\d)\)", said(app))
     assert [int(image) for image, _ in listed] == top.images[20].tolist()
     assert [float(value) for _, value in listed] == pytest.approx(top.values[20].tolist(), abs=0.006)
 
 
 def test_the_nine_images_can_be_cropped_to_their_reconstructions() -> None:
-    whole = open_page(PAGE, layer="conv5_x", map="3").get("image")[-2].proto
-    cropped = open_page(PAGE, layer="conv5_x", map="3", fm_crop="where the reconstruction is").get("image")[-2].proto
+    whole = open_page(PAGE, layer="conv5_x", channel="3").get("image")[-2].proto
+    cropped = open_page(PAGE, layer="conv5_x", channel="3", crop="reconstruction").get("image")[-2].proto
     assert whole != cropped
 
 
 def test_the_switch_for_batch_norm_changes_what_comes_back_only() -> None:
-    on, off = (open_page(PAGE, layer="conv4_x", map="3", bn=state).get("image") for state in ("true", "false"))
+    on, off = (open_page(PAGE, layer="conv4_x", channel="3", bn=state).get("image") for state in ("true", "false"))
     assert on[-1].proto != off[-1].proto
     assert on[-2].proto == off[-2].proto
 
 
 def test_words_on_depth_are_those_of_the_engine_and_differ_between_images() -> None:
     first, second = (
-        [note.value for note in open_page(PAGE, fm_show="every layer", **{"class": name}).info]
+        [note.value for note in open_page(PAGE, view="every layer", **{"class": name}).info]
         for name in ("airplane", "frog")
     )
     assert len(first) == len(second) == 3
@@ -137,7 +137,7 @@ def test_words_on_depth_are_those_of_the_engine_and_differ_between_images() -> N
 
 
 def test_two_images_are_of_different_classes_and_share_one_order() -> None:
-    app = open_page(PAGE, fm_show="two images", layer="conv3_x", fm_order="strongest first")
+    app = open_page(PAGE, view="two images", layer="conv3_x", order="strongest first")
     orders = re.findall(r"row by row \(([\d, ]+) …\)", said(app))
     assert len(orders) == 2
     assert orders[0] == orders[1]
@@ -149,7 +149,7 @@ def test_two_images_are_of_different_classes_and_share_one_order() -> None:
 
 
 def test_two_images_of_one_class_can_be_chosen() -> None:
-    app = open_page(PAGE, fm_show="two images", class2="airplane", number2="5")
+    app = open_page(PAGE, view="two images", class2="airplane", number2="5")
     assert_no_error(app)
     assert said(app).count("airplane, test image") >= 2
 
@@ -186,20 +186,20 @@ def button(app: AppTest, key: str):
 def test_a_missing_index_is_searched_for_on_demand(without_index: Path) -> None:
     app = open_page(PAGE, checkpoint="lenet")
     assert_no_error(app)
-    assert "Nobody has looked for them in this network yet" in said(app)
-    button(app, "fm_search").click().run()
-    job = feature_index.search(weights.find("lenet"))
+    assert "Nobody has searched for them in this network yet" in said(app)
+    button(app, "search_start").click().run()
+    job = strongest_images.search(weights.find("lenet"))
     job.wait(60)
     app.run()
     assert_no_error(app)
     assert "Of 10,000, strongest first" in said(app)
     assert (without_index / "lenet" / patches.FILE).exists()
-    assert job.done == 300
+    assert job.words == "300 of 10,000 images"
 
 
 def test_a_search_can_be_stopped_and_started_again(without_index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(patches, "BATCH", 1)
-    job = feature_index.Search(checkpoints.load("lenet"), without_index)
+    job = strongest_images.search(weights.find("lenet"))
     job.start()
     job.stop()
     job.wait(60)
@@ -215,11 +215,12 @@ def test_a_search_can_be_stopped_and_started_again(without_index: Path, monkeypa
 def test_while_a_search_goes_on_the_page_shows_progress_and_a_stop_button(
     without_index: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(feature_index.Search, "alive", property(lambda self: True))
+    monkeypatch.setattr(strongest_images.Search, "alive", property(lambda self: True))
+    strongest_images.search(weights.find("lenet")).advance(50, 300, "images")
     app = open_page(PAGE, checkpoint="lenet")
     assert_no_error(app)
-    assert button(app, "fm_stop").label == "Stop"
-    assert any("images searched" in progress.proto.text for progress in app.get("progress"))
+    assert button(app, "search_stop").label == "Stop"
+    assert any(progress.proto.text == "50 of 300 images" for progress in app.get("progress"))
     assert len(app.get("image")) == 4  # the rest of the page is there
 
 
@@ -229,11 +230,11 @@ def test_a_failed_search_is_one_sentence(without_index: Path, monkeypatch: pytes
 
     monkeypatch.setattr(patches, "search", fail)
     app = open_page(PAGE, checkpoint="lenet")
-    button(app, "fm_search").click().run()
-    feature_index.search(weights.find("lenet")).wait(30)
+    button(app, "search_start").click().run()
+    strongest_images.search(weights.find("lenet")).wait(30)
     app.run()
     assert not app.exception
-    assert "(RuntimeError: out of memory)" in app.warning[0].value
+    assert "(RuntimeError: out of memory)" in app.error[0].value
 
 
 def test_an_untrained_network_has_its_own_search_which_is_not_stored(without_index: Path) -> None:
@@ -241,8 +242,8 @@ def test_an_untrained_network_has_its_own_search_which_is_not_stored(without_ind
     before = (without_index / "lenet" / patches.FILE).read_bytes()
     app = open_page(PAGE, checkpoint="lenet", weights="untrained")
     assert_no_error(app)
-    button(app, "fm_search").click().run()
-    feature_index.search(weights.find("lenet", weights.UNTRAINED)).wait(60)
+    button(app, "search_start").click().run()
+    strongest_images.search(weights.find("lenet", weights.UNTRAINED)).wait(60)
     app.run()
     assert_no_error(app)
     assert "Of 10,000, strongest first" in said(app)
@@ -284,4 +285,4 @@ def test_tables_for_the_downloads() -> None:
     table = charts.table(figures)
     assert isinstance(table, pd.DataFrame)
     assert table.iloc[0].tolist() == ["conv1_relu", 64, 32, 32, 0.25, 10, False]
-    assert list(table) == ["layer", "maps", "height", "width", "silent share", "maps for half", "signed"]
+    assert list(table) == ["layer", "maps", "height", "width", "inactive share", "maps for half", "signed"]
