@@ -10,13 +10,16 @@
     range_test.py    which learning rates a network learns with
     network.py       the network at its start, its optimizer, and the average of its weights
     loop.py          the training itself, a list of small steps
-    run.py           the folder in which a run keeps its state, and how to look into it
-    records.py       what is noted there; lock.py: by whom
-    control.py       what a person asks of a run while it goes on
-    telemetry.py     what a run shows of itself meanwhile; tensorboard.py: the same for TensorBoard
+    run.py           the folder in which a run keeps its state; lock.py: who trains there
+    records.py       the records of epochs, steps and events, and their text in files
+    control.py       the commands of a person while a run goes on
+    telemetry.py     writes what a run reports meanwhile; live.py: the files that it goes to; tensorboard.py
     finish.py        the best weights become a checkpoint, with figures measured on what was stored
     continuation.py  a finished checkpoint is trained for some more epochs
-    jobs.py          runs that a page starts, each in a process of its own, one after the other
+    histories.py     the histories on disk; curves.py: figures from them; verdicts.py: converged, overfitting, ...
+    comparisons.py   which histories belong on one chart
+    estimate.py      how long a training will take
+    queue/           runs that a page starts, each in a process of its own, one after the other
 
 `python -m engine.training RECIPE` runs it; see `__main__.py`.
 """

@@ -9,7 +9,7 @@ test stops. One batch's loss is noisy, so it is smoothed: s_n = b s_{n-1} + (1 -
 
 At the lowest smoothed loss the rate is too large already: the loss has just stopped falling. A tenth of that rate is
 suggested, which lies well inside the range where it falls. It is a start for one's own trials, no more: it depends on
-the batch size, and longer trainings and averaged weights often stand more.
+the batch size, and long trainings, or those that average their weights, often tolerate higher rates.
 
 Reference: Smith (2017), "Cyclical learning rates for training neural networks", section 3.3. There the rate rises
 linearly and the accuracy is looked at; the exponential rise shows many orders of magnitude in one test.

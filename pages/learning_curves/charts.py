@@ -203,7 +203,7 @@ class _Look:
     def y(self, column: str) -> alt.Y:
         kind = "log" if self.scale.logarithmic else "linear"
         axis = alt.Axis(format="%", tickCount=5) if self.metric == "accuracy" else alt.Axis(tickCount=5, format="~g")
-        title = "right answers" if self.metric == "accuracy" else "loss (cross-entropy)"
+        title = "accuracy" if self.metric == "accuracy" else "loss (cross-entropy)"
         domain = alt.Scale(domain=[self.scale.low, self.scale.high], type=kind, nice=False, zero=False)
         return alt.Y(f"{column}:Q", scale=domain, axis=axis, title=title)
 

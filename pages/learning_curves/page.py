@@ -85,12 +85,12 @@ def own_choice(keys: list[str]) -> list[str]:
 def choose_style() -> Style:
     """How the curves are drawn."""
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
-        axis = selection.segments("Against", ("epochs", "time"), "curve_axis")
-        images = selection.segments("Images", tuple(IMAGES), "curve_images")
-        scale = selection.segments("Loss", ("linear", "log"), "curve_scale")
-        smoothing = selection.segments("Smoothing", tuple(SMOOTHING), "curve_smoothing")
+        axis = selection.segments("Against", ("epochs", "time"), "axis")
+        images = selection.segments("Images", tuple(IMAGES), "measured_on")
+        scale = selection.segments("Loss", ("linear", "log"), "loss_scale")
+        smoothing = selection.segments("Smoothing", tuple(SMOOTHING), "smoothing")
         why = "Dashed lines: what the reports measured on CIFAR-10 with the same kind of network."
-        reports = selection.switch("The reports' figures", "curve_reports", True, why)
+        reports = selection.switch("The reports' figures", "reports", True, why)
     return Style(axis == "time", IMAGES[images], scale == "log", SMOOTHING[smoothing], reports)
 
 
@@ -158,7 +158,7 @@ def _share(value: float) -> str:
 
 
 def show_table(chosen: Sequence[History]) -> None:
-    """Loss and right answers on the three kinds of images."""
+    """Loss and accuracy on training, validation and test images."""
     names = charts.labels(chosen)
     table = pd.DataFrame([figures(names[one.key], one) for one in chosen])
     st.table(table.set_index("curve"))

@@ -33,7 +33,7 @@ def loss_rows(history: Sequence[EpochRecord], steps: StepCurve) -> pd.DataFrame:
 
 
 def accuracy_rows(history: Sequence[EpochRecord]) -> pd.DataFrame:
-    """Long table epoch, value, curve: the share of right answers after each epoch."""
+    """Long table epoch, value, curve: the accuracy after each epoch."""
     epochs = [record.epoch for record in history]
     return pd.concat(
         [
@@ -62,9 +62,9 @@ def loss_spec(epochs: int, height: int) -> Spec:
 
 
 def accuracy_spec(epochs: int, height: int) -> Spec:
-    """Right answers against epochs, 0 to `epochs`."""
+    """Accuracy against epochs, 0 to `epochs`."""
     axis = {"format": "%", "values": [0, 0.2, 0.4, 0.6, 0.8, 1]}
-    return _curves("right answers", (TRAINING, VALIDATION), epochs, height, {"domain": [0, 1]}, axis)
+    return _curves("accuracy", (TRAINING, VALIDATION), epochs, height, {"domain": [0, 1]}, axis)
 
 
 def rate_spec(epochs: int, height: int) -> Spec:

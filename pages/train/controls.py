@@ -1,8 +1,8 @@
-"""What the controls of the Train page say, and the recipe that this means.
+"""The values of the Train page's controls, and the recipe that they describe.
 
-A control has a key (its name in the link) and a plain value. A recipe gives all controls their values, and the values
-give a recipe again; what has no control (momentum, precision of a shipped recipe, ...) is taken over from the recipe
-that was the starting point.
+A control's key is the recipe's own name for the setting, and its name in the link; a phase's settings end in its
+number: `learning_rate1`. A recipe gives all controls their values, and the values give a recipe again. What has no
+control (momentum, growing images, ...) is taken over from the recipe to begin with.
 """
 
 import inspect
@@ -32,11 +32,8 @@ SCHEDULES = {name.replace("_", " "): name for name in recipes.SCHEDULES}
 OWN_KERNELS = "3, then 4"
 """Each layer of a ConvNet has the kernel size of the report."""
 KERNELS = (OWN_KERNELS, "3", "4", "5", "7")
-OPTIONS = {
-    "dropout": "t_dropout", "kernel_size": "t_kernel", "pool_size": "t_pool", "width": "t_dense",
-    "strided": "t_strided", "batch_norm": "t_bn",
-}  # fmt: skip
-"""Which option of an architecture has which control."""
+OPTIONS = ("dropout", "kernel_size", "pool_size", "width", "strided", "batch_norm")
+"""The options of architectures that have a control, of the same name."""
 
 
 # Starting points -----------------------------------------------------------------------------------------------
@@ -74,9 +71,9 @@ def depths() -> list[str]:
 
 def architecture(settings: Values) -> str:
     """The registry's name of the chosen network."""
-    if settings["t_net"] == CONVNET:
-        return f"convnet{settings['t_depth']}"
-    return next(name for name, spec in ARCHITECTURES.items() if spec.title == settings["t_net"])
+    if settings["architecture"] == CONVNET:
+        return f"convnet{settings['depth']}"
+    return next(name for name, spec in ARCHITECTURES.items() if spec.title == settings["architecture"])
 
 
 def usual_options(name: str) -> dict[str, Any]:
@@ -98,15 +95,15 @@ def _is_convnet(name: str) -> bool:
 
 def settings_of(recipe: Recipe) -> Values:
     """The value of every control."""
-    sizes = {"t_size": str(recipe.input_size), "t_batch": recipe.batch_size}
-    phases = {"t_phases": str(len(recipe.phases))}
+    sizes = {"input_size": str(recipe.input_size), "batch_size": recipe.batch_size}
+    phases = {"phases": str(len(recipe.phases))}
     for number in range(1, max(PHASES, len(recipe.phases)) + 1):
         phase = recipe.phases[number - 1] if number <= len(recipe.phases) else NEXT_PHASE
         phases |= _settings_of_phase(phase, number)
-    images = {"t_data": data_title(recipe.dataset), "t_flip": recipe.flip, "t_crop": recipe.crop_padding}
+    images = {"dataset": data_title(recipe.dataset), "flip": recipe.flip, "crop_padding": recipe.crop_padding}
     rest = {
-        "t_hole": recipe.cutout, "t_smoothing": float(recipe.label_smoothing), "t_ema": float(recipe.ema),
-        "t_init": recipe.initialisation, "t_precision": recipe.precision, "t_seed": recipe.seed,
+        "cutout": recipe.cutout, "label_smoothing": float(recipe.label_smoothing), "ema": float(recipe.ema),
+        "initialisation": recipe.initialisation, "precision": recipe.precision, "seed": recipe.seed,
     }  # fmt: skip
     return {**network_settings(recipe.architecture, recipe.options), **sizes, **phases, **images, **rest}
 
@@ -114,12 +111,12 @@ def settings_of(recipe: Recipe) -> Values:
 def network_settings(name: str, options: dict[str, Any]) -> Values:
     """The values of the controls that describe a network."""
     depth = name.removeprefix("convnet") if _is_convnet(name) else depths()[-2]
-    chosen = {OPTIONS[option]: value for option, value in {**usual_options(name), **options}.items()}
-    if "t_kernel" in chosen:
-        chosen["t_kernel"] = str(chosen["t_kernel"] or OWN_KERNELS)
-    if "t_pool" in chosen:
-        chosen["t_pool"] = str(chosen["t_pool"])
-    return {"t_net": _title(name), "t_depth": depth, **chosen}
+    chosen = {option: value for option, value in {**usual_options(name), **options}.items() if option in OPTIONS}
+    if "kernel_size" in chosen:
+        chosen["kernel_size"] = str(chosen["kernel_size"] or OWN_KERNELS)
+    if "pool_size" in chosen:
+        chosen["pool_size"] = str(chosen["pool_size"])
+    return {"architecture": _title(name), "depth": depth, **chosen}
 
 
 def data_title(dataset: str) -> str:
@@ -129,10 +126,10 @@ def data_title(dataset: str) -> str:
 
 def _settings_of_phase(phase: Phase, number: int) -> Values:
     return {
-        f"t_optimizer{number}": phase.optimizer,
-        f"t_rate{number}": float(phase.learning_rate),
-        f"t_epochs{number}": phase.epochs,
-        f"t_schedule{number}": phase.schedule.replace("_", " "),
+        f"optimizer{number}": phase.optimizer,
+        f"learning_rate{number}": float(phase.learning_rate),
+        f"epochs{number}": phase.epochs,
+        f"schedule{number}": phase.schedule.replace("_", " "),
     }
 
 
@@ -145,14 +142,14 @@ def recipe_of(settings: Values, base: Recipe) -> Recipe:
     Raises:
         ConvscopeError: no training can use these settings.
     """
-    phases = tuple(_phase_of(settings, base, number) for number in range(1, int(settings["t_phases"]) + 1))
+    phases = tuple(_phase_of(settings, base, number) for number in range(1, int(settings["phases"]) + 1))
     name = architecture(settings)
     recipe = replace(
         base, architecture=name, options=_options_of(settings, name, base), phases=phases,
-        dataset=DATA.get(settings["t_data"], settings["t_data"]), input_size=int(settings["t_size"]),
-        batch_size=settings["t_batch"], flip=settings["t_flip"], crop_padding=settings["t_crop"],
-        cutout=settings["t_hole"], label_smoothing=settings["t_smoothing"], ema=settings["t_ema"],
-        initialisation=settings["t_init"], precision=settings["t_precision"], seed=settings["t_seed"],
+        dataset=DATA.get(settings["dataset"], settings["dataset"]), input_size=int(settings["input_size"]),
+        batch_size=settings["batch_size"], flip=settings["flip"], crop_padding=settings["crop_padding"],
+        cutout=settings["cutout"], label_smoothing=settings["label_smoothing"], ema=settings["ema"],
+        initialisation=settings["initialisation"], precision=settings["precision"], seed=settings["seed"],
     )  # fmt: skip
     if name != base.architecture:  # the base's weights are another network's
         recipe = replace(recipe, base="", base_sha256="", train_last=0)
@@ -188,8 +185,8 @@ def remarks(recipe: Recipe, base: Recipe) -> list[str]:
 def _phase_of(settings: Values, base: Recipe, number: int) -> Phase:
     start = base.phases[number - 1] if number <= len(base.phases) else NEXT_PHASE
     return replace(
-        start, optimizer=settings[f"t_optimizer{number}"], learning_rate=settings[f"t_rate{number}"],
-        epochs=settings[f"t_epochs{number}"], schedule=SCHEDULES[settings[f"t_schedule{number}"]],
+        start, optimizer=settings[f"optimizer{number}"], learning_rate=settings[f"learning_rate{number}"],
+        epochs=settings[f"epochs{number}"], schedule=SCHEDULES[settings[f"schedule{number}"]],
     )  # fmt: skip
 
 
@@ -198,7 +195,7 @@ def _options_of(settings: Values, name: str, base: Recipe) -> dict[str, Any]:
     named = base.options if name == base.architecture else {}
     options = {option: value for option, value in named.items() if option not in OPTIONS}
     for option, usual in usual_options(name).items():
-        value = settings[OPTIONS[option]]
+        value = settings[option]
         if isinstance(value, str):
             value = None if value == OWN_KERNELS else int(value)
         if value != usual or option in named:

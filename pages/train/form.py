@@ -15,8 +15,8 @@ from pages.common import selection
 from pages.train import controls
 from pages.train.controls import Values
 
-PRESET = "preset"
-TAKEN = "_preset_taken"
+PRESET = "recipe"
+TAKEN = "_recipe_taken"
 """The starting point whose values the controls were last given."""
 
 
@@ -96,9 +96,9 @@ def starting_point() -> Recipe:
 
 
 def _draw_network(form: Form, base: Recipe) -> None:
-    form.one_of("Network", "t_net", controls.networks(), on_change=_take_over_network)
-    if form.chosen["t_net"] == controls.CONVNET:
-        form.one_of("Depth", "t_depth", controls.depths(), on_change=_take_over_network)
+    form.one_of("Network", "architecture", controls.networks(), on_change=_take_over_network)
+    if form.chosen["architecture"] == controls.CONVNET:
+        form.one_of("Depth", "depth", controls.depths(), on_change=_take_over_network)
     name = controls.architecture({**form.usual, **form.chosen})
     if name != base.architecture:
         form.usual |= _of_architecture(name)
@@ -110,22 +110,25 @@ def _draw_network(form: Form, base: Recipe) -> None:
 
 def _take_over_network() -> None:
     """Set the options and the image size to what is usual for the chosen network."""
-    chosen = {"t_net": st.session_state["t_net"], "t_depth": st.session_state.get("t_depth", controls.depths()[-2])}
+    chosen = {
+        "architecture": st.session_state["architecture"],
+        "depth": st.session_state.get("depth", controls.depths()[-2]),
+    }
     st.session_state.update(_of_architecture(controls.architecture(chosen)))
 
 
 def _of_architecture(name: str) -> Values:
-    values = controls.network_settings(name, {}) | {"t_size": str(ARCHITECTURES[name].input_size)}
-    return {key: value for key, value in values.items() if key not in ("t_net", "t_depth")}
+    values = controls.network_settings(name, {}) | {"input_size": str(ARCHITECTURES[name].input_size)}
+    return {key: value for key, value in values.items() if key not in ("architecture", "depth")}
 
 
 OPTION_CONTROLS = {
-    "dropout": lambda form: form.number("Dropout", "t_dropout", 0.0, 0.9, step=0.05, width=170),
-    "kernel_size": lambda form: form.one_of("Kernels", "t_kernel", controls.KERNELS),
-    "pool_size": lambda form: form.one_of("Pooling", "t_pool", ("2", "3")),
-    "width": lambda form: form.number("Dense units", "t_dense", 8, 4096, step=8, width=170),
-    "strided": lambda form: form.switch("Strides instead of pooling", "t_strided"),
-    "batch_norm": lambda form: form.switch("Batch norm", "t_bn"),
+    "dropout": lambda form: form.number("Dropout", "dropout", 0.0, 0.9, step=0.05, width=170),
+    "kernel_size": lambda form: form.one_of("Kernels", "kernel_size", controls.KERNELS),
+    "pool_size": lambda form: form.one_of("Pooling", "pool_size", ("2", "3")),
+    "width": lambda form: form.number("Dense units", "width", 8, 4096, step=8, width=170),
+    "strided": lambda form: form.switch("Strides instead of pooling", "strided"),
+    "batch_norm": lambda form: form.switch("Batch norm", "batch_norm"),
 }
 
 
@@ -134,38 +137,38 @@ OPTION_CONTROLS = {
 
 def _draw_images(form: Form) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        form.one_of("Images", "t_data", tuple(controls.DATA))
-        form.one_of("Size, px", "t_size", tuple(str(size) for size in controls.SIZES))
-        form.number("Batch", "t_batch", 2, 4096, width=150)
+        form.one_of("Images", "dataset", tuple(controls.DATA))
+        form.one_of("Size, px", "input_size", tuple(str(size) for size in controls.SIZES))
+        form.number("Batch", "batch_size", 2, 4096, width=150)
 
 
 def _draw_phases(form: Form, base: Recipe) -> None:
     numbers = range(1, max(controls.PHASES, len(base.phases)) + 1)
-    count = int(form.one_of("Phases, one after the other", "t_phases", [str(number) for number in numbers]))
+    count = int(form.one_of("Phases, one after the other", "phases", [str(number) for number in numbers]))
     for number in range(1, count + 1):
         optimizer, rate, epochs, schedule = st.columns([1.55, 1, 0.8, 1.85], vertical_alignment="bottom")
         with optimizer:
-            form.one_of(f"Phase {number}" if count > 1 else "Optimizer", f"t_optimizer{number}", OPTIMIZERS)
+            form.one_of(f"Phase {number}" if count > 1 else "Optimizer", f"optimizer{number}", OPTIMIZERS)
         with rate:
-            form.number("Learning rate", f"t_rate{number}", 1e-6, 10.0, format="%g", step=0.001)
+            form.number("Learning rate", f"learning_rate{number}", 1e-6, 10.0, format="%g", step=0.001)
         with epochs:
-            form.number("Epochs", f"t_epochs{number}", 1, 1000)
+            form.number("Epochs", f"epochs{number}", 1, 1000)
         with schedule:
-            form.one_of("Schedule", f"t_schedule{number}", tuple(controls.SCHEDULES))
+            form.one_of("Schedule", f"schedule{number}", tuple(controls.SCHEDULES))
 
 
 def _draw_more(form: Form) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        form.switch("Mirror half of the images", "t_flip")
-        form.number("Shift by up to, px", "t_crop", 0, 16, width=190)
-        form.number("Grey square, px", "t_hole", 0, 32, width=190, help="Hides a part of each image; 0 for none.")
+        form.switch("Mirror half of the images", "flip")
+        form.number("Shift by up to, px", "crop_padding", 0, 16, width=190)
+        form.number("Grey square, px", "cutout", 0, 32, width=190, help="Hides a part of each image; 0 for none.")
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        form.number("Label smoothing", "t_smoothing", 0.0, 0.9, step=0.05, width=190)
+        form.number("Label smoothing", "label_smoothing", 0.0, 0.9, step=0.05, width=190)
         form.number(
-            "Averaged weights", "t_ema", 0.0, 0.9999, step=0.001, format="%g", width=190,
+            "Averaged weights", "ema", 0.0, 0.9999, step=0.001, format="%g", width=190,
             help="The moving average of the weights over the steps is what is measured and kept; 0 for none.",
         )  # fmt: skip
-        form.number("Seed", "t_seed", 0, 1_000_000_000, width=190, help="Of weights, order and augmentation.")
+        form.number("Seed", "seed", 0, 1_000_000_000, width=190, help="Of weights, order and augmentation.")
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        form.one_of("First weights", "t_init", INITIALISATIONS)
-        form.one_of("Precision", "t_precision", PRECISIONS)
+        form.one_of("First weights", "initialisation", INITIALISATIONS)
+        form.one_of("Precision", "precision", PRECISIONS)

@@ -98,7 +98,7 @@ def show_runs(runs: list[RunFolder]) -> None:
 def _show_table(runs: list[RunFolder]) -> None:
     rows = [row_of(folder) for folder in runs if folder.path.exists()]
     picked = st.dataframe(
-        pd.DataFrame(rows, columns=["run", "what it does", "epochs", "right, validation"]), hide_index=True,
+        pd.DataFrame(rows, columns=["run", "state", "epochs", "validation accuracy"]), hide_index=True,
         on_select="rerun", selection_mode="single-row", key="train_runs", height=min(480, 46 * (len(rows) + 1) + 4),
     )  # fmt: skip
     if chosen := picked["selection"]["rows"]:

@@ -42,7 +42,7 @@ def show_figures(status: Status, history: list[EpochRecord], input_size: int) ->
     best = best_epoch(history, input_size)
     shown = {
         "Epoch": f"{_present_epoch(status)} of {status.epochs}",
-        "Right on validation": texts.percent(history[-1].val_accuracy) if history else "…",
+        "Validation accuracy": texts.percent(history[-1].val_accuracy) if history else "…",
         "Best so far": texts.percent(best.val_accuracy) if best else "…",
         "Learning rate": _or_dots(status.learning_rate, "{:.2g}"),
         "Images per second": _or_dots(status.images_per_second, "{:,.0f}"),
@@ -85,7 +85,7 @@ def show_curves(status: Status, history: list[EpochRecord], steps: StepCurve) ->
     with right:
         st.vega_lite_chart(
             charts.accuracy_rows(history), charts.accuracy_spec(epochs, 360), key="train-accuracy",
-            alt="Right answers against epochs",
+            alt="Accuracy against epochs",
         )  # fmt: skip
     st.vega_lite_chart(
         charts.rate_rows(steps), charts.rate_spec(epochs, 200), key="train-rate", alt="Learning rate against epochs"

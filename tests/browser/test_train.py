@@ -122,7 +122,7 @@ def test_a_training_goes_on_while_the_server_is_killed_and_started_again(server:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         page = browser.new_context(viewport={"width": 1920, "height": 1080}).new_page()
         page.set_default_timeout(PATIENCE * 1000)
-        page.goto(f"{server.address}/train?t_epochs1=1000")
+        page.goto(f"{server.address}/train?epochs1=1000")
         page.get_by_role("button", name="Start", exact=True).click()
         page.get_by_role("button", name="Pause").wait_for()
         wait_for(lambda: len(live.read_steps(folder)) >= 3)

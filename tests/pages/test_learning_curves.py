@@ -88,8 +88,8 @@ def test_it_opens_with_figures_of_the_cards():
 
 def test_a_link_restores_the_view(arms):
     link = {
-        "curves": ["runs/alone", "runs/two"], "curve_axis": "time", "curve_images": "validation",
-        "curve_scale": "log", "curve_smoothing": "strong", "curve_reports": "false",
+        "curves": ["runs/alone", "runs/two"], "axis": "time", "measured_on": "validation",
+        "loss_scale": "log", "smoothing": "strong", "reports": "false",
     }  # fmt: skip
     app = opened(**link)
     assert_no_error(app)
@@ -137,11 +137,11 @@ def test_ready_made_comparisons_are_offered_where_their_arms_are(arms):
     [
         ("comparison", "moon", "The link asks for comparison 'moon'"),
         ("curves", "runs/none", "There is no learning curve 'runs/none' here"),
-        ("curve_axis", "weeks", "The link asks for curve_axis 'weeks'"),
-        ("curve_images", "all", "The link asks for curve_images 'all'"),
-        ("curve_scale", "cubic", "The link asks for curve_scale 'cubic'"),
-        ("curve_smoothing", "2", "The link asks for curve_smoothing '2'"),
-        ("curve_reports", "maybe", "The link asks for curve_reports 'maybe'"),
+        ("axis", "weeks", "The link asks for axis 'weeks'"),
+        ("measured_on", "all", "The link asks for measured_on 'all'"),
+        ("loss_scale", "cubic", "The link asks for loss_scale 'cubic'"),
+        ("smoothing", "2", "The link asks for smoothing '2'"),
+        ("reports", "maybe", "The link asks for reports 'maybe'"),
     ],
 )
 def test_a_bad_link_is_named_and_something_else_is_shown(arms, key, value, said):
@@ -186,7 +186,7 @@ def test_a_loss_that_is_no_number_does_no_harm(arms):
         arms / "one" / "history.csv", index=False
     )
     for scale in ("linear", "log"):
-        app = opened(curves="runs/one", curve_scale=scale)
+        app = opened(curves="runs/one", loss_scale=scale)
         assert_no_error(app)
         assert "a loss is not a number" in text(app)
         assert app.table[0].value.loc["run one", "best by loss"] == "none"

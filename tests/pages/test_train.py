@@ -98,7 +98,7 @@ def test_a_running_one_shows_figures_curves_filters_and_can_be_commanded(trained
     assert figures["Epoch"] == "2 of 2"
     assert figures["Images per second"] == "812"
     assert figures["Time left, about"] == "75 s"
-    assert figures["Right on validation"] == f"{history[-1].val_accuracy:.1%}".replace("%", " %")
+    assert figures["Validation accuracy"] == f"{history[-1].val_accuracy:.1%}".replace("%", " %")
     assert len(app.get("vega_lite_chart")) == 3
     assert len(app.get("image")) == 2
     assert any("is training" in text.value for text in app.markdown)
@@ -141,7 +141,7 @@ def test_a_queued_one_says_its_place_and_can_be_cancelled(root: Path) -> None:
         app.main.button(key="train_stop").click().run()
         assert (folders[1].path / "command").read_text() == "stop\n"
         table = open_page(PAGE).dataframe[0].value
-        assert set(table["what it does"]) == {
+        assert set(table["state"]) == {
             "waits for its turn: number 1 in the queue", "waits for its turn: number 2 in the queue",
         }  # fmt: skip
     finally:
@@ -163,7 +163,7 @@ def test_an_interrupted_one_can_be_resumed(trained: RunFolder, monkeypatch: pyte
     app = opened(trained)
     assert "Its process has ended before its time" in app.warning[0].value
     resumed: list[str] = []
-    monkeypatch.setattr(jobs, "_start", lambda folder: resumed.append(folder.name))
+    monkeypatch.setattr(jobs, "start", lambda folder: resumed.append(folder.name))
     app.main.button(key="train_again").click().run()
     assert_no_error(app)
     assert resumed == ["lesson"]
@@ -245,7 +245,7 @@ def test_the_text_keeps_options_and_strings() -> None:
 
 def test_pressing_start_begins_the_first_lesson_and_shows_it(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tickets: list[int] = []
-    monkeypatch.setattr(jobs, "_start", lambda folder: tickets.append(turns.take_ticket(folder.path)))
+    monkeypatch.setattr(jobs, "start", lambda folder: tickets.append(turns.take_ticket(folder.path)))
     app = open_page(PAGE)
     app.main.button(key="train_start").click().run()
     assert_no_error(app)
@@ -256,10 +256,10 @@ def test_pressing_start_begins_the_first_lesson_and_shows_it(root: Path, monkeyp
 
 def test_what_the_controls_say_is_what_is_trained(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     submitted: list[Recipe] = []
-    monkeypatch.setattr(jobs, "_start", lambda folder: submitted.append(folder.recipe()))
+    monkeypatch.setattr(jobs, "start", lambda folder: submitted.append(folder.recipe()))
     app = open_page(
-        PAGE, t_net="ConvNet", t_depth="3", t_dropout="0.1", t_strided="true", t_phases="2", t_optimizer1="adam",
-        t_rate1="0.001", t_epochs1="6", t_schedule1="constant", t_rate2="0.002", t_seed="7", t_flip="false",
+        PAGE, architecture="ConvNet", depth="3", dropout="0.1", strided="true", phases="2", optimizer1="adam",
+        learning_rate1="0.001", epochs1="6", schedule1="constant", learning_rate2="0.002", seed="7", flip="false",
     )  # fmt: skip
     assert_no_error(app)
     app.main.button(key="train_start").click().run()
@@ -273,13 +273,13 @@ def test_what_the_controls_say_is_what_is_trained(root: Path, monkeypatch: pytes
 
 
 def test_another_starting_point_sets_all_controls(root: Path) -> None:
-    app = open_page(PAGE, t_batch="17")
-    assert app.number_input(key="t_batch").value == 17
-    app.selectbox(key="preset").set_value("resnet18").run()
+    app = open_page(PAGE, batch_size="17")
+    assert app.number_input(key="batch_size").value == 17
+    app.selectbox(key="recipe").set_value("resnet18").run()
     assert_no_error(app)
     recipe = recipes.read("resnet18")
-    assert app.number_input(key="t_batch").value == recipe.batch_size
-    assert app.number_input(key="t_rate1").value == recipe.phases[0].learning_rate
+    assert app.number_input(key="batch_size").value == recipe.batch_size
+    assert app.number_input(key="learning_rate1").value == recipe.phases[0].learning_rate
     assert f"{estimate.parameters(recipe):,} parameters, {recipe.epochs} epochs" in " ".join(
         text.value for text in app.markdown
     )
@@ -288,10 +288,10 @@ def test_another_starting_point_sets_all_controls(root: Path) -> None:
 @pytest.mark.parametrize(
     ("link", "said"),
     [
-        ({"t_epochs1": "many"}, "it must be a number from 1 to 1000"),
-        ({"t_rate1": "99"}, "it must be a number from 1e-06 to 10"),
-        ({"t_net": "AlexNet"}, "The link asks for t_net 'AlexNet'"),
-        ({"preset": "nosuch"}, "The link asks for preset 'nosuch'"),
+        ({"epochs1": "many"}, "it must be a number from 1 to 1000"),
+        ({"learning_rate1": "99"}, "it must be a number from 1e-06 to 10"),
+        ({"architecture": "AlexNet"}, "The link asks for architecture 'AlexNet'"),
+        ({"recipe": "nosuch"}, "The link asks for recipe 'nosuch'"),
     ],
 )
 def test_a_bad_value_in_the_link_is_named(root: Path, link: dict[str, str], said: str) -> None:
@@ -302,7 +302,7 @@ def test_a_bad_value_in_the_link_is_named(root: Path, link: dict[str, str], said
 
 
 def test_settings_that_no_network_can_have_are_one_sentence(root: Path) -> None:
-    app = open_page(PAGE, t_net="ConvNet", t_depth="5", t_size="32")
+    app = open_page(PAGE, architecture="ConvNet", depth="5", input_size="32")
     assert not app.exception
     assert "needs images of at least" in app.error[0].value
     assert "Start" not in buttons(app)
@@ -312,7 +312,7 @@ def test_without_the_whole_of_cifar10_the_page_offers_to_get_it(
     root: Path, tmp_path: Path, use_folders: Callable[..., None]
 ) -> None:
     use_folders(cifar10=tmp_path / "nothing")
-    app = open_page(PAGE, t_data="all of CIFAR-10")
+    app = open_page(PAGE, dataset="all of CIFAR-10")
     assert_no_error(app)
     assert "Download CIFAR-10" in buttons(app)
     assert app.main.button(key="train_start").disabled

@@ -41,7 +41,7 @@ def made(base: Recipe, network: str = "", **changes: object) -> Recipe:
 # Growing images ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("changes", [{"t_epochs1": 29}, {"t_epochs1": 11}, {"t_phases": "2"}, {"t_batch": 32}])
+@pytest.mark.parametrize("changes", [{"epochs1": 29}, {"epochs1": 11}, {"phases": "2"}, {"batch_size": 32}])
 def test_images_grow_as_long_as_they_reach_their_final_size(changes: dict[str, object]) -> None:
     recipe = made(GROWING, **changes)
     assert recipe.resolutions == GROWING.resolutions == (Resolution(0, 32), Resolution(10, 64))
@@ -51,9 +51,9 @@ def test_images_grow_as_long_as_they_reach_their_final_size(changes: dict[str, o
 @pytest.mark.parametrize(
     ("changes", "pixels"),
     [
-        ({"t_epochs1": 10}, 64),
-        ({"t_epochs1": 5, "t_size": "32"}, 32),
-        ({"t_size": "96"}, 96),
+        ({"epochs1": 10}, 64),
+        ({"epochs1": 5, "input_size": "32"}, 32),
+        ({"input_size": "96"}, 96),
         ({"network": "lenet"}, 64),
     ],
 )
@@ -65,7 +65,7 @@ def test_images_that_cannot_grow_are_named(changes: dict[str, object], pixels: i
 
 def test_sizes_after_the_end_are_left_out() -> None:
     base = replace(GROWING, resolutions=(Resolution(0, 32), Resolution(10, 64), Resolution(20, 64)))
-    assert made(base, t_epochs1=15).resolutions == base.resolutions[:2]
+    assert made(base, epochs1=15).resolutions == base.resolutions[:2]
 
 
 def test_a_starting_point_without_them_needs_no_words() -> None:
@@ -79,7 +79,7 @@ def test_a_starting_point_without_them_needs_no_words() -> None:
 
 def test_another_network_does_not_begin_with_the_weights_of_the_first() -> None:
     base = replace(TRANSFER, base_sha256="0" * 64)
-    recipe = made(base, "lenet", t_size="32")
+    recipe = made(base, "lenet", input_size="32")
     assert (recipe.base, recipe.base_sha256, recipe.train_last) == ("", "", 0)
     plain = Recipe("plain", "lenet", (Phase(1, 0.1),))
     assert recipe.statistics == plain.statistics
@@ -87,7 +87,7 @@ def test_another_network_does_not_begin_with_the_weights_of_the_first() -> None:
 
 
 def test_the_same_network_keeps_its_first_weights() -> None:
-    recipe = made(TRANSFER, t_epochs1=3)
+    recipe = made(TRANSFER, epochs1=3)
     assert (recipe.base, recipe.train_last) == (TRANSFER.base, 5)
     assert controls.remarks(recipe, TRANSFER) == [
         "It begins with the weights torchvision:IMAGENET1K_V1, and only the last 5 convolutions and what follows them "
@@ -97,8 +97,8 @@ def test_the_same_network_keeps_its_first_weights() -> None:
 
 def test_the_page_says_so_and_starts_what_can_be_trained(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     submitted: list[Recipe] = []
-    monkeypatch.setattr(jobs, "_start", lambda folder: submitted.append(folder.recipe()))
-    app = open_page(PAGE, preset="resnet18_transfer", t_net="LeNet", t_data="5,000 shipped images")
+    monkeypatch.setattr(jobs, "start", lambda folder: submitted.append(folder.recipe()))
+    app = open_page(PAGE, recipe="resnet18_transfer", architecture="LeNet", dataset="5,000 shipped images")
     assert_no_error(app)
     assert RANDOM in [caption.value for caption in app.caption]
     app.main.button(key="train_start").click().run()

@@ -25,7 +25,7 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, use_folders: Callable[
     monkeypatch.setattr(estimate, "cost", lambda recipe: TimePerImage(0.01, 0.002))
     use_folders(cifar10=tmp_path / "cifar10")
     (tmp_path / "cifar10").mkdir()
-    return open_page("train/page.py", t_data="all of CIFAR-10")
+    return open_page("train/page.py", dataset="all of CIFAR-10")
 
 
 def downloads_with(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
@@ -66,7 +66,7 @@ def test_a_second_session_sees_the_same_download(page: AppTest, monkeypatch: pyt
     downloads_with(monkeypatch, "import time; time.sleep(600)")
     button(page, DOWNLOAD).click().run()
     first = images._downloads()["cifar10"]
-    second = open_page("train/page.py", t_data="all of CIFAR-10")
+    second = open_page("train/page.py", dataset="all of CIFAR-10")
     assert STOP in labels(second)
     assert images._downloads()["cifar10"] is first
     first.stop()

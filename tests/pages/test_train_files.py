@@ -166,7 +166,7 @@ def test_the_page_shows_the_accuracy_of_the_weights_that_are_kept(listed: RunFol
     app = open_page("train/page.py", run=listed.name)
     assert_no_error(app)
     assert {metric.label: metric.value for metric in app.metric}["Best so far"] == "61.2 %"
-    assert list(open_page("train/page.py").dataframe[0].value["right, validation"]) == ["61.2 %"]
+    assert list(open_page("train/page.py").dataframe[0].value["validation accuracy"]) == ["61.2 %"]
 
 
 def test_a_run_with_a_damaged_recipe_stays_in_the_table(listed: RunFolder) -> None:

@@ -52,7 +52,7 @@ def submit(recipe: Recipe, root: Path) -> RunFolder:
     folder = _new_folder(root, checked_name(recipe.name))
     folder.begin(replace(recipe, name=folder.name))
     live.write_status(folder, Status("queued", epochs=recipe.epochs, phases=len(recipe.phases)))
-    _start(folder)
+    start(folder)
     return folder
 
 
@@ -68,15 +68,16 @@ def resume(folder: RunFolder) -> None:
         raise ConvscopeError(f"The run {folder.name!r} has finished: start a new one.")
     if folder.alive:
         raise ConvscopeError(f"The run {folder.name!r} is going on already.")
-    _start(folder)
+    start(folder)
     live.write_status(folder, replace(status, state="queued", message="", seconds_left=None))
 
 
-def _start(folder: RunFolder) -> None:
+def start(folder: RunFolder) -> None:
+    """Let the run wait for its turn and train, in a process of its own."""
     # Now, not when the training begins: whoever cancels the run while it waits or loads its images is heard.
     Control(folder.path).forget()
     ticket = turns.take_ticket(folder.path)
-    _spawn(folder, ticket, "train", str(folder.path.resolve()), str(ticket))
+    spawn(folder, ticket, "train", str(folder.path.resolve()), str(ticket))
 
 
 def _new_folder(root: Path, name: str) -> RunFolder:
@@ -93,7 +94,7 @@ def _new_folder(root: Path, name: str) -> RunFolder:
             raise ConvscopeError(not_writable(path, error)) from error
 
 
-def _spawn(folder: RunFolder, lock_file: int, *arguments: str) -> None:
+def spawn(folder: RunFolder, lock_file: int, *arguments: str) -> None:
     """Start a worker that inherits the open, locked file, and does not end with this process."""
     command = [sys.executable, "-m", "engine.training.queue.worker", *arguments]
     if os.name == "nt":
@@ -181,7 +182,7 @@ def keep(folder: RunFolder, name: str, target: Path) -> None:
     except ConvscopeError:
         os.close(held)
         raise
-    _spawn(folder, held, "keep", str(folder.path.resolve()), str(held), name, str(target.resolve()))
+    spawn(folder, held, "keep", str(folder.path.resolve()), str(held), name, str(target.resolve()))
 
 
 def keeping(folder: RunFolder) -> Keeping | None:
