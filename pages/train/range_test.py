@@ -1,6 +1,7 @@
 """Which learning rate? A short trial at rising rates, on the Train page, before a training is started."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import altair as alt
 import pandas as pd
@@ -13,7 +14,7 @@ from engine.training.range_test import Point
 from engine.training.recipe import Recipe
 from pages.common import charts, downloads
 from pages.common.charts import OFF, ON
-from pages.common.jobs import Job, Jobs
+from pages.common.jobs import Job, Jobs, buttons, follow
 
 STEPS = 100
 
@@ -28,12 +29,10 @@ class Trial(Job):
 
     def _work(self) -> None:
         self.points = []
-        self.words = "Reading the images"
         splits = Dataset(self._recipe).splits
         for point in range_test.range_test(self._recipe, splits, torch.device("cpu"), STEPS):
             self.points = [*self.points, point]
-            self.words, self.share = f"Step {point.step + 1} of {STEPS}", (point.step + 1) / STEPS
-            self.go_on_unless_stopped()
+            self.advance(point.step + 1, STEPS, "steps")
 
 
 @st.cache_resource(show_spinner=False, on_release=Jobs.stop)
@@ -50,27 +49,15 @@ def draw(settings: Recipe) -> None:
     """A trial of these settings: start, stop, and the loss against the rate."""
     trial = _trial(toml_text.to_toml(settings))
     with st.expander("Which learning rate?", expanded=trial.alive or bool(trial.points)):
-        with st.container(horizontal=True, vertical_alignment="center"):
-            st.button("Try rising rates", key="train_range", on_click=trial.start, disabled=trial.alive)
-            st.button("Stop the trial", key="train_range_stop", on_click=trial.stop, disabled=not trial.alive)
-        st.fragment(_follow, run_every=0.5 if trial.alive else None)(trial, trial.alive)
+        buttons(trial, start="Try rising rates", again="Try rising rates", key="train_range")
+        follow(trial, look=partial(_show, trial))
 
 
-def _follow(trial: Trial, was_alive: bool) -> None:
-    if was_alive and not trial.alive:
-        st.rerun()
-    trial.watch()
-    if trial.error:
-        st.error(trial.error)
-    if was_alive:
-        st.progress(trial.share, trial.words)
-    if trial.points:
-        _show(trial.points)
-    elif not was_alive:
+def _show(trial: Trial) -> None:
+    points = trial.points
+    if not points:
         st.caption(f"The rate rises within {STEPS} steps until the loss explodes; a good one lies well before that.")
-
-
-def _show(points: Sequence[Point]) -> None:
+        return
     suggested = range_test.suggested(points)
     drawn = chart(points, suggested)
     st.altair_chart(drawn, alt="Loss against the learning rate")

@@ -42,7 +42,7 @@ def test_a_trial_shows_its_curve_and_the_rate_that_the_engine_suggests(monkeypat
     app = open_page(PAGE)
     assert_no_error(app)
     assert not any("A careful start" in text.value for text in app.markdown)
-    app.button(key="train_range").click().run()
+    app.button(key="train_range_start").click().run()
     (trial,) = trials
     trial.wait(120)
     assert [point.step for point in trial.points][:3] == [0, 1, 2]
@@ -63,7 +63,7 @@ def test_a_trial_that_fails_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(range_test, "range_test", fail)
     app = open_page(PAGE)
-    app.button(key="train_range").click().run()
+    app.button(key="train_range_start").click().run()
     trials[0].wait(60)
     app.run()
     assert not app.exception
