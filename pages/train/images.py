@@ -1,82 +1,66 @@
-"""Whether the images of a recipe are on this machine, and a button that gets them."""
+"""Whether the images of a recipe are on this machine, and a job that gets them."""
 
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import streamlit as st
 
 from engine import settings
+from engine.errors import ConvscopeError
 from engine.training.recipe import Recipe
-from pages.common import texts
+from pages.common.jobs import Job, Jobs, panel
 
 COMMAND = [sys.executable, "-m", "engine.data", "download"]
-FAILED = "_download_failed"
-"""Why the last download that this session has seen has ended."""
+ARCHIVE, BYTES = "cifar-10-python.tar.gz", 170_498_071
+"""The official archive, and its size."""
 
 
-class Download:
-    """A download of CIFAR-10 in a process of its own, which can be stopped."""
+class Download(Job):
+    """Downloads CIFAR-10 to `folder` in a process of its own, which ends when the job is stopped."""
 
-    ARCHIVE = "cifar-10-python.tar.gz"
-    BYTES = 170_498_071
-    """The size of the official archive."""
+    computes = False
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        super().__init__()
+        self._archive = folder / ARCHIVE
+
+    def _work(self) -> None:
         environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-        self.process = subprocess.Popen(
+        process = subprocess.Popen(
             COMMAND, cwd=settings.ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
+        with process:
+            try:
+                while process.poll() is None:
+                    self._note_progress()
+                    self.go_on_unless_stopped()
+                    time.sleep(0.1)
+            finally:
+                process.terminate()
+            message = process.stdout.read().strip()
+        if process.returncode:
+            raise ConvscopeError(message.rpartition("\n")[2])
 
-    @property
-    def running(self) -> bool:
-        return self.process.poll() is None
-
-    @property
-    def share(self) -> float:
-        """How much has arrived, 0 to 1."""
-        archive = self.folder / self.ARCHIVE
-        return min(1.0, archive.stat().st_size / self.BYTES) if archive.exists() else 0.0
-
-    def stop(self) -> None:
-        self.process.terminate()
-
-    def message(self) -> str:
-        """What it said at its end: nothing, if all went well."""
-        said = self.process.stdout.read().strip() if self.process.stdout else ""
-        return said.rpartition("\n")[2] if self.process.returncode else ""
+    def _note_progress(self) -> None:
+        size = self._archive.stat().st_size if self._archive.exists() else 0
+        self.share, self.words = min(1.0, size / BYTES), f"{size / 1e6:.0f} of {BYTES / 1e6:.0f} MB"
 
 
-@st.cache_resource(show_spinner=False)
-def _downloads() -> dict[str, Download]:
-    """The download that goes on, for all sessions."""
-    return {}
+@st.cache_resource(show_spinner=False, on_release=Jobs.stop)
+def downloads() -> Jobs[Download]:
+    """The downloads that go on, one for each folder, for all sessions."""
+    return Jobs()
 
 
 def has_images(recipe: Recipe) -> bool:
     """Whether the recipe's images are on this machine; if not, say so and offer to get them."""
-    if recipe.dataset != "cifar10" or (settings.folders.cifar10 / "train.npz").exists():
+    folder = settings.folders.cifar10
+    if recipe.dataset != "cifar10" or (folder / "train.npz").exists():
         return True
-    if message := st.session_state.pop(FAILED, ""):
-        st.error(message, icon="⚠️")
     st.info("The whole of CIFAR-10 (170 MB) is not on this machine yet; the 5,000 shipped images need no network.")
-    under_way = _downloads().get("cifar10")
-    if under_way is not None:
-        st.fragment(_follow, run_every=0.5)(under_way)
-        if st.button("Stop the download"):
-            under_way.stop()
-    elif st.button("Download CIFAR-10"):
-        _downloads()["cifar10"] = Download(settings.folders.cifar10)
-        st.rerun()
+    job = downloads().get(folder, lambda: Download(folder))
+    panel(job, start="Download CIFAR-10", again="Download CIFAR-10", stop="Stop the download", key="train_download")
     return False
-
-
-def _follow(download: Download) -> None:
-    """How far it is; the whole page is drawn again at its end."""
-    if not download.running:
-        if _downloads().pop("cifar10", None) is download and (message := download.message()):
-            st.session_state[FAILED] = message
-        st.rerun()
-    st.progress(download.share, f"Downloading CIFAR-10: {texts.percent(download.share)}")
