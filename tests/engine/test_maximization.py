@@ -27,9 +27,12 @@ def small() -> nn.Module:
     """Two convolutions with batch norm, a pooling and a dense layer: every kind of layer, in little time."""
     torch.manual_seed(3)
     parts = {
-        "conv1": nn.Conv2d(3, 6, 3, padding=1), "bn1": nn.BatchNorm2d(6),
-        "conv2": nn.Conv2d(6, 8, 3, padding=1), "bn2": nn.BatchNorm2d(8), "dense": nn.Linear(8 * 6 * 6, 5),
-    }  # fmt: skip
+        "conv1": nn.Conv2d(3, 6, 3, padding=1),
+        "bn1": nn.BatchNorm2d(6),
+        "conv2": nn.Conv2d(6, 8, 3, padding=1),
+        "bn2": nn.BatchNorm2d(8),
+        "dense": nn.Linear(8 * 6 * 6, 5),
+    }
 
     def forward(net: nn.Module, x: torch.Tensor) -> torch.Tensor:
         x = F.max_pool2d(F.relu(net.bn1(net.conv1(x))), 2)
@@ -72,8 +75,8 @@ def test_excitation_is_what_its_name_says():
 @pytest.mark.parametrize("layer", ["conv1", "conv1_relu", "pool1", "conv2_relu", "dense"])
 def test_every_activation_ends_above_its_start_and_is_that_of_its_picture(preset, objective, layer):
     model = small()
-    steps = list(maximize(model, layer, range(5), canvas=canvas(12), preset=PRESETS[preset], objective=objective,
-                          steps=24))  # fmt: skip
+    how = {"canvas": canvas(12), "preset": PRESETS[preset], "objective": objective, "steps": 24}
+    steps = list(maximize(model, layer, range(5), **how))
     assert (steps[-1].activations > steps[0].activations).all()
     for before, after in itertools.pairwise(steps):
         assert (after.activations >= before.activations).all()
@@ -81,8 +84,9 @@ def test_every_activation_ends_above_its_start_and_is_that_of_its_picture(preset
     assert torch.allclose(again[range(5), range(5)], steps[-1].activations)
 
 
-@pytest.mark.parametrize("name", ["app:lenet", "app:model_two", "app:resnet18_strided", "googlenet",
-                                  "mobilenet_v3_small", "efficientnet_b0"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name", ["app:lenet", "app:model_two", "app:resnet18_strided", "googlenet", "mobilenet_v3_small", "efficientnet_b0"]
+)
 def test_it_works_on_the_networks_of_the_app_and_of_torchvision(name):
     model = network(name)
     steps = list(maximize(model, tape.logits(model), [1, 7], canvas=canvas(SIZES[name]), preset=Plain(), steps=2))
@@ -133,8 +137,8 @@ def test_groups_that_go_through_the_network_one_after_the_other_change_nothing(m
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_seed_gives_the_same_pictures_again_and_another_seed_others(preset):
     def run(seed: int) -> torch.Tensor:
-        return last(maximize(small(), "conv2_relu", [1], canvas=canvas(12), preset=PRESETS[preset], steps=5,
-                             seed=seed)).images  # fmt: skip
+        how = {"canvas": canvas(12), "preset": PRESETS[preset], "steps": 5, "seed": seed}
+        return last(maximize(small(), "conv2_relu", [1], **how)).images
 
     assert torch.equal(run(4), run(4))
     assert not torch.allclose(run(4), run(5), atol=1e-3)

@@ -62,7 +62,7 @@ def test_the_page_itself_keeps_its_ink(files: dict) -> None:
 
 
 def test_the_saved_picture_of_every_layer_is_black_on_white(files: dict) -> None:
-    app = open_page("feature_maps/page.py", checkpoint="lenet", fm_show="every layer")
+    app = open_page("feature_maps/page.py", checkpoint="lenet", view="every layer")
     assert_no_error(app)
     saved = np.asarray(Image.open(io.BytesIO(files["every-layer.png"])).convert("RGBA"))
     head = saved[:16]

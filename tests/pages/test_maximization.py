@@ -184,9 +184,7 @@ def test_untrained_weights_have_pictures_of_their_own():
     assert not np.array_equal(trained.pictures, untrained.pictures)
 
 
-BAD_VALUES = {
-    "steps": "7", "seed": "-1", "first_channel": "500", "preset": "magic", "objective": "noise", "size": "17",
-}  # fmt: skip
+BAD_VALUES = {"steps": "7", "seed": "-1", "first_channel": "500", "preset": "magic", "objective": "noise", "size": "17"}
 
 
 def test_bad_values_in_the_link_are_named():
