@@ -34,10 +34,12 @@ def test_every_shipped_photograph_is_a_square(name):
     assert pixels.std() > 10
 
 
-def test_every_shipped_photograph_names_its_source():
-    sources = (settings.folders.bundled / "photographs" / "SOURCES.md").read_text()
-    assert len(photographs.names()) >= 5
-    assert all(f"| {name}.webp |" in sources for name in photographs.names())
+def test_every_shipped_photograph_names_its_source_and_is_free_of_rights():
+    sources = (settings.folders.bundled / "photographs" / "SOURCES.md").read_text().splitlines()
+    rows = {line.split("|")[1].strip(): line for line in sources if ".webp |" in line}
+    assert len(photographs.names()) >= 16
+    assert set(rows) == {f"{name}.webp" for name in photographs.names()}
+    assert all("public domain" in row or "CC0" in row for row in rows.values())
 
 
 def test_the_middle_square_is_kept(gradient):
