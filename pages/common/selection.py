@@ -1,13 +1,8 @@
-"""The sidebar, the same on every page: network, layer, batch norm and image, all kept in the link.
-
-Every control is bound to the URL under its key, so each view is a link that restores it. Streamlit drops values from a
-link that a control does not offer; the controls here tell the reader so, instead of showing another view in silence.
-"""
+"""The sidebar, the same on every page: network, layer, batch norm and image."""
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import streamlit as st
 
@@ -18,9 +13,22 @@ from engine.errors import ConvscopeError
 from engine.models import ARCHITECTURES
 from engine.weights import Weights
 from pages.common import pretrained_download, resources
+from pages.common.controls import choose, number_in_link, segments, steps, switch
 from pages.common.resources import OWN, PHOTOGRAPHS, View
 
-PREFERRED = "resnet18"
+__all__ = ["choose", "number_in_link", "segments", "steps", "switch"]
+
+USUAL = {
+    "checkpoint": "resnet18",
+    "weights": "trained",
+    "layer": "conv5_x",
+    "bn": "true",
+    "images": "test",
+    "class": "airplane",
+    "number": "0",
+}
+"""What the sidebar says at first, as a link says it."""
+PREFERRED = USUAL["checkpoint"]
 VIEWING_SIZES = (64, 128, 224)
 BUNDLED = ("test", "train")
 SPLITS = (*BUNDLED, PHOTOGRAPHS, OWN)
@@ -88,6 +96,21 @@ def current() -> Selection:
     return selection
 
 
+def from_the_beginning(link: Mapping[str, str]) -> dict[str, str]:
+    """`link`, with the usual value of whatever else the reader has changed in the sidebar: a click keeps the rest."""
+    return {key: value for key, value in USUAL.items() if key in st.query_params} | dict(link)
+
+
+def load_what_is_shown_first() -> None:
+    """Fill the caches with what the first visitor sees: the preferred network, and its answer to the first image."""
+    card = weights.cards()[PREFERRED]
+    network = Weights.of(card)
+    resources.has_batch_norm(network)
+    first = int(resources.indices_by_class(BUNDLED[0])[0][0])
+    layer = list(resources.layers(network))[-1]
+    resources.recording(View(network, layer, BUNDLED[0], first, card.input_size))
+
+
 def draw_sidebar() -> None:
     """Draw the controls and remember what they say for `current`."""
     st.session_state["_selection"] = None
@@ -108,54 +131,6 @@ def draw_sidebar() -> None:
         image = _image_controls()
         pretrained_download.offer()
     st.session_state["_selection"] = Selection(cards[name], network, layer, batch_norm, image)
-
-
-Explain = Callable[[str], str]
-
-
-def choose(label: str, key: str, options: list[str], preferred: str, explain: Explain | None = None) -> str:
-    """A select box bound to the link, which falls back to `preferred` when the link asks for something else."""
-    default = preferred if preferred in options else options[0]
-    _forget_what_is_not_on_offer(key, options, default, explain)
-    return st.selectbox(label, options, index=options.index(default), key=key, bind="query-params")
-
-
-def segments(label: str, options: Sequence[str], key: str, preferred: str | None = None, **settings: Any) -> str:
-    """A choice among a few options side by side, kept in the link."""
-    default = preferred or options[0]
-    _forget_what_is_not_on_offer(key, options, default)
-    return st.segmented_control(
-        label, options, default=default, key=key, bind="query-params", required=True, **settings
-    )
-
-
-def steps(label: str, options: Sequence[str], key: str, preferred: str, **settings: Any) -> str:
-    """A slider over a few values, kept in the link."""
-    _forget_what_is_not_on_offer(key, options, preferred)
-    return st.select_slider(label, options, preferred, key=key, bind="query-params", **settings)
-
-
-def switch(label: str, key: str, enabled: bool, why: str) -> bool:
-    """A switch that is on at first, kept in the link; `why` explains it, or why it is not enabled."""
-    _forget_what_is_not_on_offer(key, ("true", "false"), "true", known_state=(True, False))
-    return st.toggle(label, value=True, key=key, bind="query-params", disabled=not enabled, help=why)
-
-
-def _forget_what_is_not_on_offer(
-    key: str, options: Sequence[str], default: str, explain: Explain | None = None, known_state: Sequence[Any] = ()
-) -> None:
-    """Drop a value that the control does not offer, and say so if it came with the link.
-
-    A value that another control has put there, of this key but of another page or view, is dropped without a word.
-    """
-    from_link = key not in st.session_state
-    if st.session_state.get(key) not in (known_state or options):
-        st.session_state.pop(key, None)
-    asked = st.query_params.get(key) if from_link else None
-    # Streamlit takes "True" for a switch's "true"; everything else must be spelt as it is offered.
-    if asked is not None and (asked.lower() if known_state else asked) not in options:
-        reason = explain(asked) if explain else f"The link asks for {key} {asked!r}, which is not on offer here"
-        st.warning(f"{reason.rstrip('.')}: {default} is shown instead.")
 
 
 def _why_no_checkpoint(name: str) -> str:
@@ -244,25 +219,6 @@ def _own_picture() -> ChosenImage:
 
 def _first_photograph() -> ChosenImage:
     return ChosenImage(PHOTOGRAPHS, 0, None, f"photograph: {photographs.names()[0]}")
-
-
-def number_in_link(label: str, key: str, count: int, default: int = 0) -> int:
-    """A number from 0 to `count` - 1, kept in the link."""
-    asked, from_link = st.query_params.get(key), key not in st.session_state
-    is_on_offer = asked is None or (asked.isdecimal() and len(asked) < 10 and int(asked) < count)
-    if st.session_state.get(key, 0) not in range(count):
-        st.session_state.pop(key, None)
-    # A default other than the minimum would clash with a value that `_choose_at_random` has just put in.
-    value = default or "min"
-    # Streamlit itself stumbles over some values that are not on offer, such as a number of 400 digits.
-    bound = "query-params" if is_on_offer else None
-    number = int(st.number_input(label, 0, count - 1, value, step=1, key=key, bind=bound))
-    if not is_on_offer:
-        del st.query_params[key]
-    if not is_on_offer and from_link:
-        said = asked if len(asked) < 20 else f"{asked[:20]}…"
-        st.warning(f"The link asks for {key} {said!r}, but there are 0 to {count - 1}: {number} is shown instead.")
-    return number
 
 
 def _choose_at_random(split: str) -> None:

@@ -14,13 +14,7 @@ from engine.data import photographs
 from engine.errors import ConvscopeError
 from pages.common import resources
 from pages.common.resources import View
-from tests.apps import MAIN, assert_no_error
-
-
-@pytest.fixture(autouse=True)
-def _fresh_caches() -> None:
-    st.cache_data.clear()
-    st.cache_resource.clear()
+from tests.apps import MAIN, assert_no_error, open_page
 
 
 def opened(**link: str) -> AppTest:
@@ -62,6 +56,64 @@ def test_a_switch_takes_true_and_false_in_any_letters(asked: str) -> None:
     assert_no_error(app)
     assert not app.warning
     assert app.sidebar.toggle(key="bn").value == (asked.lower() == "true")
+
+
+@pytest.mark.parametrize("key", ["checkpoint", "layer", "bn", "images", "class", "number", "weights"])
+def test_a_blank_value_is_named(key: str) -> None:
+    app = opened(**{key: ""})
+    assert_no_error(app)
+    assert [f"{key} ''" in warning.value for warning in app.warning] == [True]
+
+
+@pytest.mark.parametrize("key", ["compare", "signal", "rule", "path"])
+def test_a_blank_value_on_a_page_is_named(key: str) -> None:
+    app = open_page("reconstruction/page.py", **{key: ""})
+    assert_no_error(app)
+    assert [f"{key} ''" in warning.value for warning in app.warning] == [True]
+
+
+def test_a_key_that_no_control_has_is_named_once() -> None:
+    app = opened(clas="ship")
+    assert_no_error(app)
+    assert [warning.value for warning in app.warning] == [
+        "The link asks for clas 'ship', but there is no such setting here: it is left out."
+    ]
+    assert not app.run().warning
+
+
+# Links that are clicked ----------------------------------------------------------------------------------------
+
+
+def clicked(app: AppTest, page: str, **link: str) -> AppTest:
+    """`app` after a click on a link, which keeps what the address has, but for the keys that it names."""
+    app.query_params.update(link)
+    return app.switch_page(page).run()
+
+
+def test_a_clicked_link_sets_the_controls_that_are_there_already() -> None:
+    app = opened(bn="false", number="3")
+    app = clicked(app, "reconstruction/page.py", **{"class": "ship", "bn": "true", "number": "0", "compare": "layers"})
+    assert_no_error(app)
+    assert not app.warning
+    assert app.sidebar.selectbox(key="class").value == "ship"
+    assert app.sidebar.toggle(key="bn").value is True
+    assert app.sidebar.number_input(key="number").value == 0
+    assert app.session_state["compare"] == "layers"
+
+
+def test_a_clicked_link_takes_no_more_than_it_names() -> None:
+    app = clicked(opened(bn="false", checkpoint="lenet"), "reconstruction/page.py", **{"class": "ship"})
+    assert app.sidebar.toggle(key="bn").value is False
+    assert app.sidebar.selectbox(key="checkpoint").value == "lenet"
+
+
+def test_a_clicked_link_with_a_bad_value_is_named_and_the_usual_one_is_shown() -> None:
+    app = clicked(opened(**{"class": "ship"}), "reconstruction/page.py", **{"class": "zebra"})
+    assert_no_error(app)
+    assert [warning.value for warning in app.warning] == [
+        "The link asks for class 'zebra', which is not on offer here: airplane is shown instead."
+    ]
+    assert app.sidebar.selectbox(key="class").value == "airplane"
 
 
 # Networks that are replaced ------------------------------------------------------------------------------------

@@ -1,0 +1,172 @@
+"""Controls that are kept in the browser's address, and how they follow it.
+
+Every control is bound to the address under its key, so each view is a link that restores it: on a cold start Streamlit
+gives a control the value that the address has for it. But a link that is clicked changes the address of a session whose
+controls are there already, and those keep their values. So `follow_address` compares the address with the one that the
+session had last, and the controls take what is new in it.
+
+Streamlit drops a value that a control does not offer; the controls here say so, instead of showing another view in
+silence.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
+from typing import Any
+from urllib.parse import parse_qs
+
+import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+
+Explain = Callable[[str], str]
+ADDRESS, ASKED, DRAWN = "_address", "_asked", "_drawn"
+"""In the session: page and address after the last run; what is new in the address, by key; the keys of this run."""
+LONGEST = 20
+"""Of longer values only the beginning is repeated to the reader."""
+
+
+# The address ---------------------------------------------------------------------------------------------------
+
+
+def follow_address(page: str) -> bool:
+    """Note what a change of page by link, Back or Forward asks of the controls; call it before any is drawn.
+
+    Returns:
+        whether the address is new: that of a cold start, or of another page.
+    """
+    run = get_script_run_ctx()
+    address = parse_qs(run.query_string, keep_blank_values=True)
+    last_page, last = st.session_state.get(ADDRESS, (page, {}))
+    is_new = ADDRESS not in st.session_state or page != last_page
+    st.session_state[ADDRESS] = page, address
+    st.session_state[DRAWN] = set()
+    if page == last_page:
+        return is_new
+    asked = {key: values[-1] for key, values in address.items() if values != last.get(key) and key[0] not in "_$"}
+    dropped = [key for key in asked if key not in st.query_params]
+    if dropped and run.is_history_navigation:
+        # For Back and Forward Streamlit itself lets the address win, except for keys that the page just left has too.
+        asked = dict.fromkeys(last) | {key: values[-1] for key, values in address.items()}
+    for key in asked:
+        st.session_state.pop(key, None)
+    st.session_state[ASKED] = asked
+    for key in dropped:
+        st.query_params[key] = asked[key]
+    if dropped and run.is_history_navigation:
+        st.rerun()
+    return is_new
+
+
+def remember_address(page: str) -> None:
+    """Note the address that the controls have led to; call it at the end of a run."""
+    st.session_state[ADDRESS] = page, {key: st.query_params.get_all(key) for key in st.query_params}
+
+
+def name_what_is_unknown() -> None:
+    """Say which keys of the address no control of this run has; call it after all of them are drawn."""
+    for key in st.query_params:
+        if key not in st.session_state[DRAWN]:
+            said = f"{_beginning(key)} {_beginning(st.query_params[key])!r}"
+            st.warning(f"The link asks for {said}, but there is no such setting here: it is left out.")
+
+
+def bound(key: str) -> None:
+    """Note that a control takes this key of the address; those that are drawn here do it themselves."""
+    st.session_state.setdefault(DRAWN, set()).add(key)
+    st.session_state.get(ASKED, {}).pop(key, None)
+
+
+def _beginning(text: str) -> str:
+    return text if len(text) < LONGEST else f"{text[:LONGEST]}…"
+
+
+def _settle(
+    key: str, offered: Collection[Any], default: Any, read: Callable[[str], Any], explain: Explain | None = None
+) -> bool:
+    """Give the control `key` what a link asks of it, and drop a value that is not on offer.
+
+    The reader is told of such a value if a link had it. One that a control of this key on another page or in another
+    view has left behind goes without a word.
+
+    Args:
+        read: from the address's text to one of `offered`, or to something else.
+
+    Returns:
+        whether the address asks for something that is on offer, or for nothing.
+    """
+    new = st.session_state.get(ASKED, {})
+    follows, from_link = key in new, key in new or key not in st.session_state
+    asked = new[key] if follows else st.query_params.get(key)
+    bound(key)
+    value = default if asked is None else read(asked)
+    fits = value in offered
+    if follows:
+        st.session_state[key] = value if fits else default
+    elif st.session_state.get(key, default) not in offered:
+        st.session_state.pop(key)
+    if from_link and not fits:
+        reason = (explain or partial(_not_on_offer, key))(_beginning(asked)).rstrip(".")
+        st.warning(f"{reason}: {_in_link(default)} is shown instead.")
+    return fits
+
+
+def _not_on_offer(key: str, asked: str) -> str:
+    return f"The link asks for {key} {asked!r}, which is not on offer here"
+
+
+def _in_link(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+# The controls --------------------------------------------------------------------------------------------------
+
+
+def choose(label: str, key: str, options: list[str], preferred: str, explain: Explain | None = None) -> str:
+    """A select box, which falls back to `preferred` when the link asks for something else."""
+    default = preferred if preferred in options else options[0]
+    fits = _settle(key, options, default, str, explain)
+    return _draw(st.selectbox, fits, label, options, index=options.index(default), key=key)
+
+
+def segments(label: str, options: Sequence[str], key: str, preferred: str | None = None, **settings: Any) -> str:
+    """A choice among a few options side by side."""
+    default = preferred or options[0]
+    fits = _settle(key, options, default, str)
+    return _draw(st.segmented_control, fits, label, options, default=default, key=key, required=True, **settings)
+
+
+def steps(label: str, options: Sequence[str], key: str, preferred: str, **settings: Any) -> str:
+    """A slider over a few values."""
+    fits = _settle(key, options, preferred, str)
+    return _draw(st.select_slider, fits, label, options, value=preferred, key=key, **settings)
+
+
+def switch(label: str, key: str, enabled: bool, why: str) -> bool:
+    """A switch that is on at first; `why` explains it, or why it is not enabled."""
+    fits = _settle(key, (True, False), True, lambda asked: {"true": True, "false": False}.get(asked.lower()))
+    return _draw(st.toggle, fits, label, value=True, key=key, disabled=not enabled, help=why)
+
+
+def number_in_link(label: str, key: str, count: int, default: int = 0) -> int:
+    """A number from 0 to `count` - 1."""
+    there_are = f"there are 0 to {count - 1}"
+    fits = _settle(
+        key, range(count), default, _whole_number, lambda asked: f"The link asks for {key} {asked!r}, but {there_are}"
+    )
+    # A default other than the minimum would clash with a value that a callback has just put in.
+    value = default or "min"
+    return int(_draw(st.number_input, fits, label, min_value=0, max_value=count - 1, value=value, step=1, key=key))
+
+
+def _whole_number(asked: str) -> int | None:
+    return int(asked) if asked.isdecimal() and len(asked) < 10 else None
+
+
+def _draw(control: Callable[..., Any], fits: bool, *arguments: Any, key: str, **settings: Any) -> Any:
+    """A control that is bound to the address, unless that asks for something that is not on offer.
+
+    Streamlit itself stumbles over some such values, as a blank one, or a number of 400 digits.
+    """
+    value = control(*arguments, key=key, bind="query-params" if fits else None, **settings)
+    if not fits:
+        st.query_params.pop(key, None)
+    return value
