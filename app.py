@@ -4,6 +4,19 @@ This is the server; `pages/main.py` is what it runs for each visitor. A server t
 older way of finding pages, so a cold link to any page goes through main.py like every other.
 """
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 import streamlit as st
 
-app = st.App("pages/main.py")
+from pages import startup
+
+
+@asynccontextmanager
+async def lifespan(_app: st.App) -> AsyncIterator[None]:
+    """The server answers at once; the first network is loaded meanwhile."""
+    startup.warm_up()
+    yield
+
+
+app = st.App("pages/main.py", lifespan=lifespan, on_script_error=startup.show_error)

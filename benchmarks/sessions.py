@@ -5,7 +5,7 @@
 Thirty students (or as many as are asked for) have the Reconstruction page of one server open, and each asks for a rerun
 as soon as the last one is done, 5 times. Everything that they look at is kept already, so what is measured is what the
 app and Streamlit cost, not the networks. Two servers take turns: the app as it is, and the app without
-`pages.common.garbage`, where each collection of garbage looks through all of PyTorch. The figure to compare machines by
+`pages.startup`, where each collection of garbage looks through all of PyTorch. The figure to compare machines by
 is the ratio of the two.
 """
 
@@ -33,9 +33,9 @@ LINK = "layer=conv5_x"
 DONE = ForwardMsg.FINISHED_SUCCESSFULLY
 SERVER = """
 import sys
-from pages.common import garbage
+from pages import startup
 if sys.argv.pop(1) == "without":
-    garbage.exempt_modules = lambda: None
+    startup.exempt_modules = lambda: None
 from streamlit.web.cli import main
 main(prog_name="streamlit")
 """

@@ -2,13 +2,13 @@
 
 import streamlit as st
 
-from pages import directory
-from pages.common import garbage, layout, selection, texts
+from pages import directory, startup
+from pages.common import controls, selection, texts
 
 st.set_page_config(page_title="Convscope", page_icon="🔬", layout="wide")
 
-garbage.exempt_modules()
-layout.use_the_whole_screen()
+startup.exempt_modules()
+startup.use_the_whole_screen()
 page = st.navigation(
     [
         st.Page(entry.file, title=entry.title, url_path=entry.address, default=entry is directory.HOME)
@@ -16,7 +16,13 @@ page = st.navigation(
     ],
     position="top",
 )
+is_new = controls.follow_address(page.url_path)
 with texts.readable_errors():
     selection.draw_sidebar()
+notices = st.container()
 with texts.readable_errors():
     page.run()
+    if is_new:
+        with notices:
+            controls.name_what_is_unknown()
+controls.remember_address(page.url_path)

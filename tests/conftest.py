@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import streamlit as st
 from streamlit.components.v2 import manifest_scanner
 
 from engine import data, settings
@@ -34,6 +35,16 @@ def use_folders() -> Iterator[Callable[..., None]]:
     """Sets other folders for one test, by the names in `settings.Folders`: `use_folders(runs=tmp_path)`."""
     with ExitStack() as stack:
         yield lambda **changed: stack.enter_context(settings.using(**changed))
+
+
+@pytest.fixture
+def fresh_caches() -> Iterator[None]:
+    """Empty caches of the app, for a test that damages what they may hold; nothing of it stays there."""
+    st.cache_data.clear()
+    st.cache_resource.clear()
+    yield
+    st.cache_data.clear()
+    st.cache_resource.clear()
 
 
 @pytest.fixture

@@ -1,0 +1,87 @@
+"""Before the first visitor a network is loaded, and no rerun looks through PyTorch's modules for garbage."""
+
+import gc
+import sys
+import types
+from collections.abc import Iterator
+
+import pytest
+
+from engine import tape, weights
+from engine.errors import ConvscopeError
+from pages import startup
+from pages.common import selection
+from tests.apps import assert_no_error, open_page
+
+
+@pytest.fixture(autouse=True)
+def all_objects_count_again() -> Iterator[None]:
+    startup._exempt.cache_clear()
+    gc.unfreeze()
+    yield
+    startup._exempt.cache_clear()
+    gc.unfreeze()
+
+
+def test_after_the_first_run_hardly_anything_is_left_to_look_through() -> None:
+    before = len(gc.get_objects())
+    open_page("reconstruction/page.py")
+    assert gc.get_freeze_count() > 0.9 * before
+    assert len(gc.get_objects()) < 0.2 * before
+
+
+def test_objects_made_later_are_still_collected() -> None:
+    startup.exempt_modules()
+    exempt = gc.get_freeze_count()
+    cycle: list[object] = []
+    cycle.append(cycle)
+    startup.exempt_modules()
+    assert gc.get_freeze_count() == exempt
+    del cycle
+    assert gc.collect() >= 1
+
+
+def test_modules_that_are_loaded_later_become_exempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    startup.exempt_modules()
+    exempt = gc.get_freeze_count()
+    late = types.ModuleType("loaded_late")
+    late.content = [[] for _ in range(10_000)]
+    monkeypatch.setitem(sys.modules, "loaded_late", late)
+    startup.exempt_modules()
+    assert gc.get_freeze_count() >= exempt + 10_000
+
+
+def test_garbage_is_not_exempt() -> None:
+    gc.collect()
+    cycle: list[object] = [[] for _ in range(10_000)]
+    cycle.append(cycle)
+    del cycle
+    before = len(gc.get_objects())
+    startup.exempt_modules()
+    assert gc.get_freeze_count() < before
+
+
+# Before the first visitor --------------------------------------------------------------------------------------
+
+
+def test_the_first_visitor_waits_for_no_network(fresh_caches: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    startup.warm_up().join()
+    for module, work in ((tape, "record"), (weights, "load")):
+        monkeypatch.setattr(module, work, lambda *_: pytest.fail("it was not loaded before"))
+    assert_no_error(open_page("filters/page.py"))
+    app = open_page("home/page.py")
+    assert app.sidebar.selectbox(key="layer").value == selection.USUAL["layer"]
+
+
+def test_an_error_before_the_first_visitor_is_logged(
+    fresh_caches: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(selection, "PREFERRED", "not there")
+    startup.warm_up().join()
+    assert "Warming up has failed" in caplog.text
+    assert "not there" in caplog.text
+
+
+def test_only_a_readable_error_of_a_callback_is_shown_as_a_sentence() -> None:
+    assert startup.show_error(ConvscopeError("Choose another one."))
+    assert not startup.show_error(ValueError())
