@@ -11,11 +11,13 @@ class Entry:
         address: its path in the link, and the name of its package.
         title: its name in the navigation.
         question: what it answers, in one line.
+        group: what it is for; Home lists the pages by group.
     """
 
     address: str
     title: str
     question: str
+    group: str = ""
 
     @property
     def file(self) -> str:
@@ -23,15 +25,21 @@ class Entry:
         return f"{self.address}/page.py"
 
 
+LEARN, MEASURE, LOOK_INSIDE = GROUPS = ("Learn", "Measure", "Look inside")
 HOME = Entry("home", "Home", "What is there to see?")
 PAGES = (
-    Entry("train", "Train", "A network learns in front of the class."),
-    Entry("learning_curves", "Learning curves", "Which optimizer, depth or dropout is better?"),
-    Entry("accuracy", "Accuracy", "Which classes does it know, which confuse?"),
-    Entry("network", "Network", "What is it made of, step by step?"),
-    Entry("filters", "Filters", "Which edges and colours does it look for first?"),
-    Entry("feature_maps", "Feature maps", "What does each layer make of an image?"),
-    Entry("reconstruction", "Reconstruction", "A layer's answer, sent back to the pixels."),
-    Entry("inversion", "Inversion", "How much of an image does a layer remember?"),
-    Entry("maximization", "Maximisation", "Which image would a filter like best?"),
+    Entry("train", "Train", "A network learns in front of the class.", LEARN),
+    Entry("learning_curves", "Learning curves", "Which optimizer, depth or dropout is better?", LEARN),
+    Entry("accuracy", "Accuracy", "Which classes does it know, which does it confuse?", MEASURE),
+    Entry("network", "Network", "What is it made of, step by step?", LOOK_INSIDE),
+    Entry("filters", "Filters", "Which edges and colours does it look for first?", LOOK_INSIDE),
+    Entry("feature_maps", "Feature maps", "What does each layer make of an image?", LOOK_INSIDE),
+    Entry("reconstruction", "Reconstruction", "Which parts of the image led to a layer's activations?", LOOK_INSIDE),
+    Entry("inversion", "Inversion", "How much of an image does a layer remember?", LOOK_INSIDE),
+    Entry("maximization", "Maximisation", "Which image excites a channel most?", LOOK_INSIDE),
 )
+
+
+def page(address: str) -> Entry:
+    """The page with this address."""
+    return next(entry for entry in (HOME, *PAGES) if entry.address == address)

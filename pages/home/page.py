@@ -5,24 +5,23 @@ import streamlit as st
 
 from engine import weights
 from pages import directory
-from pages.common import texts
+from pages.common import selection, texts
 
-PRESETS = (
-    ("reconstruction/page.py", "What does the last layer see in a ship?", {"layer": "conv5_x", "class": "ship"}),
-    ("reconstruction/page.py", "The same without batch norm", {"layer": "conv5_x", "class": "ship", "bn": "false"}),
-    ("reconstruction/page.py", "All layers of one image in a row", {"compare": "layers", "class": "ship"}),
+RECONSTRUCTION, ACCURACY = directory.page("reconstruction"), directory.page("accuracy")
+LECTURES = (
+    (RECONSTRUCTION, "What does the last layer see in a ship?", {"class": "ship"}),
+    (RECONSTRUCTION, "The same without batch norm", {"class": "ship", "bn": "false"}),
+    (RECONSTRUCTION, "All layers of one image in a row", {"class": "ship", "compare": "layers"}),
     (
-        "reconstruction/page.py",
+        RECONSTRUCTION,
         "A photograph of a cat, at 224 px",
-        {"images": "photographs", "photograph": "cat", "size": "224", "layer": "conv5_x"},
+        {"images": "photographs", "photograph": "cat", "size": "224"},
     ),
-    ("reconstruction/page.py", "What do random weights show?", {"compare": "training", "class": "ship"}),
-    ("reconstruction/page.py", "Residual against shortcut", {"layer": "conv5_x", "compare": "paths"}),
-    ("accuracy/page.py", "Which class is hardest?", {}),
+    (RECONSTRUCTION, "What do random weights show?", {"class": "ship", "compare": "training"}),
+    (RECONSTRUCTION, "Residual against shortcut", {"compare": "paths"}),
+    (ACCURACY, "Which class is hardest?", {}),
 )
-
-
-COLUMNS = ("network", "right on test images", "parameters", "input", "epochs")
+COLUMNS = ("network", "test accuracy", "parameters", "input", "epochs")
 
 
 def network_table() -> pd.DataFrame:
@@ -43,18 +42,20 @@ def network_table() -> pd.DataFrame:
 texts.headline("Convscope: look inside convolutional networks")
 left, right = st.columns([1.2, 1], gap="large")
 with left:
-    for entry in directory.PAGES:
-        name, words = st.columns([1, 1.4], vertical_alignment="center", gap="small")
-        name.page_link(entry.file, label=f"**{entry.title}**")
-        words.markdown(entry.question)
+    for group in directory.GROUPS:
+        st.caption(group)
+        for entry in (entry for entry in directory.PAGES if entry.group == group):
+            name, words = st.columns([1, 1.4], vertical_alignment="center", gap="small")
+            name.page_link(entry.file, label=f"**{entry.title}**")
+            words.markdown(entry.question)
 with right:
     st.markdown("##### Begin a lecture here")
-    for page, label, link in PRESETS:
-        st.page_link(page, label=f"→ {label}", query_params=link)
+    for entry, label, link in LECTURES:
+        st.page_link(entry.file, label=f"→ {label}", query_params=selection.from_the_beginning(link))
 st.markdown("##### The networks")
 st.table(network_table())
 st.caption(
-    "The app's own were trained on CIFAR-10's training images; the share of right answers is measured on the "
+    "The app's own were trained on CIFAR-10's training images; test accuracy is measured on the "
     "official 10,000 test images. Choose network, layer, image and batch norm in the sidebar: the "
     "browser's address always restores what you see."
 )
