@@ -10,7 +10,7 @@ from engine.errors import ConvscopeError
 
 @contextmanager
 def readable_errors() -> Iterator[None]:
-    """Show a `ConvscopeError` as its sentence, without a traceback, and go on with what comes after."""
+    """Show a `ConvscopeError` as its sentence, without a traceback, and go on with the code behind the block."""
     try:
         yield
     except ConvscopeError as error:
@@ -32,8 +32,8 @@ def percent(share: float) -> str:
     return f"{share:.1%}".replace("%", " %")
 
 
-def verdict(truth: str | None, classes: Sequence[str], answered: int) -> str:
-    """Whether the network's answer is the image's class, as far as anybody has said what that is."""
+def verdict(truth: str | None, classes: Sequence[str], predicted: int) -> str:
+    """Whether the predicted class is the image's, where that is known."""
     if truth not in classes:
-        return "The network says"
-    return "The network is right" if classes[answered] == truth else "The network is wrong"
+        return "Predicted"
+    return "Predicted correctly" if classes[predicted] == truth else "Predicted wrongly"

@@ -361,19 +361,19 @@ def test_a_missing_network_can_be_downloaded_in_the_sidebar(
     (tmp_path / expect(NAME, content, tmp_path.as_uri())).write_bytes(content)
     app = AppTest.from_file(MAIN, default_timeout=120).run()
     assert NAME not in app.sidebar.selectbox(key="checkpoint").options
-    assert app.sidebar.button(key=f"get_{NAME}").label == "Get AlexNet (233 MB)"
-    app.sidebar.button(key=f"get_{NAME}").click().run()
+    assert app.sidebar.button(key=f"get_{NAME}_start").label == "Get AlexNet (233 MB)"
+    app.sidebar.button(key=f"get_{NAME}_start").click().run()
     pretrained_download.download(NAME).wait(60)
     app.run()
     assert_no_error(app)
     assert NAME in app.sidebar.selectbox(key="checkpoint").options
-    assert f"get_{NAME}" not in [button.key for button in app.sidebar.button]
+    assert f"get_{NAME}_start" not in [button.key for button in app.sidebar.button]
 
 
 def test_a_download_that_fails_says_why_in_the_sidebar(cache: Path, expect: Callable[..., str]) -> None:
     expect(NAME, b"weights", "http://127.0.0.1:9")
     app = AppTest.from_file(MAIN, default_timeout=120).run()
-    app.sidebar.button(key=f"get_{NAME}").click().run()
+    app.sidebar.button(key=f"get_{NAME}_start").click().run()
     pretrained_download.download(NAME).wait(60)
     app.run()
     assert not app.exception
@@ -390,14 +390,14 @@ def test_a_download_can_be_stopped_from_the_sidebar(cache: Path, monkeypatch: py
 
     monkeypatch.setattr(pretrained, "download", endless)
     app = AppTest.from_file(MAIN, default_timeout=120).run()
-    app.sidebar.button(key=f"get_{NAME}").click().run()
+    app.sidebar.button(key=f"get_{NAME}_start").click().run()
     job = pretrained_download.download(NAME)
     assert begun.wait(60)
     assert (job.alive, job.share) == (True, 0.25)
-    assert app.sidebar.button(key=f"get_{NAME}").disabled
-    app.sidebar.button(key=f"stop_{NAME}").click().run()
+    assert f"get_{NAME}_start" not in [button.key for button in app.sidebar.button]
+    app.sidebar.button(key=f"get_{NAME}_stop").click().run()
     job.wait(60)
     app.run()
     assert (job.alive, job.error) == (False, "")
     assert_no_error(app)
-    assert not app.sidebar.button(key=f"get_{NAME}").disabled
+    assert not app.sidebar.button(key=f"get_{NAME}_start").disabled
