@@ -1,27 +1,19 @@
 """The pages without a browser: what they show and say, also of bad links and damaged files."""
 
 import pytest
-import streamlit as st
 import torch
 from streamlit.testing.v1 import AppTest
 
 from engine import batch_norm, checkpoints, data, deconv, settings, tape
+from pages import directory
 from tests.apps import MAIN, assert_no_error, open_page
 
-PAGES = ("home/page.py", "reconstruction/page.py", "accuracy/page.py")
 
-
-@pytest.fixture(autouse=True)
-def _fresh_caches():
-    st.cache_data.clear()
-    st.cache_resource.clear()
-
-
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [directory.HOME, *directory.PAGES], ids=lambda page: page.address)
 @pytest.mark.parametrize("bn", ["true", "false"])
 @pytest.mark.parametrize("checkpoint", ["resnet18", "lenet"])
 def test_every_page_opens_with_batch_norm_on_and_off(page, bn, checkpoint):
-    app = open_page(page, bn=bn, checkpoint=checkpoint)
+    app = open_page(page.file, bn=bn, checkpoint=checkpoint)
     assert_no_error(app)
     assert not app.warning
 
@@ -130,7 +122,7 @@ def test_a_bad_value_in_the_link_is_named_and_something_else_is_shown(key):
 
 
 @pytest.fixture
-def damaged(tmp_path, use_folders):
+def damaged(tmp_path, use_folders, fresh_caches):
     """Copies of the checkpoints, to be damaged; gives their folder."""
     import shutil
 
@@ -156,7 +148,7 @@ def test_a_truncated_predictions_file_is_one_sentence_in_the_page(damaged):
     assert app.error[0].value.startswith("The checkpoint 'lenet' cannot be used: predictions.npz is damaged.")
 
 
-def test_a_corrupt_image_pack_is_one_sentence_in_the_page(tmp_path, use_folders):
+def test_a_corrupt_image_pack_is_one_sentence_in_the_page(tmp_path, use_folders, fresh_caches):
     import shutil
 
     shutil.copytree(settings.folders.bundled, tmp_path / "bundled")

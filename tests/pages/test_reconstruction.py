@@ -4,7 +4,6 @@ import io
 
 import numpy as np
 import pytest
-import streamlit as st
 import torch
 from PIL import Image
 from streamlit.testing.v1 import AppTest
@@ -18,12 +17,6 @@ from pages.reconstruction import variants
 from tests.apps import assert_no_error, open_page
 
 PAGE = "reconstruction/page.py"
-
-
-@pytest.fixture(autouse=True)
-def _fresh_caches():
-    st.cache_data.clear()
-    st.cache_resource.clear()
 
 
 PICTURES = {
