@@ -8,6 +8,7 @@ from engine.filters import Snapshots
 from engine.filters.words import NO_PATTERN, Words
 from engine.weights import TRAINED
 from pages.common import downloads, selection, sheets, texts
+from pages.common.controls import bound
 from pages.common.selection import Selection
 from pages.filters import charts, resources
 from pages.filters.resources import NOW, Moment
@@ -69,6 +70,7 @@ def epoch_slider(chosen: Selection, epochs: list[int]) -> int:
     """A slider over all kept epochs, kept in the link; at first at the epoch whose weights the network has."""
     key, best = "epoch", chosen.card.best_epoch
     default = best if best in epochs else epochs[-1]
+    bound(key)
     asked = st.query_params.get(key)
     if asked is not None and not is_one_of(asked, epochs):
         what = f"epoch {asked!r}, which was not kept" if len(asked) <= MOST_DIGITS else "an epoch that is not a number"

@@ -13,6 +13,7 @@ from engine.training.comparisons import CurveComparison
 from engine.training.histories import History, Place
 from engine.training.run import RunFolder
 from pages.common import downloads, selection, texts
+from pages.common.controls import bound
 from pages.learning_curves import charts
 from pages.learning_curves.charts import TRAINING, VALIDATION, Style
 
@@ -69,6 +70,7 @@ def choose(places: Mapping[str, Place]) -> tuple[CurveComparison | None, list[st
 
 def own_choice(keys: list[str]) -> list[str]:
     """The curves that the reader picked, kept in the link; an unknown one in the link is named."""
+    bound("curves")
     unknown = [key for key in st.query_params.get_all("curves") if key and key not in keys]
     if unknown:
         st.warning(f"There is no learning curve {unknown[0]!r} here: it is left out.")

@@ -12,6 +12,7 @@ import streamlit as st
 from engine.models import ARCHITECTURES
 from engine.training.recipe import INITIALISATIONS, OPTIMIZERS, PRECISIONS, Recipe
 from pages.common import selection
+from pages.common.controls import bound
 from pages.train import controls
 from pages.train.controls import Values
 
@@ -35,6 +36,7 @@ class Form:
 
     def number(self, label: str, key: str, low: float, high: float, **details: Any) -> None:
         """A number from `low` to `high`; a whole one, if both are."""
+        bound(key)
         _say_if_no_number(key, low, high, self.usual[key])
         self.chosen[key] = st.number_input(
             label, low, high, type(low)(self.usual[key]), key=key, bind="query-params", **details
@@ -42,6 +44,7 @@ class Form:
 
     def switch(self, label: str, key: str, help: str | None = None) -> None:
         """On or off."""
+        bound(key)
         self.chosen[key] = st.toggle(label, self.usual[key], key=key, bind="query-params", help=help)
 
 
