@@ -1,4 +1,6 @@
-"""Who imports whom: the contracts in pyproject.toml."""
+"""Who imports whom: the contracts in pyproject.toml, and that pages.common is common."""
+
+from collections.abc import Iterator
 
 import grimp
 import pytest
@@ -15,6 +17,27 @@ def _in_the_repository(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_import_contract_holds(capsys: pytest.CaptureFixture[str]) -> None:
     status = lint_imports(no_cache=True, no_logo=True)
     assert status == 0, capsys.readouterr().out
+
+
+def users(graph: grimp.ImportGraph, module: str) -> Iterator[str]:
+    """The page packages, and "main", that import `module`, directly or through other modules of pages.common."""
+    seen, waiting = {module}, [module]
+    while waiting:
+        for importer in graph.find_modules_that_directly_import(waiting.pop()):
+            if not importer.startswith("pages.common."):
+                yield importer.split(".")[1]
+            elif importer not in seen:
+                seen.add(importer)
+                waiting.append(importer)
+
+
+GRAPH = grimp.build_graph("pages", cache_dir=None)
+
+
+@pytest.mark.parametrize("module", sorted(GRAPH.find_children("pages.common")))
+def test_what_is_common_is_used_by_two_pages(module: str) -> None:
+    using = set(users(GRAPH, module))
+    assert len(using - {"main"}) >= (1 if "main" in using else 2), f"{module} is used by {using or 'nobody'} alone"
 
 
 def test_nothing_in_pages_hides_a_package_of_that_name() -> None:
