@@ -38,7 +38,8 @@ def held(file: Path) -> Iterator[bool]:
         ConvscopeError: another process holds it, or the folder cannot be written.
     """
     key = file.resolve()
-    descriptor = _taken(file) if not _held.get(key) else None
+    busy = f"{file.parent} is in use: another process trains there; wait for its end, or stop it first."
+    descriptor = take(file, busy) if not _held.get(key) else None
     _held[key] = _held.get(key, 0) + 1
     try:
         yield descriptor is not None
@@ -46,6 +47,30 @@ def held(file: Path) -> Iterator[bool]:
         _held[key] -= 1
         if descriptor is not None:
             os.close(descriptor)
+
+
+def take(file: Path, busy: str, patience: float | None = None) -> int:
+    """Lock `file`, made if need be; gives the open file, which may be handed to a child process with its lock.
+
+    Args:
+        busy: the sentence for a person if somebody else holds it.
+        patience: seconds to try for; None for `PATIENCE`.
+
+    Raises:
+        ConvscopeError: somebody else holds it, or the folder cannot be written.
+    """
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise ConvscopeError(not_writable(file, error)) from error
+    end = time.monotonic() + (PATIENCE if patience is None else patience)
+    while not locked(descriptor):
+        if time.monotonic() > end:
+            os.close(descriptor)
+            raise ConvscopeError(busy)
+        time.sleep(0.02)
+    return descriptor
 
 
 def is_held(file: Path) -> bool:
@@ -82,20 +107,3 @@ def _lock_far_byte(descriptor: int) -> None:
         msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
     finally:
         os.lseek(descriptor, place, os.SEEK_SET)
-
-
-def _taken(file: Path) -> int:
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise ConvscopeError(not_writable(file, error)) from error
-    end = time.monotonic() + PATIENCE
-    while not locked(descriptor):
-        if time.monotonic() > end:
-            os.close(descriptor)
-            raise ConvscopeError(
-                f"{file.parent} is in use: another process trains there; wait for its end, or stop it first."
-            )
-        time.sleep(0.02)
-    return descriptor

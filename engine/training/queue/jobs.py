@@ -1,14 +1,15 @@
-"""Trainings that go on by themselves: started by a page, each in its own process, one at a time.
+"""Trainings that a page starts: each in its own process, which outlives the page, and one at a time.
 
     submit(recipe)      a new run, which trains as soon as it is its turn
     resume(folder)      a stopped or interrupted run goes on
-    look(folder)        what the run is doing, or its place in the queue
+    look(folder)        what the run is doing
+    place(folder)       its place in the queue
     cancel(folder)      stop it, whether it trains or waits
     keep(folder, name)  its best state becomes a checkpoint, which is measured on the test images; a process as well
     delete(folder)      remove it
 
-A process is told what to do by files in the run's folder (run.py), and tells how it goes on in the same way. So it does
-not matter who has started it: another browser, or the app after a restart, sees and commands it as well.
+Pages and processes talk through files in the run's folder (run.py, live.py). So it does not matter who has started a
+run: another browser, or the app after a restart, sees and commands it as well.
 """
 
 import json
@@ -176,7 +177,9 @@ def keep(folder: RunFolder, name: str, target: Path) -> None:
         raise ConvscopeError(f"There is a network called {name!r} already: choose another name.")
     if not (folder.path / "best.pt").exists():
         raise ConvscopeError(f"The run {folder.name!r} has no whole epoch at its final image size yet: let it go on.")
-    held = turns.take(folder.path / KEEP_LOCK, f"The model of the run {folder.name!r} is being kept already.")
+    held = lock.take(
+        folder.path / KEEP_LOCK, f"The model of the run {folder.name!r} is being kept already.", turns.PATIENCE
+    )
     try:
         note_keeping(folder.path, Keeping("working", name))
     except ConvscopeError:

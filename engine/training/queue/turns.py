@@ -20,26 +20,10 @@ from engine.training import lock
 
 TICKET = "ticket"
 TURN = ".turn"
+PATIENCE = 0.1
+"""Seconds for which a locked file is tried: somebody who only looks holds the lock for an instant."""
 INTERVAL = 0.2
 """Seconds between two looks at the queue."""
-
-
-def take(file: Path, busy: str) -> int:
-    """Lock `file`, made if need be; gives it open. The lock is handed to a child process with the open file.
-
-    Raises:
-        ConvscopeError: somebody holds it (with the sentence `busy`), or the folder cannot be written.
-    """
-    try:
-        taken = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise ConvscopeError(not_writable(file, error)) from error
-    for _ in range(5):  # somebody who only looks holds a lock for an instant
-        if lock.locked(taken):
-            return taken
-        time.sleep(0.02)
-    os.close(taken)
-    raise ConvscopeError(busy)
 
 
 def take_ticket(folder: Path) -> int:
@@ -48,7 +32,7 @@ def take_ticket(folder: Path) -> int:
     Raises:
         ConvscopeError: the run waits already, or its folder cannot be written.
     """
-    ticket = take(folder / TICKET, f"The run {folder.name!r} waits for its turn already.")
+    ticket = lock.take(folder / TICKET, f"The run {folder.name!r} waits for its turn already.", PATIENCE)
     try:
         os.truncate(ticket, 0)
         os.write(ticket, str(time.time_ns()).encode())
