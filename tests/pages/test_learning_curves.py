@@ -44,11 +44,18 @@ def table() -> pd.DataFrame:
     loss = 0.6 + 0.01 * (epochs - 5) ** 2
     return pd.DataFrame(
         {
-            "epoch": epochs, "train_loss": np.exp(-epochs / 6), "train_accuracy": 0.5 + epochs / 40,
-            "val_loss": loss, "val_accuracy": 0.5 + 0.01 * np.minimum(epochs, 9), "batch_loss": loss,
-            "learning_rate": 0.1, "optimizer": "sgd", "pixels": 32, "seconds": 10.0,
+            "epoch": epochs,
+            "train_loss": np.exp(-epochs / 6),
+            "train_accuracy": 0.5 + epochs / 40,
+            "val_loss": loss,
+            "val_accuracy": 0.5 + 0.01 * np.minimum(epochs, 9),
+            "batch_loss": loss,
+            "learning_rate": 0.1,
+            "optimizer": "sgd",
+            "pixels": 32,
+            "seconds": 10.0,
         }
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture
@@ -88,9 +95,13 @@ def test_it_opens_with_figures_of_the_cards():
 
 def test_a_link_restores_the_view(arms):
     link = {
-        "curves": ["runs/alone", "runs/two"], "axis": "time", "measured_on": "validation",
-        "loss_scale": "log", "smoothing": "strong", "reports": "false",
-    }  # fmt: skip
+        "curves": ["runs/alone", "runs/two"],
+        "axis": "time",
+        "measured_on": "validation",
+        "loss_scale": "log",
+        "smoothing": "strong",
+        "reports": "false",
+    }
     app = opened(**link)
     assert_no_error(app)
     assert not app.warning

@@ -142,8 +142,9 @@ def test_a_queued_one_says_its_place_and_can_be_cancelled(root: Path) -> None:
         assert (folders[1].path / "command").read_text() == "stop\n"
         table = open_page(PAGE).dataframe[0].value
         assert set(table["state"]) == {
-            "waits for its turn: number 1 in the queue", "waits for its turn: number 2 in the queue",
-        }  # fmt: skip
+            "waits for its turn: number 1 in the queue",
+            "waits for its turn: number 2 in the queue",
+        }
     finally:
         for ticket in tickets:
             os.close(ticket)
@@ -237,9 +238,16 @@ def test_a_recipe_survives_its_text_and_the_controls(path: Path) -> None:
 
 def test_the_text_keeps_options_and_strings() -> None:
     recipe = Recipe(
-        "odd", "convnet3", (Phase(2, 1e-5, "adam"), Phase(1, 0.5)), dataset="cifar10_bundled", input_size=64,
-        options={"strided": True, "dropout": 0.25}, group='a "quoted" group\\', label_smoothing=0.1, flip=False,
-    )  # fmt: skip
+        "odd",
+        "convnet3",
+        (Phase(2, 1e-5, "adam"), Phase(1, 0.5)),
+        dataset="cifar10_bundled",
+        input_size=64,
+        options={"strided": True, "dropout": 0.25},
+        group='a "quoted" group\\',
+        label_smoothing=0.1,
+        flip=False,
+    )
     assert recipes.parse(toml_text.to_toml(recipe), "x") == recipe
 
 
@@ -258,18 +266,33 @@ def test_what_the_controls_say_is_what_is_trained(root: Path, monkeypatch: pytes
     submitted: list[Recipe] = []
     monkeypatch.setattr(jobs, "start", lambda folder: submitted.append(folder.recipe()))
     app = open_page(
-        PAGE, architecture="ConvNet", depth="3", dropout="0.1", strided="true", phases="2", optimizer1="adam",
-        learning_rate1="0.001", epochs1="6", schedule1="constant", learning_rate2="0.002", seed="7", flip="false",
-    )  # fmt: skip
+        PAGE,
+        architecture="ConvNet",
+        depth="3",
+        dropout="0.1",
+        strided="true",
+        phases="2",
+        optimizer1="adam",
+        learning_rate1="0.001",
+        epochs1="6",
+        schedule1="constant",
+        learning_rate2="0.002",
+        seed="7",
+        flip="false",
+    )
     assert_no_error(app)
     app.main.button(key="train_start").click().run()
     assert submitted == [
         replace(
-            controls.FIRST_LESSON, architecture="convnet3", options={"dropout": 0.1, "strided": True}, input_size=128,
-            phases=(Phase(6, 0.001, "adam", "constant"), replace(controls.NEXT_PHASE, learning_rate=0.002)), seed=7,
+            controls.FIRST_LESSON,
+            architecture="convnet3",
+            options={"dropout": 0.1, "strided": True},
+            input_size=128,
+            phases=(Phase(6, 0.001, "adam", "constant"), replace(controls.NEXT_PHASE, learning_rate=0.002)),
+            seed=7,
             flip=False,
         )
-    ]  # fmt: skip
+    ]
 
 
 def test_another_starting_point_sets_all_controls(root: Path) -> None:

@@ -76,8 +76,9 @@ def test_every_image_is_drawn_once_per_epoch_in_another_order_each() -> None:
     assert first != second != list(range(60))
 
 
-@pytest.mark.parametrize(("count", "batch_size", "sizes"), [(60, 20, [20] * 3), (61, 20, [20] * 3), (79, 20, [20] * 3),
-                                                            (5, 20, [5])])  # fmt: skip
+@pytest.mark.parametrize(
+    ("count", "batch_size", "sizes"), [(60, 20, [20] * 3), (61, 20, [20] * 3), (79, 20, [20] * 3), (5, 20, [5])]
+)
 def test_an_incomplete_last_batch_is_dropped_unless_it_is_the_only_one(
     count: int, batch_size: int, sizes: list[int]
 ) -> None:

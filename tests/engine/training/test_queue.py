@@ -178,9 +178,12 @@ def test_a_training_outlives_the_app_and_is_stopped_and_resumed_by_another_one(t
     from engine.training import toml_text
 
     app = subprocess.Popen(
-        [sys.executable, "-c", SUBMIT, str(tmp_path), toml_text.to_toml(LONG)], cwd=ROOT, text=True,
-        stdout=subprocess.PIPE, start_new_session=True,
-    )  # fmt: skip
+        [sys.executable, "-c", SUBMIT, str(tmp_path), toml_text.to_toml(LONG)],
+        cwd=ROOT,
+        text=True,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
     with app:
         assert app.stdout.readline() == "submitted\n"
         os.killpg(app.pid, signal.SIGKILL)

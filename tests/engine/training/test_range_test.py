@@ -66,8 +66,9 @@ def test_a_tenth_of_the_rate_at_the_lowest_loss_is_suggested() -> None:
 def test_the_curve_is_stored(tmp_path: Path) -> None:
     write_csv([Point(0, 1e-6, 2.5, 2.5), Point(1, 1e-5, 2.25, 2.375)], tmp_path / "curve.csv")
     assert np.loadtxt(tmp_path / "curve.csv", delimiter=",", skiprows=1).tolist() == [
-        [0, 1e-6, 2.5, 2.5], [1, 1e-5, 2.25, 2.375],
-    ]  # fmt: skip
+        [0, 1e-6, 2.5, 2.5],
+        [1, 1e-5, 2.25, 2.375],
+    ]
 
 
 @pytest.mark.parametrize("resumed", [False, True])

@@ -43,10 +43,22 @@ def refused(text: str) -> str:
 
 def test_the_shortest_recipe_has_the_documented_defaults() -> None:
     assert parse(SHORTEST, "mine") == Recipe(
-        name="mine", architecture="lenet", phases=(Phase(3, 0.1, "sgd", "one_cycle", 0.2, 0.9, True, 5e-4),),
-        dataset="cifar10", options={}, input_size=32, resolutions=(), batch_size=128, crop_padding=4, flip=True,
-        cutout=0, label_smoothing=0.0, ema=0.0, precision="float32", seed=0,
-    )  # fmt: skip
+        name="mine",
+        architecture="lenet",
+        phases=(Phase(3, 0.1, "sgd", "one_cycle", 0.2, 0.9, True, 5e-4),),
+        dataset="cifar10",
+        options={},
+        input_size=32,
+        resolutions=(),
+        batch_size=128,
+        crop_padding=4,
+        flip=True,
+        cutout=0,
+        label_smoothing=0.0,
+        ema=0.0,
+        precision="float32",
+        seed=0,
+    )
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -92,11 +104,21 @@ def test_every_setting_arrives() -> None:
     schedule = "constant"
     """
     assert parse(text, "mine") == Recipe(
-        name="mine", architecture="resnet18", dataset="cifar10_bundled", input_size=96, batch_size=64, crop_padding=2,
-        flip=False, cutout=6, label_smoothing=0.2, ema=0.99, precision="bfloat16", seed=5,
+        name="mine",
+        architecture="resnet18",
+        dataset="cifar10_bundled",
+        input_size=96,
+        batch_size=64,
+        crop_padding=2,
+        flip=False,
+        cutout=6,
+        label_smoothing=0.2,
+        ema=0.99,
+        precision="bfloat16",
+        seed=5,
         resolutions=(Resolution(0, 64), Resolution(3, 96)),
         phases=(Phase(2, 1, "adamw", "cosine", 0, 0.5, False, 0.01), Phase(4, 0.001, "adam", "constant")),
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize("path", sorted(settings.folders.recipes.glob("*.toml")), ids=lambda path: path.stem)
@@ -205,8 +227,15 @@ def test_an_impossible_setting_names_its_line(line: str, reason: str) -> None:
 )
 def test_an_impossible_setting_of_the_second_phase_names_the_line_in_the_second_phase(line: str, reason: str) -> None:
     key = line.split(" = ")[0]
-    good = {"epochs": "1", "learning_rate": "0.1", "warmup": "0.5", "momentum": "0.5", "weight_decay": "0.1",
-            "optimizer": '"sgd"', "schedule": '"cosine"'}  # fmt: skip
+    good = {
+        "epochs": "1",
+        "learning_rate": "0.1",
+        "warmup": "0.5",
+        "momentum": "0.5",
+        "weight_decay": "0.1",
+        "optimizer": '"sgd"',
+        "schedule": '"cosine"',
+    }
     phase = "\n".join(f"{name} = {value}" for name, value in good.items())
     second = "\n".join(line if name == key else f"{name} = {value}" for name, value in good.items())
     text = f'architecture = "lenet"\n[[phases]]\n{phase}\n[[phases]]  # the second\n{second}\n'
@@ -338,11 +367,15 @@ NAME_RULE = "use up to 60 letters (a to z), digits, _ and -, with a letter or di
 def test_the_later_settings_arrive() -> None:
     recipe = parse(
         with_lines(
-            'name = "my-arm_2"', 'initialisation = "xavier"', "early_stopping = 4", "sample = 50",
-            "keep_weights = false", 'group = "depth"',
+            'name = "my-arm_2"',
+            'initialisation = "xavier"',
+            "early_stopping = 4",
+            "sample = 50",
+            "keep_weights = false",
+            'group = "depth"',
         ),
         "mine",
-    )  # fmt: skip
+    )
     assert (recipe.name, recipe.initialisation, recipe.early_stopping) == ("my-arm_2", "xavier", 4)
     assert (recipe.sample, recipe.keep_weights, recipe.group) == (50, False, "depth")
     assert parse(with_lines('base = "lenet"'), "mine").base == "lenet"
@@ -361,7 +394,7 @@ def test_the_later_settings_arrive() -> None:
         ("group = 1", "group must be a text in quotes, not 1."),
         ('base_sha256 = "ab"', "base_sha256 needs base, the checkpoint that it belongs to."),
     ],
-)  # fmt: skip
+)
 def test_an_impossible_later_setting_names_its_line(line: str, reason: str) -> None:
     assert refused(with_lines("", line)) == f"mine.toml, line 2: {reason}"
 

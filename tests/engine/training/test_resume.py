@@ -31,13 +31,25 @@ from tests.runs import Stop, lenet, train
 # Going on ------------------------------------------------------------------------------------------------------
 
 MIXED = Recipe(
-    name="mixed", architecture="model_two", input_size=32, batch_size=16, cutout=8, label_smoothing=0.1, ema=0.9,
-    seed=5, phases=(Phase(2, 0.05, "sgd"), Phase(2, 0.002, "adam", "cosine")),
-)  # fmt: skip
+    name="mixed",
+    architecture="model_two",
+    input_size=32,
+    batch_size=16,
+    cutout=8,
+    label_smoothing=0.1,
+    ema=0.9,
+    seed=5,
+    phases=(Phase(2, 0.05, "sgd"), Phase(2, 0.002, "adam", "cosine")),
+)
 GROWING = Recipe(
-    name="growing", architecture="resnet18_strided", input_size=32, batch_size=32, precision="bfloat16",
-    phases=(Phase(2, 0.01, "adamw"), Phase(1, 0.01, "sgd")), resolutions=(Resolution(0, 24), Resolution(1, 32)),
-)  # fmt: skip
+    name="growing",
+    architecture="resnet18_strided",
+    input_size=32,
+    batch_size=32,
+    precision="bfloat16",
+    phases=(Phase(2, 0.01, "adamw"), Phase(1, 0.01, "sgd")),
+    resolutions=(Resolution(0, 24), Resolution(1, 32)),
+)
 
 
 def differences(one: Any, other: Any, place: str = "") -> list[str]:
@@ -206,9 +218,13 @@ def test_missing_best_weights_are_one_sentence(folder: RunFolder) -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks processes")
 def test_runs_that_are_killed_again_and_again_end_bit_for_bit_like_ones_that_were_not(tmp_path: Path) -> None:
     result = subprocess.run(
-        [sys.executable, "-m", "tests.killing", str(tmp_path)], cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=400,
-    )  # fmt: skip
+        [sys.executable, "-m", "tests.killing", str(tmp_path)],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
     assert result.returncode == 0, result.stderr
     counts = re.search(r"killed (\d+)", result.stdout)
     assert counts is not None

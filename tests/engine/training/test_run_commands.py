@@ -153,9 +153,11 @@ def test_without_cuts_the_plan_is_the_recipe() -> None:
 
 def test_a_cut_phase_is_shorter_and_the_next_keeps_its_image_sizes() -> None:
     recipe = lenet(
-        architecture="resnet18", phases=(Phase(4, 0.1), Phase(3, 0.1), Phase(2, 0.1)), input_size=64,
+        architecture="resnet18",
+        phases=(Phase(4, 0.1), Phase(3, 0.1), Phase(2, 0.1)),
+        input_size=64,
         resolutions=(Resolution(0, 32), Resolution(4, 48), Resolution(6, 64)),
-    )  # fmt: skip
+    )
     assert [recipe.pixels_at(epoch) for epoch in range(9)] == [32] * 4 + [48, 48, 64, 64, 64]
     plan = Plan(recipe).cut(1, 5)
     assert (plan.ends, plan.epochs) == ((2, 5, 7), 7)
@@ -173,17 +175,23 @@ def test_a_cut_phase_is_shorter_and_the_next_keeps_its_image_sizes() -> None:
 
 @pytest.mark.parametrize(
     ("losses", "patience", "trained"),
-    [([3, 2, 1, 1, 1, 1], 2, 5), ([1, 2, 3, 4, 5, 6], 1, 2), ([3, 2, 2.5, 1.9, 2, 2], 2, 6), ([1, 2, 3, 4, 5, 6], 0, 6),
-     ([5, 4, 6, 3, 2, 1], 2, 6)],
-)  # fmt: skip
+    [
+        ([3, 2, 1, 1, 1, 1], 2, 5),
+        ([1, 2, 3, 4, 5, 6], 1, 2),
+        ([3, 2, 2.5, 1.9, 2, 2], 2, 6),
+        ([1, 2, 3, 4, 5, 6], 0, 6),
+        ([5, 4, 6, 3, 2, 1], 2, 6),
+    ],
+)
 def test_early_stopping_waits_for_a_lower_validation_loss(
     splits: Splits, folder: RunFolder, monkeypatch: pytest.MonkeyPatch, losses: list[float], patience: int, trained: int
 ) -> None:
     values = iter(losses)
     monkeypatch.setattr(
-        Training, "_measure",
+        Training,
+        "_measure",
         lambda self, images, pixels: (1.0, 0.5) if images is not splits.validation else (next(values), 0.5),
-    )  # fmt: skip
+    )
     monkeypatch.setattr(Training, "_step", lambda self, *_: self.model.features[0].bias.detach().sum())
     recipe = lenet(phases=(Phase(6, 0.01),), early_stopping=patience, batch_size=64)
     progress = train(recipe, splits, folder)

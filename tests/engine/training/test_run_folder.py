@@ -99,9 +99,12 @@ def test_steps_that_are_made_again_are_noted_once(splits: Splits, folder: RunFol
 @pytest.mark.usefixtures("eager")
 def test_the_time_left_counts_steps_to_come_by_their_pixels(splits: Splits, folder: RunFolder) -> None:
     recipe = lenet(
-        architecture="resnet18_strided", input_size=32, phases=(Phase(3, 0.01),), batch_size=32,
+        architecture="resnet18_strided",
+        input_size=32,
+        phases=(Phase(3, 0.01),),
+        batch_size=32,
         resolutions=(Resolution(0, 16), Resolution(2, 32)),
-    )  # fmt: skip
+    )
     watcher = telemetry.Telemetry(folder, 32, 2, lambda: np.zeros((4, 3, 3, 3), np.float16))
     watcher.enter(Plan(recipe), 0)
     watcher.speed.total, watcher.speed.weight, watcher.rest = 2.0, 1.0, 5.0
@@ -140,9 +143,12 @@ def test_tensorboard_shows_curves_and_filters(splits: Splits, folder: RunFolder)
     board = EventAccumulator(str(folder.path / "tensorboard"))
     board.Reload()
     for tag, field in {
-        "loss/train": "train_loss", "loss/validation": "val_loss", "accuracy/train": "train_accuracy",
-        "accuracy/validation": "val_accuracy", "learning_rate": "learning_rate",
-    }.items():  # fmt: skip
+        "loss/train": "train_loss",
+        "loss/validation": "val_loss",
+        "accuracy/train": "train_accuracy",
+        "accuracy/validation": "val_accuracy",
+        "learning_rate": "learning_rate",
+    }.items():
         scalars = {scalar.step: scalar.value for scalar in board.Scalars(tag)}
         assert scalars == pytest.approx({record.epoch: getattr(record, field) for record in progress.history})
     pictures = board.Images("filters")

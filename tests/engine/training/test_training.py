@@ -236,9 +236,11 @@ def test_the_best_epoch_is_the_first_of_the_highest_validation_accuracy_at_the_f
     small = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 10))
     monkeypatch.setattr(engine.training.network, "fresh_network", lambda *_: small)
     recipe = lenet(
-        architecture="resnet18_strided", phases=(Phase(4, 0.01),), resolutions=(Resolution(0, 16), Resolution(1, 32)),
+        architecture="resnet18_strided",
+        phases=(Phase(4, 0.01),),
+        resolutions=(Resolution(0, 16), Resolution(1, 32)),
         batch_size=64,
-    )  # fmt: skip
+    )
     progress = train(recipe, splits, folder)
     assert (progress.best_epoch, progress.best_accuracy) == (3, 0.6)
     epoch, best = folder.best()

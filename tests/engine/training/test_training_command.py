@@ -66,8 +66,13 @@ def test_the_command_makes_a_checkpoint_whose_card_is_true(
     assert card.test_loss == pytest.approx(cross_entropy(live), rel=1e-6)
     assert card.parameters == 390_986
     assert (card.name, card.architecture, card.dataset, card.epochs, card.seed, card.input_size) == (
-        "tiny", "model_two", "cifar10_bundled", 3, 4, 32,
-    )  # fmt: skip
+        "tiny",
+        "model_two",
+        "cifar10_bundled",
+        3,
+        4,
+        32,
+    )
     assert card.versions["torch"] == torch.__version__.split("+")[0]
 
     stored = checkpoints.predictions("tiny", folder)
@@ -99,9 +104,12 @@ def test_the_command_given_twice_makes_the_same_checkpoint_without_training(
 
 
 def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(
-    command: list[str], tmp_path: Path, small_data: dict[str, LabelledImages], monkeypatch: pytest.MonkeyPatch,
+    command: list[str],
+    tmp_path: Path,
+    small_data: dict[str, LabelledImages],
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     finish = Training._finish_epoch
 
     def interrupted(training: Training, *args: Any) -> None:
@@ -120,9 +128,13 @@ def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(
 
 @pytest.mark.parametrize(("accurate", "dtype"), [(True, torch.float16), (False, torch.float32)])
 def test_weights_are_halved_only_if_that_costs_no_validation_accuracy(
-    command: list[str], tmp_path: Path, small_data: dict[str, LabelledImages], monkeypatch: pytest.MonkeyPatch,
-    accurate: bool, dtype: torch.dtype,
-) -> None:  # fmt: skip
+    command: list[str],
+    tmp_path: Path,
+    small_data: dict[str, LabelledImages],
+    monkeypatch: pytest.MonkeyPatch,
+    accurate: bool,
+    dtype: torch.dtype,
+) -> None:
     def rounded(weights: dict[str, Tensor]) -> dict[str, Tensor]:
         """Half precision; or so rounded that every image is called the first class."""
         halved = {key: value.half() if value.is_floating_point() else value for key, value in weights.items()}
@@ -186,9 +198,14 @@ def at_step(monkeypatch: pytest.MonkeyPatch, epoch: int, step: int, action: Any)
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_stops_after_the_step(
-    command: list[str], tmp_path: Path, small_data: dict[str, LabelledImages], monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str], number: int, status: int,
-) -> None:  # fmt: skip
+    command: list[str],
+    tmp_path: Path,
+    small_data: dict[str, LabelledImages],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    number: int,
+    status: int,
+) -> None:
     handlers = [signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM)]
     with monkeypatch.context() as patch:
         at_step(patch, 1, 2, lambda: os.kill(os.getpid(), number))
@@ -236,9 +253,12 @@ def test_a_run_is_stopped_after_some_epochs_resumed_listed_kept_and_deleted(
 
 
 def test_a_run_without_a_whole_epoch_has_nothing_to_keep(
-    command: list[str], tmp_path: Path, small_data: dict[str, LabelledImages], capsys: pytest.CaptureFixture[str],
+    command: list[str],
+    tmp_path: Path,
+    small_data: dict[str, LabelledImages],
+    capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     at_step(monkeypatch, 0, 1, lambda: os.kill(os.getpid(), signal.SIGINT))
     assert main(command) == 130
     assert main(["--keep", str(tmp_path / "run"), "--checkpoints", str(tmp_path / "checkpoints")]) == 1

@@ -22,9 +22,10 @@ TRANSFER = lenet(architecture="resnet18", batch_size=4, base="torchvision:IMAGEN
 
 def test_images_learned_from_and_measured_are_counted() -> None:
     recipe = replace(
-        lenet(phases=(Phase(3, 0.1),), input_size=64), architecture="resnet18",
+        lenet(phases=(Phase(3, 0.1),), input_size=64),
+        architecture="resnet18",
         resolutions=(recipes.Resolution(0, 32), recipes.Resolution(2, 64)),
-    )  # fmt: skip
+    )
     cost = {32: TimePerImage(0.1, 0.01), 64: TimePerImage(0.4, 0.04)}
     by_hand = 2 * (90 * 0.1 + 100 * 0.01) + (90 * 0.4 + 100 * 0.04)
     assert estimate.seconds(recipe, ImageCounts(90, 10), cost.__getitem__) == pytest.approx(estimate.START + by_hand)
@@ -53,8 +54,13 @@ def test_the_pictures_of_a_folder_are_not_counted() -> None:
 
 def test_durations_are_in_words() -> None:
     assert [estimate.in_words(value) for value in (0.2, 45, 100, 3000, 7200, 12_000)] == [
-        "1 s", "45 s", "2 min", "50 min", "2 h", "3 h 20 min",
-    ]  # fmt: skip
+        "1 s",
+        "45 s",
+        "2 min",
+        "50 min",
+        "2 h",
+        "3 h 20 min",
+    ]
 
 
 def test_timing_keeps_to_its_budget_and_measures_something() -> None:

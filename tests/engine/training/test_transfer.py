@@ -182,9 +182,14 @@ def imagenet(hub: Path) -> nn.Module:
 
 
 FROM_IMAGENET = Recipe(
-    "moved", "resnet18", (Phase(1, 5e-4, "adam", schedule="constant"),), input_size=32, batch_size=32,
-    base="torchvision:IMAGENET1K_V1", train_last=5,
-)  # fmt: skip
+    "moved",
+    "resnet18",
+    (Phase(1, 5e-4, "adam", schedule="constant"),),
+    input_size=32,
+    batch_size=32,
+    base="torchvision:IMAGENET1K_V1",
+    train_last=5,
+)
 
 
 def test_torchvisions_weights_are_a_base(imagenet: nn.Module, hub: Path, splits: Splits, tmp_path: Path) -> None:
