@@ -30,8 +30,10 @@ from engine import checkpoints, deconv, tape
 from engine.command import exit_status, parser
 from engine.data import bundled, first_of_each_class, prepare
 from engine.deconv import Reconstruction
+from engine.operations.batch_norm import BatchNorm
+from engine.operations.convolution import Convolution
+from engine.operations.relu import ReLU
 from engine.pictures import factor
-from engine.records import BatchNorm, Convolution, Rectifier
 from engine.tape import Tape
 
 
@@ -73,7 +75,7 @@ def normalises(model: nn.Module) -> bool:
 
 def has_batch_norm(recorded: Tape) -> bool:
     """Whether a batch norm lies between the recorded layer and the pixels."""
-    return any(isinstance(step.record, BatchNorm) for step in recorded.steps)
+    return any(isinstance(step.operation, BatchNorm) for step in recorded.steps)
 
 
 def total_gain(reconstruction: Reconstruction) -> float:
@@ -168,13 +170,13 @@ def milestones(recorded: Tape, reconstruction: Reconstruction, friendly: Mapping
 def _labels(recorded: Tape, friendly: Mapping[str, str]) -> dict[str, str]:
     """Node name -> label, of ReLUs and poolings with a friendly name, and of the ReLUs behind residual adds."""
     adds = {block.add: name for name, block in recorded.blocks.items()}
-    records = {step.name: step.record for step in recorded.steps}
+    operations = {step.name: step.operation for step in recorded.steps}
     behind_adds = {
         step.name: _block_label(adds[step.inputs[0]])
         for step in recorded.steps
-        if isinstance(step.record, Rectifier) and step.inputs[0] in adds
+        if isinstance(step.operation, ReLU) and step.inputs[0] in adds
     }
-    named = {node: name for name, node in friendly.items() if not isinstance(records.get(node), Convolution)}
+    named = {node: name for name, node in friendly.items() if not isinstance(operations.get(node), Convolution)}
     return {**behind_adds, **named}
 
 

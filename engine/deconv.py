@@ -28,14 +28,13 @@ References: Zeiler & Fergus (2014), "Visualizing and understanding convolutional
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import singledispatch
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from engine.errors import ConvscopeError
-from engine.records import Addition, BatchNorm, Convolution, Identity, MaxPool, Record, Rectifier, VectorJacobian
+from engine.operations import Rules
+from engine.operations.convolution import Convolution, ConvolutionRecord
 from engine.tape import Step, Tape
 
 RELU_RULES = ("deconvnet", "gradient", "guided")
@@ -104,17 +103,20 @@ def reconstruct(
         ConvscopeError: the signal does not have the layer's shape, an unknown rule, choice or block, a weight
             scale that is not positive and finite, or that does not apply (see `weight_scale_applies`).
     """
-    rules = _Rules(
-        batch_norm, _one_of("relu", relu, RELU_RULES), _choices(tape, path), weight_scale,
-        _one_of("switches", switches, SWITCHES),
-    )  # fmt: skip
+    rules = Rules(
+        batch_norm=batch_norm,
+        relu=_one_of("relu", relu, RELU_RULES),
+        weight_scale=weight_scale,
+        switches=_one_of("switches", switches, SWITCHES),
+    )
+    cut = _cut_paths(tape, path)
     _check_weight_scale(tape, weight_scale)
     _check_signal(tape, signal)
     with torch.no_grad():
         if tape.input_shape[0] == len(signal):
-            pixels, norms, nodes = _play(tape, signal, rules)
+            pixels, norms, nodes = _play(tape, signal, rules, cut)
         else:  # many signals on one image: play one, mapped over all of them
-            pixels, norms, nodes = _play_each(tape, signal, rules)
+            pixels, norms, nodes = _play_each(tape, signal, rules, cut)
         sent = _norm(signal, len(signal))
     gains = tuple(Gain(node, _ratio(norm, sent)) for node, norm in zip(nodes, norms, strict=True))
     return Reconstruction(pixels, gains, sent)
@@ -127,8 +129,8 @@ def weight_scale_applies(tape: Tape) -> str | None:
     the convolution's output, and takes the factor out again.
     """
     for step in tape.steps:
-        other = isinstance(step.record, VectorJacobian) and step.record.is_convolution
-        if other or (isinstance(step.record, Convolution) and not step.record.followed_by_batch_norm):
+        cancels = isinstance(step.record, ConvolutionRecord) and step.record.followed_by_batch_norm
+        if isinstance(step.operation, Convolution) and not cancels:
             return (
                 "The weight scale does not apply to this network: no batch norm directly follows its "
                 f"convolution {step.name!r}, so larger weights would change its answers."
@@ -145,19 +147,13 @@ def residual_blocks(tape: Tape) -> tuple[str, ...]:
 # -------------------------------------------------------------------------------------------------- playback
 
 
-@dataclass(frozen=True)
-class _Rules:
-    """`silent`: residual add -> the one of its inputs that gets no signal."""
-
-    batch_norm: bool
-    relu: str
-    silent: Mapping[str, str]
-    weight_scale: float
-    switches: str
+Cut = Mapping[str, str]
+"""Residual add -> the one of its inputs that gets no signal."""
+Played = tuple[Tensor, list[Tensor], list[str]]
+"""The pixels, and after each reversed step the norms `[K]` and the node's name."""
 
 
-def _play(tape: Tape, signal: Tensor, rules: _Rules) -> tuple[Tensor, list[Tensor], list[str]]:
-    """The pixels, and after each reversed step the norms `[K]` and the node's name."""
+def _play(tape: Tape, signal: Tensor, rules: Rules, cut: Cut) -> Played:
     batch = tape.input_shape[0]
     arriving: dict[str, Tensor] = {tape.node: signal}
     norms: list[Tensor] = []
@@ -166,21 +162,21 @@ def _play(tape: Tape, signal: Tensor, rules: _Rules) -> tuple[Tensor, list[Tenso
         if step.name not in arriving:
             continue
         here = arriving.pop(step.name)
-        sent = _send(step, here, rules)
+        sent = _send(step, here, rules, cut)
         for source, part in sent:
             arriving[source] = arriving[source] + part if source in arriving else part
-        copied = isinstance(step.record, Addition)
-        norms.append(_norm(here, batch) if copied else _joint_norm([part for _, part in sent], batch))
+        copies = step.record.copies
+        norms.append(_norm(here, batch) if copies else _joint_norm([part for _, part in sent], batch))
         nodes.append(step.name)
     pixels = arriving.get(tape.input)
     return (signal.new_zeros(tape.input_shape) if pixels is None else pixels), norms, nodes
 
 
-def _play_each(tape: Tape, signal: Tensor, rules: _Rules) -> tuple[Tensor, list[Tensor], list[str]]:
+def _play_each(tape: Tape, signal: Tensor, rules: Rules, cut: Cut) -> Played:
     nodes: list[str] = []
 
     def play_one(one: Tensor) -> tuple[Tensor, list[Tensor]]:
-        pixels, norms, played = _play(tape, one, rules)
+        pixels, norms, played = _play(tape, one, rules, cut)
         nodes[:] = played
         return pixels, norms
 
@@ -188,11 +184,10 @@ def _play_each(tape: Tape, signal: Tensor, rules: _Rules) -> tuple[Tensor, list[
     return pixels.flatten(0, 1), [norm.flatten() for norm in norms], nodes
 
 
-def _send(step: Step, signal: Tensor, rules: _Rules) -> list[tuple[str, Tensor]]:
+def _send(step: Step, signal: Tensor, rules: Rules, cut: Cut) -> list[tuple[str, Tensor]]:
     """What the step hands back to each node that it read."""
-    if isinstance(step.record, Addition):
-        return [(source, signal) for source in step.inputs if source != rules.silent.get(step.name)]
-    return list(zip(step.inputs, _reverse(step.record, signal, rules), strict=True))
+    parts = zip(step.inputs, step.record.reverse(signal, rules), strict=True)
+    return [(source, part) for source, part in parts if source != cut.get(step.name)]
 
 
 def _norm(signal: Tensor, batch: int) -> Tensor:
@@ -209,67 +204,6 @@ def _joint_norm(signals: list[Tensor], batch: int) -> Tensor:
     return norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms), dim=0)
 
 
-# -------------------------------------------------------------------------------------------------- reversal
-
-
-@singledispatch
-def _reverse(record: Record, signal: Tensor, rules: _Rules) -> tuple[Tensor, ...]:
-    """What an operation hands back to each of its inputs when `signal` arrives at its output."""
-    raise TypeError(f"no reversal for {type(record).__name__}")
-
-
-@_reverse.register
-def _(record: Convolution, signal: Tensor, rules: _Rules) -> tuple[Tensor, ...]:
-    kernel = record.weight.shape[-2:]
-    # A strided convolution may leave the last rows and columns unread; the output padding brings them back.
-    unread = [
-        (size + 2 * padding - dilation * (length - 1) - 1) % stride
-        for size, padding, dilation, length, stride in zip(
-            record.input_size, record.padding, record.dilation, kernel, record.stride, strict=True
-        )
-    ]
-    back = F.conv_transpose2d(
-        signal, record.weight, None, record.stride, record.padding, unread, record.groups, record.dilation
-    )
-    return (back if rules.weight_scale == 1 else back * rules.weight_scale,)
-
-
-@_reverse.register
-def _(record: MaxPool, signal: Tensor, rules: _Rules) -> tuple[Tensor, ...]:
-    height, width = record.input_size
-    maps = signal.new_zeros((*signal.shape[:2], height * width))
-    places = record.switches if rules.switches == "recorded" else record.centres.expand_as(signal)
-    # Added, not written: `MaxUnpool2d` writes, and loses signal where windows share their maximum.
-    maps = maps.scatter_add(2, places.flatten(2), signal.flatten(2))
-    return (maps.unflatten(2, (height, width)),)
-
-
-@_reverse.register
-def _(record: Rectifier, signal: Tensor, rules: _Rules) -> tuple[Tensor, ...]:
-    if rules.relu != "gradient":
-        signal = signal.clamp(min=0)
-    return (signal if rules.relu == "deconvnet" else signal * record.mask,)
-
-
-@_reverse.register
-def _(record: BatchNorm, signal: Tensor, rules: _Rules) -> tuple[Tensor, ...]:
-    if not rules.batch_norm:
-        return (signal,)
-    scaled = rules.weight_scale != 1 and record.of_convolution
-    return (signal * (record.scale / rules.weight_scale if scaled else record.scale),)
-
-
-@_reverse.register
-def _(record: Identity, signal: Tensor, rules: _Rules) -> tuple[Tensor, ...]:
-    return (signal,)
-
-
-@_reverse.register
-def _(record: VectorJacobian, signal: Tensor, rules: _Rules) -> tuple[Tensor, ...]:
-    _, pull_back = torch.func.vjp(record.function, *record.inputs)
-    return pull_back(signal)
-
-
 # ---------------------------------------------------------------------------------------------------- checks
 
 
@@ -279,19 +213,18 @@ def _one_of(name: str, value: str, known: Sequence[str]) -> str:
     return value
 
 
-def _choices(tape: Tape, path: str | Mapping[str, str]) -> dict[str, str]:
-    """Add node -> the input that gets no signal."""
+def _cut_paths(tape: Tape, path: str | Mapping[str, str]) -> Cut:
     if isinstance(path, str):
         path = dict.fromkeys(tape.blocks, _one_of("path", path, PATHS))
-    silent: dict[str, str] = {}
+    cut: dict[str, str] = {}
     for name, choice in path.items():
         if name not in tape.blocks:
             known = ", ".join(tape.blocks) or "it has none"
             raise ConvscopeError(f"There is no residual block {name!r} in this network: choose from {known}.")
         block = tape.blocks[name]
         if _one_of(f"The path of block {name!r}", choice, PATHS) != "both":
-            silent[block.add] = block.shortcut if choice == "residual" else block.residual
-    return silent
+            cut[block.add] = block.shortcut if choice == "residual" else block.residual
+    return cut
 
 
 def _check_weight_scale(tape: Tape, weight_scale: float) -> None:

@@ -21,15 +21,20 @@ networks", on sparsity.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.fx import Node
 
+from engine import tape
 from engine.errors import ConvscopeError
-from engine.graph import Graph, Kind, trace
-from engine.tape import Values, _run, _value, layers
+from engine.graph import Graph, trace
+from engine.operations.average_pool import AveragePool
+from engine.operations.batch_norm import BatchNorm
+from engine.operations.convolution import Convolution
+from engine.operations.identity import Identity
+from engine.operations.max_pool import MaxPool
+from engine.operations.relu import ReLU
 
 
 @torch.no_grad()
@@ -44,26 +49,7 @@ def all_maps(model: nn.Module, x: Tensor, names: Sequence[str] | None = None) ->
     Raises:
         ConvscopeError: unknown layer, wrong shape of `x`, images too small, a model that cannot be traced.
     """
-    graph = trace(model)
-    wanted = {name: graph.resolve(name) for name in (layers(model) if names is None else names)}
-    found: dict[Node, Tensor] = {}
-    for node in reversed(wanted.values()):  # the last layer's path mostly holds all the others
-        if node not in found:
-            found |= _along_the_way(model, graph, node, x, set(wanted.values()))
-    return {name: found[node] for name, node in wanted.items()}
-
-
-def _along_the_way(model: nn.Module, graph: Graph, last: Node, x: Tensor, wanted: set[Node]) -> dict[Node, Tensor]:
-    found: dict[Node, Tensor] = {}
-
-    def compute(node: Node, values: Values) -> Any:
-        value = _value(model, graph, node, values.__getitem__)
-        if node in wanted:
-            found[node] = value
-        return value
-
-    _run(graph, last, x, compute)
-    return found
+    return tape.activations(model, x, list(tape.layers(model) if names is None else names))
 
 
 # --------------------------------------------------------------------------------------------------- figures
@@ -218,7 +204,7 @@ def kernel(model: nn.Module, layer: str, channel: int) -> Kernel | None:
     """
     graph = trace(model)
     node: Node | None = graph.resolve(layer)
-    while node is not None and graph.kinds[node] is not Kind.CONVOLUTION:
+    while node is not None and not isinstance(graph.operations[node], Convolution):
         node = _before(graph, node)
     module = model.get_submodule(str(node.target)) if node is not None and node.op == "call_module" else None
     if node is None or not isinstance(module, nn.Conv2d):
@@ -230,11 +216,11 @@ def kernel(model: nn.Module, layer: str, channel: int) -> Kernel | None:
 
 def _before(graph: Graph, node: Node) -> Node | None:
     """The operation whose channel c becomes this one's channel c."""
-    kind, residuals = graph.kinds[node], {block.add: block.residual for block in graph.blocks.values()}
+    residuals = {block.add: block.residual for block in graph.blocks.values()}
     if graph.names[node] in residuals:
         return graph.by_name[residuals[graph.names[node]]]
-    same = (Kind.RECTIFIER, Kind.BATCH_NORM, Kind.IDENTITY, Kind.MAX_POOL, Kind.AVERAGE_POOL)
-    return node.args[0] if kind in same else None
+    keeps_channels = isinstance(graph.operations[node], ReLU | BatchNorm | Identity | MaxPool | AveragePool)
+    return node.args[0] if keeps_channels else None
 
 
 def kernel_pictures(kernel: Kernel, count: int = 16) -> Tensor:

@@ -35,7 +35,8 @@ from torch import Tensor, nn
 from engine import settings
 from engine.errors import ConvscopeError
 from engine.filters.words import Preference, Words, in_words
-from engine.graph import Kind, trace
+from engine.graph import trace
+from engine.operations.convolution import Convolution
 
 DIRECTIONS = 36
 FREQUENCIES = 24
@@ -88,8 +89,8 @@ def convolutions(model: nn.Module) -> tuple[str, ...]:
         ConvscopeError: the model cannot be traced.
     """
     graph = trace(model)
-    nodes = (node for node in graph.nodes if graph.kinds[node] is Kind.CONVOLUTION and node.op == "call_module")
-    return tuple(graph.names[node] for node in nodes)
+    found = (node for node, operation in graph.operations.items() if isinstance(operation, Convolution))
+    return tuple(graph.names[node] for node in found if node.op == "call_module")
 
 
 def kernels(model: nn.Module, layer: str) -> Tensor:

@@ -25,19 +25,15 @@ References: Araujo, Norris & Sim (2019), "Computing receptive fields of convolut
 equations 2 and 5; Luo et al. (2016), "Understanding the effective receptive field".
 """
 
-import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
-import torch
-import torch.nn.functional as F
 from torch import nn
 from torch.fx import Node
-from torch.nn.modules.utils import _pair
 
 from engine.errors import ConvscopeError
-from engine.graph import Graph, Kind, constant, trace
+from engine.graph import Graph, trace
+from engine.operations.windows import Window
 
 Pair = tuple[int, int]
 
@@ -78,20 +74,10 @@ class Extent:
     stride: int = 1
     size: int = 1
 
-    def through(self, window: "Window") -> "Extent":
+    def through(self, window: Window) -> "Extent":
         """The extent of a layer whose units read windows of this one."""
-        reach = window.dilation * (window.length - 1) * self.stride
-        return Extent(self.start - window.padding * self.stride, window.stride * self.stride, self.size + reach)
-
-
-@dataclass(frozen=True)
-class Window:
-    """What a unit reads along one axis: `length` units, `dilation` apart, moved by `stride`, `padding` in front."""
-
-    length: int = 1
-    stride: int = 1
-    padding: int = 0
-    dilation: int = 1
+        size = self.size + (window.extent - 1) * self.stride
+        return Extent(self.start + window.first(0) * self.stride, window.stride * self.stride, size)
 
 
 @dataclass(frozen=True)
@@ -172,7 +158,7 @@ def _field(model: nn.Module, graph: Graph, node: Node, below: list[ReceptiveFiel
     seen = _union(below)
     if seen.height is None or seen.width is None:
         return WHOLE
-    windows = _windows(model, graph, node)
+    windows = graph.operations[node].window(graph.call(model, node))
     if windows is None:
         return WHOLE
     return ReceptiveField(seen.height.through(windows[0]), seen.width.through(windows[1]))
@@ -189,137 +175,3 @@ def _union(fields: list[ReceptiveField]) -> ReceptiveField:
 def _hull(extents: list[Extent]) -> Extent:
     start = min(extent.start for extent in extents)
     return Extent(start, extents[0].stride, max(extent.start + extent.size for extent in extents) - start)
-
-
-# --------------------------------------------------------------------------------------------------- windows
-
-Windows = tuple[Window, Window]
-HERE: Windows = (Window(), Window())
-
-
-def _windows(model: nn.Module, graph: Graph, node: Node) -> Windows | None:
-    """What a unit of this operation reads, down and across; None for everything that there is."""
-    kind = graph.kinds[node]
-    if kind is Kind.CONVOLUTION:
-        return _of_convolution(_convolution(model, graph, node))
-    if kind in (Kind.MAX_POOL, Kind.AVERAGE_POOL):
-        return _of_pool(_pool(model, node, dilated=kind is Kind.MAX_POOL))
-    if kind in (Kind.RECTIFIER, Kind.BATCH_NORM, Kind.IDENTITY, Kind.ADDITION):
-        return HERE
-    padding = _padding(model, node)
-    if padding is not None:
-        return Window(padding=padding[0]), Window(padding=padding[1])
-    return HERE if _keeps_places(model, node) else None
-
-
-def _zipped(length: Any, stride: Any, padding: Any, dilation: Any) -> Windows:
-    down, across = zip(*map(_pair, (length, stride, padding, dilation)), strict=True)
-    return Window(*down), Window(*across)
-
-
-def _convolution(model: nn.Module, graph: Graph, node: Node) -> dict[str, Any]:
-    """Its geometry by name; empty if it is not to be had."""
-    if node.op == "call_module":
-        module = model.get_submodule(str(node.target))
-        plain = isinstance(module, nn.Conv2d) and module.padding_mode != "circular"
-        names = ("kernel_size", "stride", "padding", "dilation")
-        return {name: getattr(module, name) for name in names} if plain else {}
-    given = _arguments(node, ("input", "weight", "bias", "stride", "padding", "dilation"))
-    weight = given["weight"]
-    if node.target is not F.conv2d or not isinstance(weight, Node) or weight.op != "get_attr":
-        return {}
-    return given | {"kernel_size": tuple(constant(model, graph, weight).shape[-2:])}
-
-
-def _of_convolution(given: dict[str, Any]) -> Windows | None:
-    if not given:
-        return None
-    padding, dilation = given.get("padding", 0), given.get("dilation", 1)
-    if isinstance(padding, str):
-        sides = zip(_pair(given["kernel_size"]), _pair(dilation), strict=True)
-        padding = tuple(apart * (length - 1) // 2 if padding == "same" else 0 for length, apart in sides)
-    return _zipped(given["kernel_size"], given.get("stride", 1), padding, dilation)
-
-
-def _pool(model: nn.Module, node: Node, dilated: bool) -> dict[str, Any]:
-    names = ("kernel_size", "stride", "padding", *(("dilation",) if dilated else ()))
-    if node.op == "call_module":
-        module = model.get_submodule(str(node.target))
-        return {name: getattr(module, name) for name in names}
-    return _arguments(node, ("input", *names))
-
-
-def _of_pool(given: dict[str, Any]) -> Windows:
-    stride = given.get("stride")
-    stride = given["kernel_size"] if stride is None or stride == [] else stride
-    return _zipped(given["kernel_size"], stride, given.get("padding", 0), given.get("dilation", 1))
-
-
-def _arguments(node: Node, names: tuple[str, ...]) -> dict[str, Any]:
-    return dict(zip(names, node.args, strict=False)) | dict(node.kwargs)
-
-
-def _padding(model: nn.Module, node: Node) -> Pair | None:
-    """Rows on top and columns on the left that the operation adds; None if it is no padding."""
-    if node.op == "call_module":
-        module = model.get_submodule(str(node.target))
-        given = module.padding if isinstance(module, nn.ZeroPad2d) else None
-    else:
-        given = _arguments(node, ("input", "pad")).get("pad") if node.target is F.pad else None
-    return None if given is None or len(given) < 2 else (given[2] if len(given) > 2 else 0, given[0])
-
-
-# ---------------------------------------------------------------------------- operations on each place alone
-
-_MODULES = (
-    nn.Linear,  # on maps with their channels last; flattened ones have become whole before
-    *(nn.SiLU, nn.Hardswish, nn.Hardsigmoid, nn.Sigmoid, nn.GELU, nn.ELU, nn.LeakyReLU, nn.PReLU, nn.Tanh),
-    *(nn.Softplus, nn.Mish, nn.CELU, nn.SELU, nn.Hardtanh, nn.LocalResponseNorm),
-)
-_FUNCTIONS = {
-    *(torch.cat, torch.concat, torch.chunk, torch.split, torch.permute, torch.transpose, torch.unsqueeze),
-    *(operator.mul, operator.imul, operator.sub, operator.isub, operator.truediv, operator.neg, operator.add),
-    *(torch.mul, torch.add, torch.sub, torch.div, torch.sigmoid, torch.tanh),
-    *(F.silu, F.hardswish, F.hardsigmoid, F.sigmoid, F.gelu, F.elu, F.leaky_relu, F.tanh, F.softplus, F.mish),
-    *(F.linear,),
-}
-_METHODS = {
-    *("chunk", "split", "permute", "transpose", "contiguous", "unsqueeze", "clone"),
-    *("add", "sub", "mul", "div", "add_", "sub_", "mul_", "div_", "sigmoid", "tanh"),
-}
-
-
-def _keeps_places(model: nn.Module, node: Node) -> bool:
-    """Whether each unit of the operation reads the place where it is itself, and no other."""
-    if node.op == "call_module":
-        module = model.get_submodule(str(node.target))
-        over_channels = isinstance(module, nn.LayerNorm) and len(module.normalized_shape) == 1
-        return over_channels or isinstance(module, _MODULES)
-    special = _SPECIAL.get(node.target)
-    if special is not None:
-        return special(node)
-    return node.target in (_METHODS if node.op == "call_method" else _FUNCTIONS)
-
-
-def _slices_channels(node: Node) -> bool:
-    """An entry of a list, or a part of a tensor that is cut along images and channels only."""
-    index = node.args[1]
-    return isinstance(index, int) or (isinstance(index, tuple) and len(index) <= 2)
-
-
-def _reshapes_channels(node: Node) -> bool:
-    """`view(..., height, width)` with the last two read from a tensor, as channel shuffling does."""
-    return len(node.args) > 3 and all(isinstance(size, Node) for size in node.args[-2:])
-
-
-def _normalises_channels(node: Node) -> bool:
-    shape = _arguments(node, ("input", "normalized_shape"))["normalized_shape"]
-    return isinstance(shape, list | tuple) and len(shape) == 1
-
-
-_SPECIAL: dict[Any, Callable[[Node], bool]] = {
-    operator.getitem: _slices_channels,
-    "view": _reshapes_channels,
-    "reshape": _reshapes_channels,
-    F.layer_norm: _normalises_channels,
-}

@@ -38,9 +38,13 @@ from torch import Tensor, nn
 
 from engine import tape
 from engine.errors import ConvscopeError
-from engine.graph import Kind, trace
+from engine.graph import trace
 from engine.maximization.fourier import Canvas, Fourier, Gradient
 from engine.objectives import CENTRE_UNIT, WHOLE_MAP, excitation
+from engine.operations.average_pool import AveragePool
+from engine.operations.identity import Identity
+from engine.operations.max_pool import MaxPool
+from engine.operations.relu import ReLU
 
 OBJECTIVES = (WHOLE_MAP, CENTRE_UNIT)
 STEPS = 512
@@ -243,6 +247,6 @@ def _before_rectifier(model: nn.Module, layer: str) -> str:
     graph = trace(model)
     node = graph.resolve(layer)
     own = graph.names[node]
-    while graph.kinds[node] in (Kind.MAX_POOL, Kind.AVERAGE_POOL, Kind.IDENTITY):
+    while isinstance(graph.operations[node], MaxPool | AveragePool | Identity):
         node = node.args[0]
-    return graph.names[node.args[0]] if graph.kinds[node] is Kind.RECTIFIER else own
+    return graph.names[node.args[0]] if isinstance(graph.operations[node], ReLU) else own

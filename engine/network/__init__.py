@@ -17,33 +17,31 @@ as are the additions of biases. Products of two activations (attention) are not 
 Reference: Dumoulin & Visin (2016), "A guide to convolution arithmetic for deep learning"; He et al. (2016), table 1.
 """
 
-import math
-import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.fx import Node
 
 from engine.errors import ConvscopeError
-from engine.graph import Graph, Kind, constant, trace
+from engine.graph import Graph, trace
+from engine.graph.layers import stage_of_each
 from engine.graph.receptive_field import WHOLE, ReceptiveField, receptive_fields
 from engine.models import build
-from engine.titles import title
-
-Shape = tuple[int, ...]
+from engine.operations import Operation
+from engine.operations.base import Shape, product_in_words
+from engine.operations.source import Constant
 
 
 @dataclass(frozen=True)
-class Operation:
+class OperationRow:
     """One operation of the network.
 
     Attributes:
-        name: its node's; `kind`: what it is; `title`: the same in words, such as "conv 3×3, stride 2".
+        name: its node's; `operation`: what it is; `title`: the same in words, such as "conv 3×3, stride 2".
         stage: the part of the network that it belongs to, such as "conv2_x" or "dense 1".
         inputs: the operations that it reads.
         output: the shape of what it puts out for one image: (C, H, W) for feature maps, (D,) for a dense layer.
@@ -53,7 +51,7 @@ class Operation:
     """
 
     name: str
-    kind: Kind
+    operation: Operation
     title: str
     stage: str
     inputs: tuple[str, ...]
@@ -65,10 +63,10 @@ class Operation:
 
 
 @dataclass(frozen=True)
-class Stage:
+class StageRow:
     """Operations in a row that belong together: `last` names the one whose output is the stage's.
 
-    The other attributes are those of `Operation`; `arithmetic` counts equal terms: "4 × (3 × 3 × 64 × 64)".
+    The other attributes are those of `OperationRow`; `arithmetic` counts equal terms: "4 × (3 × 3 × 64 × 64)".
     """
 
     name: str
@@ -81,7 +79,7 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Network:
+class NetworkTable:
     """All operations that lead to the answer, in the order of their execution.
 
     Attributes:
@@ -91,7 +89,7 @@ class Network:
 
     image: str
     input: Shape
-    operations: tuple[Operation, ...]
+    operations: tuple[OperationRow, ...]
     unused: int
 
     @property
@@ -127,7 +125,7 @@ def shapes_only(architecture: str, num_classes: int, input_size: int, options: d
         return build(architecture, num_classes=num_classes, **kept).eval()
 
 
-def describe(model: nn.Module, input_size: int) -> Network:
+def describe(model: nn.Module, input_size: int) -> NetworkTable:
     """The table of `model` (in eval mode; only read) for images of `input_size` x `input_size` px.
 
     Raises:
@@ -139,46 +137,46 @@ def describe(model: nn.Module, input_size: int) -> Network:
     if graph.output is not None:
         path = frozenset(graph.path_to(graph.output))
         needed = [node for node in needed if node in path]
-    stage_of = _stage_names(model, graph, needed)
+    stage_of = stage_of_each(needed, graph.names, graph.operations, graph.layers, graph.stages)
     owned = _parameters_by_node(model, graph, needed)
     fields = receptive_fields(model)
     operations = tuple(
-        _operation(model, graph, node, sizes, stage_of[node], fields.get(graph.names[node], WHOLE), owned[node])
+        _row(model, graph, node, sizes, stage_of[node], fields.get(graph.names[node], WHOLE), owned[node])
         for node in needed
     )
     total = sum(parameter.numel() for parameter in model.parameters())
     unused = total - sum(operation.parameters for operation in operations)
-    return Network(graph.names[graph.input], sizes[graph.input][1:], operations, unused)
+    return NetworkTable(graph.names[graph.input], sizes[graph.input][1:], operations, unused)
 
 
-def stages(network: Network) -> tuple[Stage, ...]:
+def stages(table: NetworkTable) -> tuple[StageRow, ...]:
     """The table with one row per stage, as a paper prints it: He et al.'s stages, or one per convolution."""
-    grouped: dict[str, list[Operation]] = {}
-    for operation in network.operations:
-        grouped.setdefault(operation.stage, []).append(operation)
-    return tuple(_stage(name, operations) for name, operations in grouped.items())
+    grouped: dict[str, list[OperationRow]] = {}
+    for row in table.operations:
+        grouped.setdefault(row.stage, []).append(row)
+    return tuple(_stage(name, rows) for name, rows in grouped.items())
 
 
-def arithmetic_of_all(network: Network) -> str:
+def arithmetic_of_all(table: NetworkTable) -> str:
     """The sum over the stages: "2,432 + 51,264 + ... = 390,410"."""
-    counts = [stage.parameters for stage in stages(network) if stage.parameters]
-    terms = [f"{count:,}" for count in [*counts, *([network.unused] if network.unused else [])]]
-    return f"{' + '.join(terms)} = {network.parameters:,}"
+    counts = [stage.parameters for stage in stages(table) if stage.parameters]
+    terms = [f"{count:,}" for count in [*counts, *([table.unused] if table.unused else [])]]
+    return f"{' + '.join(terms)} = {table.parameters:,}"
 
 
 def shape_in_words(shape: Shape) -> str:
     """(64, 56, 56) as "64 × 56 × 56"."""
-    return " × ".join(map(str, shape))
+    return product_in_words(shape)
 
 
-def _stage(name: str, operations: list[Operation]) -> Stage:
-    total = sum(operation.parameters for operation in operations)
-    terms = Counter(operation.arithmetic for operation in operations if operation.arithmetic)
+def _stage(name: str, rows: list[OperationRow]) -> StageRow:
+    total = sum(row.parameters for row in rows)
+    terms = Counter(row.arithmetic for row in rows if row.arithmetic)
     written = [term if count == 1 else f"{count} × ({term})" for term, count in terms.items()]
     arithmetic = f"{' + '.join(written)} = {total:,}" if total else ""
-    multiplied = sum(operation.multiply_adds for operation in operations)
-    last = operations[-1]
-    return Stage(name, last.name, last.output, last.receptive_field, total, arithmetic, multiplied)
+    multiply_adds = sum(row.multiply_adds for row in rows)
+    last = rows[-1]
+    return StageRow(name, last.name, last.output, last.receptive_field, total, arithmetic, multiply_adds)
 
 
 # ----------------------------------------------------------------------------------------------------- shapes
@@ -194,7 +192,7 @@ class _ShapeRecorder(fx.Interpreter):
         self.shapes: dict[Node, Shape] = {}
 
     def run_node(self, n: Node) -> Any:
-        value = constant(self.module, self.traced, n) if n.op == "get_attr" else super().run_node(n)
+        value = self.traced.call(self.module, n).constant(n) if n.op == "get_attr" else super().run_node(n)
         if isinstance(value, Tensor) and n.op != "output":
             self.shapes[n] = tuple(value.shape)
         return value
@@ -220,71 +218,16 @@ def _parameters_by_node(model: nn.Module, graph: Graph, nodes: Iterable[Node]) -
     seen: set[nn.Parameter] = set()
     owned: dict[Node, list[nn.Parameter]] = {}
     for node in nodes:
-        new = [parameter for parameter in _parameters(model, graph, node) if parameter not in seen]
-        seen.update(new)
-        owned[node] = new
+        parameters = graph.operations[node].parameters(graph.call(model, node))
+        owned[node] = [parameter for parameter in parameters if parameter not in seen]
+        seen.update(owned[node])
     return owned
-
-
-def _parameters(model: nn.Module, graph: Graph, node: Node) -> Iterator[nn.Parameter]:
-    if node.op == "call_module":
-        yield from model.get_submodule(str(node.target)).parameters()
-    elif node.op == "get_attr":
-        value = constant(model, graph, node)
-        yield from [value] if isinstance(value, nn.Parameter) else []
-
-
-def _product(factors: Iterable[int]) -> str:
-    return " × ".join(map(str, factors))
-
-
-def _flattened(model: nn.Module, node: Node, shapes: dict[Node, Shape]) -> Shape:
-    """(C, H, W) if the node reads maps of more than one pixel that were flattened, else ()."""
-    source = node.args[0] if node.args else None
-    while isinstance(source, Node) and len(shapes.get(source, ())) == 2 and not _is_dense(model, source):
-        source = source.args[0]
-    shape = shapes.get(source, ()) if isinstance(source, Node) else ()
-    return shape[1:] if len(shape) == 4 and math.prod(shape[2:]) > 1 else ()
-
-
-def _arithmetic(module: nn.Module | None, owned: list[nn.Parameter], flattened: Shape) -> str:
-    """How many numbers the parameters hold, written as a paper would write it."""
-    if not owned:
-        return ""
-    if isinstance(module, nn.modules.batchnorm._BatchNorm) and len(owned) == 2:
-        return f"2 × {owned[0].numel()}"
-    return " + ".join(_product(_factors(module, parameter, flattened)) for parameter in owned)
-
-
-def _factors(module: nn.Module | None, parameter: nn.Parameter, flattened: Shape) -> Iterable[int]:
-    """Kernel size x inputs x outputs, the order in which the field writes it."""
-    if parameter.dim() < 2 or not isinstance(module, nn.modules.conv._ConvNd | nn.Linear):
-        return parameter.shape
-    outputs, inputs, *kernel = parameter.shape
-    if isinstance(module, nn.Linear) and math.prod(flattened) == inputs:
-        return (*flattened[1:], flattened[0], outputs)
-    transposed = isinstance(module, nn.modules.conv._ConvTransposeNd)
-    return (*kernel, outputs, inputs) if transposed else (*kernel, inputs, outputs)
-
-
-def _multiply_adds(model: nn.Module, graph: Graph, node: Node, shapes: dict[Node, Shape]) -> int:
-    """Products that a convolution or a dense layer sums: its weights, each used at every output position."""
-    module = model.get_submodule(str(node.target)) if node.op == "call_module" else None
-    if isinstance(module, nn.modules.conv._ConvTransposeNd):
-        return module.weight.numel() * math.prod(shapes[node.args[0]][2:])
-    if isinstance(module, nn.modules.conv._ConvNd):
-        return module.weight.numel() * math.prod(shapes[node][2:])
-    if isinstance(module, nn.Linear):
-        return module.in_features * math.prod(shapes[node][1:])
-    if node.target in (F.conv2d, F.linear) and isinstance(node.args[1], Node):
-        return math.prod(shapes[node.args[1]][1:]) * math.prod(shapes[node][1:])
-    return 0
 
 
 # -------------------------------------------------------------------------------------------------- one operation
 
 
-def _operation(
+def _row(
     model: nn.Module,
     graph: Graph,
     node: Node,
@@ -292,73 +235,30 @@ def _operation(
     stage: str,
     field: ReceptiveField,
     owned: list[nn.Parameter],
-) -> Operation:
-    module = model.get_submodule(str(node.target)) if node.op == "call_module" else None
-    is_weight = node.op == "get_attr"
-    before = shapes.get(node.args[0], ())[2:] if node.args and isinstance(node.args[0], Node) else ()
-    return Operation(
+) -> OperationRow:
+    operation, call = graph.operations[node], graph.call(model, node)
+    return OperationRow(
         name=graph.names[node],
-        kind=graph.kinds[node],
-        title=title(graph.kinds[node], node, module, before, shapes[node][2:]),
+        operation=operation,
+        title=operation.title(call, shapes),
         stage=stage,
         inputs=tuple(graph.names[source] for source in _tensors_read(node, shapes)),
-        output=shapes[node] if is_weight else shapes[node][1:],
+        output=shapes[node] if isinstance(operation, Constant) else shapes[node][1:],
         receptive_field=field,
         parameters=sum(parameter.numel() for parameter in owned),
-        arithmetic=_arithmetic(module, owned, _flattened(model, node, shapes)),
-        multiply_adds=_multiply_adds(model, graph, node, shapes),
+        arithmetic=operation.arithmetic(call, owned, shapes),
+        multiply_adds=operation.multiply_adds(call, shapes),
     )
 
 
 def _tensors_read(node: Node, shapes: dict[Node, Shape]) -> list[Node]:
     """What a node reads, looked at through lists of tensors (what `chunk` gives, say)."""
-    found: dict[Node, None] = {}
+    read: dict[Node, None] = {}
     waiting = list(node.all_input_nodes)
     while waiting:
         source = waiting.pop(0)
         if source in shapes:
-            found[source] = None
+            read[source] = None
         else:
             waiting += source.all_input_nodes
-    return list(found)
-
-
-# ----------------------------------------------------------------------------------------------------- stages
-
-
-def _stage_names(model: nn.Module, graph: Graph, nodes: list[Node]) -> dict[Node, str]:
-    """The stage of each node: up to a ResNet's stage ends, or else from one convolution to the next."""
-    ends = {name: layer for layer, name in graph.layers.items() if re.fullmatch(r"conv\d+_x", layer)}
-    if not ends:
-        return _stages_from_starts(model, graph, nodes)
-    ends |= {graph.layers[layer]: "conv1" for layer in ("conv1_relu",) if layer in graph.layers}
-    found: dict[Node, str] = {}
-    waiting: list[Node] = []
-    for node in nodes:
-        waiting.append(node)
-        if graph.names[node] in ends:
-            found |= dict.fromkeys(waiting, ends[graph.names[node]])
-            waiting = []
-    return found | dict.fromkeys(waiting, "dense")
-
-
-def _stages_from_starts(model: nn.Module, graph: Graph, nodes: list[Node]) -> dict[Node, str]:
-    """Convolutions and dense layers each begin a stage; what flattens the maps belongs to what comes after it."""
-    convolutions = {name: layer for layer, name in graph.layers.items() if re.fullmatch(r"conv\d+", layer)}
-    found: dict[Node, str] = {}
-    stage, dense, waiting = "input", 0, []
-    for node in nodes:
-        name = graph.names[node]
-        if graph.kinds[node] is Kind.FLATTENING and not _is_dense(model, node):
-            waiting.append(node)
-            continue
-        if name in convolutions or _is_dense(model, node):
-            dense += name not in convolutions
-            stage = convolutions.get(name, f"dense {dense}")
-        found |= dict.fromkeys([*waiting, node], stage)
-        waiting = []
-    return found | dict.fromkeys(waiting, stage)
-
-
-def _is_dense(model: nn.Module, node: Node) -> bool:
-    return node.op == "call_module" and isinstance(model.get_submodule(str(node.target)), nn.Linear)
+    return list(read)

@@ -14,7 +14,6 @@ Reference: Dumoulin & Visin (2016), "A guide to convolution arithmetic for deep 
 Bengio & Courville (2016), "Deep learning", equation 9.6.
 """
 
-import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -24,7 +23,9 @@ from torch import Tensor, nn
 
 from engine import data, tape
 from engine.errors import ConvscopeError
-from engine.graph import Kind, trace
+from engine.graph import trace
+from engine.operations.convolution import Convolution, is_zero_padded
+from engine.operations.windows import Windows
 
 Pair = tuple[int, int]
 
@@ -37,7 +38,7 @@ class Convolved:
         input: `[C, H, W]`; `output`: `[O, h, w]`.
         kernels: `[O, C, k_h, k_w]`; `bias`: `[O]`, zeros if it has none.
         has_bias: whether it has one.
-        stride, padding, dilation: (down, across).
+        windows: what each output position reads, down and across.
     """
 
     input: Tensor = field(repr=False)
@@ -45,9 +46,7 @@ class Convolved:
     kernels: Tensor = field(repr=False)
     bias: Tensor = field(repr=False)
     has_bias: bool
-    stride: Pair
-    padding: Pair
-    dilation: Pair
+    windows: Windows
 
     @property
     def positions(self) -> Pair:
@@ -61,7 +60,7 @@ class Convolved:
 
 
 @dataclass(frozen=True)
-class Step:
+class WindowSum:
     """What happens at one output position of one channel.
 
     Attributes:
@@ -89,7 +88,7 @@ def first_convolution(model: nn.Module) -> str:
         ConvscopeError: the model cannot be traced, or has no convolution.
     """
     graph = trace(model)
-    found = next((node for node in graph.nodes if graph.kinds[node] is Kind.CONVOLUTION), None)
+    found = next((node for node in graph.nodes if isinstance(graph.operations[node], Convolution)), None)
     if found is None:
         raise ConvscopeError(f"{type(model).__name__} has no convolution: choose another network.")
     return graph.names[found]
@@ -105,27 +104,17 @@ def convolved(model: nn.Module, x: Tensor, layer: str) -> Convolved:
     graph = trace(model)
     node = graph.resolve(layer)
     module = model.get_submodule(str(node.target)) if node.op == "call_module" else None
-    if not _is_plain(module):
+    if not is_zero_padded(module) or module.groups != 1:
         raise ConvscopeError(f"{layer!r} is no plain convolution that can be stepped through: choose another layer.")
     source = node.args[0]
     read = x if source is graph.input else tape.features(model, x, graph.names[source])
     bias = module.weight.new_zeros(module.out_channels) if module.bias is None else module.bias.detach()
-    geometry = (module.stride, module.padding, module.dilation)
-    given = tape.features(model, x, layer)[0]
-    has_bias = module.bias is not None
-    return Convolved(read[0], given, module.weight.detach(), bias, has_bias, *geometry)
+    output, kernels = tape.features(model, x, layer)[0], module.weight.detach()
+    read_by_each = graph.operations[node].window(graph.call(model, node))
+    return Convolved(read[0], output, kernels, bias, module.bias is not None, read_by_each)
 
 
-def _is_plain(module: nn.Module | None) -> bool:
-    return (
-        isinstance(module, nn.Conv2d)
-        and module.groups == 1
-        and module.padding_mode == "zeros"
-        and not isinstance(module.padding, str)
-    )
-
-
-def step(done: Convolved, channel: int, row: int, column: int) -> Step:
+def window_sum(done: Convolved, channel: int, row: int, column: int) -> WindowSum:
     """Window, kernel, products and sum of output `channel` at the output position (`row`, `column`).
 
     Raises:
@@ -137,40 +126,31 @@ def step(done: Convolved, channel: int, row: int, column: int) -> Step:
             f"There is no output at row {row}, column {column} of channel {channel}: "
             f"choose 0 to {rows - 1}, 0 to {columns - 1} and 0 to {done.channels - 1}."
         )
-    top = row * done.stride[0] - done.padding[0]
-    left = column * done.stride[1] - done.padding[1]
+    top, left = done.windows[0].first(row), done.windows[1].first(column)
     window = _window(done, top, left)
     kernel = done.kernels[channel]
     products = window * kernel
     sums = products.sum(dim=(1, 2))
     bias = float(done.bias[channel])
-    return Step(top, left, window, kernel, products, sums, bias, float(sums.sum()) + bias)
+    return WindowSum(top, left, window, kernel, products, sums, bias, float(sums.sum()) + bias)
 
 
 def _window(done: Convolved, top: int, left: int) -> Tensor:
-    down, across = done.padding
-    padded = F.pad(done.input, (across, across, down, down))
-    height, width = (apart * (side - 1) + 1 for apart, side in zip(done.dilation, done.kernels.shape[2:], strict=True))
-    rows = slice(top + down, top + down + height, done.dilation[0])
-    columns = slice(left + across, left + across + width, done.dilation[1])
+    down, across = done.windows
+    padded = F.pad(done.input, (across.padding, across.padding, down.padding, down.padding))
+    starts = top + down.padding, left + across.padding
+    rows, columns = (
+        slice(start, start + window.extent, window.dilation) for start, window in zip(starts, done.windows, strict=True)
+    )
     return padded[:, rows, columns]
 
 
 def strongest_position(done: Convolved, channel: int) -> Pair:
     """The (row, column) where the output of `channel` is furthest from zero, of windows inside the image if any is."""
-    rows, columns = (_inside(done, axis) for axis in (0, 1))
+    rows, columns = (window.inside(size) for window, size in zip(done.windows, done.input.shape[1:], strict=True))
     strength = torch.full_like(done.output[channel], -1.0)
     strength[rows, columns] = done.output[channel].abs()[rows, columns]
     return divmod(int(strength.argmax()), done.positions[1])
-
-
-def _inside(done: Convolved, axis: int) -> slice:
-    """The positions whose windows lie inside the image along an axis (0 down, 1 across); all, if none does."""
-    stride, padding = done.stride[axis], done.padding[axis]
-    extent = done.dilation[axis] * (done.kernels.shape[2 + axis] - 1) + 1
-    first = math.ceil(padding / stride)
-    last = (done.input.shape[1 + axis] + padding - extent) // stride
-    return slice(first, last + 1) if first <= last else slice(None)
 
 
 def as_the_network_gets_it(picture: np.ndarray, size: int) -> np.ndarray:

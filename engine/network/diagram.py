@@ -12,31 +12,35 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from engine.graph import Kind
-from engine.network import Network, Operation, Shape, shape_in_words
+from engine.network import NetworkTable, OperationRow, Shape, shape_in_words
+from engine.operations import Operation
+from engine.operations.batch_norm import BatchNorm
+from engine.operations.identity import Identity
+from engine.operations.relu import ReLU
+from engine.operations.source import Image
 
 COLUMNS = 9
 """As many columns as a row holds before the next row begins."""
 
-_PASSING_ON = (Kind.BATCH_NORM, Kind.RECTIFIER, Kind.IDENTITY)
+_PASSING_ON = (BatchNorm, ReLU, Identity)
 _SHORT = {"batch norm": "BN"}
 _FLATTEN = "flatten"
 _UNSAID = (_FLATTEN, "nothing")
 
 
 @dataclass(frozen=True)
-class Box:
+class DiagramBox:
     """Operations drawn as one.
 
     Attributes:
-        name: the first operation's; `kind`: its kind; `stage`: its stage.
+        name: the first operation's; `operation`: what it is; `stage`: its stage.
         words: what it does, part by part: ("conv 3×3", "64", "BN", "ReLU").
         output: the shape of what it puts out.
         inputs: the names of the boxes that it reads; the image is a box as well.
     """
 
     name: str
-    kind: Kind
+    operation: Operation
     stage: str
     words: tuple[str, ...]
     output: Shape
@@ -61,14 +65,14 @@ class Place:
 class Diagram:
     """Boxes in the order of execution, and the place of each by its name."""
 
-    boxes: tuple[Box, ...]
+    boxes: tuple[DiagramBox, ...]
     places: dict[str, Place]
 
 
-def diagram(network: Network, columns: int = COLUMNS) -> Diagram:
+def diagram(table: NetworkTable, columns: int = COLUMNS) -> Diagram:
     """The boxes of a network, in rows of at most `columns` columns."""
-    image = Box(network.image, Kind.INPUT, "", ("image",), network.input, ())
-    boxes = (image, *_boxes(network.operations))
+    image = DiagramBox(table.image, Image(), "", ("image",), table.input, ())
+    boxes = (image, *_boxes(table.operations))
     depths = _depths(boxes)
     starts = _row_starts(boxes, depths, columns)
     return Diagram(boxes, _places(boxes, depths, starts))
@@ -77,11 +81,11 @@ def diagram(network: Network, columns: int = COLUMNS) -> Diagram:
 # Boxes ---------------------------------------------------------------------------------------------------------
 
 
-def _boxes(operations: Sequence[Operation]) -> tuple[Box, ...]:
+def _boxes(operations: Sequence[OperationRow]) -> tuple[DiagramBox, ...]:
     """Merge what only passes a map on into the box it follows, if nothing else reads that box before it."""
     readers = _reader_counts(operations)
     box_of: dict[str, str] = {}
-    merged: dict[str, list[Operation]] = {}
+    merged: dict[str, list[OperationRow]] = {}
     for operation in operations:
         box = _box_to_join(operation, box_of, merged, readers)
         box_of[operation.name] = box or operation.name
@@ -89,7 +93,7 @@ def _boxes(operations: Sequence[Operation]) -> tuple[Box, ...]:
     return tuple(_box(group, box_of) for group in merged.values())
 
 
-def _reader_counts(operations: Sequence[Operation]) -> dict[str, int]:
+def _reader_counts(operations: Sequence[OperationRow]) -> dict[str, int]:
     counts: dict[str, int] = {}
     for operation in operations:
         for source in operation.inputs:
@@ -98,7 +102,7 @@ def _reader_counts(operations: Sequence[Operation]) -> dict[str, int]:
 
 
 def _box_to_join(
-    operation: Operation, box_of: dict[str, str], merged: dict[str, list[Operation]], readers: dict[str, int]
+    operation: OperationRow, box_of: dict[str, str], merged: dict[str, list[OperationRow]], readers: dict[str, int]
 ) -> str | None:
     source = operation.inputs[0] if len(operation.inputs) == 1 else None
     box = box_of.get(source or "")
@@ -106,10 +110,10 @@ def _box_to_join(
         return None
     if operation.title == _FLATTEN:
         return box
-    return box if operation.kind in _PASSING_ON and readers[source or ""] == 1 else None
+    return box if isinstance(operation.operation, _PASSING_ON) and readers[source or ""] == 1 else None
 
 
-def _box(group: list[Operation], box_of: dict[str, str]) -> Box:
+def _box(group: list[OperationRow], box_of: dict[str, str]) -> DiagramBox:
     first, *others = group
     passing = [_SHORT.get(operation.title, operation.title) for operation in others]
     words = (*first.title.split(", "), *(word for word in passing if word not in _UNSAID))
@@ -117,13 +121,13 @@ def _box(group: list[Operation], box_of: dict[str, str]) -> Box:
         operation.output for operation in reversed(group) if operation.title != _FLATTEN or operation is first
     )
     inputs = tuple(dict.fromkeys(box_of.get(source, source) for source in first.inputs))
-    return Box(first.name, first.kind, first.stage, words, output, inputs)
+    return DiagramBox(first.name, first.operation, first.stage, words, output, inputs)
 
 
 # Places --------------------------------------------------------------------------------------------------------
 
 
-def _depths(boxes: Sequence[Box]) -> dict[str, int]:
+def _depths(boxes: Sequence[DiagramBox]) -> dict[str, int]:
     """The length of the longest way from the image to each box."""
     depths: dict[str, int] = {}
     for box in boxes:
@@ -131,7 +135,7 @@ def _depths(boxes: Sequence[Box]) -> dict[str, int]:
     return depths
 
 
-def _row_starts(boxes: Sequence[Box], depths: dict[str, int], columns: int) -> list[int]:
+def _row_starts(boxes: Sequence[DiagramBox], depths: dict[str, int], columns: int) -> list[int]:
     """The depth at which each row begins: where a stage does, if that keeps the row short enough."""
     stage_starts: dict[str, int] = {}
     for box in boxes:
@@ -145,7 +149,7 @@ def _row_starts(boxes: Sequence[Box], depths: dict[str, int], columns: int) -> l
     return starts
 
 
-def _places(boxes: Sequence[Box], depths: dict[str, int], starts: list[int]) -> dict[str, Place]:
+def _places(boxes: Sequence[DiagramBox], depths: dict[str, int], starts: list[int]) -> dict[str, Place]:
     taken: dict[int, int] = {}
     places: dict[str, Place] = {}
     for box in boxes:

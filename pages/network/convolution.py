@@ -3,7 +3,7 @@
 import numpy as np
 
 from engine import pictures
-from engine.network.convolution import Convolved, Step
+from engine.network.convolution import Convolved, WindowSum
 from pages.network import svg
 
 SIDE = 460.0
@@ -12,12 +12,12 @@ COLOURS = ("red", "green", "blue")
 CELL = 46.0
 
 
-def picture_with_window(seen: np.ndarray, done: Convolved, step: Step) -> str:
+def picture_with_window(seen: np.ndarray, done: Convolved, step: WindowSum) -> str:
     """The image uint8 `[H, W, 3]` as the network gets it, with the window that the kernel lies on."""
     height, width, _ = seen.shape
     scale = SIDE / max(height, width)
-    down, across = (apart * (side - 1) + 1 for apart, side in zip(done.dilation, done.kernels.shape[2:], strict=True))
-    border = 4 * scale if max(done.padding) else 6.0
+    down, across = (window.extent for window in done.windows)
+    border = 4 * scale if any(window.padding for window in done.windows) else 6.0
     frame = svg.box(
         border + step.left * scale, border + step.top * scale, across * scale, down * scale, "none", svg.ORANGE, 6
     )
@@ -37,7 +37,7 @@ def map_with_position(done: Convolved, channel: int, row: int, column: int) -> s
     return svg.document(width * scale + 2 * border, height * scale + 2 * border, [whole, mark])
 
 
-def products(step: Step, channel: int, ink: str, background: str = "none") -> str:
+def products(step: WindowSum, channel: int, ink: str, background: str = "none") -> str:
     """Window times kernel makes products, of one input channel, in numbers; and their sum."""
     rows, columns = step.window.shape[1:]
     cell = min(CELL, 7 * CELL / max(rows, columns))
@@ -60,7 +60,7 @@ def products(step: Step, channel: int, ink: str, background: str = "none") -> st
     return svg.document(x + 120, top + rows * cell + 2, parts, background)
 
 
-def sum_in_words(step: Step, has_bias: bool) -> str:
+def sum_in_words(step: WindowSum, has_bias: bool) -> str:
     """ "red 0.125 + green −0.300 + blue 0.050 + bias 0.010 = −0.115"."""
     names = COLOURS if len(step.sums) == 3 else tuple(f"channel {index}" for index in range(len(step.sums)))
     terms = [f"{name} {svg.short(float(value), 3)}" for name, value in zip(names, step.sums, strict=True)]

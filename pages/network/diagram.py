@@ -1,7 +1,13 @@
 """The block diagram of a network as an SVG: boxes in rows, arrows between them, shortcuts as arcs above."""
 
-from engine.graph import Kind
-from engine.network.diagram import Box, Diagram, Place
+from engine.network.diagram import Diagram, DiagramBox, Place
+from engine.operations import Operation
+from engine.operations.addition import Addition
+from engine.operations.average_pool import AveragePool
+from engine.operations.convolution import Convolution
+from engine.operations.dense import Dense
+from engine.operations.flattening import Flattening
+from engine.operations.max_pool import MaxPool
 from pages.network import svg
 
 WIDTH, HEIGHT = 146.0, 84.0
@@ -13,12 +19,13 @@ LINE = 13
 """As many letters as a line in a box holds."""
 
 SHORTCUT = "#CC79A7"
-FILLS: dict[Kind, tuple[str, str]] = {
-    Kind.CONVOLUTION: ("#0072B2", "white"),
-    Kind.MAX_POOL: ("#E69F00", "black"),
-    Kind.AVERAGE_POOL: ("#E69F00", "black"),
-    Kind.ADDITION: (SHORTCUT, "black"),
-    Kind.FLATTENING: ("#00805E", "white"),
+FILLS: dict[type[Operation], tuple[str, str]] = {
+    Convolution: ("#0072B2", "white"),
+    MaxPool: ("#E69F00", "black"),
+    AveragePool: ("#E69F00", "black"),
+    Addition: (SHORTCUT, "black"),
+    Flattening: ("#00805E", "white"),
+    Dense: ("#00805E", "white"),
 }
 """Okabe & Ito's colours for what a box does, and the ink that reads on each."""
 OTHER = ("#6b6b6b", "white")
@@ -52,9 +59,9 @@ def _corner(place: Place, tops: list[float]) -> tuple[float, float]:
     return MARGIN + place.column * COLUMN, tops[place.row] + HEAD + place.lane * LANE
 
 
-def _box(box: Box, place: Place, tops: list[float], ink: str) -> list[str]:
+def _box(box: DiagramBox, place: Place, tops: list[float], ink: str) -> list[str]:
     x, y = _corner(place, tops)
-    fill, inside = FILLS.get(box.kind, OTHER)
+    fill, inside = FILLS.get(type(box.operation), OTHER)
     lines = _lines(box.words)
     middle, first = x + WIDTH / 2, y + HEIGHT / 2 - 12 * (len(lines) - 1)
     return [
@@ -98,7 +105,7 @@ def _arrow_heads() -> str:
     return f"<defs>{''.join(heads)}</defs>"
 
 
-def _arrow(made: Diagram, source: str, box: Box, tops: list[float], width: float) -> str:
+def _arrow(made: Diagram, source: str, box: DiagramBox, tops: list[float], width: float) -> str:
     start, end = made.places[source], made.places[box.name]
     if start.row != end.row:
         return _path(_to_another_row(start, end, tops, width))

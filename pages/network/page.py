@@ -127,7 +127,7 @@ def step_through(chosen: Selection, view: View, done: Convolved) -> None:
     if st.session_state.get("play"):
         move_on(done)
     channel, row, column = position(done)
-    step = convolution.step(done, channel, row, column)
+    step = convolution.window_sum(done, channel, row, column)
     pictured, mapped, described = st.columns([0.62, 0.62, 1.6], gap="medium")
     with pictured:
         st.markdown("**The image and the window**")
@@ -179,8 +179,8 @@ def say_where(chosen: Selection, done: Convolved, channel: int, row: int, column
     kernel = "×".join(map(str, done.kernels.shape[2:]))
     st.caption(
         f"{chosen.image_name}, {chosen.card.input_size} px. Kernel {channel} of {done.channels}: {kernel} pixels in "
-        f"3 colours; it moves by {done.stride[0]} px. The numbers of the window are colours as the network gets them: "
-        f"0 is an average picture's colour. The network's own output here: {exact}."
+        f"3 colours; it moves by {done.windows[0].stride} px. The numbers of the window are colours as the network "
+        f"gets them: 0 is an average picture's colour. The network's own output here: {exact}."
     )
 
 

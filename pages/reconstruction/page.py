@@ -6,7 +6,8 @@ from dataclasses import replace
 import streamlit as st
 
 from engine import deconv
-from engine.records import Convolution, MaxPool
+from engine.operations.convolution import Convolution
+from engine.operations.max_pool import MaxPool
 from engine.tape import Tape
 from pages.common import downloads, resources, selection, sheets, texts
 from pages.common.resources import CLASS, PHOTOGRAPHS, Playback, View
@@ -57,7 +58,7 @@ def playback_controls(chosen: Selection) -> Playback:
 
 def contrasts_on_offer(chosen: Selection, playback: Playback, recorded: Tape) -> tuple[str, ...]:
     """In what respects the playback can be varied."""
-    pools = any(isinstance(step.record, MaxPool) for step in recorded.steps)
+    pools = any(isinstance(step.operation, MaxPool) for step in recorded.steps)
     return variants.on_offer(chosen.network, deconv.residual_blocks(recorded), pools, playback.seed == CLASS)
 
 
@@ -75,7 +76,7 @@ def class_to_send(chosen: Selection, view: View) -> int:
 
 def with_weight_scale(playback: Playback, recorded: Tape) -> Playback:
     """`playback` as if all weights were larger or smaller and their batch norms adjusted."""
-    before_batch_norm = isinstance(recorded.steps[-1].record, Convolution)
+    before_batch_norm = isinstance(recorded.steps[-1].operation, Convolution)
     reason = BEFORE_BATCH_NORM if before_batch_norm else deconv.weight_scale_applies(recorded)
     scale = selection.steps(
         "All weights times", SCALES, "scale", "1", disabled=reason is not None, width=300,

@@ -24,8 +24,12 @@ from engine.deconv import (
     whole_map,
 )
 from engine.errors import ConvscopeError
-from engine.graph import Kind, trace
-from engine.records import Addition
+from engine.graph import trace
+from engine.operations.addition import Addition, AdditionRecord
+from engine.operations.batch_norm import BatchNorm
+from engine.operations.convolution import Convolution
+from engine.operations.max_pool import MaxPool
+from engine.operations.relu import ReLU
 from engine.tape import layers, logits, record
 from tests.oracles import (
     SIZES,
@@ -46,9 +50,10 @@ from tests.oracles import (
 def depths(model: nn.Module) -> list[str]:
     """An early, a middle and the last node with feature maps, and the logits."""
     graph = trace(model)
-    maps = {Kind.CONVOLUTION, Kind.MAX_POOL, Kind.RECTIFIER, Kind.BATCH_NORM, Kind.ADDITION}
-    last = max(index for index, node in enumerate(graph.nodes) if graph.kinds[node] is Kind.CONVOLUTION)
-    names = [graph.names[node] for node in graph.nodes[: last + 1] if graph.kinds[node] in maps]
+    operations = [graph.operations[node] for node in graph.nodes]
+    last = max(index for index, operation in enumerate(operations) if isinstance(operation, Convolution))
+    maps = Convolution | MaxPool | ReLU | BatchNorm | Addition
+    names = [graph.names[graph.nodes[index]] for index in range(last + 1) if isinstance(operations[index], maps)]
     return [names[len(names) // 8], names[len(names) // 2], names[-1], logits(model)]
 
 
@@ -290,7 +295,7 @@ def test_the_last_gain_is_that_of_the_picture(count: int) -> None:
     expected = result.pixels.flatten(1).norm(dim=1) / signal.flatten(1).norm(dim=1)
     torch.testing.assert_close(result.gains[-1].ratio, expected)
     by_node = {gain.node: gain.ratio for gain in result.gains}
-    adds = [step.name for step in tape.steps if isinstance(step.record, Addition)]
+    adds = [step.name for step in tape.steps if isinstance(step.record, AdditionRecord)]
     assert torch.equal(by_node[adds[-1]], by_node["layer4.1.relu_1"])
 
 

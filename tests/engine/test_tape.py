@@ -12,7 +12,12 @@ from torchvision.models import VisionTransformer
 from engine.deconv import reconstruct
 from engine.errors import ConvscopeError
 from engine.graph import trace
-from engine.records import BatchNorm, Convolution, MaxPool, Rectifier, VectorJacobian
+from engine.operations.batch_norm import BatchNormRecord
+from engine.operations.convolution import ConvolutionRecord
+from engine.operations.max_pool import MaxPoolRecord
+from engine.operations.other import VectorJacobian
+from engine.operations.relu import ReLURecord
+from engine.operations.windows import Window
 from engine.tape import features, layers, logits, record
 from tests.oracles import (
     SIZES,
@@ -60,13 +65,13 @@ def test_each_record_keeps_what_its_reversal_needs() -> None:
     model, x = network("resnet18"), images("resnet18")
     steps = {step.name: step.record for step in record(model, x, logits(model)).steps}
     conv, pool, relu, norm = steps["conv1"], steps["maxpool"], steps["relu"], steps["bn1"]
-    assert isinstance(conv, Convolution)
-    assert (conv.input_size, conv.stride, conv.followed_by_batch_norm) == ((48, 48), (2, 2), True)
-    assert isinstance(pool, MaxPool)
+    assert isinstance(conv, ConvolutionRecord)
+    assert (conv.input_size, conv.windows, conv.followed_by_batch_norm) == ((48, 48), (Window(7, 2, 3),) * 2, True)
+    assert isinstance(pool, MaxPoolRecord)
     assert (pool.switches.shape, pool.input_size) == ((1, 64, 12, 12), (24, 24))
-    assert isinstance(relu, Rectifier)
+    assert isinstance(relu, ReLURecord)
     assert relu.mask.dtype is torch.bool
-    assert isinstance(norm, BatchNorm)
+    assert isinstance(norm, BatchNormRecord)
     torch.testing.assert_close(norm.scale.flatten(), model.bn1.weight / (model.bn1.running_var + 1e-5).sqrt())
 
 
@@ -98,7 +103,7 @@ def test_relu_of_every_kind_is_a_rectifier() -> None:
 
     model = Many().eval()
     tape = record(model, noise((1, 3, 4, 4)), logits(model))
-    assert sum(isinstance(step.record, Rectifier) for step in tape.steps) == 8
+    assert sum(isinstance(step.record, ReLURecord) for step in tape.steps) == 8
 
 
 @pytest.mark.parametrize("network_type", [InPlaceShortcut, Chunked])

@@ -14,8 +14,12 @@ from torch import Tensor, nn
 from torchvision.models.feature_extraction import get_graph_node_names
 
 from engine.errors import ConvscopeError
-from engine.graph import Block, Kind, ancestors, trace
+from engine.graph import Block, ancestors, trace
 from engine.models import build
+from engine.operations import Operation
+from engine.operations.identity import Identity
+from engine.operations.other import Other
+from engine.operations.source import Image
 from tests.oracles import InPlaceShortcut, Lambda, network
 
 
@@ -109,7 +113,7 @@ def test_ancestors_and_path() -> None:
     target = graph.resolve("pool1")
     assert [graph.names[node] for node in graph.path_to(target)] == ["x", "conv1", "bn1", "relu", "maxpool"]
     assert ancestors(target) == set(graph.path_to(target))
-    assert graph.kinds[graph.input] is Kind.INPUT
+    assert isinstance(graph.operations[graph.input], Image)
 
 
 def test_readers_after_an_in_place_operation_read_its_result() -> None:
@@ -131,18 +135,20 @@ def test_batch_norm_is_found_through_dropout_and_only_as_sole_reader() -> None:
 @pytest.mark.parametrize(
     ("operation", "kind"),
     [
-        (lambda net, x: F.dropout(x), Kind.OTHER),  # drops even in eval mode
-        (lambda net, x: F.dropout2d(x, 0.2), Kind.OTHER),
-        (lambda net, x: F.dropout(x, 0.2, True), Kind.OTHER),
-        (lambda net, x: F.alpha_dropout(x, training=True), Kind.OTHER),
-        (lambda net, x: F.dropout(x, training=net.training), Kind.IDENTITY),
-        (lambda net, x: F.dropout2d(x, 0.2, False), Kind.IDENTITY),
-        (lambda net, x: F.alpha_dropout(x), Kind.IDENTITY),
+        (lambda net, x: F.dropout(x), Other),  # drops even in eval mode
+        (lambda net, x: F.dropout2d(x, 0.2), Other),
+        (lambda net, x: F.dropout(x, 0.2, True), Other),
+        (lambda net, x: F.alpha_dropout(x, training=True), Other),
+        (lambda net, x: F.dropout(x, training=net.training), Identity),
+        (lambda net, x: F.dropout2d(x, 0.2, False), Identity),
+        (lambda net, x: F.alpha_dropout(x), Identity),
     ],
 )
-def test_a_dropout_function_is_nothing_only_where_it_is_told_not_to_drop(operation: Callable, kind: Kind) -> None:
+def test_a_dropout_function_is_nothing_only_where_it_is_told_not_to_drop(
+    operation: Callable, kind: type[Operation]
+) -> None:
     graph = trace(Lambda(operation).eval())
-    assert graph.kinds[graph.output] is kind
+    assert type(graph.operations[graph.output]) is kind
 
 
 class MadeUpConstant(nn.Module):

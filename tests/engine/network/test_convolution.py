@@ -33,7 +33,7 @@ def test_every_corner_of_the_first_convolution_is_the_networks_own_output(name):
     for channel in (0, done.channels - 1):
         for row in (0, rows // 2, rows - 1):
             for column in (0, columns // 3, columns - 1):
-                step = convolution.step(done, channel, row, column)
+                step = convolution.window_sum(done, channel, row, column)
                 assert step.total == pytest.approx(float(done.output[channel, row, column]), abs=1e-12)
                 assert torch.equal(step.products, step.window * step.kernel)
     assert fingerprint(model) == before
@@ -51,7 +51,7 @@ def test_strides_padding_and_dilation_match_nested_loops(settings):
     done = convolution.convolved(model, x, "conv1")
     assert done.has_bias is (module.bias is not None)
     for channel, row, column in ((0, 0, 0), (1, 2, 1), (3, done.positions[0] - 1, done.positions[1] - 1)):
-        step = convolution.step(done, channel, row, column)
+        step = convolution.window_sum(done, channel, row, column)
         assert step.total == pytest.approx(looped(x[0], module, channel, row, column), abs=1e-12)
         assert float(step.sums.sum()) + step.bias == pytest.approx(step.total, abs=1e-12)
 
@@ -59,7 +59,7 @@ def test_strides_padding_and_dilation_match_nested_loops(settings):
 def test_a_window_in_the_padding_is_zero_outside_the_image():
     model, x = network("app:resnet18"), images("app:resnet18")
     done = convolution.convolved(model, x, "conv1")
-    step = convolution.step(done, 5, 0, 1)
+    step = convolution.window_sum(done, 5, 0, 1)
     assert (step.top, step.left) == (-3, -1)
     assert not step.window[:, :3].any()
     assert not step.window[:, :, :1].any()
@@ -71,7 +71,7 @@ def test_a_deeper_convolution_reads_the_maps_before_it():
     done = convolution.convolved(model, x, "conv2")
     module = model.features[3]
     assert torch.equal(done.input, model.features[:3](x)[0])
-    assert convolution.step(done, 7, 3, 4).total == pytest.approx(looped(done.input, module, 7, 3, 4), abs=1e-12)
+    assert convolution.window_sum(done, 7, 3, 4).total == pytest.approx(looped(done.input, module, 7, 3, 4), abs=1e-12)
 
 
 def test_the_shipped_networks_output_is_what_the_steps_add_up_to():
@@ -80,7 +80,7 @@ def test_the_shipped_networks_output_is_what_the_steps_add_up_to():
     done = convolution.convolved(trained.model, x, "conv1")
     own = trained.model.conv1(x)[0]
     for channel in (0, 31, 63):
-        assert convolution.step(done, channel, 9, 20).total == pytest.approx(float(own[channel, 9, 20]), abs=1e-4)
+        assert convolution.window_sum(done, channel, 9, 20).total == pytest.approx(float(own[channel, 9, 20]), abs=1e-4)
 
 
 @pytest.mark.parametrize("name", ["app:lenet", "app:resnet18"])
@@ -91,7 +91,7 @@ def test_the_strongest_position_is_the_furthest_from_zero_whose_window_lies_in_t
         inside = {}
         for row in range(done.positions[0]):
             for column in range(done.positions[1]):
-                step = convolution.step(done, channel, row, column)
+                step = convolution.window_sum(done, channel, row, column)
                 if min(step.top, step.left) >= 0 and max(step.top, step.left) + kernel <= side:
                     inside[row, column] = abs(step.total)
         assert convolution.strongest_position(done, channel) == max(inside, key=inside.get)
@@ -121,7 +121,7 @@ def test_a_position_that_does_not_exist_is_refused():
     done = convolution.convolved(network("app:lenet"), images("app:lenet"), "conv1")
     for channel, row, column in ((32, 0, 0), (0, 32, 0), (0, 0, -1)):
         with pytest.raises(ConvscopeError, match="no output at row"):
-            convolution.step(done, channel, row, column)
+            convolution.window_sum(done, channel, row, column)
 
 
 def test_a_network_without_convolutions_is_refused():

@@ -18,11 +18,11 @@ from tests import oracles
 from tests.oracles import SIZES, fingerprint
 
 
-def fresh(architecture: str, size: int, **options) -> network.Network:
+def fresh(architecture: str, size: int, **options) -> network.NetworkTable:
     return network.describe(network.shapes_only(architecture, 10, size, options), size)
 
 
-def by_stage(described: network.Network) -> dict[str, network.Stage]:
+def by_stage(described: network.NetworkTable) -> dict[str, network.StageRow]:
     return {stage.name: stage for stage in network.stages(described)}
 
 

@@ -1,0 +1,113 @@
+"""Names for a lecture: conv1, conv1_relu, pool1, conv2_x ... instead of "features.0" or "layer1.1.relu_1".
+
+A ResNet's layers have the names of He et al. (2016), table 1: conv2_x to conv5_x are its stages, each a sequence of
+residual blocks, and name the output of the last one. In any other network convolutions have numbers.
+
+A stage is a convolution with what follows it, or one of a ResNet's sequences of blocks. Its output is the layer that
+the rest of the network reads: conv3_relu is that of conv3, conv3_x its own.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from torch import nn
+from torch.fx import Node
+
+from engine.operations import Operation
+from engine.operations.average_pool import AveragePool
+from engine.operations.convolution import Convolution
+from engine.operations.dense import Dense
+from engine.operations.max_pool import MaxPool
+from engine.operations.relu import ReLU
+
+Nodes = tuple[Node, ...]
+Names = Mapping[Node, str]
+Operations = Mapping[Node, Operation]
+
+
+def friendly_layers(nodes: Nodes, names: Names, operations: Operations, model: nn.Module) -> dict[str, str]:
+    """`{friendly name: node name}`, in order."""
+    if all(hasattr(model, name) for name in ("conv1", "layer1", "layer2", "layer3", "layer4")):
+        return _resnet_layers(nodes, names, operations)
+    return _numbered_layers(nodes, names, operations)
+
+
+def _resnet_layers(nodes: Nodes, names: Names, operations: Operations) -> dict[str, str]:
+    """A stage's output is after its last ReLU."""
+    layers: dict[str, str] = {}
+    for node in nodes:
+        name, operation = names[node], operations[node]
+        stage = name.split(".")[0]
+        if stage in ("layer1", "layer2", "layer3", "layer4"):
+            if isinstance(operation, ReLU):
+                layers[f"conv{int(stage[-1]) + 1}_x"] = name
+        elif name == "conv1":
+            layers["conv1"] = name
+        elif isinstance(operation, ReLU):
+            layers.setdefault("conv1_relu", name)
+        elif isinstance(operation, MaxPool):
+            layers.setdefault("pool1", name)
+    return layers
+
+
+def _numbered_layers(nodes: Nodes, names: Names, operations: Operations) -> dict[str, str]:
+    """Convolutions in order of execution; a ReLU or pooling has the number of the convolution it follows."""
+    layers: dict[str, str] = {}
+    number, on_maps = 0, False
+    for node in nodes:
+        operation = operations[node]
+        if isinstance(operation, Convolution):
+            number, on_maps = number + 1, True
+            layers[f"conv{number}"] = names[node]
+        elif operation.ends_maps:
+            on_maps = False
+        elif on_maps and isinstance(operation, ReLU):
+            layers.setdefault(f"conv{number}_relu", names[node])
+        elif on_maps and isinstance(operation, MaxPool | AveragePool):
+            layers.setdefault(f"pool{number}", names[node])
+    return layers
+
+
+def stage_outputs(layers: Mapping[str, str]) -> dict[str, str]:
+    """`{stage: the layer that is its output}`, of the friendly layers."""
+    stages = (name for name in layers if not name.startswith("pool") and not name.endswith("_relu"))
+    return {name: f"{name}_relu" if f"{name}_relu" in layers else name for name in stages}
+
+
+def stage_of_each(
+    nodes: Sequence[Node], names: Names, operations: Operations, layers: Mapping[str, str], stages: Mapping[str, str]
+) -> dict[Node, str]:
+    """The stage that each of `nodes` belongs to; dense layers are stages of their own, behind the others."""
+    starts = {layers[stage]: stage for stage in stages}
+    if all(isinstance(operations[node], Convolution) for node in nodes if names[node] in starts):
+        return _from_starts(nodes, names, operations, starts)
+    return _up_to_ends(nodes, names, {layers[layer]: stage for stage, layer in stages.items()})
+
+
+def _up_to_ends(nodes: Sequence[Node], names: Names, ends: Mapping[str, str]) -> dict[Node, str]:
+    stage_of: dict[Node, str] = {}
+    waiting: list[Node] = []
+    for node in nodes:
+        waiting.append(node)
+        if names[node] in ends:
+            stage_of |= dict.fromkeys(waiting, ends[names[node]])
+            waiting = []
+    return stage_of | dict.fromkeys(waiting, "dense")
+
+
+def _from_starts(
+    nodes: Sequence[Node], names: Names, operations: Operations, starts: Mapping[str, str]
+) -> dict[Node, str]:
+    """Convolutions and dense layers each begin a stage; what flattens the maps belongs to what comes after it."""
+    stage_of: dict[Node, str] = {}
+    stage, dense, waiting = "input", 0, []
+    for node in nodes:
+        is_dense = isinstance(operations[node], Dense)
+        if operations[node].ends_maps and not is_dense:
+            waiting.append(node)
+            continue
+        if names[node] in starts or is_dense:
+            dense += is_dense
+            stage = starts.get(names[node], f"dense {dense}")
+        stage_of |= dict.fromkeys([*waiting, node], stage)
+        waiting = []
+    return stage_of | dict.fromkeys(waiting, stage)

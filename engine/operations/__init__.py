@@ -1,0 +1,38 @@
+"""The operations that networks are made of: one file for each, which holds all that the engine knows of it.
+
+    convolution  dense  max_pool  average_pool  relu  batch_norm  identity (dropout)  addition
+    flattening  rearrangement (concatenation ...)  resampling  elementwise  source (image, constants)
+    other        anything else, by its vector-Jacobian product
+
+Each file says how its operation is recognised in a traced network, what is recorded of it in a forward pass, how it is
+reversed, what window of its input a unit reads, what it costs, how its parameters are counted and what it is called
+(`base.Operation`). `engine.graph` asks for the operation of a node, `engine.graph.receptive_field` for windows,
+`engine.network` for costs and titles, `engine.tape` for records, and `engine.deconv` reverses those.
+
+To add an operation, put a file with a subclass of `Operation` into this folder: it is collected from there. Two
+operations must not recognise the same call.
+"""
+
+import importlib
+import pkgutil
+
+from engine.operations.base import Call, Operation, Record, Rules
+from engine.operations.other import Other
+
+__all__ = ["OPERATIONS", "Call", "Operation", "Record", "Rules", "operation_of"]
+
+
+def _collected() -> list[Operation]:
+    for module in pkgutil.iter_modules(__path__, f"{__name__}."):
+        importlib.import_module(module.name)
+    return [kind() for kind in Operation.__subclasses__()]
+
+
+OPERATIONS: list[Operation] = _collected()
+"""One instance of each."""
+_OTHER = next(operation for operation in OPERATIONS if isinstance(operation, Other))
+
+
+def operation_of(call: Call) -> Operation:
+    """The operation that recognises the call; `Other` if none does."""
+    return next((operation for operation in OPERATIONS if operation.recognises(call)), _OTHER)

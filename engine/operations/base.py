@@ -1,0 +1,188 @@
+"""What every operation of a network must be able to say about itself.
+
+An `Operation` is a kind of operation (convolution, ReLU ...), not one place in one network. It recognises the calls
+in a traced network that are of its kind, and answers for each of them: what comes out and what its reversal will
+need, which window of its input a unit reads, how many multiply-adds it costs, how its parameters are counted, and what
+it is called. A `Call` is one such place. A `Record` is what is left of one call after a forward pass: enough to send a
+signal back through it.
+"""
+
+import operator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+from torch.fx import Node
+
+from engine.operations.windows import Windows
+
+Shape = tuple[int, ...]
+Shapes = Mapping[Node, Shape]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How to play a tape backwards; see `engine.deconv.reconstruct`, whose arguments these are."""
+
+    batch_norm: bool = True
+    relu: str = "deconvnet"
+    weight_scale: float = 1.0
+    switches: str = "recorded"
+
+
+class Record(ABC):
+    """What is kept of one call: no more than its reversal needs.
+
+    `copies`: each input gets the whole signal, not a share of it.
+    """
+
+    copies: ClassVar[bool] = False
+
+    @abstractmethod
+    def reverse(self, signal: Tensor, rules: Rules) -> tuple[Tensor, ...]:
+        """What each input gets when `signal`, of the output's shape, arrives at the output."""
+
+    def without_values(self) -> "Record":
+        """The same record, without values that its reversal does not need."""
+        return self
+
+
+@dataclass(frozen=True)
+class Call:
+    """One operation in one network, as the traced graph has it.
+
+    Attributes:
+        node: the graph's node; its arguments that are nodes stand for values that other operations compute.
+        model: the network, which owns the module, if the node calls one.
+        constants: tensors that the network's `forward` makes up, by the name the graph gives them.
+        normalised: of a convolution, whether a batch norm alone reads it (directly or through dropout); of a batch
+            norm, whether it alone reads a convolution.
+    """
+
+    node: Node
+    model: nn.Module
+    constants: Mapping[str, Any]
+    normalised: bool = False
+
+    @cached_property
+    def module(self) -> nn.Module | None:
+        """The module that is called; None if it is a function, a method or no call at all."""
+        return self.model.get_submodule(str(self.node.target)) if self.node.op == "call_module" else None
+
+    @property
+    def name(self) -> str:
+        """The name of the module's class, of the function or of the method."""
+        if self.module is not None:
+            return type(self.module).__name__
+        target = self.node.target
+        return target if isinstance(target, str) else getattr(target, "__name__", "operation")
+
+    @property
+    def in_place(self) -> bool:
+        """Whether it overwrites its first input."""
+        if self.module is not None:
+            return bool(getattr(self.module, "inplace", False))
+        trailing = self.node.op != "get_attr" and self.name.endswith("_") and not self.name.endswith("__")
+        return trailing or self.node.target in _AUGMENTED or self.node.kwargs.get("inplace") is True
+
+    def settings(self, names: Sequence[str], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None) -> dict:
+        """The settings `names`, which follow the input in a function's signature; those not passed are left out.
+
+        Args:
+            args, kwargs: the function's arguments where they have been computed; else as the graph has them.
+        """
+        if self.module is not None:
+            return {name: getattr(self.module, name) for name in names if hasattr(self.module, name)}
+        args, kwargs = (args, kwargs or {}) if args else (self.node.args, self.node.kwargs)
+        passed = dict(zip(names, args[1:], strict=False)) | dict(kwargs)
+        return {name: value for name, value in passed.items() if name in names}
+
+    def constant(self, node: Node) -> Any:
+        """The parameter, buffer or made-up tensor that a `get_attr` node reads."""
+        target = str(node.target)
+        return self.constants[target] if target in self.constants else operator.attrgetter(target)(self.model)
+
+    def __call__(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """What the network computes here, without overwriting anything."""
+        if self.in_place:
+            args = (args[0].clone(), *args[1:])
+        if self.node.op == "call_method":
+            return getattr(args[0], str(self.node.target))(*args[1:], **kwargs)
+        return (self.module or self.node.target)(*args, **kwargs)
+
+
+_AUGMENTED = (operator.iadd, operator.isub, operator.imul, operator.itruediv)
+
+
+class Operation:
+    """A kind of operation; a subclass in this package is all that it takes to add one (see `engine.operations`).
+
+    Attributes:
+        modules, functions, methods: what in PyTorch is of this kind.
+        linear: whether its derivative is the same at every input.
+        ends_maps: whether what comes out is no feature map any more.
+    """
+
+    modules: ClassVar[tuple[type[nn.Module], ...]] = ()
+    functions: ClassVar[tuple[Callable, ...]] = ()
+    methods: ClassVar[tuple[str, ...]] = ()
+    linear: ClassVar[bool] = False
+    ends_maps: ClassVar[bool] = False
+
+    def recognises(self, call: Call) -> bool:
+        """Whether the call is of this kind."""
+        if call.module is not None:
+            return isinstance(call.module, self.modules)
+        return call.node.target in (self.methods if call.node.op == "call_method" else self.functions)
+
+    # Forward and backward --------------------------------------------------------------------------------------
+
+    def run(self, call: Call, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """What it computes from its arguments, none of which it overwrites."""
+        return call(args, kwargs)
+
+    def record(self, call: Call, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, Record | None]:
+        """What it computes, and what its reversal needs.
+
+        None instead of a record: it is reversed by its vector-Jacobian product, like any operation that is not known.
+        """
+        return self.run(call, args, kwargs), None
+
+    def is_linear(self, call: Call, inputs: Sequence[Node]) -> bool:
+        """Whether its derivative by `inputs`, which are some of those that it reads, is the same everywhere."""
+        return self.linear
+
+    # The table of the network ----------------------------------------------------------------------------------
+
+    def window(self, call: Call) -> Windows | None:
+        """What a unit of its output reads, down and across; None for everything that there is."""
+        return None
+
+    def multiply_adds(self, call: Call, shapes: Shapes) -> int:
+        """Products that it sums, for inputs and an output of these shapes."""
+        return 0
+
+    def parameters(self, call: Call) -> Iterable[nn.Parameter]:
+        """What it learns."""
+        return () if call.module is None else call.module.parameters()
+
+    def arithmetic(self, call: Call, parameters: Sequence[nn.Parameter], shapes: Shapes) -> str:
+        """How many numbers `parameters` hold, written as in a paper: "5 × 5 × 3 × 32 + 32"."""
+        return " + ".join(product_in_words(parameter.shape) for parameter in parameters)
+
+    def title(self, call: Call, shapes: Shapes) -> str:
+        """What it is called on a page; its parts are divided by ", "."""
+        return call.name.strip("_").replace("_", " ")
+
+
+def product_in_words(factors: Iterable[int]) -> str:
+    """(5, 5, 3) as "5 × 5 × 3"."""
+    return " × ".join(map(str, factors))
+
+
+def is_real(value: Any) -> bool:
+    """Whether it is a tensor of real numbers."""
+    return isinstance(value, Tensor) and value.is_floating_point()

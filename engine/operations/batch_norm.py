@@ -1,0 +1,56 @@
+"""Batch norm, in eval mode: a fixed affine map of each channel (Ioffe & Szegedy 2015, section 3.1).
+
+    y = gamma (x - mean) / sqrt(var + eps) + beta
+
+Its reversal multiplies by gamma / sqrt(var + eps), or leaves the signal as it is: see `engine.batch_norm`. It learns a
+factor and an offset per channel.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from engine.operations.base import Call, Operation, Record, Rules, Shapes
+from engine.operations.windows import HERE, Windows
+
+
+@dataclass(frozen=True)
+class BatchNormRecord(Record):
+    """`scale`: gamma / sqrt(var + eps), shaped to multiply the map; `of_convolution`: it alone reads one."""
+
+    scale: Tensor
+    of_convolution: bool
+
+    def reverse(self, signal: Tensor, rules: Rules) -> tuple[Tensor, ...]:
+        if not rules.batch_norm:
+            return (signal,)
+        scaled = rules.weight_scale != 1 and self.of_convolution
+        return (signal * (self.scale / rules.weight_scale if scaled else self.scale),)
+
+
+class BatchNorm(Operation):
+    """With running statistics: without, it takes them from the very image and is no fixed map."""
+
+    modules = (nn.modules.batchnorm._BatchNorm,)
+
+    def recognises(self, call: Call) -> bool:
+        return super().recognises(call) and call.module.running_var is not None
+
+    def record(self, call: Call, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, Record | None]:
+        module, x = call.module, args[0]
+        gamma = 1 if module.weight is None else module.weight.detach()
+        scale = gamma * (module.running_var + module.eps).rsqrt()
+        shaped = scale.reshape(-1, *[1] * (x.dim() - 2))
+        return self.run(call, args, kwargs), BatchNormRecord(shaped, call.normalised)
+
+    def window(self, call: Call) -> Windows | None:
+        return HERE
+
+    def arithmetic(self, call: Call, parameters: Sequence[nn.Parameter], shapes: Shapes) -> str:
+        both = len(parameters) == 2
+        return f"2 × {parameters[0].numel()}" if both else super().arithmetic(call, parameters, shapes)
+
+    def title(self, call: Call, shapes: Shapes) -> str:
+        return "batch norm"

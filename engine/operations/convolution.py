@@ -1,0 +1,107 @@
+"""Convolution: each output is a weighted sum over a window of the input.
+
+    output[o, i, j] = bias[o] + sum over c, u, v of  weight[o, c, u, v] * input[c, s i - p + d u, s j - p + d v]
+
+Reversed, it is the transposed convolution with the same weights and no bias (Zeiler & Fergus 2014, section 2.1). Each
+weight is used once per output position, so it costs as many multiply-adds as it has weights, times H_out * W_out; a
+transposed convolution uses each weight once per input position.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.fx import Node
+
+from engine.operations.base import Call, Operation, Record, Rules, Shape, Shapes, product_in_words
+from engine.operations.windows import Windows, sides_in_words, stride_in_words, windows
+
+_SETTINGS = ("weight", "bias", "stride", "padding", "dilation", "groups", "kernel_size")
+
+
+@dataclass(frozen=True)
+class ConvolutionRecord(Record):
+    """`followed_by_batch_norm`: whether a batch norm alone reads its output (directly or through dropout)."""
+
+    weight: Tensor
+    windows: Windows
+    groups: int
+    input_size: tuple[int, int]
+    followed_by_batch_norm: bool
+
+    def reverse(self, signal: Tensor, rules: Rules) -> tuple[Tensor, ...]:
+        stride, padding, dilation = zip(*((w.stride, w.padding, w.dilation) for w in self.windows), strict=True)
+        # A strided convolution may leave the last rows and columns unread; the output padding brings them back.
+        unread = [window.unread(size) for window, size in zip(self.windows, self.input_size, strict=True)]
+        back = F.conv_transpose2d(signal, self.weight, None, stride, padding, unread, self.groups, dilation)
+        return (back if rules.weight_scale == 1 else back * rules.weight_scale,)
+
+
+class Convolution(Operation):
+    """In one, two or three dimensions, transposed ones included."""
+
+    modules = (nn.modules.conv._ConvNd,)
+    functions = (F.conv1d, F.conv2d, F.conv3d, F.conv_transpose2d)
+
+    def record(self, call: Call, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, Record | None]:
+        value = self.run(call, args, kwargs)
+        if not is_zero_padded(call.module):
+            return value, None
+        module, size = call.module, tuple(args[0].shape[-2:])
+        read = windows(call.settings(_SETTINGS))
+        return value, ConvolutionRecord(module.weight.detach(), read, module.groups, size, call.normalised)
+
+    def is_linear(self, call: Call, inputs: Sequence[Node]) -> bool:
+        return list(inputs) == list(call.node.args[:1])  # in the image, if the kernel does not depend on it as well
+
+    def window(self, call: Call) -> Windows | None:
+        settings = call.settings(_SETTINGS)
+        if call.module is None:
+            weight = settings["weight"]
+            if call.node.target is not F.conv2d or not isinstance(weight, Node) or weight.op != "get_attr":
+                return None
+            return windows({**settings, "kernel_size": tuple(call.constant(weight).shape[-2:])})
+        plain = isinstance(call.module, nn.Conv2d) and call.module.padding_mode != "circular"
+        return windows(settings) if plain else None
+
+    def multiply_adds(self, call: Call, shapes: Shapes) -> int:
+        positions = shapes[call.node.args[0] if _is_transposed(call) else call.node][2:]
+        return math.prod(_weight_shape(call, shapes)) * math.prod(positions)
+
+    def arithmetic(self, call: Call, parameters: Sequence[nn.Parameter], shapes: Shapes) -> str:
+        return " + ".join(product_in_words(_factors(call, parameter)) for parameter in parameters)
+
+    def title(self, call: Call, shapes: Shapes) -> str:
+        module = call.module
+        if module is None:
+            return super().title(call, shapes)
+        stride = "" if set(module.stride) == {1} else f", stride {stride_in_words(module.stride)}"
+        groups = "" if module.groups == 1 else f", {module.groups} groups"
+        return f"conv {sides_in_words(module.kernel_size)}, {module.out_channels}{stride}{groups}"
+
+
+def is_zero_padded(module: nn.Module | None) -> bool:
+    """Whether it is a convolution in two dimensions beyond whose border the input counts as zero."""
+    return isinstance(module, nn.Conv2d) and module.padding_mode == "zeros" and not isinstance(module.padding, str)
+
+
+def _is_transposed(call: Call) -> bool:
+    return isinstance(call.module, nn.modules.conv._ConvTransposeNd) or call.node.target is F.conv_transpose2d
+
+
+def _weight_shape(call: Call, shapes: Shapes) -> Shape:
+    if call.module is not None:
+        return tuple(call.module.weight.shape)
+    weight = call.settings(_SETTINGS)["weight"]
+    return shapes[weight]
+
+
+def _factors(call: Call, parameter: nn.Parameter) -> Iterable[int]:
+    """Kernel size x inputs x outputs, the order in which the field writes it."""
+    if parameter.dim() < 2:
+        return parameter.shape
+    outputs, inputs, *kernel = parameter.shape
+    return (*kernel, outputs, inputs) if _is_transposed(call) else (*kernel, inputs, outputs)

@@ -1,0 +1,51 @@
+"""What does nothing in eval mode: dropout, stochastic depth, `nn.Identity`. The signal passes as it is."""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.ops import stochastic_depth
+
+from engine.operations.base import Call, Operation, Record, Rules, Shapes
+from engine.operations.windows import HERE, Windows
+
+
+@dataclass(frozen=True)
+class IdentityRecord(Record):
+    """Nothing is needed."""
+
+    def reverse(self, signal: Tensor, rules: Rules) -> tuple[Tensor, ...]:
+        return (signal,)
+
+
+class Identity(Operation):
+    """Not a dropout function that drops even in eval mode: `F.dropout(x)` does, unless an argument forbids it."""
+
+    modules = (nn.Identity, nn.modules.dropout._DropoutNd)
+    functions = (F.dropout, F.dropout2d, F.alpha_dropout, stochastic_depth)
+    linear = True
+
+    def recognises(self, call: Call) -> bool:
+        return super().recognises(call) and not _drops(call)
+
+    def run(self, call: Call, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        return args[0]
+
+    def record(self, call: Call, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, Record | None]:
+        return args[0], IdentityRecord()
+
+    def window(self, call: Call) -> Windows | None:
+        return HERE
+
+    def title(self, call: Call, shapes: Shapes) -> str:
+        return "nothing" if isinstance(call.module, nn.Identity) else "dropout"
+
+
+def _drops(call: Call) -> bool:
+    if call.module is not None or call.node.target is stochastic_depth:
+        return False
+    default = inspect.signature(call.node.target).parameters["training"].default
+    return bool(call.settings(("p", "training")).get("training", default))

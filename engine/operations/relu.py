@@ -1,0 +1,56 @@
+"""ReLU, max(x, 0), and ReLU6, which is cut off at 6 as well.
+
+Its forward pass decides which units are passed on; the three ways to look inside a network differ in what they do here:
+
+    "deconvnet"    max(s, 0)                    (Zeiler & Fergus 2014)
+    "gradient"     s * (forward > 0)            (Simonyan et al. 2013)
+    "guided"       max(s, 0) * (forward > 0)    (Springenberg et al. 2015)
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from engine.operations.base import Call, Operation, Record, Rules, Shapes
+from engine.operations.windows import HERE, Windows
+
+
+@dataclass(frozen=True)
+class ReLURecord(Record):
+    """`mask`: where it passed its input on unchanged."""
+
+    mask: Tensor
+
+    def reverse(self, signal: Tensor, rules: Rules) -> tuple[Tensor, ...]:
+        if rules.relu != "gradient":
+            signal = signal.clamp(min=0)
+        return (signal if rules.relu == "deconvnet" else signal * self.mask,)
+
+
+class ReLU(Operation):
+    """As a module, function or method, in place or not."""
+
+    modules = (nn.ReLU, nn.ReLU6)
+    functions = (F.relu, F.relu6, torch.relu, torch.relu_)
+    methods = ("relu", "relu_")
+
+    def run(self, call: Call, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        return F.relu6(args[0]) if _is_relu6(call) else F.relu(args[0])
+
+    def record(self, call: Call, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, Record | None]:
+        value = self.run(call, args, kwargs)
+        return value, ReLURecord((value > 0) & (value < 6) if _is_relu6(call) else value > 0)
+
+    def window(self, call: Call) -> Windows | None:
+        return HERE
+
+    def title(self, call: Call, shapes: Shapes) -> str:
+        return "ReLU"
+
+
+def _is_relu6(call: Call) -> bool:
+    return isinstance(call.module, nn.ReLU6) or call.node.target is F.relu6
