@@ -15,13 +15,9 @@ Experiments are trained like checkpoints and keep everything but their weights, 
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from torch.utils.flop_counter import FlopCounterMode
-
-from engine import checkpoints, settings
+from engine import checkpoints, network, settings
 from engine.accuracy.figures import Share, accuracy
 from engine.checkpoints import Card, StoredPredictions
-from engine.models import build
 
 
 @dataclass(frozen=True)
@@ -56,12 +52,8 @@ def multiply_adds(card: Card) -> int:
     Raises:
         ConvscopeError: the card names an architecture that there is not.
     """
-    with torch.device("meta"):  # shapes without numbers: nothing is computed
-        model = build(card.architecture, num_classes=len(card.classes), **card.options).eval()
-        image = torch.empty(1, 3, card.input_size, card.input_size)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(image)
-    return counter.get_total_flops() // 2
+    model = network.shapes_only(card.architecture, len(card.classes), card.input_size, card.options)
+    return network.describe(model, card.input_size).multiply_adds
 
 
 @dataclass(frozen=True)

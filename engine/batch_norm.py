@@ -30,9 +30,7 @@ from engine import checkpoints, deconv, tape
 from engine.command import exit_status, parser
 from engine.data import bundled, first_of_each_class, prepare
 from engine.deconv import Reconstruction
-from engine.operations.batch_norm import BatchNorm
-from engine.operations.convolution import Convolution
-from engine.operations.relu import ReLU
+from engine.operations import BatchNorm, Convolution, ReLU
 from engine.pictures import factor
 from engine.tape import Tape
 

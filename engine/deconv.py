@@ -33,8 +33,8 @@ import torch
 from torch import Tensor
 
 from engine.errors import ConvscopeError
-from engine.operations import Rules
-from engine.operations.convolution import Convolution, ConvolutionRecord
+from engine.operations import Convolution, Rules
+from engine.operations.convolution import ConvolutionRecord
 from engine.tape import Step, Tape
 
 RELU_RULES = ("deconvnet", "gradient", "guided")

@@ -29,12 +29,7 @@ from torch.fx import Node
 from engine import tape
 from engine.errors import ConvscopeError
 from engine.graph import Graph, trace
-from engine.operations.average_pool import AveragePool
-from engine.operations.batch_norm import BatchNorm
-from engine.operations.convolution import Convolution
-from engine.operations.identity import Identity
-from engine.operations.max_pool import MaxPool
-from engine.operations.relu import ReLU
+from engine.operations import AveragePool, BatchNorm, Convolution, Identity, MaxPool, ReLU
 
 
 @torch.no_grad()

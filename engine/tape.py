@@ -166,7 +166,8 @@ def _forward(model: nn.Module, graph: Graph, targets: Collection[Node], x: Tenso
 
 
 def _compute(call: Call, operation: Operation, values: Mapping[Node, Any]) -> Any:
-    return operation.run(call, *map_arg((call.node.args, call.node.kwargs), values.__getitem__))
+    args, kwargs = map_arg((call.node.args, call.node.kwargs), values.__getitem__)
+    return operation.run(call, *args, **kwargs)
 
 
 def _check_images(x: Tensor) -> None:
@@ -213,7 +214,8 @@ class _Recorder:
     def compute(self, call: Call, operation: Operation, values: Values) -> Any:
         """The operation's value; a step is recorded if it is a tensor that depends on the image."""
         node = call.node
-        value, record = operation.record(call, *map_arg((node.args, node.kwargs), values.__getitem__))
+        args, kwargs = map_arg((node.args, node.kwargs), values.__getitem__)
+        value, record = operation.record(call, *args, **kwargs)
         sources = tuple(source for source in node.args if isinstance(source, Node))
         if record is None or not self._recorded.issuperset(node.all_input_nodes):
             sources, record = self._vector_jacobian(call, operation, values)

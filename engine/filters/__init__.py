@@ -36,7 +36,7 @@ from engine import settings
 from engine.errors import ConvscopeError
 from engine.filters.words import Preference, Words, in_words
 from engine.graph import trace
-from engine.operations.convolution import Convolution
+from engine.operations import Convolution
 
 DIRECTIONS = 36
 FREQUENCIES = 24

@@ -28,12 +28,7 @@ from torch.fx import Node
 from engine.errors import ConvscopeError
 from engine.graph.layers import Names, Nodes, Operations, friendly_layers, stage_outputs
 from engine.graph.tracer import StandInTracer
-from engine.operations import Call, Operation, operation_of
-from engine.operations.addition import Addition
-from engine.operations.batch_norm import BatchNorm
-from engine.operations.convolution import Convolution
-from engine.operations.identity import Identity
-from engine.operations.source import Image
+from engine.operations import Addition, BatchNorm, Call, Convolution, Identity, Image, Operation, operation_of
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,7 @@ from collections.abc import Mapping, Sequence
 from torch import nn
 from torch.fx import Node
 
-from engine.operations import Operation
-from engine.operations.average_pool import AveragePool
-from engine.operations.convolution import Convolution
-from engine.operations.dense import Dense
-from engine.operations.max_pool import MaxPool
-from engine.operations.relu import ReLU
+from engine.operations import AveragePool, Convolution, Dense, MaxPool, Operation, ReLU
 
 Nodes = tuple[Node, ...]
 Names = Mapping[Node, str]

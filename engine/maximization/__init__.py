@@ -41,10 +41,7 @@ from engine.errors import ConvscopeError
 from engine.graph import trace
 from engine.maximization.fourier import Canvas, Fourier, Gradient
 from engine.objectives import CENTRE_UNIT, WHOLE_MAP, excitation
-from engine.operations.average_pool import AveragePool
-from engine.operations.identity import Identity
-from engine.operations.max_pool import MaxPool
-from engine.operations.relu import ReLU
+from engine.operations import AveragePool, Identity, MaxPool, ReLU
 
 OBJECTIVES = (WHOLE_MAP, CENTRE_UNIT)
 STEPS = 512

@@ -10,9 +10,9 @@ learns a factor and an offset per channel: 2 x C. The parameters do not depend o
 shapes and the multiply-adds do. (A dense layer that reads a flattened map is built for one size: elsewhere the table
 needs a network built for that size, see `shapes_only`.)
 
-Counted are the multiplications of convolutions and dense layers, as is usual in the literature and as
+Counted are the multiplications of convolutions, dense layers and attention, as is usual in the literature and as
 `torch.utils.flop_counter` does (which counts each as two operations); batch norm, ReLU, pooling and sums are left out,
-as are the additions of biases. Products of two activations (attention) are not counted.
+as are the additions of biases. Each operation's file in `engine.operations` says what it costs.
 
 Reference: Dumoulin & Visin (2016), "A guide to convolution arithmetic for deep learning"; He et al. (2016), table 1.
 """
@@ -31,9 +31,8 @@ from engine.graph import Graph, trace
 from engine.graph.layers import stage_of_each
 from engine.graph.receptive_field import WHOLE, ReceptiveField, receptive_fields
 from engine.models import build
-from engine.operations import Operation
+from engine.operations import Constant, Operation
 from engine.operations.base import Shape, product_in_words
-from engine.operations.source import Constant
 
 
 @dataclass(frozen=True)
@@ -193,8 +192,9 @@ class _ShapeRecorder(fx.Interpreter):
 
     def run_node(self, n: Node) -> Any:
         value = self.traced.call(self.module, n).constant(n) if n.op == "get_attr" else super().run_node(n)
-        if isinstance(value, Tensor) and n.op != "output":
-            self.shapes[n] = tuple(value.shape)
+        output = self.traced.operations[n].output(value) if n.op != "output" else None
+        if isinstance(output, Tensor):
+            self.shapes[n] = tuple(output.shape)
         return value
 
 

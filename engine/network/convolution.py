@@ -24,7 +24,8 @@ from torch import Tensor, nn
 from engine import data, tape
 from engine.errors import ConvscopeError
 from engine.graph import trace
-from engine.operations.convolution import Convolution, is_zero_padded
+from engine.operations import Convolution
+from engine.operations.convolution import is_zero_padded
 from engine.operations.windows import Windows
 
 Pair = tuple[int, int]

@@ -13,11 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from engine.network import NetworkTable, OperationRow, Shape, shape_in_words
-from engine.operations import Operation
-from engine.operations.batch_norm import BatchNorm
-from engine.operations.identity import Identity
-from engine.operations.relu import ReLU
-from engine.operations.source import Image
+from engine.operations import BatchNorm, Identity, Image, Operation, ReLU
 
 COLUMNS = 9
 """As many columns as a row holds before the next row begins."""

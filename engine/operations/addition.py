@@ -1,15 +1,13 @@
 """Sums of two tensors. Of a plain sum both terms get the whole signal: so it takes both paths of a residual block."""
 
 import operator
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from engine.operations.base import Call, Operation, Record, Rules, Shapes
-from engine.operations.windows import HERE, Windows
+from engine.operations.base import Call, Operation, Record, Recorded, Rules, Shapes
 
 
 @dataclass(frozen=True)
@@ -27,21 +25,16 @@ class Addition(Operation):
 
     functions = (operator.add, operator.iadd, torch.add)
     methods = ("add", "add_")
+    words = "sum"
     linear = True
+    keeps_places = True
 
     def recognises(self, call: Call) -> bool:
         return super().recognises(call) and _is_plain(call)
 
-    def record(self, call: Call, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, Record | None]:
-        first, second = args
+    def record(self, call: Call, first: Any, second: Any) -> Recorded:
         same = isinstance(first, Tensor) and isinstance(second, Tensor) and first.shape == second.shape
-        return (first + second, AdditionRecord()) if same else (self.run(call, args, kwargs), None)
-
-    def window(self, call: Call) -> Windows | None:
-        return HERE
-
-    def title(self, call: Call, shapes: Shapes) -> str:
-        return "sum"
+        return (first + second, AdditionRecord()) if same else (self.run(call, first, second), None)
 
 
 class LinearCombination(Operation):
@@ -50,13 +43,11 @@ class LinearCombination(Operation):
     functions = (*Addition.functions, operator.sub, operator.isub, torch.sub)
     methods = (*Addition.methods, "sub", "sub_")
     linear = True
+    keeps_places = True
 
     def recognises(self, call: Call) -> bool:
         is_sum = call.node.target in (*Addition.functions, *Addition.methods)
         return super().recognises(call) and not (is_sum and _is_plain(call))
-
-    def window(self, call: Call) -> Windows | None:
-        return HERE
 
     def title(self, call: Call, shapes: Shapes) -> str:
         return "sum" if call.name in ("add", "add_") else super().title(call, shapes)

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 from torch.fx import Node
 
-from engine.operations.windows import Windows
+from engine.operations.windows import HERE, Windows
 
 Shape = tuple[int, ...]
 Shapes = Mapping[Node, Shape]
@@ -48,6 +48,10 @@ class Record(ABC):
     def without_values(self) -> "Record":
         """The same record, without values that its reversal does not need."""
         return self
+
+
+Recorded = tuple[Any, Record | None]
+"""What an operation computes, and what its reversal needs; None if that is not known but by its derivative."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,7 @@ class Call:
     def in_place(self) -> bool:
         """Whether it overwrites its first input."""
         if self.module is not None:
-            return bool(getattr(self.module, "inplace", False))
+            return bool(vars(self.module).get("inplace"))
         trailing = self.node.op != "get_attr" and self.name.endswith("_") and not self.name.endswith("__")
         return trailing or self.node.target in _AUGMENTED or self.node.kwargs.get("inplace") is True
 
@@ -92,12 +96,13 @@ class Call:
         """The settings `names`, which follow the input in a function's signature; those not passed are left out.
 
         Args:
-            args, kwargs: the function's arguments where they have been computed; else as the graph has them.
+            args, kwargs: the function's arguments behind the input, once they are computed; else as in the graph.
         """
         if self.module is not None:
-            return {name: getattr(self.module, name) for name in names if hasattr(self.module, name)}
-        args, kwargs = (args, kwargs or {}) if args else (self.node.args, self.node.kwargs)
-        passed = dict(zip(names, args[1:], strict=False)) | dict(kwargs)
+            attributes = vars(self.module)
+            return {name: attributes[name] for name in names if name in attributes}
+        args, kwargs = (self.node.args[1:], self.node.kwargs) if kwargs is None else (args, kwargs)
+        passed = dict(zip(names, args, strict=False)) | dict(kwargs)
         return {name: value for name, value in passed.items() if name in names}
 
     def constant(self, node: Node) -> Any:
@@ -105,7 +110,7 @@ class Call:
         target = str(node.target)
         return self.constants[target] if target in self.constants else operator.attrgetter(target)(self.model)
 
-    def __call__(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """What the network computes here, without overwriting anything."""
         if self.in_place:
             args = (args[0].clone(), *args[1:])
@@ -123,14 +128,18 @@ class Operation:
     Attributes:
         modules, functions, methods: what in PyTorch is of this kind.
         linear: whether its derivative is the same at every input.
+        keeps_places: whether each unit of the output reads the place where it is itself, and no other.
         ends_maps: whether what comes out is no feature map any more.
+        words: what it is called on a page; empty: as PyTorch calls it.
     """
 
     modules: ClassVar[tuple[type[nn.Module], ...]] = ()
     functions: ClassVar[tuple[Callable, ...]] = ()
     methods: ClassVar[tuple[str, ...]] = ()
     linear: ClassVar[bool] = False
+    keeps_places: ClassVar[bool] = False
     ends_maps: ClassVar[bool] = False
+    words: ClassVar[str] = ""
 
     def recognises(self, call: Call) -> bool:
         """Whether the call is of this kind."""
@@ -140,26 +149,30 @@ class Operation:
 
     # Forward and backward --------------------------------------------------------------------------------------
 
-    def run(self, call: Call, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    def run(self, call: Call, *args: Any, **kwargs: Any) -> Any:
         """What it computes from its arguments, none of which it overwrites."""
-        return call(args, kwargs)
+        return call(*args, **kwargs)
 
-    def record(self, call: Call, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, Record | None]:
+    def record(self, call: Call, *args: Any, **kwargs: Any) -> Recorded:
         """What it computes, and what its reversal needs.
 
         None instead of a record: it is reversed by its vector-Jacobian product, like any operation that is not known.
         """
-        return self.run(call, args, kwargs), None
+        return self.run(call, *args, **kwargs), None
 
     def is_linear(self, call: Call, inputs: Sequence[Node]) -> bool:
         """Whether its derivative by `inputs`, which are some of those that it reads, is the same everywhere."""
         return self.linear
 
+    def output(self, value: Any) -> Any:
+        """The tensor that is its output, of what it computes."""
+        return value
+
     # The table of the network ----------------------------------------------------------------------------------
 
     def window(self, call: Call) -> Windows | None:
         """What a unit of its output reads, down and across; None for everything that there is."""
-        return None
+        return HERE if self.keeps_places else None
 
     def multiply_adds(self, call: Call, shapes: Shapes) -> int:
         """Products that it sums, for inputs and an output of these shapes."""
@@ -175,7 +188,7 @@ class Operation:
 
     def title(self, call: Call, shapes: Shapes) -> str:
         """What it is called on a page; its parts are divided by ", "."""
-        return call.name.strip("_").replace("_", " ")
+        return self.words or call.name.strip("_").replace("_", " ")
 
 
 def product_in_words(factors: Iterable[int]) -> str:

@@ -6,14 +6,12 @@ Its reversal multiplies by gamma / sqrt(var + eps), or leaves the signal as it i
 factor and an offset per channel.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor, nn
 
-from engine.operations.base import Call, Operation, Record, Rules, Shapes
-from engine.operations.windows import HERE, Windows
+from engine.operations.base import Call, Operation, Record, Recorded, Rules, Shapes
 
 
 @dataclass(frozen=True)
@@ -34,23 +32,19 @@ class BatchNorm(Operation):
     """With running statistics: without, it takes them from the very image and is no fixed map."""
 
     modules = (nn.modules.batchnorm._BatchNorm,)
+    keeps_places = True
+    words = "batch norm"
 
     def recognises(self, call: Call) -> bool:
         return super().recognises(call) and call.module.running_var is not None
 
-    def record(self, call: Call, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, Record | None]:
-        module, x = call.module, args[0]
+    def record(self, call: Call, x: Tensor) -> Recorded:
+        module = call.module
         gamma = 1 if module.weight is None else module.weight.detach()
         scale = gamma * (module.running_var + module.eps).rsqrt()
         shaped = scale.reshape(-1, *[1] * (x.dim() - 2))
-        return self.run(call, args, kwargs), BatchNormRecord(shaped, call.normalised)
-
-    def window(self, call: Call) -> Windows | None:
-        return HERE
+        return self.run(call, x), BatchNormRecord(shaped, call.normalised)
 
     def arithmetic(self, call: Call, parameters: Sequence[nn.Parameter], shapes: Shapes) -> str:
         both = len(parameters) == 2
         return f"2 × {parameters[0].numel()}" if both else super().arithmetic(call, parameters, shapes)
-
-    def title(self, call: Call, shapes: Shapes) -> str:
-        return "batch norm"

@@ -8,7 +8,7 @@ transposed convolution uses each weight once per input position.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.fx import Node
 
-from engine.operations.base import Call, Operation, Record, Rules, Shape, Shapes, product_in_words
+from engine.operations.base import Call, Operation, Record, Recorded, Rules, Shape, Shapes, product_in_words
 from engine.operations.windows import Windows, sides_in_words, stride_in_words, windows
 
 _SETTINGS = ("weight", "bias", "stride", "padding", "dilation", "groups", "kernel_size")
@@ -46,8 +46,8 @@ class Convolution(Operation):
     modules = (nn.modules.conv._ConvNd,)
     functions = (F.conv1d, F.conv2d, F.conv3d, F.conv_transpose2d)
 
-    def record(self, call: Call, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, Record | None]:
-        value = self.run(call, args, kwargs)
+    def record(self, call: Call, *args: Any, **kwargs: Any) -> Recorded:
+        value = self.run(call, *args, **kwargs)
         if not is_zero_padded(call.module):
             return value, None
         module, size = call.module, tuple(args[0].shape[-2:])

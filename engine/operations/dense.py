@@ -13,7 +13,6 @@ from torch import nn
 from torch.fx import Node
 
 from engine.operations.base import Call, Operation, Shape, Shapes, product_in_words
-from engine.operations.windows import HERE, Windows
 
 
 class Dense(Operation):
@@ -22,12 +21,10 @@ class Dense(Operation):
     modules = (nn.Linear,)
     functions = (F.linear,)
     ends_maps = True
+    keeps_places = True  # on maps with their channels last; flattened ones see the whole image already
 
     def is_linear(self, call: Call, inputs: Sequence[Node]) -> bool:
         return list(inputs) == list(call.node.args[:1])  # not if the weights depend on the image as well
-
-    def window(self, call: Call) -> Windows | None:
-        return HERE  # on maps with their channels last; flattened ones see the whole image already
 
     def multiply_adds(self, call: Call, shapes: Shapes) -> int:
         weights = shapes[_weight(call)] if call.module is None else call.module.weight.shape

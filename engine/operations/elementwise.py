@@ -23,12 +23,10 @@ class Elementwise(Operation):
         *(F.silu, F.hardswish, F.hardsigmoid, F.sigmoid, F.gelu, F.elu, F.leaky_relu, F.tanh, F.softplus, F.mish),
     )
     methods = ("mul", "div", "mul_", "div_", "sigmoid", "tanh")
+    keeps_places = True
 
     def recognises(self, call: Call) -> bool:
         return super().recognises(call) and not isinstance(call.module, nn.ReLU6)  # which is a Hardtanh to PyTorch
-
-    def window(self, call: Call) -> Windows | None:
-        return HERE
 
     def title(self, call: Call, shapes: Shapes) -> str:
         return "product" if call.name == "mul" else super().title(call, shapes)

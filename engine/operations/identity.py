@@ -1,7 +1,6 @@
 """What does nothing in eval mode: dropout, stochastic depth, `nn.Identity`. The signal passes as it is."""
 
 import inspect
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,8 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import stochastic_depth
 
-from engine.operations.base import Call, Operation, Record, Rules, Shapes
-from engine.operations.windows import HERE, Windows
+from engine.operations.base import Call, Operation, Record, Recorded, Rules, Shapes
 
 
 @dataclass(frozen=True)
@@ -27,18 +25,16 @@ class Identity(Operation):
     modules = (nn.Identity, nn.modules.dropout._DropoutNd)
     functions = (F.dropout, F.dropout2d, F.alpha_dropout, stochastic_depth)
     linear = True
+    keeps_places = True
 
     def recognises(self, call: Call) -> bool:
         return super().recognises(call) and not _drops(call)
 
-    def run(self, call: Call, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        return args[0]
+    def run(self, call: Call, x: Any, *_: Any, **__: Any) -> Any:
+        return x
 
-    def record(self, call: Call, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, Record | None]:
-        return args[0], IdentityRecord()
-
-    def window(self, call: Call) -> Windows | None:
-        return HERE
+    def record(self, call: Call, x: Any, *_: Any, **__: Any) -> Recorded:
+        return x, IdentityRecord()
 
     def title(self, call: Call, shapes: Shapes) -> str:
         return "nothing" if isinstance(call.module, nn.Identity) else "dropout"

@@ -5,7 +5,6 @@ The signal goes back to the switches; where windows overlap and share a maximum,
 `MaxUnpool2d` writes instead, and loses signal.)
 """
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from engine.operations.base import Call, Operation, Record, Rules, Shapes
+from engine.operations.base import Call, Operation, Record, Recorded, Rules, Shapes
 from engine.operations.windows import Windows, pool_in_words, pool_windows
 
 _SETTINGS = ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
@@ -47,8 +46,8 @@ class MaxPool(Operation):
     def recognises(self, call: Call) -> bool:
         return super().recognises(call) and not call.settings(_SETTINGS).get("return_indices")
 
-    def record(self, call: Call, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, Record | None]:
-        x, settings = args[0], call.settings(_SETTINGS, args, kwargs)
+    def record(self, call: Call, x: Tensor, *args: Any, **kwargs: Any) -> Recorded:
+        settings = call.settings(_SETTINGS, args, kwargs)
         value, switches = F.max_pool2d(x, **{**settings, "return_indices": True})
         size = tuple(x.shape[-2:])
         rows, columns = (

@@ -7,7 +7,6 @@ Its forward pass decides which units are passed on; the three ways to look insid
     "guided"       max(s, 0) * (forward > 0)    (Springenberg et al. 2015)
 """
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from engine.operations.base import Call, Operation, Record, Rules, Shapes
-from engine.operations.windows import HERE, Windows
+from engine.operations.base import Call, Operation, Record, Recorded, Rules
 
 
 @dataclass(frozen=True)
@@ -37,19 +35,15 @@ class ReLU(Operation):
     modules = (nn.ReLU, nn.ReLU6)
     functions = (F.relu, F.relu6, torch.relu, torch.relu_)
     methods = ("relu", "relu_")
+    keeps_places = True
+    words = "ReLU"
 
-    def run(self, call: Call, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        return F.relu6(args[0]) if _is_relu6(call) else F.relu(args[0])
+    def run(self, call: Call, x: Tensor, *_: Any, **__: Any) -> Tensor:
+        return F.relu6(x) if _is_relu6(call) else F.relu(x)
 
-    def record(self, call: Call, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, Record | None]:
-        value = self.run(call, args, kwargs)
+    def record(self, call: Call, x: Tensor, *_: Any, **__: Any) -> Recorded:
+        value = self.run(call, x)
         return value, ReLURecord((value > 0) & (value < 6) if _is_relu6(call) else value > 0)
-
-    def window(self, call: Call) -> Windows | None:
-        return HERE
-
-    def title(self, call: Call, shapes: Shapes) -> str:
-        return "ReLU"
 
 
 def _is_relu6(call: Call) -> bool:

@@ -111,6 +111,12 @@ def layers(network: Weights) -> dict[str, str]:
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
+def stages(network: Weights) -> dict[str, str]:
+    """`{stage: the layer that is its output}` of a network, in order."""
+    return tape.stages(trained(network).model)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
 def logits(network: Weights) -> str:
     """The node name of a network's output, which can be looked at like a layer."""
     return tape.logits(trained(network).model)

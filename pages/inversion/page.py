@@ -10,7 +10,6 @@ import streamlit as st
 from engine import deconv
 from engine.evaluation import Answer
 from engine.inversion import ALPHA_NORM, PRIORS, VARIATION, Prior
-from engine.weights import Weights
 from pages.common import downloads, jobs, resources, selection, sheets, texts
 from pages.common.resources import View
 from pages.common.selection import Selection
@@ -59,7 +58,7 @@ def draw_controls(chosen: Selection) -> Shown:
         view = chosen.view()
         channel = channel_to_match(view) if show == ONE else None
     request = Request(view, PRIOR_NAMES[prior], channel, int(steps), seed)
-    names = (chosen.layer,) if show == ONE else layers_in_a_row(chosen.network)
+    names = (chosen.layer,) if show == ONE else tuple(resources.stages(chosen.network))
     requests = tuple(replace(request, view=replace(view, layer=name)) for name in names)
     return Shown(requests, chosen.batch_norm, chosen.image_name)
 
@@ -72,12 +71,6 @@ def channel_to_match(view: View) -> int | None:
     strongest = deconv.strongest_channels(activation, 1)[0]
     label = f"Channel (strongest: {strongest})"
     return selection.number_in_link(label, "inv_channel", activation.shape[1], strongest)
-
-
-def layers_in_a_row(network: Weights) -> tuple[str, ...]:
-    """conv1 ... conv5_x and the like: without what a ReLU or a pool alone makes of them."""
-    names = tuple(resources.layers(network))
-    return tuple(name for name in names if name.startswith("conv") and not name.endswith("_relu")) or names[:6]
 
 
 def step_to_show(request: Request, job: Inversion) -> int:

@@ -1,13 +1,7 @@
 """The block diagram of a network as an SVG: boxes in rows, arrows between them, shortcuts as arcs above."""
 
 from engine.network.diagram import Diagram, DiagramBox, Place
-from engine.operations import Operation
-from engine.operations.addition import Addition
-from engine.operations.average_pool import AveragePool
-from engine.operations.convolution import Convolution
-from engine.operations.dense import Dense
-from engine.operations.flattening import Flattening
-from engine.operations.max_pool import MaxPool
+from engine.operations import Addition, AveragePool, Convolution, Dense, Flattening, MaxPool, Operation
 from pages.network import svg
 
 WIDTH, HEIGHT = 146.0, 84.0

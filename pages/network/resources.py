@@ -9,7 +9,7 @@ import streamlit as st
 from engine import network
 from engine.errors import ConvscopeError
 from engine.models import ARCHITECTURES
-from engine.network import Network, Operation, Stage, convolution, diagram
+from engine.network import NetworkTable, OperationRow, StageRow, convolution, diagram
 from engine.network.convolution import Convolved
 from engine.network.diagram import Diagram
 from engine.weights import Weights
@@ -40,7 +40,7 @@ def _takes(name: Weights, size: int) -> bool:
 
 
 @st.cache_resource(max_entries=128, show_spinner=False)
-def described(name: Weights, size: int) -> Network:
+def described(name: Weights, size: int) -> NetworkTable:
     """The layer table of the network's kind at an input size in pixels."""
     trained = resources.trained(name)
     card = trained.card
@@ -63,11 +63,11 @@ def is_rebuilt(name: Weights, size: int) -> bool:
     return size != card.input_size and known is not None and known.fixed_input
 
 
-def table(rows: tuple[Stage, ...] | tuple[Operation, ...]) -> pd.DataFrame:
+def table(rows: tuple[StageRow, ...] | tuple[OperationRow, ...]) -> pd.DataFrame:
     """The layer table as a page shows it, every column in words."""
     return pd.DataFrame(
         {
-            "Part": [row.name if isinstance(row, Stage) else f"{row.name}: {row.title}" for row in rows],
+            "Part": [row.name if isinstance(row, StageRow) else f"{row.name}: {row.title}" for row in rows],
             "Output": [network.shape_in_words(row.output) for row in rows],
             "Parameters": [f"{row.parameters:,}" if row.parameters else "" for row in rows],
             "How they are counted": [row.arithmetic.partition(" = ")[0] for row in rows],
@@ -77,7 +77,7 @@ def table(rows: tuple[Stage, ...] | tuple[Operation, ...]) -> pd.DataFrame:
     )
 
 
-def _seen(row: Stage | Operation) -> str:
+def _seen(row: StageRow | OperationRow) -> str:
     size = row.receptive_field.size
     return "the whole image" if size is None else f"{size[0]} × {size[1]} px"
 
@@ -88,7 +88,7 @@ def beyond_the_image(name: Weights, side: int) -> str:
     return next((part.name for part in parts if max(part.receptive_field.size or (0,)) > side), "")
 
 
-def numbers(rows: tuple[Stage, ...] | tuple[Operation, ...]) -> pd.DataFrame:
+def numbers(rows: tuple[StageRow, ...] | tuple[OperationRow, ...]) -> pd.DataFrame:
     """The same for a file: numbers as numbers."""
     return pd.DataFrame(
         {

@@ -6,8 +6,7 @@ from dataclasses import replace
 import streamlit as st
 
 from engine import deconv
-from engine.operations.convolution import Convolution
-from engine.operations.max_pool import MaxPool
+from engine.operations import Convolution, MaxPool
 from engine.tape import Tape
 from pages.common import downloads, resources, selection, sheets, texts
 from pages.common.resources import CLASS, PHOTOGRAPHS, Playback, View

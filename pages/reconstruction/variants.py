@@ -74,13 +74,8 @@ def _by_training(base: Playback) -> tuple[Variant, ...]:
 
 
 def _by_layer(base: Playback) -> tuple[Variant, ...]:
-    names = resources.layers(base.view.network)
-    return tuple(_at(base, name, replace(base.view, layer=name)) for name in names if _is_stage(name, names))
-
-
-def _is_stage(name: str, names: dict[str, str]) -> bool:
-    """Whether it is a stage's output: behind its ReLU and not behind its pooling, unless there is nothing else."""
-    return not name.startswith("pool") and f"{name}_relu" not in names
+    outputs = resources.stages(base.view.network).values()
+    return tuple(_at(base, layer, replace(base.view, layer=layer)) for layer in outputs)
 
 
 def _by_image(base: Playback, other: View | None) -> tuple[Variant, ...]:

@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 import pytest
 import torch
-import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 from torchvision.models.feature_extraction import get_graph_node_names
@@ -16,11 +15,8 @@ from torchvision.models.feature_extraction import get_graph_node_names
 from engine.errors import ConvscopeError
 from engine.graph import Block, ancestors, trace
 from engine.models import build
-from engine.operations import Operation
-from engine.operations.identity import Identity
-from engine.operations.other import Other
 from engine.operations.source import Image
-from tests.oracles import InPlaceShortcut, Lambda, network
+from tests.oracles import InPlaceShortcut, network
 
 
 @pytest.mark.parametrize("name", ["resnet18", "googlenet", "app:model_one"])
@@ -130,25 +126,6 @@ def test_batch_norm_is_found_through_dropout_and_only_as_sole_reader() -> None:
     assert list(normalised(network("app:model_two"))) == ["features.0", "features.5", "features.9"]
     assert normalised(network("app:model_one")) == {}
     assert len(normalised(network("resnet18"))) == 20
-
-
-@pytest.mark.parametrize(
-    ("operation", "kind"),
-    [
-        (lambda net, x: F.dropout(x), Other),  # drops even in eval mode
-        (lambda net, x: F.dropout2d(x, 0.2), Other),
-        (lambda net, x: F.dropout(x, 0.2, True), Other),
-        (lambda net, x: F.alpha_dropout(x, training=True), Other),
-        (lambda net, x: F.dropout(x, training=net.training), Identity),
-        (lambda net, x: F.dropout2d(x, 0.2, False), Identity),
-        (lambda net, x: F.alpha_dropout(x), Identity),
-    ],
-)
-def test_a_dropout_function_is_nothing_only_where_it_is_told_not_to_drop(
-    operation: Callable, kind: type[Operation]
-) -> None:
-    graph = trace(Lambda(operation).eval())
-    assert type(graph.operations[graph.output]) is kind
 
 
 class MadeUpConstant(nn.Module):

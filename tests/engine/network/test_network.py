@@ -7,7 +7,6 @@ import pytest
 import torch
 import torchvision
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from engine import network
 from engine.errors import ConvscopeError
@@ -15,6 +14,7 @@ from engine.graph import trace
 from engine.models import ARCHITECTURES, build, parameter_count
 from engine.network import diagram
 from tests import oracles
+from tests.engine.operations.checks import counted_by_torch
 from tests.oracles import SIZES, fingerprint
 
 
@@ -80,13 +80,6 @@ def shapes_of(name: str) -> nn.Module:
     options = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
     with torch.device("meta"):
         return getattr(torchvision.models, name)(weights=None, num_classes=10, **options).eval()
-
-
-def counted_by_torch(model: nn.Module, size: int) -> float:
-    like = next(model.parameters())
-    with FlopCounterMode(display=False) as counter:
-        model(torch.zeros(1, 3, size, size, dtype=like.dtype, device=like.device))
-    return counter.get_total_flops() / 2
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -162,14 +155,6 @@ def test_shared_parameters_count_once():
     described = network.describe(model, 8)
     assert [operation.parameters for operation in described.operations] == [84, 0]
     assert described.multiply_adds == 2 * 81 * 64
-
-
-def test_a_transposed_convolution_multiplies_at_its_inputs_positions():
-    module = nn.ConvTranspose2d(3, 5, (2, 3), stride=2)
-    model = oracles.randomised(oracles.Lambda(lambda self, x: self.up(x), up=module))
-    described = network.describe(model, 8)
-    assert described.multiply_adds == counted_by_torch(model, 8) == 64 * 3 * 5 * 6
-    assert described.operations[0].arithmetic == "2 × 3 × 3 × 5 + 5"
 
 
 # Networks without numbers --------------------------------------------------------------------------------------

@@ -1,0 +1,52 @@
+"""Attention (Vaswani et al. 2017): each place reads all the others, weighted by how well they match.
+
+With L places of E channels, queries, keys, values and the output are dense layers of E x E, and each place is matched
+with, and sums, L others: 4 E^2 L + 2 L^2 E multiply-adds. In Swin's windows L is the places of one window.
+
+References: Vaswani et al. (2017), "Attention is all you need"; Liu et al. (2021), "Swin transformer".
+"""
+
+import math
+import operator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.swin_transformer import shifted_window_attention
+
+from engine.operations.base import Call, Operation, Shapes
+
+_SETTINGS = ("qkv_weight", "proj_weight", "relative_position_bias", "window_size")
+
+
+class SelfAttention(Operation):
+    """Over all places, as a module; or over windows, as torchvision's Swin transformers have it."""
+
+    modules = (nn.MultiheadAttention,)
+    functions = (shifted_window_attention,)
+    words = "self-attention"
+
+    def output(self, value: Any) -> Any:
+        return value if isinstance(value, Tensor) else value[0]  # without the weights
+
+    def multiply_adds(self, call: Call, shapes: Shapes) -> int:
+        _, *sides, channels = shapes[call.node.args[0]]
+        window = sides if call.module is not None else call.settings(_SETTINGS)["window_size"]
+        per_window = math.prod(window)
+        windows = math.prod(math.ceil(side / length) for side, length in zip(sides, window, strict=True))
+        return windows * per_window * (4 * channels**2 + 2 * per_window * channels)
+
+
+class MatrixProduct(Operation):
+    """Of two activations, or of one and of weights."""
+
+    functions = (torch.matmul, torch.bmm, torch.einsum, operator.matmul)
+    methods = ("matmul", "bmm")
+
+    def multiply_adds(self, call: Call, shapes: Shapes) -> int:
+        if call.node.target is not torch.einsum:
+            return math.prod(shapes[call.node]) * shapes[call.node.args[0]][-1]
+        terms, sizes = call.node.args[0].partition("->")[0].replace(" ", "").split(","), {}
+        for term, factor in zip(terms, call.node.args[1:], strict=True):
+            sizes |= dict(zip(term, shapes[factor], strict=True))
+        return math.prod(sizes.values())
