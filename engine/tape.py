@@ -18,6 +18,7 @@ Limits: eval mode only; an operation that draws random numbers even then is play
 Reference: Zeiler & Fergus (2014), "Visualizing and understanding convolutional networks", section 2.1.
 """
 
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -179,20 +180,14 @@ def _check_images(x: Tensor) -> None:
 def _misfit(message: str, x: Tensor, name: str) -> str | None:
     """In words for whoever chose the image, what torch says about a size; None if it says something else."""
     image = f"An image of {x.shape[2]} x {x.shape[3]} px"
-    if any(words in message for words in _TOO_SMALL):
+    if re.search("too small|can't be greater than actual input size", message):
         return f"{image} is too small for this network: nothing is left of it at {name!r}; use a larger one."
-    if any(words in message for words in _OTHER_SIZE):
+    if re.search(_OTHER_SIZE, message):
         return f"{image} does not fit this network at {name!r}: use the size that it was built for."
     return None
 
 
-_TOO_SMALL = ("too small", "can't be greater than actual input size")
-_OTHER_SIZE = (
-    "shapes cannot be multiplied",
-    "is invalid for input of size",
-    "must match the size of tensor",
-    "Sizes of tensors must match",
-)
+_OTHER_SIZE = "cannot be multiplied|invalid for input of size|must match the size of tensor|Sizes of tensors must match"
 
 
 # -------------------------------------------------------------------------------------------------- recorder

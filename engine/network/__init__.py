@@ -31,8 +31,8 @@ from engine.graph import Graph, trace
 from engine.graph.layers import stage_of_each
 from engine.graph.receptive_field import WHOLE, ReceptiveField, receptive_fields
 from engine.models import build
-from engine.operations import Constant, Operation
-from engine.operations.base import Shape, product_in_words
+from engine.operations import Call, Constant, Operation
+from engine.operations.base import Shape, Shapes, product_in_words
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def describe(model: nn.Module, input_size: int) -> NetworkTable:
     owned = _parameters_by_node(model, graph, needed)
     fields = receptive_fields(model)
     operations = tuple(
-        _row(model, graph, node, sizes, stage_of[node], fields.get(graph.names[node], WHOLE), owned[node])
+        _row(graph, graph.call(model, node), sizes, stage_of[node], fields.get(graph.names[node], WHOLE), owned[node])
         for node in needed
     )
     total = sum(parameter.numel() for parameter in model.parameters())
@@ -228,15 +228,9 @@ def _parameters_by_node(model: nn.Module, graph: Graph, nodes: Iterable[Node]) -
 
 
 def _row(
-    model: nn.Module,
-    graph: Graph,
-    node: Node,
-    shapes: dict[Node, Shape],
-    stage: str,
-    field: ReceptiveField,
-    owned: list[nn.Parameter],
+    graph: Graph, call: Call, shapes: Shapes, stage: str, field: ReceptiveField, owned: list[nn.Parameter]
 ) -> OperationRow:
-    operation, call = graph.operations[node], graph.call(model, node)
+    node, operation = call.node, graph.operations[call.node]
     return OperationRow(
         name=graph.names[node],
         operation=operation,
@@ -251,7 +245,7 @@ def _row(
     )
 
 
-def _tensors_read(node: Node, shapes: dict[Node, Shape]) -> list[Node]:
+def _tensors_read(node: Node, shapes: Shapes) -> list[Node]:
     """What a node reads, looked at through lists of tensors (what `chunk` gives, say)."""
     read: dict[Node, None] = {}
     waiting = list(node.all_input_nodes)
