@@ -79,7 +79,7 @@ def test_the_convolution_shows_the_networks_own_output(checkpoint):
     expected = float(done.output[3, 5, 7])
     total = re.search(r"= \*\*(.*)\*\*", said(app)).group(1)
     assert float(total.replace("−", "-")) == pytest.approx(expected, abs=1e-3)
-    step = convolution.step(done, 3, 5, 7)
+    step = convolution.window_sum(done, 3, 5, 7)
     assert svg.short(float(step.sums[1]), 3) in said(app)
 
 
@@ -150,7 +150,7 @@ def test_the_products_show_all_three_grids_of_numbers():
     picture = data.bundled("test").images[:1]
     x = data.prepare(picture, 32, trained.card.mean, trained.card.std)
     done = convolution.convolved(trained.model, x, "conv1")
-    step = convolution.step(done, 0, 0, 0)
+    step = convolution.window_sum(done, 0, 0, 0)
     drawn = network_convolution.products(step, 2, "black")
     written = [text.text for text in ElementTree.fromstring(drawn).iter("{http://www.w3.org/2000/svg}text")]
     for values in (step.window, step.kernel, step.products):

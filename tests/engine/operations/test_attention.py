@@ -15,7 +15,9 @@ from tests.oracles import Lambda, noise, randomised
 
 def vision_transformer() -> nn.Module:
     sizes = {"image_size": 32, "patch_size": 8, "num_layers": 2, "num_heads": 2, "hidden_dim": 8, "mlp_dim": 12}
-    return VisionTransformer(**sizes, num_classes=5)
+    model = VisionTransformer(**sizes, num_classes=5)
+    nn.init.normal_(model.heads.head.weight)  # torchvision starts with zeros, which send nothing back
+    return model
 
 
 def swin() -> nn.Module:

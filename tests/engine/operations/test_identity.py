@@ -6,7 +6,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torchvision.ops import stochastic_depth
 
 from engine.deconv import reconstruct
 from engine.operations import Operation
@@ -33,7 +32,6 @@ from tests.oracles import Lambda, noise, randomised
         (lambda net, x: F.dropout(x, training=net.training), Identity),
         (lambda net, x: F.dropout2d(x, 0.2, False), Identity),
         (lambda net, x: F.alpha_dropout(x), Identity),
-        (lambda net, x: stochastic_depth(x, 0.2, "row", net.training), Identity),
     ],
 )
 def test_a_dropout_function_is_the_identity_only_where_it_does_not_drop(
