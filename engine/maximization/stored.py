@@ -113,9 +113,9 @@ def is_stored(chosen: MaximizationSettings, trained: Trained) -> bool:
 
 def layers_of(trained: Trained) -> list[str]:
     """The layers whose pictures are stored: the first one, those that end a stage, and the classes."""
-    known = list(tape.layers(trained.model))
-    stages = [layer for layer in known if layer.endswith("_x")]
-    return [known[0], *(stages or [layer for layer in known if layer.endswith("_relu")]), CLASSES]
+    stages = tape.stages(trained.model)
+    of_blocks = [layer for stage, layer in stages.items() if layer == stage]
+    return list(dict.fromkeys([*list(stages)[:1], *(of_blocks or stages.values()), CLASSES]))
 
 
 def standard(trained: Trained, layers: Sequence[str]) -> list[MaximizationSettings]:
