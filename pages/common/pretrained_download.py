@@ -34,7 +34,7 @@ def download(name: str) -> Download:
 
 def offer() -> None:
     """A button for each network that is not here, behind one that opens the list."""
-    missing = [name for name in pretrained.NETWORKS if name not in pretrained.available()]
+    missing = [name for name in pretrained.DOWNLOADS if name not in pretrained.available()]
     if not missing:
         return
     with st.popover("More networks", width="stretch"):
