@@ -21,3 +21,8 @@ def assert_no_error(app: AppTest) -> None:
     """The page shows neither a traceback nor an error message."""
     assert not app.exception
     assert [error.value for error in app.error] == []
+
+
+def assert_pictures_have_words(app: AppTest) -> None:
+    """Every picture has a text that a screen reader can say in its place."""
+    assert all(image.alt for pictures in app.get("image") for image in pictures.proto.imgs)

@@ -1,10 +1,11 @@
 """Kernels: as pictures, over training time, and in words.
 
-A kernel of the first layer has one weight per pixel and colour, so it can be drawn as a small picture of what it looks
-for. Weights can be negative: zero is drawn as mid-grey, on a symmetric scale, per filter (what does it look like?) or
-for all filters jointly (which are strong?). A deeper kernel has one such picture per channel of the layer before.
+A kernel of the first layer has one weight per pixel and colour, so it can be drawn as a small picture of what it
+responds to. Weights can be negative: zero is drawn as mid-grey, on a symmetric scale, per filter (what does it look
+like?) or for all filters together (which are strong?). A deeper kernel has one such picture per channel of the layer
+before.
 
-Looking is one thing, measuring another. A grating is a pattern of parallel stripes
+What a filter responds to can also be measured. A grating is a pattern of parallel stripes
 
     g(x, y) = c * cos(2 pi f (x cos(theta) + y sin(theta)) - phi)
 
@@ -13,11 +14,11 @@ it is a projection on its Fourier transform. Let W(f, theta) be the transform of
 imaginary parts: the largest response over all phases and colours is W's largest singular value, the best colour is the
 left singular vector, and the right one says how much of the best grating is even (a line through the kernel's middle)
 and how much odd (an edge there). The grating with the largest response is the preferred one. The kernel's mean
-colour is its answer to a flat area; it is set aside first.
+colour is its response to a flat area; it is subtracted first.
 
-Limits: a filter of 3 x 3 pixels cannot be tuned sharply; noise has a best grating as well. So a filter is given words
-only if its best single stimulus (a flat area, or a grating) explains more of it than it does of 95 in 100 kernels of
-random numbers of the same size, and an orientation only if its response depends on the direction.
+Limits: a filter of 3 x 3 pixels cannot be tuned sharply; noise has a best grating as well. So a filter has a preference
+only if its best single stimulus (a flat area, or a grating) explains more of it than of 95 in 100 kernels of random
+numbers of the same size, and an orientation only if its response depends on the direction.
 
 References: Ringach, Shapley & Shawley (2002), "Orientation selectivity in macaque V1", equation 1 (selectivity);
 Zeiler & Fergus (2014), section 4.1 (what first-layer filters look like); Krizhevsky et al. (2012), figure 3.
@@ -34,15 +35,15 @@ from torch import Tensor, nn
 
 from engine import settings
 from engine.errors import ConvscopeError
-from engine.filters.words import Preference, Words, in_words
+from engine.filters.words import Description, Preference, in_words
 from engine.graph import trace
 from engine.operations import Convolution
 
 DIRECTIONS = 36
 FREQUENCIES = 24
 RANDOM_KERNELS = 400
-MORE_THAN = 0.95
-"""Of this share of random kernels a best stimulus must explain less than of the filter."""
+NOISE_QUANTILE = 0.95
+"""A filter's best stimulus must explain more of it than of this share of random kernels."""
 
 
 # Which kernels -------------------------------------------------------------------------------------------------
@@ -109,20 +110,20 @@ def kernels(model: nn.Module, layer: str) -> Tensor:
 
 # Kernels as pictures -------------------------------------------------------------------------------------------
 
-SHOWN = ("RGB", "red", "green", "blue", "grey")
+FORMS = ("RGB", "red", "green", "blue", "grey")
 """How a colour kernel can be drawn: in colour, one colour's weights alone, or the mean of the three."""
 
 
-def shown_as(colour_kernels: Tensor, how: str) -> Tensor:
-    """Kernels `[K, 3, k, k]` to draw, as one of `SHOWN`; beside a single colour the others are zero, mid-grey."""
-    if how == "grey":
+def in_form(colour_kernels: Tensor, form: str) -> Tensor:
+    """Kernels `[K, 3, k, k]` to draw in one of `FORMS`; beside a single colour the others are zero, mid-grey."""
+    if form == "grey":
         return colour_kernels.mean(dim=1, keepdim=True).expand_as(colour_kernels)
-    if how in SHOWN[1:4]:
-        alone = torch.zeros_like(colour_kernels)
-        channel = SHOWN.index(how) - 1
-        alone[:, channel] = colour_kernels[:, channel]
-        return alone
-    return colour_kernels
+    if form == "RGB":
+        return colour_kernels
+    channel = FORMS.index(form) - 1
+    alone = torch.zeros_like(colour_kernels)
+    alone[:, channel] = colour_kernels[:, channel]
+    return alone
 
 
 def as_grey(channel_kernels: Tensor) -> Tensor:
@@ -135,7 +136,7 @@ def as_grey(channel_kernels: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Gratings:
-    """The frequencies `[F]` (stripes per pixel) and directions `[D]` (degrees) tried, for kernels of `side` pixels.
+    """Gratings of all frequencies `[F]` (stripes per pixel) and directions `[D]` (degrees), `side` pixels wide.
 
     `waves` `[F, D, 2, side * side]`: cosine and sine about the kernel's middle.
     """
@@ -162,18 +163,18 @@ def gratings(side: int) -> Gratings:
 
 @dataclass(frozen=True)
 class Tuning:
-    """How kernels answer to gratings.
+    """How kernels respond to gratings.
 
     Attributes:
-        gratings: the ones tried.
+        gratings: the stimuli.
         responses: `[K, F, D]`, the largest response over phase and colour to a grating of contrast 1.
-        flat: `[K, C]`, the answer to a flat area of each colour alone (the sum of its weights).
+        flat: `[K, C]`, the response to a flat area of each colour alone (the sum of its weights).
         flat_share: `[K]`, the share (0-1) of each kernel's energy that its mean colour holds.
         frequency, direction: `[K]`, of the preferred grating, in stripes per pixel and degrees.
         colour: `[K, C]`, its colour, of length 1; its sign means nothing.
         oddness: `[K]`, 0 if it is a line through the kernel's middle, 1 if it is an edge there.
         share: `[K]`, the share (0-1) of the kernel's energy that the preferred grating explains.
-        selectivity: `[K]`, 0 if the response is the same in all directions, near 1 if it answers to one only.
+        selectivity: `[K]`, 0 if all directions have the same response, near 1 if only one has a response.
     """
 
     gratings: Gratings
@@ -194,20 +195,12 @@ class Tuning:
 
     def preference(self, index: int) -> Preference:
         """Of one kernel."""
-        return Preference(
-            flat=tuple(self.flat[index].tolist()),
-            flat_share=float(self.flat_share[index]),
-            share=float(self.share[index]),
-            frequency=float(self.frequency[index]),
-            direction=float(self.direction[index]),
-            colour=tuple(self.colour[index].tolist()),
-            oddness=float(self.oddness[index]),
-            selectivity=float(self.selectivity[index]),
-        )
+        numbers = {name: getattr(self, name)[index].tolist() for name in Preference._fields}
+        return Preference(**numbers)
 
 
 def tuning(colour_kernels: Tensor) -> Tuning:
-    """The answers of kernels `[K, C, k, k]` to gratings (any number C of colours).
+    """The responses of kernels `[K, C, k, k]` to gratings (any number C of colours).
 
     Raises:
         ConvscopeError: the kernels are not square, or have one pixel only.
@@ -215,30 +208,28 @@ def tuning(colour_kernels: Tensor) -> Tuning:
     weights = colour_kernels.double()
     side = weights.shape[-1]
     if weights.shape[-2] != side or side < 2:
-        raise ConvscopeError(
-            "Only square kernels of at least 2 x 2 pixels can be shown gratings: choose another layer."
-        )
-    tried = gratings(side)
+        raise ConvscopeError("Only square kernels of at least 2 x 2 pixels respond to gratings: choose another layer.")
+    stimuli = gratings(side)
     flat = weights.sum(dim=(2, 3))
     energy = weights.square().sum(dim=(1, 2, 3)).clamp_min(1e-30)
     pattern = (weights - weights.mean(dim=(2, 3), keepdim=True)).flatten(2)
-    spectrum = torch.einsum("kcp,fdwp->kfdcw", pattern, tried.waves)
+    spectrum = torch.einsum("kcp,fdwp->kfdcw", pattern, stimuli.waves)
     responses = _largest_singular(spectrum)[0]
     best = responses.flatten(1).argmax(dim=1)
     frequency, direction = best // DIRECTIONS, best % DIRECTIONS
     at_best = spectrum[torch.arange(len(weights)), frequency, direction]
     _, colour, mixture = _largest_singular(at_best)
     return Tuning(
-        gratings=tried,
+        gratings=stimuli,
         responses=responses,
         flat=flat,
         flat_share=flat.square().sum(dim=1) / side**2 / energy,
-        frequency=torch.tensor(tried.frequencies)[frequency],
-        direction=torch.tensor(tried.directions)[direction],
+        frequency=torch.tensor(stimuli.frequencies)[frequency],
+        direction=torch.tensor(stimuli.directions)[direction],
         colour=colour,
         oddness=mixture[:, 1].square(),
-        share=_explained(pattern, tried.waves[frequency, direction]) / energy,
-        selectivity=_selectivity(responses[torch.arange(len(weights)), frequency], tried),
+        share=_explained(pattern, stimuli.waves[frequency, direction]) / energy,
+        selectivity=_selectivity(responses[torch.arange(len(weights)), frequency], stimuli),
     )
 
 
@@ -257,14 +248,14 @@ def _explained(pattern: Tensor, waves: Tensor) -> Tensor:
     """`[K]`: the energy of `[K, C, P]` in the best mixture, of one colour, of its cosine and sine `[K, 2, P]`."""
     without_mean = waves - waves.mean(dim=2, keepdim=True)
     basis, sizes, _ = torch.linalg.svd(without_mean.transpose(1, 2), full_matrices=False)
-    # At half a stripe per pixel, cosine or sine may be zero on all pixels; what is left of it is rounding, not a wave.
+    # At half a stripe per pixel, cosine or sine may be zero on all pixels; what remains of it is rounding, not a wave.
     basis = basis * (sizes > 1e-8 * sizes[:, :1])[:, None]
     return _largest_singular(pattern @ basis)[0].square()
 
 
-def _selectivity(responses: Tensor, tried: Gratings) -> Tensor:
+def _selectivity(responses: Tensor, stimuli: Gratings) -> Tensor:
     """1 - circular variance over directions (Ringach et al. 2002, equation 1), of the squared responses `[K, D]`."""
-    doubled = torch.deg2rad(torch.tensor(tried.directions, dtype=responses.dtype)) * 2
+    doubled = torch.deg2rad(torch.tensor(stimuli.directions, dtype=responses.dtype)) * 2
     energy = responses.square()
     total = energy.sum(dim=1).clamp_min(1e-30)
     return torch.hypot(energy @ doubled.cos(), energy @ doubled.sin()) / total
@@ -278,17 +269,17 @@ def noise_level(side: int, colours: int = 3) -> float:
     """The share of a kernel of random numbers that its best stimulus explains; 95 in 100 stay below."""
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(RANDOM_KERNELS, colours, side, side, generator=generator, dtype=torch.float64)
-    return float(tuning(noise).explained.quantile(MORE_THAN))
+    return float(tuning(noise).explained.quantile(NOISE_QUANTILE))
 
 
-def described(colour_kernels: Tensor) -> tuple[Words, ...]:
-    """Each of the kernels `[K, 3, k, k]` in words, such as "horizontal green edges".
+def describe(colour_kernels: Tensor) -> tuple[Description, ...]:
+    """The preference of each of the kernels `[K, 3, k, k]` in words, such as "horizontal green edges".
 
     Raises:
         ConvscopeError: as `tuning`; or they do not read three colours.
     """
     if colour_kernels.shape[1] != 3:
-        raise ConvscopeError("Only the kernels of the first layer, which reads red, green and blue, have words.")
+        raise ConvscopeError("Only kernels that read red, green and blue can be described: choose the first layer.")
     measured = tuning(colour_kernels)
     side = colour_kernels.shape[-1]
     level = noise_level(side)

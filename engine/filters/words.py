@@ -1,4 +1,4 @@
-"""A filter's measured preferences in words: "horizontal green edges", "flat blue areas", "no clear orientation".
+"""A filter's measured preference in words: "horizontal green edges", "flat blue areas", "no clear orientation".
 
 Orientation is that of the stripes, which run across the wave's direction: a wave that travels down the picture makes
 horizontal stripes. Diagonals are named as one reads: "rising" from bottom left to top right.
@@ -14,48 +14,61 @@ against green. A flat area has a direction, not only a line: (-1, -1, 1) is blue
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 NO_PATTERN = "no clear orientation"
 SELECTIVE = 0.25
-"""Below this selectivity (0-1) the response hardly depends on the direction: a spot, not stripes."""
+"""Below this selectivity (0-1) the response hardly depends on the direction: it prefers a spot, not stripes."""
 CYCLES_OF_STRIPES = 1.5
 
-_LINES: tuple[tuple[tuple[int, int, int], str], ...] = (
-    ((1, 1, 1), "black-and-white"),
-    ((1, 0, 0), "red"), ((0, 1, 0), "green"), ((0, 0, 1), "blue"),
-    ((1, 1, 0), "yellow"), ((0, 1, 1), "cyan"), ((1, 0, 1), "magenta"),
-    ((1, -1, 0), "red-green"), ((1, 0, -1), "red-blue"), ((0, 1, -1), "green-blue"),
-    ((1, 1, -1), "yellow-blue"), ((1, -1, -1), "red-cyan"), ((1, -1, 1), "magenta-green"),
-)  # fmt: skip
+Directions = dict[str, tuple[tuple[int, int, int], ...]]
+"""Names of directions in the space of (red, green, blue)."""
 
-_COLOURS: tuple[tuple[tuple[int, int, int], str], ...] = (
-    ((1, 1, 1), "bright"), ((-1, -1, -1), "dark"),
-    ((1, 0, 0), "red"), ((1, -1, -1), "red"), ((1, -1, 0), "red"), ((1, 0, -1), "orange"),
-    ((1, 1, 0), "yellow"), ((1, 1, -1), "yellow"), ((0, 0, -1), "yellow"),
-    ((0, 1, 0), "green"), ((-1, 1, -1), "green"), ((-1, 1, 0), "green"), ((0, 1, -1), "green"),
-    ((-1, 0, -1), "green"), ((0, 1, 1), "cyan"), ((-1, 1, 1), "cyan"), ((-1, 0, 0), "cyan"),
-    ((0, 0, 1), "blue"), ((-1, -1, 1), "blue"), ((-1, 0, 1), "blue"), ((-1, -1, 0), "blue"),
-    ((0, -1, 1), "violet"), ((1, 0, 1), "magenta"), ((1, -1, 1), "magenta"), ((0, -1, 0), "magenta"),
-    ((0, -1, -1), "red"),
-)  # fmt: skip
+_LINES: Directions = {
+    "black-and-white": ((1, 1, 1),),
+    "red": ((1, 0, 0),),
+    "green": ((0, 1, 0),),
+    "blue": ((0, 0, 1),),
+    "yellow": ((1, 1, 0),),
+    "cyan": ((0, 1, 1),),
+    "magenta": ((1, 0, 1),),
+    "red-green": ((1, -1, 0),),
+    "red-blue": ((1, 0, -1),),
+    "green-blue": ((0, 1, -1),),
+    "yellow-blue": ((1, 1, -1),),
+    "red-cyan": ((1, -1, -1),),
+    "magenta-green": ((1, -1, 1),),
+}
+
+_COLOURS: Directions = {
+    "bright": ((1, 1, 1),),
+    "dark": ((-1, -1, -1),),
+    "red": ((1, 0, 0), (1, -1, -1), (1, -1, 0), (0, -1, -1)),
+    "orange": ((1, 0, -1),),
+    "yellow": ((1, 1, 0), (1, 1, -1), (0, 0, -1)),
+    "green": ((0, 1, 0), (-1, 1, -1), (-1, 1, 0), (0, 1, -1), (-1, 0, -1)),
+    "cyan": ((0, 1, 1), (-1, 1, 1), (-1, 0, 0)),
+    "blue": ((0, 0, 1), (-1, -1, 1), (-1, 0, 1), (-1, -1, 0)),
+    "violet": ((0, -1, 1),),
+    "magenta": ((1, 0, 1), (1, -1, 1), (0, -1, 0)),
+}
 
 
-@dataclass(frozen=True)
-class Preference:
+class Preference(NamedTuple):
     """What one filter prefers, in numbers: an entry of each field of `engine.filters.Tuning`, which explains them."""
 
-    flat: tuple[float, ...]
+    flat: Sequence[float]
     flat_share: float
     share: float
     frequency: float
     direction: float
-    colour: tuple[float, ...]
+    colour: Sequence[float]
     oddness: float
     selectivity: float
 
 
 @dataclass(frozen=True)
-class Words:
+class Description:
     """What a filter prefers.
 
     Attributes:
@@ -77,24 +90,24 @@ class Words:
     noise: float
 
 
-def in_words(measured: Preference, side: int, noise: float) -> Words:
-    """The words for a filter of `side` x `side` pixels.
+def in_words(measured: Preference, side: int, noise: float) -> Description:
+    """The description of a filter of `side` x `side` pixels.
 
-    `noise` is the share that its best stimulus must explain: what it explains of filters of random numbers.
+    `noise` is the share that its best stimulus must explain, since it explains as much of filters of random numbers.
     """
     explained = max(measured.flat_share, measured.share)
     if not explained > noise:
-        return Words(NO_PATTERN, NO_PATTERN, None, None, "", explained, noise)
+        return Description(NO_PATTERN, NO_PATTERN, None, None, "", explained, noise)
     if measured.flat_share >= measured.share:
         name = nearest(measured.flat, _COLOURS)
-        return Words(f"flat {name} areas", "flat areas", None, None, name, explained, noise)
+        return Description(f"flat {name} areas", "flat areas", None, None, name, explained, noise)
     name = nearest(measured.colour, _LINES, either_sign=True)
     if measured.selectivity < SELECTIVE:
-        return Words(f"{name} spots, {NO_PATTERN}", "spots", None, None, name, explained, noise)
+        return Description(f"{name} spots, {NO_PATTERN}", "spots", None, None, name, explained, noise)
     kind = _kind(measured.frequency * side, measured.oddness)
     orientation = (90 - measured.direction) % 180
     text = f"{orientation_in_words(orientation)} {name} {kind}"
-    return Words(text, kind, orientation, 1 / measured.frequency, name, explained, noise)
+    return Description(text, kind, orientation, 1 / measured.frequency, name, explained, noise)
 
 
 def _kind(cycles: float, oddness: float) -> str:
@@ -109,15 +122,13 @@ def orientation_in_words(degrees: float) -> str:
     return names[round((degrees % 180) / 45) % 4]
 
 
-def nearest(
-    colour: Sequence[float], named: Sequence[tuple[tuple[int, int, int], str]], either_sign: bool = False
-) -> str:
+def nearest(colour: Sequence[float], names: Directions, either_sign: bool = False) -> str:
     """The name whose direction in (red, green, blue) is nearest to `colour`'s."""
 
-    def closeness(entry: tuple[tuple[int, int, int], str]) -> float:
-        direction, _ = entry
+    def closeness(entry: tuple[str, tuple[int, int, int]]) -> float:
+        _, direction = entry
         along = sum(part * axis for part, axis in zip(colour, direction, strict=True))
         cosine = along / math.hypot(*direction)
         return abs(cosine) if either_sign else cosine
 
-    return max(named, key=closeness)[1]
+    return max(((name, direction) for name in names for direction in names[name]), key=closeness)[0]

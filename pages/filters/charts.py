@@ -1,21 +1,27 @@
-"""How a filter answers to gratings, as a chart; and what the filters of a layer prefer, counted."""
+"""How a filter responses to gratings, as a chart; and what the filters of a layer prefer, counted."""
 
 from collections.abc import Sequence
 
 import altair as alt
 import pandas as pd
 
-from engine.filters.words import NO_PATTERN, Words
+from engine.filters.words import NO_PATTERN, Description
 from pages.common.charts import LABEL_SIZE, OFF, ON, sized
 
 KINDS = ("edges", "lines", "stripes", "spots", "flat areas", NO_PATTERN)
 
 
-def response_chart(answers: pd.DataFrame) -> alt.Chart:
+FORMATS = {"frequency": ".2f", "response": ".3g"}
+ORIENTATION_LABELS = (
+    "datum.value == 0 ? 'horizontal' : datum.value == 45 ? 'rising' : datum.value == 90 ? 'vertical' : 'falling'"
+)
+
+
+def response_chart(responses: pd.DataFrame) -> alt.Chart:
     """Response (colour) against the orientation of the stripes and their frequency."""
-    frame = answers.assign(
-        width=180 / answers["orientation"].nunique(),
-        height=(answers["frequency"].max() - answers["frequency"].min()) / (answers["frequency"].nunique() - 1),
+    frame = responses.assign(
+        width=180 / responses["orientation"].nunique(),
+        height=(responses["frequency"].max() - responses["frequency"].min()) / (responses["frequency"].nunique() - 1),
     )
     frame["right"], frame["top"] = frame["orientation"] + frame["width"], frame["frequency"] + frame["height"]
     turns = alt.Axis(values=[0, 45, 90, 135], labelExpr=ORIENTATION_LABELS, labelAngle=0)
@@ -32,24 +38,17 @@ def response_chart(answers: pd.DataFrame) -> alt.Chart:
                 scale=alt.Scale(scheme="viridis"),
                 legend=alt.Legend(title="response", titleFontSize=LABEL_SIZE, labelFontSize=LABEL_SIZE),
             ),
-            tooltip=[
-                "orientation", alt.Tooltip("frequency:Q", format=".2f"), alt.Tooltip("response:Q", format=".3g"),
-            ],
+            tooltip=["orientation", *(alt.Tooltip(f"{name}:Q", format=f) for name, f in FORMATS.items())],
         )
-    )  # fmt: skip
+    )
     return sized(chart, 340)
 
 
-ORIENTATION_LABELS = (
-    "datum.value == 0 ? 'horizontal' : datum.value == 45 ? 'rising' : datum.value == 90 ? 'vertical' : 'falling'"
-)
-
-
-def kinds_table(when: Sequence[str], words: Sequence[Sequence[Words]]) -> pd.DataFrame:
-    """Long table: how many filters prefer each kind of thing at each of the moments called `when`."""
+def kinds_table(when: Sequence[str], descriptions: Sequence[Sequence[Description]]) -> pd.DataFrame:
+    """Long table: how many filters prefer each kind of pattern at each of the moments `when`."""
     rows = [
-        (moment, kind, sum(word.kind == kind for word in found))
-        for moment, found in zip(when, words, strict=True)
+        (moment, kind, sum(one.kind == kind for one in at_moment))
+        for moment, at_moment in zip(when, descriptions, strict=True)
         for kind in KINDS
     ]
     return pd.DataFrame(rows, columns=["when", "kind", "filters"])

@@ -30,7 +30,7 @@ def gabor(side, orientation, period, phase, colour, spread=0.35):
 
 
 def words_of(kernel):
-    return filters.described(kernel[None])[0]
+    return filters.describe(kernel[None])[0]
 
 
 # Words ---------------------------------------------------------------------------------------------------------
@@ -76,9 +76,17 @@ def test_a_line_has_its_crest_in_the_middle_and_an_edge_changes_sign_there():
 
 @pytest.mark.parametrize(
     ("colour", "name"),
-    [(GREY, "bright"), ((-1, -1, -1), "dark"), (RED, "red"), ((-1, -1, 1), "blue"), ((1, 1, -1), "yellow"),
-     ((-1, 1, -1), "green"), ((1, -1, 1), "magenta"), ((-1, 1, 1), "cyan")],
-)  # fmt: skip
+    [
+        (GREY, "bright"),
+        ((-1, -1, -1), "dark"),
+        (RED, "red"),
+        ((-1, -1, 1), "blue"),
+        ((1, 1, -1), "yellow"),
+        ((-1, 1, -1), "green"),
+        ((1, -1, 1), "magenta"),
+        ((-1, 1, 1), "cyan"),
+    ],
+)
 @pytest.mark.parametrize("side", [3, 5, 7])
 def test_flat_areas_of_known_colour(colour, name, side):
     kernel = torch.tensor(colour, dtype=torch.float64)[:, None, None].expand(3, side, side)
@@ -100,7 +108,7 @@ def test_a_spot_with_its_surround_has_no_orientation():
 @pytest.mark.parametrize("side", [3, 5, 7])
 def test_noise_has_no_clear_orientation(side):
     noise = torch.randn(200, 3, side, side, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
-    unclear = sum(words.text == "no clear orientation" for words in filters.described(noise))
+    unclear = sum(words.text == "no clear orientation" for words in filters.describe(noise))
     assert 180 <= unclear <= 199
 
 
@@ -112,7 +120,7 @@ def test_a_filter_of_zeros_has_no_words_and_no_warning():
 
 def test_scale_does_not_change_the_words():
     kernels = torch.stack([gabor(7, 30, 9, 1.2, GREEN), gabor(7, 100, 3, 0.3, RED)])
-    texts = [[words.text for words in filters.described(kernels * factor)] for factor in (1e-4, 1, 1e4)]
+    texts = [[words.text for words in filters.describe(kernels * factor)] for factor in (1e-4, 1, 1e4)]
     assert texts[0] == texts[1] == texts[2]
 
 
@@ -153,17 +161,15 @@ def test_the_share_is_what_least_squares_with_the_preferred_grating_explains():
     tuned = filters.tuning(kernel[None])
     place = torch.arange(7, dtype=torch.float64) - 3
     angle = math.radians(float(tuned.direction[0]))
-    phase = 2 * math.pi * float(tuned.frequency[0]) * (
-        place[None, :] * math.cos(angle) + place[:, None] * math.sin(angle)
-    )  # fmt: skip
+    along = place[None, :] * math.cos(angle) + place[:, None] * math.sin(angle)
+    phase = 2 * math.pi * float(tuned.frequency[0]) * along
     waves = torch.stack([torch.cos(phase).flatten(), torch.sin(phase).flatten()], dim=1)
-    waves -= waves.mean(dim=0)
+    without_mean = waves - waves.mean(dim=0)
     pattern = (kernel - kernel.mean(dim=(1, 2), keepdim=True)).flatten(1)
-    fitted = waves @ torch.linalg.lstsq(waves, pattern.T).solution
+    fitted = without_mean @ torch.linalg.lstsq(without_mean, pattern.T).solution
     best = torch.linalg.svdvals(fitted)[0] ** 2
     assert float(tuned.share[0]) == pytest.approx(float(best / kernel.square().sum()), rel=1e-9)
-    left = torch.linalg.svd(torch.einsum("cp,pw->cw", pattern, torch.stack(
-        [torch.cos(phase).flatten(), torch.sin(phase).flatten()], dim=1))).U[:, 0]  # fmt: skip
+    left = torch.linalg.svd(pattern @ waves).U[:, 0]
     assert abs(float(left @ tuned.colour[0])) == pytest.approx(1)
 
 
@@ -206,7 +212,7 @@ def test_kernels_that_are_not_square_or_not_in_colour_are_refused():
     with pytest.raises(ConvscopeError, match="square kernels"):
         filters.tuning(torch.zeros(2, 3, 1, 1))
     with pytest.raises(ConvscopeError, match="first layer"):
-        filters.described(torch.zeros(2, 4, 3, 3))
+        filters.describe(torch.zeros(2, 4, 3, 3))
 
 
 # Pictures and snapshots -------------------------------------------------------------------------------------------
@@ -214,12 +220,12 @@ def test_kernels_that_are_not_square_or_not_in_colour_are_refused():
 
 def test_what_is_shown_of_a_colour_kernel():
     kernels = torch.randn(4, 3, 5, 5, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(filters.shown_as(kernels, "RGB"), kernels)
+    assert torch.equal(filters.in_form(kernels, "RGB"), kernels)
     for channel, name in enumerate(("red", "green", "blue")):
-        alone = filters.shown_as(kernels, name)
+        alone = filters.in_form(kernels, name)
         assert torch.equal(alone[:, channel], kernels[:, channel])
         assert float(alone.abs().sum()) == pytest.approx(float(kernels[:, channel].abs().sum()))
-    grey = filters.shown_as(kernels, "grey")
+    grey = filters.in_form(kernels, "grey")
     assert torch.allclose(grey[:, 0], kernels.mean(1))
     assert torch.equal(grey[:, 0], grey[:, 2])
 
@@ -263,7 +269,7 @@ def test_the_shipped_snapshots_end_with_the_networks_own_kernels(name):
 def test_training_gives_filters_a_pattern(name):
     kept = filters.snapshots(name)
     before, after = (
-        sum(words.kind == filter_words.NO_PATTERN for words in filters.described(kept.kernels[index]))
+        sum(words.kind == filter_words.NO_PATTERN for words in filters.describe(kept.kernels[index]))
         for index in (0, -1)
     )
     assert before > 0.8 * kept.kernels.shape[1]

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import streamlit as st
 
-from engine import filters, weights
+from engine import filters
 from engine.errors import ConvscopeError
-from pages.filters import charts, resources
-from tests.apps import assert_no_error, open_page
+from pages.filters import charts, first_layer, kernels
+from tests.apps import assert_no_error, assert_pictures_have_words, open_page
 
 PAGE = "filters/page.py"
 VIEWS = ("first layer", "before and after training", "deeper layers")
@@ -29,11 +29,12 @@ def said(app) -> str:
 def test_every_view_opens(checkpoint, view, weights):
     app = open_page(PAGE, checkpoint=checkpoint, view=view, weights=weights)
     assert_no_error(app)
+    assert_pictures_have_words(app)
     assert not app.warning
 
 
-@pytest.mark.parametrize("how", filters.SHOWN)
-@pytest.mark.parametrize("scale", resources.SCALES)
+@pytest.mark.parametrize("how", filters.FORMS)
+@pytest.mark.parametrize("scale", kernels.SCALES)
 def test_kernels_can_be_shown_in_every_way(how, scale):
     app = open_page(PAGE, checkpoint="lenet", form=how, brightness=scale)
     assert_no_error(app)
@@ -41,7 +42,7 @@ def test_kernels_can_be_shown_in_every_way(how, scale):
 
 
 def test_a_filters_words_and_figures_are_those_that_were_measured():
-    word = filters.described(filters.snapshots("lenet").kernels[-1])[4]
+    word = filters.describe(filters.snapshots("lenet").kernels[-1])[4]
     app = open_page(PAGE, checkpoint="lenet", channel="4")
     assert_no_error(app)
     assert f"### {word.text}" in said(app)
@@ -53,7 +54,7 @@ def test_the_slider_goes_through_all_kept_epochs():
     slider = app.select_slider("epoch")
     assert [int(option) for option in slider.options] == list(filters.snapshots("lenet").epochs)
     trained = app.info[0].value
-    slider.set_value(0).run()
+    slider.set_value("0").run()
     assert_no_error(app)
     assert "before training" in said(app)
     assert app.info[0].value != trained
@@ -63,7 +64,7 @@ def test_the_slider_goes_through_all_kept_epochs():
 def test_a_link_to_an_epoch_restores_it():
     app = open_page(PAGE, checkpoint="lenet", epoch="15")
     assert_no_error(app)
-    assert app.select_slider("epoch").value == 15
+    assert app.select_slider("epoch").value == "15"
     assert "after epoch 15 of 30" in said(app)
 
 
@@ -80,13 +81,13 @@ def test_a_short_training_has_no_moment_twice(epochs, moments, monkeypatch):
     kept = filters.snapshots("lenet")
     short = filters.Snapshots(kept.kernels[: len(epochs)], epochs)
     monkeypatch.setattr(filters, "snapshots", lambda name: short)
-    resources.snapshots.clear()
+    kernels.snapshots.clear()
     app = open_page(PAGE, checkpoint="lenet", view="before and after training")
     assert_no_error(app)
     assert len(app.get("image")) == moments
     assert f"**after training** (epoch {epochs[-1]})" in said(app)
     assert ("halfway" in app.info[0].value) == (moments == 3)
-    resources.snapshots.clear()
+    kernels.snapshots.clear()
 
 
 def test_without_kept_kernels_the_networks_own_are_shown(monkeypatch):
@@ -94,7 +95,7 @@ def test_without_kept_kernels_the_networks_own_are_shown(monkeypatch):
         raise ConvscopeError(f"filters.npz of {name} is missing.")
 
     monkeypatch.setattr(filters, "snapshots", missing)
-    resources.snapshots.clear()
+    kernels.snapshots.clear()
     app = open_page(PAGE, checkpoint="lenet")
     assert_no_error(app)
     assert "32 filters** after training" in said(app)
@@ -137,18 +138,18 @@ def test_a_bad_link_to_a_deeper_layer_is_told():
 
 
 def test_one_scale_for_all_keeps_weak_filters_weak():
-    shown = filters.snapshots("lenet").kernels[-1]
-    each, together = (resources.tiles(shown, scale) for scale in resources.SCALES)
+    last = filters.snapshots("lenet").kernels[-1]
+    each, together = (kernels.tiles(last, "RGB", scale) for scale in kernels.SCALES)
     spread = [float(np.abs(tiles.astype(float) - 127.5).max(axis=(1, 2, 3)).min()) for tiles in (each, together)]
     assert spread[0] > 120
     assert spread[1] < spread[0]
 
 
 def test_tables_hold_every_filter_and_every_grating():
-    moment = resources.Moment(weights.find("lenet"), 30)
-    table = resources.table(moment)
+    last = filters.snapshots("lenet").kernels[-1]
+    table = first_layer.descriptions_table(filters.describe(last))
     assert len(table) == 32
-    answers = resources.responses(moment, 4)
+    answers = first_layer.responses_table(filters.tuning(last), 4)
     assert len(answers) == filters.DIRECTIONS * filters.FREQUENCIES
     best = answers.loc[answers["response"].idxmax()]
     assert best["orientation"] == table["orientation_degrees"][4]
@@ -157,6 +158,6 @@ def test_tables_hold_every_filter_and_every_grating():
 
 def test_kinds_are_counted_once_each():
     kept = filters.snapshots("lenet")
-    found = [filters.described(kept.kernels[index]) for index in (0, kept.halfway, -1)]
+    found = [filters.describe(kept.kernels[index]) for index in (0, kept.halfway, -1)]
     table = charts.kinds_table(["a", "b", "c"], found)
     assert list(table.groupby("when")["filters"].sum()) == [32, 32, 32]

@@ -1,0 +1,34 @@
+"""View "deeper layers" of the Filters page: any convolution's kernel for one feature map."""
+
+import streamlit as st
+
+from engine import filters
+from pages.common import downloads, resources, selection, sheets, texts
+from pages.common.selection import Selection
+from pages.filters import kernels
+
+
+def show(chosen: Selection) -> None:
+    """The view."""
+    model = resources.trained(chosen.network).model
+    layers = list(filters.convolutions(model))
+    with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
+        layer = selection.choose("Convolution", "convolution", layers, layers[min(1, len(layers) - 1)])
+        layer_kernels = filters.kernels(model, layer)
+        outputs, inputs, height, width = layer_kernels.shape
+        output = selection.number_in_link(f"Feature map (0 to {outputs - 1})", "channel", outputs)
+    st.markdown(
+        f"**Kernel {output} of {layer}**: {height} × {width} weights for each of the {inputs} maps that it reads"
+    )
+    picture = kernels.deeper_sheet(layer_kernels[output])
+    sheets.show(picture, f"Kernel {output} of {layer}, one picture per input map")
+    st.caption("The number below each picture is that of the map it reads. Mid-grey is zero; all on one scale.")
+    downloads.picture("Kernel (PNG)", picture, f"{chosen.card.name}-{layer}-{output}.png")
+    texts.what_to_look_at(
+        [
+            "Bright weights are positive: the kernel responds where that map is active. Dark ones are negative.",
+            "A map whose weights are almost zero plays no part in this feature map.",
+            "Deep kernels say little by themselves: look at the maps that they read on the page Feature maps.",
+        ]
+    )
+    st.latex(r"\text{output}_o = \text{bias}_o + \sum_{c} \text{kernel}_{o,c} \star \text{map}_c")

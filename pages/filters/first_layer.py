@@ -1,0 +1,156 @@
+"""View "first layer" of the Filters page: all filters at one moment of training, and one of them in detail."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+import streamlit as st
+from torch import Tensor
+
+from engine import filters
+from engine.errors import ConvscopeError
+from engine.filters import Tuning
+from engine.filters.words import NO_PATTERN, Description
+from engine.network.convolution import first_convolution
+from engine.weights import TRAINED
+from pages.common import downloads, resources, selection, sheets, texts
+from pages.common.selection import Selection
+from pages.filters import charts, kernels
+
+
+@dataclass(frozen=True)
+class Moment:
+    """The first layer's kernels `[O, 3, k, k]` at a moment of training, which `words` names."""
+
+    kernels: Tensor
+    words: str
+
+
+def show(chosen: Selection, form: str, scale: str) -> None:
+    """The view."""
+    moment = _choose_moment(chosen)
+    descriptions = kernels.describe(moment.kernels)
+    count = len(descriptions)
+    sheet, detail = st.columns([1.1, 1], gap="large")
+    with detail:
+        number = selection.number_in_link(f"Filter (0 to {count - 1})", "channel", count)
+        picture = kernels.enlarged(moment.kernels, form, scale, number)
+        _show_one(number, descriptions[number], kernels.tuning(moment.kernels), picture)
+    with sheet:
+        st.markdown(f"**{count} filters** {moment.words}")
+        _show_sheet(
+            kernels.sheet(moment.kernels, form, scale, number), f"{form}, {scale}", descriptions, chosen.card.name
+        )
+    st.info(summary(descriptions))
+    with st.expander("All filters in words"):
+        table = descriptions_table(descriptions)
+        st.dataframe(table[["filter", "prefers", "explained"]], hide_index=True, row_height=44)
+    texts.what_to_look_at(
+        [
+            "Edges and stripes in all directions, and plain colours: what a first layer usually learns.",
+            "Move the slider to 0: before training there is only noise, without a clear orientation.",
+            "Grey filters respond to shapes, coloured ones to colours: which of them respond to fine stripes?",
+        ]
+    )
+    st.latex(
+        r"\text{response}(f,\theta) = \max_{\varphi,\,\|c\|=1}\ \sum_{k,x,y} w_{k,x,y}\; c_k\,"
+        r"\cos\!\big(2\pi f\,(x\cos\theta + y\sin\theta) - \varphi\big)"
+    )
+
+
+def _choose_moment(chosen: Selection) -> Moment:
+    """The epoch that a slider picks; a network with random weights, or without kept kernels, has only its own."""
+    if chosen.network.moment != TRAINED:
+        return Moment(_own_kernels(chosen), "with random weights, before training")
+    try:
+        kept = kernels.snapshots(chosen.card.name, chosen.card.weights_sha256)
+    except ConvscopeError as error:
+        st.caption(str(error))
+        return Moment(_own_kernels(chosen), "after training")
+    if len(kept.epochs) == 1:
+        return Moment(_own_kernels(chosen), "after training")
+    best = chosen.card.best_epoch
+    usual = best if best in kept.epochs else kept.epochs[-1]
+    epochs = [str(epoch) for epoch in kept.epochs]
+    epoch = selection.steps("Epoch (0 is before training)", epochs, "epoch", str(usual))
+    words = "before training" if epoch == "0" else f"after epoch {epoch} of {chosen.card.epochs}"
+    return Moment(kept.kernels[epochs.index(epoch)], words)
+
+
+def _own_kernels(chosen: Selection) -> Tensor:
+    """The kernels of the network itself, as it is used on all pages."""
+    model = resources.trained(chosen.network).model
+    return filters.kernels(model, first_convolution(model))
+
+
+def _show_sheet(picture: bytes, drawing: str, descriptions: tuple[Description, ...], name: str) -> None:
+    sheets.show(picture, f"All filters of the first layer, {drawing}")
+    st.caption("Mid-grey is zero, bright is positive, dark is negative. The framed one is enlarged beside it.")
+    with st.container(horizontal=True, gap="small"):
+        downloads.picture("Filters (PNG)", picture, f"{name}-filters.png")
+        downloads.table("In words (CSV)", descriptions_table(descriptions), f"{name}-filters.csv")
+
+
+def _show_one(number: int, description: Description, tuning: Tuning, picture: bytes) -> None:
+    """One filter, large, in words, with its responses to gratings."""
+    left, right = st.columns([1, 1.6], gap="medium")
+    with left:
+        sheets.show(picture, f"Filter {number}: {description.text}")
+    with right:
+        st.markdown(f"### {description.text}")
+        st.caption(_measured(description))
+    responses = responses_table(tuning, number)
+    st.markdown("**Response to stripes**")
+    st.altair_chart(charts.response_chart(responses), width="stretch")
+    downloads.table("Responses (CSV)", responses, f"filter-{number}-responses.csv")
+
+
+def _measured(description: Description) -> str:
+    """The figures behind the words."""
+    share, noise = texts.percent(description.explained), texts.percent(description.noise)
+    if description.kind == NO_PATTERN:
+        return (
+            f"Its best pattern explains {share} of the filter, no more than a best pattern explains of noise ({noise})."
+        )
+    if description.orientation is None:
+        return f"Its best pattern explains {share} of the filter (of a random one: at most {noise})."
+    return (
+        f"Best stripes: at {description.orientation:.0f}° (0° is horizontal), {description.period:.1f} px from one to "
+        f"the next. They explain {share} of the filter (of a random one: at most {noise})."
+    )
+
+
+def summary(descriptions: tuple[Description, ...]) -> str:
+    """How many filters prefer what."""
+    counts = {kind: sum(one.kind == kind for one in descriptions) for kind in charts.KINDS}
+    unclear, total = counts.pop(NO_PATTERN), len(descriptions)
+    clear = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
+    prefer = f"Of {total} filters, {clear}" if clear else f"None of the {total} filters is clear"
+    return f"{prefer}; {unclear} with {NO_PATTERN}." if unclear else f"{prefer}."
+
+
+# Tables --------------------------------------------------------------------------------------------------------
+
+
+def descriptions_table(descriptions: tuple[Description, ...]) -> pd.DataFrame:
+    """A row per filter: what it prefers."""
+    return pd.DataFrame(
+        {
+            "filter": range(len(descriptions)),
+            "prefers": [one.text for one in descriptions],
+            "orientation_degrees": [one.orientation for one in descriptions],
+            "period_px": [None if one.period is None else round(one.period, 2) for one in descriptions],
+            "colour": [one.colour for one in descriptions],
+            "explained": [round(one.explained, 3) for one in descriptions],
+            "of_noise": [round(one.noise, 3) for one in descriptions],
+        }
+    )
+
+
+def responses_table(tuning: Tuning, number: int) -> pd.DataFrame:
+    """Long table of one filter's responses: orientation of the stripes (degrees), stripes per pixel, response."""
+    rows = [
+        ((90 - direction) % 180, frequency, float(tuning.responses[number, f, d]))
+        for f, frequency in enumerate(tuning.gratings.frequencies)
+        for d, direction in enumerate(tuning.gratings.directions)
+    ]
+    return pd.DataFrame(rows, columns=["orientation", "frequency", "response"])

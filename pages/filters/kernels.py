@@ -1,0 +1,73 @@
+"""What the Filters page keeps for everybody, by the kernels themselves: their preferences, and pictures of them."""
+
+import math
+
+import numpy as np
+import streamlit as st
+from torch import Tensor
+
+from engine import filters, pictures
+from engine.filters import Snapshots, Tuning
+from engine.filters.words import Description
+
+WIDTH = 1200
+"""How many pixels wide a sheet is at most."""
+SCALES = ("each filter", "all together")
+
+BY_CONTENT = {Tensor: lambda kernels: (tuple(kernels.shape), kernels.numpy().tobytes())}
+"""A layer's kernels are a few kilobytes, so caches can tell them apart by their weights."""
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def snapshots(checkpoint: str, weights_sha256: str) -> Snapshots:
+    """The kernels that were kept while the checkpoint with these weights was trained."""
+    return filters.snapshots(checkpoint)
+
+
+@st.cache_resource(max_entries=128, show_spinner=False, hash_funcs=BY_CONTENT)
+def tuning(kernels: Tensor) -> Tuning:
+    """How kernels `[K, 3, k, k]` respond to gratings."""
+    return filters.tuning(kernels)
+
+
+@st.cache_resource(max_entries=128, show_spinner=False, hash_funcs=BY_CONTENT)
+def describe(kernels: Tensor) -> tuple[Description, ...]:
+    """The preferences of kernels `[K, 3, k, k]` in words."""
+    return filters.describe(kernels)
+
+
+# Pictures ------------------------------------------------------------------------------------------------------
+
+
+def tiles(kernels: Tensor, form: str, scale: str) -> np.ndarray:
+    """uint8 `[K, k, k, 3]`: kernels `[K, 3, k, k]` in a form, with zero at mid-grey, on one of `SCALES`."""
+    pixels = filters.in_form(kernels, form)
+    return pictures.signed(pixels, pictures.scale_of(pixels)) if scale == SCALES[1] else pictures.signed_each(pixels)
+
+
+@st.cache_resource(max_entries=256, show_spinner=False, hash_funcs=BY_CONTENT)
+def sheet(kernels: Tensor, form: str, scale: str, marked: int | None = None) -> bytes:
+    """A PNG of kernels `[K, 3, k, k]` with their numbers, `marked` in a frame; 8 in a row, as papers draw them."""
+    count = len(kernels)
+    return _numbered(tiles(kernels, form, scale), min(count, 8) if count <= 64 else _wide(count), marked)
+
+
+@st.cache_resource(max_entries=64, show_spinner=False, hash_funcs=BY_CONTENT)
+def deeper_sheet(kernel: Tensor) -> bytes:
+    """A PNG of a kernel `[C, k_h, k_w]`: one grey picture per map that it reads, all on one scale."""
+    pixels = filters.as_grey(kernel)
+    return _numbered(pictures.signed(pixels, pictures.scale_of(pixels)), _wide(len(kernel)), None)
+
+
+def _wide(count: int) -> int:
+    return min(count, max(16, math.ceil(math.sqrt(2 * count))))
+
+
+def _numbered(tiles: np.ndarray, columns: int, marked: int | None) -> bytes:
+    labels = [str(number) for number in range(len(tiles))]
+    return pictures.png(pictures.sheet(tiles, columns, width=WIDTH, marked=marked, labels=labels))
+
+
+def enlarged(kernels: Tensor, form: str, scale: str, number: int) -> bytes:
+    """A PNG of one kernel, large, on the scale that it has in the sheet."""
+    return pictures.png(pictures.enlarged(tiles(kernels, form, scale)[[number]], 420)[0])

@@ -1,0 +1,52 @@
+"""View "before and after training" of the Filters page: the same filters before, halfway through and after it."""
+
+import streamlit as st
+
+from engine.filters import Snapshots
+from engine.filters.words import NO_PATTERN
+from pages.common import downloads, sheets, texts
+from pages.common.selection import Selection
+from pages.filters import charts, kernels
+
+BEFORE, HALFWAY, AFTER = "before training", "halfway", "after training"
+
+
+def show(chosen: Selection, form: str, scale: str) -> None:
+    """The view."""
+    name = chosen.card.name
+    kept = kernels.snapshots(name, chosen.card.weights_sha256)
+    moments = moments_of_training(kept)
+    descriptions = [kernels.describe(kept.kernels[index]) for index in moments.values()]
+    for column, (when, index) in zip(st.columns(len(moments), gap="medium"), moments.items(), strict=True):
+        with column:
+            epoch = kept.epochs[index]
+            st.markdown(f"**{when}** (epoch {epoch})")
+            picture = kernels.sheet(kept.kernels[index], form, scale)
+            sheets.show(picture, f"All filters of the first layer, {when}")
+            downloads.picture("PNG", picture, f"{name}-filters-epoch-{epoch}.png")
+    table = charts.kinds_table(list(moments), descriptions)
+    st.markdown("**Preferences of the filters**")
+    chart = charts.kinds_chart(table, list(moments))
+    st.altair_chart(chart, width="stretch")
+    downloads.chart(chart, table, f"{name}-filters-in-training")
+    clear = [sum(one.kind != NO_PATTERN for one in at_moment) for at_moment in descriptions]
+    counts = ", ".join(f"{count} {when}" for count, when in zip(clear, moments, strict=True))
+    st.info(
+        f"Filters with a clear preference: {counts}, of {len(descriptions[0])}. (Of random filters, about 1 in 20 "
+        "looks clear by chance.)"
+    )
+    texts.what_to_look_at(
+        [
+            "Find the same number in all three sheets: from which epoch on can you tell what it responds to?",
+            'Scale "all together": training also decides which filters become strong.',
+            "Much of the change happens early: compare halfway with the end.",
+        ]
+    )
+    st.latex(r"w \leftarrow w - \eta\,\frac{\partial\,\text{loss}}{\partial w}")
+
+
+def moments_of_training(kept: Snapshots) -> dict[str, int]:
+    """The snapshots to show, each by its name; after a short training there is none halfway."""
+    last = len(kept.epochs) - 1
+    names = {kept.halfway: HALFWAY, 0: BEFORE, last: AFTER}
+    return {names[index]: index for index in sorted(names)}
