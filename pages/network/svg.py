@@ -1,8 +1,10 @@
-"""The few SVG elements that the Network page's drawings are made of: text, boxes, lines, grids of numbers."""
+"""The SVG elements of the Network page's drawings: text, boxes, pictures, grids of numbers."""
 
 from base64 import b64encode
 from collections.abc import Sequence
 from html import escape
+
+import streamlit as st
 
 FONT = "'Source Sans Pro','Source Sans 3',Arial,Helvetica,sans-serif"
 GREY = "#8c8c8c"
@@ -74,3 +76,8 @@ def short(value: float, digits: int = 2) -> str:
     """A number with `digits` behind the point, fewer from 10 on: -0.31, 12.5, 240; a proper minus sign."""
     written = f"{value:.{digits}f}" if abs(value) < 10 else f"{value:.1f}" if abs(value) < 100 else f"{value:.0f}"
     return written.removeprefix("-") if float(written) == 0 else written.replace("-", "−")
+
+
+def download(label: str, drawing: str, file_name: str) -> None:
+    """A button that saves a drawing."""
+    st.download_button(label, drawing, file_name, "image/svg+xml", on_click="ignore", key=f"svg-{file_name}")

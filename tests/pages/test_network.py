@@ -9,10 +9,8 @@ import streamlit as st
 
 from engine import checkpoints, data, network
 from engine.network import convolution, diagram
-from pages.network import convolution as network_convolution
-from pages.network import diagram as network_diagram
-from pages.network import svg
-from tests.apps import assert_no_error, open_page
+from pages.network import diagram_drawing, step_drawings, svg
+from tests.apps import assert_no_error, assert_pictures_have_words, open_page
 
 PAGE = "network/page.py"
 SHIPPED = ("lenet", "resnet18")
@@ -34,6 +32,7 @@ def said(app) -> str:
 def test_every_view_opens(checkpoint, view, weights):
     app = open_page(PAGE, checkpoint=checkpoint, view=view, weights=weights)
     assert_no_error(app)
+    assert_pictures_have_words(app)
     assert not app.warning
 
 
@@ -124,7 +123,7 @@ def test_places_that_do_not_exist_are_told(link):
 @pytest.mark.parametrize("name", ["lenet", "convnet5", "resnet18_strided"])
 def test_the_diagram_is_a_picture_of_every_box_and_arrow(name):
     made = diagram.diagram(network.describe(network.shapes_only(name, 10, 128, {}), 128))
-    root = ElementTree.fromstring(network_diagram.drawing(made, "black"))
+    root = ElementTree.fromstring(diagram_drawing.drawing(made, "black"))
     space = "{http://www.w3.org/2000/svg}"
     assert len(root.findall(f"{space}rect")) == len(made.boxes)
     assert len(root.findall(f"{space}path")) == sum(len(box.inputs) for box in made.boxes)
@@ -151,11 +150,11 @@ def test_the_products_show_all_three_grids_of_numbers():
     x = data.prepare(picture, 32, trained.card.mean, trained.card.std)
     done = convolution.convolved(trained.model, x, "conv1")
     step = convolution.window_sum(done, 0, 0, 0)
-    drawn = network_convolution.products(step, 2, "black")
+    drawn = step_drawings.products(step, 2, "black")
     written = [text.text for text in ElementTree.fromstring(drawn).iter("{http://www.w3.org/2000/svg}text")]
     for values in (step.window, step.kernel, step.products):
         for number in values[2].flatten().tolist():
             assert svg.short(number) in written
     assert svg.short(float(step.sums[2])) in written
-    framed = network_convolution.picture_with_window(picture[0], done, step)
+    framed = step_drawings.image_with_window(picture[0], done, step)
     assert base64.b64decode(re.search(r"base64,([^\"]+)", framed).group(1)).startswith(b"\x89PNG")

@@ -1,4 +1,4 @@
-"""One step of a convolution as SVGs: the picture with its window, the map with its position, and the sum in numbers."""
+"""One step of a convolution as SVGs: the image with its window, the map with its position, and the sum in numbers."""
 
 import numpy as np
 
@@ -7,38 +7,40 @@ from engine.network.convolution import Convolved, WindowSum
 from pages.network import svg
 
 SIDE = 460.0
-"""The side of the picture and of the map, in the drawing's own units."""
+"""The side of the image and of the map, in the drawing's own units."""
 COLOURS = ("red", "green", "blue")
 CELL = 46.0
 
 
-def picture_with_window(seen: np.ndarray, done: Convolved, step: WindowSum) -> str:
+def image_with_window(pixels: np.ndarray, convolved: Convolved, step: WindowSum) -> str:
     """The image uint8 `[H, W, 3]` as the network gets it, with the window that the kernel lies on."""
-    height, width, _ = seen.shape
+    height, width, _ = pixels.shape
     scale = SIDE / max(height, width)
-    down, across = (window.extent for window in done.windows)
-    border = 4 * scale if any(window.padding for window in done.windows) else 6.0
+    down, across = (
+        apart * (side - 1) + 1 for apart, side in zip(convolved.dilation, convolved.kernels.shape[2:], strict=True)
+    )
+    border = 4 * scale if any(window.padding for window in convolved.windows) else 6.0
     frame = svg.box(
         border + step.left * scale, border + step.top * scale, across * scale, down * scale, "none", svg.ORANGE, 6
     )
-    whole = svg.picture(border, border, width * scale, height * scale, pictures.png(seen))
+    whole = svg.picture(border, border, width * scale, height * scale, pictures.png(pixels))
     return svg.document(width * scale + 2 * border, height * scale + 2 * border, [whole, frame])
 
 
-def map_with_position(done: Convolved, channel: int, row: int, column: int) -> str:
-    """The feature map that the kernel gives, with the place of this step."""
-    values = done.output[channel]
-    drawn = pictures.signed(values.expand(1, 3, -1, -1), pictures.scale_of(values))[0]
+def map_with_position(convolved: Convolved, channel: int, row: int, column: int) -> str:
+    """A feature map with the position of this step."""
+    values = convolved.output[channel]
+    pixels = pictures.signed(values.expand(1, 3, -1, -1), pictures.scale_of(values))[0]
     height, width = values.shape
     scale = SIDE / max(height, width)
     border, side = 6.0, max(scale, 8.0)
     mark = svg.box(border + column * scale, border + row * scale, side, side, "none", svg.ORANGE, 5)
-    whole = svg.picture(border, border, width * scale, height * scale, pictures.png(drawn))
+    whole = svg.picture(border, border, width * scale, height * scale, pictures.png(pixels))
     return svg.document(width * scale + 2 * border, height * scale + 2 * border, [whole, mark])
 
 
 def products(step: WindowSum, channel: int, ink: str, background: str = "none") -> str:
-    """Window times kernel makes products, of one input channel, in numbers; and their sum."""
+    """Window × kernel = products of one input channel, in numbers, and their sum."""
     rows, columns = step.window.shape[1:]
     cell = min(CELL, 7 * CELL / max(rows, columns))
     wide, gap, top = columns * cell, 64.0, 44.0

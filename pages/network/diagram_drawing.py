@@ -25,26 +25,26 @@ FILLS: dict[type[Operation], tuple[str, str]] = {
 OTHER = ("#6b6b6b", "white")
 
 
-def drawing(made: Diagram, ink: str, background: str = "none") -> str:
+def drawing(diagram: Diagram, ink: str, background: str = "none") -> str:
     """The diagram; `ink` colours the words outside the boxes."""
-    tops = _row_tops(made)
-    columns = 1 + max(place.column for place in made.places.values())
+    tops = _row_tops(diagram)
+    columns = 1 + max(place.column for place in diagram.places.values())
     width = 2 * MARGIN + columns * COLUMN - (COLUMN - WIDTH)
     parts = [_arrow_heads()]
-    for box in made.boxes:
-        parts += [_arrow(made, source, box, tops, width) for source in box.inputs if source in made.places]
-    for box in made.boxes:
-        parts += _box(box, made.places[box.name], tops, ink)
-    parts += _stage_names(made, tops, ink)
+    for box in diagram.boxes:
+        parts += [_arrow(diagram, source, box, tops, width) for source in box.inputs if source in diagram.places]
+    for box in diagram.boxes:
+        parts += _box(box, diagram.places[box.name], tops, ink)
+    parts += _stage_names(diagram, tops, ink)
     return svg.document(width, tops[-1], parts, background)
 
 
-def _row_tops(made: Diagram) -> list[float]:
+def _row_tops(diagram: Diagram) -> list[float]:
     """Where each row begins, and at the end where the drawing does."""
-    rows = 1 + max(place.row for place in made.places.values())
+    rows = 1 + max(place.row for place in diagram.places.values())
     tops = [0.0]
     for row in range(rows):
-        lanes = 1 + max(place.lane for place in made.places.values() if place.row == row)
+        lanes = 1 + max(place.lane for place in diagram.places.values() if place.row == row)
         tops.append(tops[-1] + HEAD + lanes * LANE)
     return tops
 
@@ -74,12 +74,12 @@ def _lines(words: tuple[str, ...]) -> list[str]:
     return [*lines[:2], ", ".join(lines[2:])] if len(lines) > 3 else lines
 
 
-def _stage_names(made: Diagram, tops: list[float], ink: str) -> list[str]:
+def _stage_names(diagram: Diagram, tops: list[float], ink: str) -> list[str]:
     """Each stage's name above its first box in every row."""
     seen: set[tuple[str, int]] = set()
     parts = []
-    for box in made.boxes:
-        place = made.places[box.name]
+    for box in diagram.boxes:
+        place = diagram.places[box.name]
         if box.stage and (box.stage, place.row) not in seen:
             seen.add((box.stage, place.row))
             x, _ = _corner(place, tops)
@@ -99,8 +99,8 @@ def _arrow_heads() -> str:
     return f"<defs>{''.join(heads)}</defs>"
 
 
-def _arrow(made: Diagram, source: str, box: DiagramBox, tops: list[float], width: float) -> str:
-    start, end = made.places[source], made.places[box.name]
+def _arrow(diagram: Diagram, source: str, box: DiagramBox, tops: list[float], width: float) -> str:
+    start, end = diagram.places[source], diagram.places[box.name]
     if start.row != end.row:
         return _path(_to_another_row(start, end, tops, width))
     if end.column - start.column > 1 and start.lane == end.lane:
