@@ -5,10 +5,14 @@ from functools import partial
 import pandas as pd
 import streamlit as st
 
-from engine.all_networks import Entry
-from pages.accuracy import charts as accuracy_charts
-from pages.accuracy import data
-from pages.common import charts, downloads, selection, texts
+from engine import all_networks
+from engine.all_networks import Candidate, Entry
+from engine.errors import ConvscopeError
+from pages.accuracy import charts
+from pages.accuracy.subject import candidates, key_of
+from pages.accuracy.tables import shares_table
+from pages.common import downloads, selection, texts
+from pages.common.charts import ink
 
 COSTS = ("parameters", "multiply-adds")
 
@@ -17,30 +21,40 @@ def show() -> None:
     """The view."""
     texts.headline("What accuracy costs: all networks on this machine")
     against = selection.segments("Against", COSTS, "cost")
-    entries, problems = data.zoo()
-    for problem in problems:
-        st.warning(problem)
-    table = _table(entries)
-    drawn = partial(accuracy_charts.zoo, table, against)
-    spec = drawn(charts.ink()).to_dict()
+    table = _table(_entries())
+    chart = partial(charts.all_networks, table, against)
+    spec = chart(ink()).to_dict()
     st.vega_lite_chart(spec=spec, width="stretch", alt=f"Test accuracy of {len(table)} networks against {against}")
-    downloads.chart(drawn, table, "networks")
+    downloads.chart(chart, table, "networks")
     texts.what_to_look_at(
         [
             "Each vertical line is a 95 % interval.",
             "Ten times the parameters: how much more accuracy? The axis at the bottom counts in powers of ten.",
-            "A network with few parameters may need many multiply-adds: convolutions use each kernel at every point.",
+            "A network with few parameters may need many multiply-adds: convolutions use a kernel at every position.",
         ]
     )
     st.latex(r"\text{multiply-adds of a convolution} = k^2\, C_\text{in}\, C_\text{out}\, H\, W")
 
 
+def _entries() -> list[Entry]:
+    """The figures of all networks; a sentence on the page for each that has none."""
+    entries = []
+    for candidate in candidates().values():
+        try:
+            entries.append(_entry(key_of(candidate), candidate))
+        except ConvscopeError as error:
+            st.warning(str(error))
+    return entries
+
+
+@st.cache_resource(max_entries=64, show_spinner="Counting multiply-adds …")
+def _entry(key: str, _candidate: Candidate) -> Entry:
+    return all_networks.entry(_candidate)
+
+
 def _table(entries: list[Entry]) -> pd.DataFrame:
-    rows = [
-        (
-            entry.name, "experiment" if entry.experiment else "checkpoint", entry.accuracy.value, entry.accuracy.low,
-            entry.accuracy.high, entry.parameters, entry.multiply_adds,
-        )
-        for entry in entries
-    ]  # fmt: skip
-    return pd.DataFrame(rows, columns=["network", "kind", "accuracy", "low", "high", *COSTS])
+    kinds = ["experiment" if entry.experiment else "checkpoint" for entry in entries]
+    table = shares_table([entry.accuracy for entry in entries], network=[entry.name for entry in entries], kind=kinds)
+    table["parameters"] = [entry.parameters for entry in entries]
+    table["multiply-adds"] = [entry.multiply_adds for entry in entries]
+    return table

@@ -3,27 +3,30 @@
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
 from engine import reports
 from engine.accuracy import images
-from engine.accuracy.figures import Share, class_figures
-from pages.accuracy import charts as accuracy_charts
-from pages.accuracy import data, sheets
-from pages.accuracy.data import Subject
-from pages.common import charts, downloads, selection, texts
+from engine.accuracy.figures import class_figures
+from pages.accuracy import charts, clicks, image_grid
+from pages.accuracy.clicks import Point
+from pages.accuracy.subject import Subject
+from pages.accuracy.tables import shares_table
+from pages.common import downloads, selection, texts
+from pages.common.charts import ink
 from pages.common.selection import Selection
 
 ORDERS = ("worst first", "best first", "class order")
-SHOWN = ("bars", "table")
+FORMS = ("bars", "table")
 WRONG, RIGHT = 12, 6
-"""How many images of each kind a sheet shows."""
+"""How many wrongly and how many correctly predicted images a grid shows."""
 
 
 def show(subject: Subject, chosen: Selection) -> None:
     """The view."""
-    label = data.looked_at_class(chosen, subject)
+    label = clicks.selected_class(chosen, subject)
     left, right = st.columns([1, 1.15], gap="large")
     with left:
         _show_figures(subject, label)
@@ -44,32 +47,28 @@ def show(subject: Subject, chosen: Selection) -> None:
 def _show_figures(subject: Subject, label: int | None) -> None:
     with st.container(horizontal=True, gap="small"):
         order = selection.segments("Order", ORDERS, "order")
-        form = selection.segments("Show", SHOWN, "figures")
+        form = selection.segments("Show", FORMS, "figures")
     table = class_table(subject)
     name = None if label is None else subject.classes[label]
-    drawn = partial(_bars, subject.key, order, name, _subject=subject)
-    spec = drawn(charts.ink())
+    bars = partial(_bars, subject.key, order, name, _subject=subject)
     if form == "table":
         st.dataframe(_percentages(table), hide_index=True, height=36 * len(table) + 40)
     else:
-        key = f"class-bars-{subject.key}-{name}"
-        st.vega_lite_chart(
-            spec=spec, key=key, width="stretch", on_select=partial(_clicked, key, subject), selection_mode="pick",
-            alt=f"Accuracy per class of {subject.name}, {order}",
-        )  # fmt: skip
-    downloads.chart(drawn, table, f"{subject.name}-classes")
+        key, alt = f"class-bars-{subject.key}-{name}", f"Accuracy per class of {subject.name}, {order}"
+        clicks.chart(bars(ink()), key, alt, partial(select_class, subject))
+    downloads.chart(bars, table, f"{subject.name}-classes")
 
 
-def _clicked(key: str, subject: Subject) -> None:
-    picked = st.session_state[key]["selection"].get("pick", [])
-    if picked and subject.has_images:
-        data.look_at_class(picked[0]["class"])
+def select_class(subject: Subject, point: Point) -> None:
+    """Put the class of the bar that was clicked into the sidebar."""
+    if subject.images is not None:
+        clicks.select_class(point["class"])
 
 
 def class_table(subject: Subject) -> pd.DataFrame:
-    """Recall, precision, F1 and support of each class, with intervals, and the report's figure if there is one."""
+    """Recall (as accuracy), precision and F1 of each class, with intervals."""
     figures = class_figures(subject.confusion)
-    table = _share_table(subject.classes, [entry.recall for entry in figures])
+    table = shares_table([entry.recall for entry in figures], **{"class": subject.classes})
     table["precision"] = [entry.precision.value for entry in figures]
     table["precision low"] = [entry.precision.low for entry in figures]
     table["precision high"] = [entry.precision.high for entry in figures]
@@ -77,59 +76,44 @@ def class_table(subject: Subject) -> pd.DataFrame:
     return table
 
 
-def _share_table(classes: tuple[str, ...], shares: list[Share]) -> pd.DataFrame:
-    rows = [(share.value, share.low, share.high, share.hits, share.total) for share in shares]
-    table = pd.DataFrame(rows, columns=["accuracy", "low", "high", "right", "images"])
-    table.insert(0, "class", list(classes))
-    return table
-
-
 def _percentages(table: pd.DataFrame) -> pd.DataFrame:
     """What fits beside the images: per class recall, precision and F1 in per cent, and the number of images."""
-    shown = table[["class", "accuracy", "precision", "F1", "images"]].rename(columns={"accuracy": "recall"})
+    narrow = table[["class", "accuracy", "precision", "F1", "images"]].rename(columns={"accuracy": "recall"})
     for column in ("recall", "precision", "F1"):
-        shown[column] = [texts.percent(value) for value in shown[column]]
-    return shown
+        narrow[column] = [texts.percent(value) for value in narrow[column]]
+    return narrow
 
 
 @st.cache_resource(max_entries=128, show_spinner=False)
-def _bars(key: str, order: str, chosen: str | None, ink: str, _subject: Subject) -> dict[str, Any]:
+def _bars(key: str, order: str, outlined: str | None, ink: str, _subject: Subject) -> dict[str, Any]:
     table = class_table(_subject)
     ranked = table.sort_values("accuracy", kind="stable", ascending=order != "best first")
     names = list(table["class"] if order == "class order" else ranked["class"])
-    return accuracy_charts.class_bars(table, names, chosen, _reported(_subject), ink).to_dict()
+    return charts.class_bars(table, names, outlined, _reported(_subject), ink).to_dict()
 
 
 def _reported(subject: Subject) -> pd.DataFrame:
-    """The figures of a report on the same classes, beside those of a network."""
+    """A report's figures of the same classes, to stand beside a network's."""
     tests = reports.matching(subject.classes) if subject.stored is not None else []
-    if not tests:
-        return pd.DataFrame()
-    return _share_table(tests[0].classes, list(tests[0].shares))
+    return shares_table(tests[0].shares, **{"class": tests[0].classes}) if tests else pd.DataFrame()
 
 
 def _show_images(subject: Subject, chosen: Selection, label: int | None) -> None:
-    if not subject.has_images:
-        _say_why_not(subject)
+    if subject.images is None:
+        st.info(subject.why_no_images)
         return
-    sheets.show_chosen(subject, chosen)
+    image_grid.show_selected(subject, chosen)
     if label is None:
         return
-    name, predictions = subject.classes[label], subject.predictions
-    wrong = images.of_class(predictions, label, correct=False)
-    right = images.of_class(predictions, label, correct=True)
+    name = subject.classes[label]
+    wrong, right = (images.of_class(subject.predictions, label, correct=correct) for correct in (False, True))
     st.markdown(f"**{len(wrong)} images of {name} are predicted as another class**; most confident mistakes:")
-    shown = sheets.tiles(subject, wrong[:WRONG], lambda true, called, sure: (called, sure))
-    sheets.show("wrong", shown, chosen, f"Images of {name} predicted as another class")
+    _show_grid("wrong", subject, wrong[:WRONG], chosen, f"Images of {name} predicted as another class")
     st.markdown(f"**{len(right)} images of {name} are predicted correctly**, the most confident first:")
-    shown = sheets.tiles(subject, right[:RIGHT], lambda true, called, sure: (called, sure))
-    sheets.show("right", shown, chosen, f"Images of {name} predicted correctly")
-    sheets.download(subject, [*wrong[:WRONG], *right[:RIGHT]], f"{subject.name}-{name}")
+    _show_grid("right", subject, right[:RIGHT], chosen, f"Images of {name} predicted correctly")
+    image_grid.download(subject, np.concatenate([wrong[:WRONG], right[:RIGHT]]), f"{subject.name}-{name}")
 
 
-def _say_why_not(subject: Subject) -> None:
-    if subject.stored is None:
-        source = next(test.source for test in reports.TESTS if test.name == subject.name)
-        st.info(f"These figures are from {source}. It gives counts only: its images and predictions are not known.")
-    else:
-        st.info(f"{subject.name} was tested on images that are not shipped, so there are figures only.")
+def _show_grid(name: str, subject: Subject, indices: np.ndarray, chosen: Selection, alt: str) -> None:
+    tiles = image_grid.tiles(subject, indices, lambda true, predicted, confidence: (predicted, confidence))
+    image_grid.show(name, subject.images, tiles, chosen, alt)

@@ -1,4 +1,4 @@
-"""View "Confidence" of the Accuracy page: is its confidence calibrated?"""
+"""View "Confidence" of the Accuracy page: is the confidence of a network calibrated?"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,15 +9,17 @@ import streamlit as st
 from engine.accuracy import calibration
 from engine.accuracy.predictions import Predictions
 from engine.errors import ConvscopeError
-from pages.accuracy import charts as accuracy_charts
-from pages.accuracy.data import Subject
-from pages.common import charts, downloads, texts
+from pages.accuracy import charts
+from pages.accuracy.subject import Subject
+from pages.accuracy.tables import shares_table
+from pages.common import downloads, texts
+from pages.common.charts import ink
 from pages.common.selection import Selection
 
 
 @dataclass(frozen=True)
-class Drawing:
-    """The charts (Vega-Lite specs) with their tables, by name, and what became of the calibration error."""
+class Charts:
+    """The view's charts (Vega-Lite specs) with their tables, by name, and the calibration error in words."""
 
     charts: dict[str, tuple[dict[str, Any], pd.DataFrame]]
     sentence: str
@@ -28,15 +30,16 @@ def show(subject: Subject, chosen: Selection) -> None:
     if subject.stored is None:
         st.info("A report gives no confidences: choose a network under “Figures of”.")
         return
-    drawing = _drawing(subject.key, charts.ink(), subject)
-    st.markdown(f"**{drawing.sentence}**")
-    columns = st.columns(2, gap="large")
-    with columns[0]:
-        _show(drawing, subject, "reliability", "Reliability diagram: accuracy against mean confidence")
-        _show(drawing, subject, "bins", "Number of predictions in each of the 15 bins of confidence")
-    with columns[1]:
-        _show(drawing, subject, "coverage", "Accuracy against coverage: only the most confident images are answered")
-        _show(drawing, subject, "top", "Top-k accuracy: the true class is among the k most probable")
+    view = _charts(subject.key, ink(), subject)
+    st.markdown(f"**{view.sentence}**")
+    left, right = st.columns(2, gap="large")
+    with left:
+        _show_chart(view, subject, "reliability", "Reliability diagram: accuracy against mean confidence")
+        _show_chart(view, subject, "bins", "Number of predictions in each of the 15 bins of confidence")
+    with right:
+        title = "Accuracy against coverage: only the most confident images are answered"
+        _show_chart(view, subject, "coverage", title)
+        _show_chart(view, subject, "top", "Top-k accuracy: the true class is among the k most probable")
     texts.what_to_look_at(
         [
             "Below the dashed line the network is overconfident, above it underconfident.",
@@ -50,25 +53,25 @@ def show(subject: Subject, chosen: Selection) -> None:
     )
 
 
-def _show(drawing: Drawing, subject: Subject, name: str, words: str) -> None:
-    spec, table = drawing.charts[name]
-    st.markdown(f"**{words}**")
-    st.vega_lite_chart(spec=spec, width="stretch", alt=f"{words}: {subject.name}")
-    downloads.chart(lambda ink: _drawing(subject.key, ink, subject).charts[name][0], table, f"{subject.name}-{name}")
+def _show_chart(view: Charts, subject: Subject, name: str, title: str) -> None:
+    spec, table = view.charts[name]
+    st.markdown(f"**{title}**")
+    st.vega_lite_chart(spec=spec, width="stretch", alt=f"{title}: {subject.name}")
+    downloads.chart(lambda ink: _charts(subject.key, ink, subject).charts[name][0], table, f"{subject.name}-{name}")
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
-def _drawing(key: str, ink: str, _subject: Subject) -> Drawing:
+def _charts(key: str, ink: str, _subject: Subject) -> Charts:
     test = _subject.predictions
     states, sentence = _before_and_after(_subject)
     bins = pd.concat([_reliability(when, predictions) for when, predictions in states.items()])
     coverage, top = _coverage(test), _top_k(test)
-    return Drawing(
+    return Charts(
         {
-            "reliability": (accuracy_charts.reliability(bins[bins["images"] > 0], ink).to_dict(), bins),
-            "bins": (accuracy_charts.bin_counts(bins).to_dict(), bins),
-            "coverage": (accuracy_charts.coverage(coverage).to_dict(), coverage),
-            "top": (accuracy_charts.top_k(top, ink).to_dict(), top),
+            "reliability": (charts.reliability(bins[bins["images"] > 0], ink).to_dict(), bins),
+            "bins": (charts.bin_counts(bins).to_dict(), bins),
+            "coverage": (charts.coverage(coverage).to_dict(), coverage),
+            "top": (charts.top_k(top, ink).to_dict(), top),
         },
         sentence,
     )
@@ -76,41 +79,36 @@ def _drawing(key: str, ink: str, _subject: Subject) -> Drawing:
 
 def _before_and_after(subject: Subject) -> tuple[dict[str, Predictions], str]:
     """The test predictions before and, if there is one, after the fitted temperature; and both errors in words."""
-    test = subject.predictions
+    test, validation = subject.predictions, subject.stored.validation
     before = texts.percent(calibration.calibration_error(test))
     try:
-        temperature = calibration.fit_temperature(subject.stored.validation)
+        temperature = calibration.fit_temperature(validation)
     except ConvscopeError as error:
         return {"before": test}, f"On average confidence and accuracy are {before} apart. {error}"
     scaled = calibration.scaled(test, temperature)
     after = texts.percent(calibration.calibration_error(scaled))
     sentence = (
         f"On average confidence and accuracy are {before} apart (expected calibration error, 15 bins); after dividing "
-        f"the logits by {temperature:.2f}, fitted on {len(subject.stored.validation):,} validation images, {after}."
+        f"the logits by {temperature:.2f}, fitted on {len(validation):,} validation images, {after}."
     )
     return {"before": test, "after": scaled}, sentence
 
 
 def _reliability(when: str, predictions: Predictions) -> pd.DataFrame:
-    rows = [
-        (when, entry.low, entry.high, entry.confidence, entry.accuracy.value, entry.accuracy.low, entry.accuracy.high,
-         entry.accuracy.total)
-        for entry in calibration.reliability(predictions)
-    ]  # fmt: skip
-    columns = ["when", "low edge", "high edge", "confidence", "accuracy", "low", "high", "images"]
-    return pd.DataFrame(rows, columns=columns)
+    bins = calibration.reliability(predictions)
+    table = shares_table([entry.accuracy for entry in bins], when=when)
+    table["confidence"] = [entry.confidence for entry in bins]
+    table["low edge"], table["high edge"] = [entry.low for entry in bins], [entry.high for entry in bins]
+    return table
 
 
 def _coverage(predictions: Predictions) -> pd.DataFrame:
-    rows = [
-        (point.answered.value, point.accuracy.value, point.accuracy.low, point.accuracy.high, point.threshold)
-        for point in calibration.coverage(predictions)
-    ]
-    return pd.DataFrame(rows, columns=["answered", "accuracy", "low", "high", "threshold"])
+    points = calibration.coverage(predictions)
+    table = shares_table([point.accuracy for point in points], answered=[point.answered.value for point in points])
+    table["threshold"] = [point.threshold for point in points]
+    return table
 
 
 def _top_k(predictions: Predictions) -> pd.DataFrame:
-    most = min(5, predictions.logits.shape[1])
-    shares = [calibration.top_k(predictions, k) for k in range(1, most + 1)]
-    rows = [(k, share.value, share.low, share.high) for k, share in enumerate(shares, start=1)]
-    return pd.DataFrame(rows, columns=["k", "accuracy", "low", "high"])
+    ranks = range(1, min(5, predictions.logits.shape[1]) + 1)
+    return shares_table([calibration.top_k(predictions, k) for k in ranks], k=ranks)

@@ -1,12 +1,13 @@
 """Runs of a network on images for the Accuracy page's Live view: they take turns, are watched, and can be stopped.
 
-A run on all test images is shared by all sessions, as it takes long. A run on disturbed images or on a reader's own
-ones belongs to a session, and ends when its reader asks for another: whoever drags a slider leaves no trail of runs
-behind. What runs on disturbed images have found is kept for everybody, up to a limit.
+A run on all test images is shared by all sessions, as it takes long. A run on perturbed images or on a reader's own
+ones belongs to a session, and stops when its reader asks for another: whoever drags a slider leaves no trail of runs
+behind. The predictions of runs on perturbed images are kept for everybody, up to a limit.
 """
 
 import threading
 from dataclasses import dataclass, replace
+from operator import attrgetter
 
 import numpy as np
 import streamlit as st
@@ -21,14 +22,14 @@ from pages.common.jobs import Job
 
 BATCH = 50
 KEPT = 512
-"""How many runs' answers are kept, the latest; those to 1,000 images take 50 kB."""
+"""How many runs' predictions are kept, the latest; those of 1,000 images take 50 kB."""
 
 
 class Evaluation(Job):
-    """A network's answers to images.
+    """A network's predictions for images.
 
     Attributes:
-        result: the answers, once it has come to its end.
+        result: the predictions, once all images are through.
     """
 
     def __init__(self, trained: Trained, images: LabelledImages) -> None:
@@ -43,16 +44,24 @@ class Evaluation(Job):
     def _work(self) -> None:
         self.result = None
         self.advance(0, len(self._images), "images")
-        self.result = self._answers(self._images.images)
+        self.result = self.predict(self._images.images)
 
-    def _answers(self, images: np.ndarray) -> Predictions:
+    def predict(self, images: np.ndarray) -> Predictions:
+        """Run the network on images uint8 `[N, H, W, 3]` with the labels of its own."""
         card = self._trained.card
         return evaluate(
-            self._trained.model, images, self._images.labels, input_size=card.input_size, mean=card.mean,
-            std=card.std, batch_size=BATCH, on_batch=self._on_batch,
-        )  # fmt: skip
+            self._trained.model,
+            images,
+            self._images.labels,
+            input_size=card.input_size,
+            mean=card.mean,
+            std=card.std,
+            batch_size=BATCH,
+            on_batch=self.on_batch,
+        )
 
-    def _on_batch(self, done: int) -> None:
+    def on_batch(self, done: int) -> None:
+        """Note how many images are through; raises `Stopped` when the run is to end."""
         self.advance(done, len(self._images), "images")
 
 
@@ -62,12 +71,12 @@ def whole(network: Weights) -> Evaluation:
     return Evaluation(resources.trained(network), resources.images("test"))
 
 
-# Disturbed images ----------------------------------------------------------------------------------------------
+# Perturbed images ----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Request:
-    """A network on the first test images of each class, disturbed so strongly."""
+class PerturbedTest:
+    """A network on the first test images of each class, perturbed with a strength; `count` images in all."""
 
     network: Weights
     count: int
@@ -76,32 +85,32 @@ class Request:
 
 
 class Results:
-    """What runs on disturbed images have found, for all sessions; the oldest are dropped."""
+    """The predictions of runs on perturbed images, for all sessions; the oldest are dropped."""
 
     def __init__(self, most: int) -> None:
         self._most, self._lock = most, threading.Lock()
-        self._found: dict[Request, Predictions] = {}
+        self._predictions: dict[PerturbedTest, Predictions] = {}
 
     def __len__(self) -> int:
-        return len(self._found)
+        return len(self._predictions)
 
-    def get(self, request: Request) -> Predictions | None:
-        """What a run has found, or None."""
-        return self._found.get(request)
+    def get(self, test: PerturbedTest) -> Predictions | None:
+        """The predictions of a run, or None."""
+        return self._predictions.get(test)
 
-    def put(self, request: Request, found: Predictions) -> None:
-        """Keep it."""
+    def put(self, test: PerturbedTest, predictions: Predictions) -> None:
+        """Keep the predictions of a run."""
         with self._lock:
-            self._found[request] = found
-            while len(self._found) > self._most:
-                del self._found[next(iter(self._found))]
+            self._predictions[test] = predictions
+            while len(self._predictions) > self._most:
+                del self._predictions[next(iter(self._predictions))]
 
-    def by_strength(self, request: Request) -> dict[float, Predictions]:
-        """What is known of the request at any strength, the mildest first."""
+    def by_strength(self, test: PerturbedTest) -> dict[float, Predictions]:
+        """The predictions of all runs that differ from `test` in their strength only, the mildest first."""
         with self._lock:
-            known = list(self._found.items())
-        alike = {one.strength: found for one, found in known if replace(one, strength=request.strength) == request}
-        return dict(sorted(alike.items()))
+            kept = dict(self._predictions)
+        alike = [one for one in kept if replace(one, strength=test.strength) == test]
+        return {one.strength: kept[one] for one in sorted(alike, key=attrgetter("strength"))}
 
 
 @st.cache_resource(show_spinner=False)
@@ -110,40 +119,39 @@ def results() -> Results:
     return Results(KEPT)
 
 
-class Disturbed(Evaluation):
-    """The answers to disturbed images; what another session has found while this one waited is not run again."""
+class PerturbedEvaluation(Evaluation):
+    """The predictions for perturbed images; if another session made them while this one waited, they are taken over."""
 
-    def __init__(self, request: Request, kept: Results) -> None:
-        super().__init__(resources.trained(request.network), first_images(request.count))
-        self.request, self._kept = request, kept
-        self.result = kept.get(request)
+    def __init__(self, test: PerturbedTest, kept: Results) -> None:
+        super().__init__(resources.trained(test.network), first_images(test.count))
+        self.test, self._kept = test, kept
+        self.result = kept.get(test)
 
     def _work(self) -> None:
         self.advance(0, len(self._images), "images")
-        self.result = self._kept.get(self.request) or self._run_now()
+        self.result = self._kept.get(self.test) or self._run_now()
 
     def _run_now(self) -> Predictions:
-        images = perturbations.perturbed(self._images.images, self.request.kind, self.request.strength)
-        found = self._answers(images)
-        self._kept.put(self.request, found)
-        return found
+        predictions = self.predict(perturbations.perturbed(self._images.images, self.test.kind, self.test.strength))
+        self._kept.put(self.test, predictions)
+        return predictions
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
 def first_images(count: int) -> LabelledImages:
-    """As many test images of each class, the first ones, in the order of the test set."""
+    """`count` test images, the first ones of each class, in the order of the test set."""
     of_class = resources.indices_by_class("test")
     first = np.concatenate([indices[: count // len(of_class)] for indices in of_class])
     return resources.images("test").subset(np.sort(first))
 
 
-def disturbed(request: Request) -> Disturbed:
-    """This session's run of a request, which begins at once unless its result is known; an earlier one is stopped."""
-    job: Disturbed | None = st.session_state.get("_live_disturbed")
-    if job is None or job.request != request:
+def perturbed(test: PerturbedTest) -> PerturbedEvaluation:
+    """This session's run of a test, which begins at once unless its result is known; an earlier one is stopped."""
+    job: PerturbedEvaluation | None = st.session_state.get("_live_perturbed")
+    if job is None or job.test != test:
         if job is not None:
             job.stop()
-        job = st.session_state["_live_disturbed"] = Disturbed(request, results())
+        job = st.session_state["_live_perturbed"] = PerturbedEvaluation(test, results())
         if job.result is None:
             job.start()
     return job

@@ -1,6 +1,5 @@
-"""View "Live" of the Accuracy page: run the network now, on all test images or on disturbed ones."""
+"""View "Live" of the Accuracy page: run the network now, on all test images or on perturbed ones."""
 
-import pandas as pd
 import streamlit as st
 
 from engine import pictures
@@ -10,8 +9,9 @@ from engine.accuracy.predictions import Predictions
 from engine.data import perturbations
 from engine.errors import ConvscopeError
 from engine.weights import TRAINED
-from pages.accuracy import charts, jobs, own
-from pages.accuracy.jobs import Request
+from pages.accuracy import charts, jobs, own_images
+from pages.accuracy.jobs import PerturbedTest
+from pages.accuracy.tables import interval, shares_table
 from pages.common import downloads, resources, selection, texts
 from pages.common.jobs import buttons, follow, panel
 from pages.common.selection import Selection
@@ -31,9 +31,9 @@ def show(chosen: Selection) -> None:
     left, right = st.columns(2, gap="large")
     with left:
         _show_whole(chosen)
-        own.show(chosen)
+        own_images.show(chosen)
     with right:
-        _show_disturbed(chosen)
+        _show_perturbed(chosen)
     texts.what_to_look_at(
         [
             "Do the live predictions match the stored ones? Then the figures on this page can be reproduced.",
@@ -58,8 +58,7 @@ def _show_whole(chosen: Selection) -> None:
 
 def _compare_with_stored(chosen: Selection, live: Predictions) -> None:
     share = accuracy(live)
-    interval = f"{texts.percent(share.low)} to {texts.percent(share.high)}"
-    st.metric("Accuracy, live", texts.percent(share.value), help=f"95 % interval {interval}")
+    st.metric("Accuracy, live", texts.percent(share.value), help=interval(share))
     if chosen.network.moment != TRAINED:
         st.info("These are random weights: guessing reaches an accuracy of 10 %.")
         return
@@ -67,10 +66,10 @@ def _compare_with_stored(chosen: Selection, live: Predictions) -> None:
     st.info(accuracy_live.in_words(accuracy_live.differences(live, stored)))
 
 
-# Disturbed images ----------------------------------------------------------------------------------------------
+# Perturbed images ----------------------------------------------------------------------------------------------
 
 
-def _show_disturbed(chosen: Selection) -> None:
+def _show_perturbed(chosen: Selection) -> None:
     st.markdown(f"**{chosen.network} on perturbed images**")
     with st.container(horizontal=True, gap="small"):
         kind = selection.segments("Perturbation", tuple(perturbations.PERTURBATIONS), "disturbance")
@@ -79,23 +78,21 @@ def _show_disturbed(chosen: Selection) -> None:
         _say_what_is_not_on_offer(kind)
     with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
         strength = _strength(kind)
-        job = jobs.disturbed(Request(chosen.network, count, kind, strength))
-        buttons(job, start="Run", key="live_disturbed")
+        job = jobs.perturbed(PerturbedTest(chosen.network, count, kind, strength))
+        buttons(job, start="Run", key="live_perturbed")
     st.image(_examples(kind, strength), output_format="PNG", width="stretch", alt=f"A test image of each class, {kind}")
     follow(job)
     if (result := job.result) is not None:
         _show_share(accuracy(result))
-    _show_curve(job.request)
+    _show_curve(job.test)
 
 
 def _strength(kind: str) -> float:
     """One of the strengths on offer, kept in the link."""
     offered = perturbations.PERTURBATIONS[kind]
-    picked = selection.steps(
-        f"{kind}, {offered.unit}", _steps(kind), f"strength_{kind}", f"{offered.unchanged:g}",
-        on_change=st.session_state.pop, args=(f"_ignored_{kind}", None),
-    )  # fmt: skip
-    return float(picked)
+    forget = {"on_change": st.session_state.pop, "args": (f"_ignored_{kind}", None)}
+    label, usual = f"{kind}, {offered.unit}", f"{offered.unchanged:g}"
+    return float(selection.steps(label, _steps(kind), f"strength_{kind}", usual, **forget))
 
 
 def _steps(kind: str) -> list[str]:
@@ -114,25 +111,22 @@ def _say_what_is_not_on_offer(kind: str) -> None:
 
 @st.cache_data(max_entries=128, show_spinner=False)
 def _examples(kind: str, strength: float) -> bytes:
-    disturbed = perturbations.perturbed(jobs.first_images(10).images, kind, strength)
-    return pictures.png(pictures.sheet(pictures.enlarged(disturbed, 96), 5))
+    images = perturbations.perturbed(jobs.first_images(10).images, kind, strength)
+    return pictures.png(pictures.sheet(pictures.enlarged(images, 96), 5))
 
 
 def _show_share(share: Share) -> None:
-    interval = f"95 % interval {texts.percent(share.low)} to {texts.percent(share.high)}"
-    st.metric("Accuracy", texts.percent(share.value), interval, delta_color="off", delta_arrow="off")
+    st.metric("Accuracy", texts.percent(share.value), interval(share), delta_color="off", delta_arrow="off")
 
 
-def _show_curve(request: Request) -> None:
-    """The accuracies that were measured so far with this kind of disturbance."""
-    known = jobs.results().by_strength(request)
-    if not known:
+def _show_curve(test: PerturbedTest) -> None:
+    """The accuracies that were measured so far with this kind of perturbation."""
+    kept = jobs.results().by_strength(test)
+    if not kept:
         return
-    shares = {strength: accuracy(found) for strength, found in known.items()}
-    rows = [(strength, share.value, share.low, share.high) for strength, share in shares.items()]
-    table = pd.DataFrame(rows, columns=["strength", "accuracy", "low", "high"])
-    offered = perturbations.PERTURBATIONS[request.kind]
+    table = shares_table([accuracy(predictions) for predictions in kept.values()], strength=list(kept))
+    offered = perturbations.PERTURBATIONS[test.kind]
     strengths = offered.mildest, offered.strongest
-    spec = charts.falling(table, f"{request.kind}, {offered.unit}", strengths).to_dict()
-    st.vega_lite_chart(spec=spec, width="stretch", alt=f"Accuracy against the strength of {request.kind}")
-    downloads.chart(spec, table, f"{request.network.file_name}-{request.kind}")
+    spec = charts.accuracy_by_strength(table, f"{test.kind}, {offered.unit}", strengths).to_dict()
+    st.vega_lite_chart(spec=spec, width="stretch", alt=f"Accuracy against the strength of {test.kind}")
+    downloads.chart(spec, table, f"{test.network.file_name}-{test.kind}")

@@ -4,36 +4,44 @@ import numpy as np
 import streamlit as st
 
 from engine.accuracy import images
-from pages.accuracy import sheets
-from pages.accuracy.data import Subject
+from pages.accuracy import image_grid
+from pages.accuracy.subject import Subject
 from pages.common import selection, texts
 from pages.common.selection import Selection
 
+LABEL_WRONG = "wrong label"
 KINDS = (
     "most confident mistakes",
     "least confident mistakes",
     "most confident correct",
     "least confident correct",
-    "wrong label",
+    LABEL_WRONG,
 )
-LABEL_WRONG = KINDS[-1]
 MOST = 24
+"""How many images a grid shows."""
 
 
 def show(subject: Subject, chosen: Selection) -> None:
     """The view."""
     predictions = subject.predictions
-    if not subject.has_images:
-        st.info(f"{subject.name} was tested on images that are not shipped, so they cannot be shown.")
+    if subject.images is None:
+        st.info(subject.why_no_images)
         return
     kind = selection.segments("Predictions", KINDS, "answers")
     left, right = st.columns([1.5, 1], gap="large")
-    indices = _found(subject, kind)
+    indices = _of_kind(subject, kind)[:MOST]
     with left:
         st.markdown(_heading(subject, kind))
-        _show_sheet(subject, chosen, kind, indices[:MOST])
+        first = "label" if kind == LABEL_WRONG else "is"
+        tiles = image_grid.tiles(
+            subject,
+            indices,
+            lambda true, predicted, confidence: (f"{first} {true}", f"predicted {predicted}", confidence),
+        )
+        image_grid.show(f"mistakes-{kind}", subject.images, tiles, chosen, f"{subject.name}: {kind}")
+        image_grid.download(subject, indices, f"{subject.name}-{kind.replace(' ', '-')}")
     with right:
-        sheets.show_chosen(subject, chosen)
+        image_grid.show_selected(subject, chosen)
         if chosen.split == "test" and chosen.index in images.known_wrong(predictions):
             st.warning("The label of this image is known to be wrong: most people who were asked see another class.")
     texts.what_to_look_at(
@@ -46,13 +54,12 @@ def show(subject: Subject, chosen: Selection) -> None:
     st.latex(r"\text{confidence} = \max_k\, p_k,\qquad p_k = \frac{e^{z_k}}{\sum_j e^{z_j}}")
 
 
-def _found(subject: Subject, kind: str) -> np.ndarray:
+def _of_kind(subject: Subject, kind: str) -> np.ndarray:
     """The images of a kind, by confidence."""
-    predictions = subject.predictions
     if kind == LABEL_WRONG:
-        return images.known_wrong(predictions)
-    answered = images.of_all_classes(predictions, correct=kind.endswith("correct"))
-    return answered if kind.startswith("most") else answered[::-1]
+        return images.known_wrong(subject.predictions)
+    by_confidence = images.of_all_classes(subject.predictions, correct=kind.endswith("correct"))
+    return by_confidence if kind.startswith("most") else by_confidence[::-1]
 
 
 def _heading(subject: Subject, kind: str) -> str:
@@ -63,10 +70,3 @@ def _heading(subject: Subject, kind: str) -> str:
         f"**18 test images whose own label is known to be wrong** (Northcutt 2021); {subject.name} predicts "
         f"that label for {agrees} of them"
     )
-
-
-def _show_sheet(subject: Subject, chosen: Selection, kind: str, indices: np.ndarray) -> None:
-    first = "label" if kind == LABEL_WRONG else "is"
-    shown = sheets.tiles(subject, indices, lambda true, called, sure: (f"{first} {true}", f"predicted {called}", sure))
-    sheets.show(f"mistakes-{kind}", shown, chosen, f"{subject.name}: {kind}")
-    sheets.download(subject, indices, f"{subject.name}-{kind.replace(' ', '-')}")

@@ -3,36 +3,27 @@
 import streamlit as st
 
 from engine.accuracy.figures import accuracy_of
-from pages.accuracy import all_networks, classes, confidence, confusions, data, live, mistakes, pair
-from pages.accuracy.data import Subject
+from pages.accuracy import all_networks, classes, confidence, confusion, live, mistakes, two_networks
+from pages.accuracy.subject import Subject, chosen_subject
+from pages.accuracy.tables import interval
 from pages.common import selection, texts
 
 OF_ONE_NETWORK = {
     "Classes": classes.show,
-    "Confusion": confusions.show,
+    "Confusion": confusion.show,
     "Mistakes": mistakes.show,
-    "Two networks": pair.show,
+    "Two networks": two_networks.show,
     "Confidence": confidence.show,
 }
 VIEWS = ("Classes", "Confusion", "Mistakes", "Two networks", "All networks", "Confidence", "Live")
 
 
-def headline(subject: Subject) -> str:
-    """The subject's test accuracy with its interval."""
-    overall = accuracy_of(subject.confusion)
-    low, high = texts.percent(overall.low), texts.percent(overall.high)
-    return (
-        f"Test accuracy of {subject.name}: {texts.percent(overall.value)} of {overall.total:,} images that it has "
-        f"never seen (95 % interval {low} to {high})"
-    )
-
-
 def main() -> None:
-    """The page."""
+    """The page: a view, and whose figures it shows."""
     chosen = selection.current()
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
         view = selection.segments("View", VIEWS, "view")
-        subject = data.chosen_subject(chosen) if view in OF_ONE_NETWORK else None
+        subject = chosen_subject(chosen) if view in OF_ONE_NETWORK else None
     if subject is not None:
         texts.headline(headline(subject))
         OF_ONE_NETWORK[view](subject, chosen)
@@ -40,6 +31,15 @@ def main() -> None:
         all_networks.show()
     else:
         live.show(chosen)
+
+
+def headline(subject: Subject) -> str:
+    """The subject's test accuracy with its interval."""
+    accuracy = accuracy_of(subject.confusion)
+    return (
+        f"Test accuracy of {subject.name}: {texts.percent(accuracy.value)} of {accuracy.total:,} images that it has "
+        f"never seen ({interval(accuracy)})"
+    )
 
 
 main()

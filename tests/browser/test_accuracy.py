@@ -29,7 +29,7 @@ def click_the_bar(page, name: str) -> None:
 
 def click_the_first_tile(page) -> None:
     """Click the first image among the mistakes."""
-    sheet = page.locator("[class*='st-key-sheet-wrong'] svg.marks")
+    sheet = page.locator("[class*='st-key-grid-wrong'] svg.marks")
     sheet.wait_for(timeout=60_000)
     sheet.scroll_into_view_if_needed()
     box = sheet.bounding_box()

@@ -4,8 +4,8 @@ import math
 import re
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pyarrow
@@ -17,10 +17,10 @@ from engine.accuracy import calibration, comparison, confusion
 from engine.accuracy import images as accuracy_images
 from engine.accuracy.figures import accuracy, class_figures, confusion_matrix
 from engine.errors import ConvscopeError
-from pages.accuracy import charts, classes, mistakes, sheets
-from pages.accuracy import data as accuracy_data
+from pages.accuracy import charts, classes, clicks, mistakes, subject
+from pages.accuracy import confusion as confusion_view
 from pages.common import resources
-from tests.apps import assert_no_error, open_page
+from tests.apps import assert_no_error, assert_pictures_have_words, open_page
 
 VIEWS = ("Classes", "Confusion", "Mistakes", "Two networks", "All networks", "Confidence", "Live")
 
@@ -49,6 +49,7 @@ def chart_rows(app, number: int) -> list[dict]:
 def test_every_view_opens(view: str) -> None:
     app = page(view=view)
     assert_no_error(app)
+    assert_pictures_have_words(app)
     assert not app.warning
     assert "What to look at" in said(app)
     assert app.get("vega_lite_chart") or view == "Live"  # whose chart waits for its first run
@@ -105,7 +106,7 @@ def test_every_way_to_draw_the_matrix_can_be_chosen(cells: str, order: str) -> N
 def test_the_order_of_similar_classes_is_found_once_for_all_cells(monkeypatch: pytest.MonkeyPatch) -> None:
     found: list[tuple[int, ...]] = []
     order = confusion.similarity_order
-    monkeypatch.setattr(confusion, "similarity_order", lambda of: found.append(order(of)) or found[-1])
+    monkeypatch.setattr(confusion_view, "similarity_order", lambda of: found.append(order(of)) or found[-1])
     for predicted in ("dog", "deer"):
         app = page(view="Confusion", order="similar classes together", predicted=predicted, **{"class": "cat"})
         assert_no_error(app)
@@ -135,8 +136,8 @@ def state(monkeypatch: pytest.MonkeyPatch) -> dict:
 
 def test_a_click_on_a_tile_puts_that_image_into_the_sidebar(state: dict) -> None:
     state["sheet"] = {"selection": {"pick": [{"image": 6_877}]}}
-    sheets._clicked("sheet")
     test = resources.images("test")
+    clicks.hand_on("sheet", lambda point: clicks.select_image(test, point["image"]))
     assert state["images"] == "test"
     assert state["class"] == test.classes[test.labels[6_877]]
     assert np.flatnonzero(test.labels == test.labels[6_877])[state["number"]] == 6_877
@@ -144,13 +145,13 @@ def test_a_click_on_a_tile_puts_that_image_into_the_sidebar(state: dict) -> None
 
 def test_a_click_beside_the_tiles_changes_nothing(state: dict) -> None:
     state["sheet"] = {"selection": {"pick": []}}
-    sheets._clicked("sheet")
+    clicks.hand_on("sheet", lambda point: clicks.select_image(resources.images("test"), point["image"]))
     assert list(state) == ["sheet"]
 
 
 def test_a_click_on_a_class_puts_it_into_the_sidebar(state: dict) -> None:
     state["bars"] = {"selection": {"pick": [{"class": "cat"}]}}
-    classes._clicked("bars", SimpleNamespace(has_images=True))
+    clicks.hand_on("bars", partial(classes.select_class, subject.of_network("lenet")))
     assert (state["images"], state["class"], state["number"]) == ("test", "cat", 0)
 
 
@@ -164,7 +165,7 @@ def test_the_links_of_an_image_name_that_image() -> None:
 
 @pytest.mark.parametrize("index", [0, 1, 4_999, 9_999])
 def test_every_test_image_has_a_place(index: int) -> None:
-    place = accuracy_data.place_of(index)
+    place = clicks.link_to(resources.images("test"), index)
     test = resources.images("test")
     assert place["class"] == test.classes[test.labels[index]]
     assert np.flatnonzero(test.labels == test.labels[index])[int(place["number"])] == index
@@ -175,7 +176,7 @@ def test_every_test_image_has_a_place(index: int) -> None:
 
 def test_known_wrong_labels_are_shown_and_marked() -> None:
     index = accuracy_images.KNOWN_WRONG_LABELS[0]
-    app = page(view="Mistakes", answers="wrong label", **accuracy_data.place_of(index))
+    app = page(view="Mistakes", answers="wrong label", **clicks.link_to(resources.images("test"), index))
     assert [row["image"] for row in chart_rows(app, 0)] == list(accuracy_images.KNOWN_WRONG_LABELS)
     assert app.warning[0].value.startswith("The label of this image is known to be wrong")
 
@@ -207,7 +208,7 @@ def test_the_confidence_view_says_both_errors() -> None:
 
 def test_names_of_all_networks_stand_apart_and_in_order() -> None:
     values = np.array([0.9, 0.7, 0.9, 0.9001, 0.2])
-    places = charts._apart(values, 0.05)
+    places = charts.apart(values, 0.05)
     assert np.diff(np.sort(places)).min() >= 0.05 - 1e-12
     assert list(np.argsort(places)) == list(np.argsort(values, kind="stable"))
 
@@ -226,11 +227,11 @@ def experiment(tmp_path: Path, use_folders: Callable[..., None]) -> Path:
 
 def test_a_network_that_has_just_been_kept_is_found_at_once(tmp_path: Path, use_folders: Callable[..., None]) -> None:
     use_folders(experiments=tmp_path)
-    assert "just-kept" not in accuracy_data.candidates()
+    assert "just-kept" not in subject.candidates()
     shutil.copytree(settings.folders.checkpoints / "lenet", tmp_path / "just-kept")
-    assert accuracy_data.of_network("just-kept").name == "just-kept"
+    assert subject.of_network("just-kept").name == "just-kept"
     with pytest.raises(ConvscopeError, match="'nobody' is not on this machine"):
-        accuracy_data.of_network("nobody")
+        subject.of_network("nobody")
 
 
 @pytest.mark.parametrize("view", VIEWS)

@@ -15,7 +15,7 @@ from engine.accuracy.figures import accuracy
 from engine.data import perturbations
 from engine.evaluation import Predictions
 from pages.accuracy import jobs as accuracy_jobs
-from pages.accuracy.jobs import Disturbed, Evaluation, Request, Results
+from pages.accuracy.jobs import Evaluation, PerturbedEvaluation, PerturbedTest, Results
 from pages.common import jobs, resources
 from pages.common.jobs import Job
 from tests.apps import assert_no_error, open_page
@@ -51,13 +51,13 @@ def turns(monkeypatch: pytest.MonkeyPatch) -> jobs.Turns:
 @pytest.fixture
 def batch_by_batch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
     """Runs that go on to their next batch only when the function that this gives is called."""
-    batches, note = threading.Semaphore(0), Evaluation._on_batch
+    batches, note = threading.Semaphore(0), Evaluation.on_batch
 
     def wait_and_note(job: Evaluation, done: int) -> None:
         batches.acquire(timeout=60)
         note(job, done)
 
-    monkeypatch.setattr(Evaluation, "_on_batch", wait_and_note)
+    monkeypatch.setattr(Evaluation, "on_batch", wait_and_note)
     yield batches.release
     batches.release(1_000)
 
@@ -78,8 +78,8 @@ def progress(app) -> list[str]:
     return [one.proto.text for one in app.get("progress")]
 
 
-def request(strength: float, count: int = 200, kind: str = "noise") -> Request:
-    return Request(weights.find("lenet"), count, kind, strength)
+def perturbed_test(strength: float, count: int = 200, kind: str = "noise") -> PerturbedTest:
+    return PerturbedTest(weights.find("lenet"), count, kind, strength)
 
 
 def wait_for(what: Callable[[], bool]) -> None:
@@ -89,10 +89,10 @@ def wait_for(what: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-# Disturbed images ----------------------------------------------------------------------------------------------
+# Perturbed images ----------------------------------------------------------------------------------------------
 
 
-def test_a_disturbed_run_gives_the_figures_of_a_plain_one(begun: list[Job]) -> None:
+def test_a_run_on_perturbed_images_gives_the_figures_of_a_plain_one(begun: list[Job]) -> None:
     app = page()
     (job,) = begun
     job.wait(120)
@@ -110,7 +110,7 @@ def test_whoever_drags_the_slider_leaves_no_trail_of_runs(
     app = page()
     for strength in ("5", "10", "15"):
         app.select_slider(key="strength_noise").set_value(strength).run()
-    assert [job.request.strength for job in begun] == [0, 5, 10, 15]
+    assert [job.test.strength for job in begun] == [0, 5, 10, 15]
     assert progress(app) == ["Waiting for its turn"]
     for _ in range(10):
         batch_by_batch()
@@ -124,41 +124,41 @@ def test_whoever_drags_the_slider_leaves_no_trail_of_runs(
     assert app.metric[0].label == "Accuracy"
 
 
-def test_a_disturbed_run_is_stopped_and_goes_on_when_its_reader_wants(
+def test_a_run_on_perturbed_images_is_stopped_and_goes_on_when_its_reader_wants(
     begun: list[Job], batch_by_batch: Callable[[], None]
 ) -> None:
     app = page()
-    app.button(key="live_disturbed_stop").click().run()
+    app.button(key="live_perturbed_stop").click().run()
     batch_by_batch()
     begun[0].wait(60)
     app.run()
     assert "Stopped after 50 of 200 images." in said(app)
-    assert "live_disturbed_stop" not in button_keys(app)
+    assert "live_perturbed_stop" not in button_keys(app)
     for _ in range(10):
         batch_by_batch()
-    app.button(key="live_disturbed_start").click().run()
+    app.button(key="live_perturbed_start").click().run()
     begun[0].wait(60)
     app.run()
     assert app.metric[0].label == "Accuracy"
-    assert app.button(key="live_disturbed_start").disabled
+    assert app.button(key="live_perturbed_start").disabled
 
 
-def test_what_another_session_has_found_is_not_run_again(begun: list[Job], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_another_session_has_predicted_is_not_run_again(begun: list[Job], monkeypatch: pytest.MonkeyPatch) -> None:
     page()
     begun[0].wait(60)
-    monkeypatch.setattr(Evaluation, "_answers", None)
+    monkeypatch.setattr(Evaluation, "predict", None)
     app = page()
     assert_no_error(app)
     assert len(begun) == 1
     assert app.metric[0].label == "Accuracy"
 
 
-def test_what_another_session_finds_while_one_waits_is_taken_over(turns: jobs.Turns) -> None:
+def test_what_another_session_predicts_while_one_waits_is_taken_over(turns: jobs.Turns) -> None:
     kept, found = Results(2), Predictions(np.zeros((1, 2)), np.zeros(1, np.int64))
     with turns.turn(threading.Event()):
-        job = Disturbed(request(5), kept)
+        job = PerturbedEvaluation(perturbed_test(5), kept)
         job.start()
-        kept.put(request(5), found)
+        kept.put(perturbed_test(5), found)
     job.wait(60)
     assert job.result is found
 
@@ -167,7 +167,7 @@ def test_an_unwatched_run_gives_way_to_one_that_waits(
     turns: jobs.Turns, batch_by_batch: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jobs, "PATIENCE", 0.0)
-    left, other = (Disturbed(request(strength), Results(4)) for strength in (5, 10))
+    left, other = (PerturbedEvaluation(perturbed_test(strength), Results(4)) for strength in (5, 10))
     left.start()
     wait_for(lambda: left.words == "0 of 200 images")
     other.start()
@@ -180,11 +180,11 @@ def test_an_unwatched_run_gives_way_to_one_that_waits(
 def test_only_the_latest_results_are_kept() -> None:
     kept, found = Results(3), Predictions(np.zeros((1, 2)), np.zeros(1, np.int64))
     for strength in (20, 5, 15, 10):
-        kept.put(request(strength), found)
-    kept.put(request(15, kind="blur"), found)
+        kept.put(perturbed_test(strength), found)
+    kept.put(perturbed_test(15, kind="blur"), found)
     assert len(kept) == 3
-    assert list(kept.by_strength(request(80))) == [10, 15]
-    assert kept.get(request(20)) is None
+    assert list(kept.by_strength(perturbed_test(80))) == [10, 15]
+    assert kept.get(perturbed_test(20)) is None
 
 
 @pytest.mark.parametrize("asked", ["abc", "999", "nan", "0.0123", "1e9", "-5"])
@@ -192,7 +192,7 @@ def test_a_strength_that_is_not_on_offer_is_told_and_not_run(asked: str, begun: 
     app = page(strength_noise=asked)
     assert_no_error(app)
     assert [f"{asked!r}, which is not on offer here: 0 is shown" in one.value for one in app.warning] == [True]
-    assert [job.request.strength for job in begun] == [0]
+    assert [job.test.strength for job in begun] == [0]
     begun[0].wait(60)
     assert len(app.run().warning) == 1  # the page is drawn anew when the run ends
     assert not app.select_slider(key="strength_noise").set_value("10").run().warning
@@ -204,7 +204,7 @@ def test_a_link_restores_a_strength(kind: str, begun: list[Job]) -> None:
     app = page(disturbance=kind, **{f"strength_{kind}": f"{wanted:g}"})
     assert_no_error(app)
     assert not app.warning
-    assert begun[0].request == request(wanted, kind=kind)
+    assert begun[0].test == perturbed_test(wanted, kind=kind)
 
 
 # All test images -----------------------------------------------------------------------------------------------

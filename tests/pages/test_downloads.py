@@ -3,6 +3,7 @@
 import io
 import re
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import altair as alt
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import streamlit as st
 from PIL import Image
 
-from pages.common import charts, downloads
+from pages.common import downloads
 from tests.apps import assert_no_error, open_page
 
 
@@ -26,7 +27,7 @@ def files(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes | Callable[[], byt
         return button(label, data, file_name, *rest, **settings)
 
     monkeypatch.setattr(st, "download_button", note)
-    monkeypatch.setattr(charts, "ink", lambda: "white")
+    monkeypatch.setattr(type(st.context), "theme", SimpleNamespace(type="dark"))
     return offered
 
 

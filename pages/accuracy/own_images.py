@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import pandas as pd
 import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
@@ -13,6 +12,7 @@ from engine.accuracy.predictions import Predictions
 from engine.data import LabelledImages, archives
 from engine.weights import Weights
 from pages.accuracy.jobs import Evaluation
+from pages.accuracy.tables import interval, predictions_table
 from pages.common import downloads, resources, texts
 from pages.common.jobs import panel
 from pages.common.selection import Selection
@@ -23,10 +23,9 @@ MOST_SHOWN = 12
 def show(chosen: Selection) -> None:
     """Ask for an archive, run the network on it, and show its accuracy; the images stay in this session."""
     st.markdown("**Your own test images**")
-    file = st.file_uploader(
-        "A ZIP archive with one folder of pictures for each class", "zip", key="live_zip",
-        help=f"Folders are named {', '.join(chosen.card.classes)}; those without pictures may be left out.",
-    )  # fmt: skip
+    label = "A ZIP archive with one folder of pictures for each class"
+    names = f"Folders are named {', '.join(chosen.card.classes)}; those without pictures may be left out."
+    file = st.file_uploader(label, "zip", key="live_zip", help=names)
     with texts.readable_errors():
         kept = _kept(chosen, file)
         if kept is not None:
@@ -34,8 +33,8 @@ def show(chosen: Selection) -> None:
 
 
 @dataclass(frozen=True)
-class Kept:
-    """What a session keeps of an archive: which one it is, its images, and the run of the network on them."""
+class OwnImages:
+    """An archive in a session: its images, and the run of a network on them."""
 
     network: Weights
     file_id: str
@@ -43,9 +42,9 @@ class Kept:
     job: Evaluation
 
 
-def _kept(chosen: Selection, file: UploadedFile | None) -> Kept | None:
+def _kept(chosen: Selection, file: UploadedFile | None) -> OwnImages | None:
     """The archive with its run, which begins when the archive is new; an earlier one's is stopped."""
-    kept: Kept | None = st.session_state.get("_live_own")
+    kept: OwnImages | None = st.session_state.get("_live_own")
     asked = None if file is None else (chosen.network, file.file_id)
     if kept is not None and asked != (kept.network, kept.file_id):
         kept.job.stop()
@@ -53,13 +52,13 @@ def _kept(chosen: Selection, file: UploadedFile | None) -> Kept | None:
     if kept is None and file is not None:
         card = chosen.card
         images = archives.class_folders(file.getvalue(), file.name, card.classes, card.input_size)
-        kept = Kept(*asked, images, Evaluation(resources.trained(chosen.network), images))
+        kept = OwnImages(*asked, images, Evaluation(resources.trained(chosen.network), images))
         st.session_state["_live_own"] = kept
         kept.job.start()
     return kept
 
 
-def _show_run(chosen: Selection, kept: Kept) -> None:
+def _show_run(chosen: Selection, kept: OwnImages) -> None:
     panel(kept.job, start="Run", key="live_own")
     if (result := kept.job.result) is not None:
         _show_result(chosen, kept.images, result)
@@ -67,25 +66,18 @@ def _show_run(chosen: Selection, kept: Kept) -> None:
 
 def _show_result(chosen: Selection, images: LabelledImages, result: Predictions) -> None:
     share = accuracy(result)
-    interval = f"{texts.percent(share.low)} to {texts.percent(share.high)}"
-    st.markdown(f"Accuracy on your images: **{share.hits} of {share.total}** (95 % interval {interval}).")
+    st.markdown(f"Accuracy on your images: **{share.hits} of {share.total}** ({interval(share)}).")
     names = chosen.card.classes
     wrong = accuracy_images.of_all_classes(result, correct=False)[:MOST_SHOWN]
     if len(wrong):
         sheet = pictures.sheet(pictures.enlarged(images.images[wrong], 96), 6)
-        said = ", ".join(f"{names[result.labels[i]]} predicted as {names[result.predicted[i]]}" for i in wrong)
+        mistakes = ", ".join(f"{names[result.labels[i]]} predicted as {names[result.predicted[i]]}" for i in wrong)
         st.image(
             pictures.png(sheet),
             output_format="PNG",
             width="stretch",
-            alt=f"Most confident mistakes on your images: {said}",
+            alt=f"Most confident mistakes on your images: {mistakes}",
         )
-        st.caption(f"Most confident mistakes, row by row: {said}.")
-    table = pd.DataFrame(
-        {
-            "true class": [names[label] for label in result.labels],
-            "predicted class": [names[label] for label in result.predicted],
-            "confidence": result.confidence,
-        }
-    )
+        st.caption(f"Most confident mistakes, row by row: {mistakes}.")
+    table = predictions_table(result, names)
     downloads.table("Predictions (CSV)", table, f"{chosen.network.file_name}-own-images.csv")

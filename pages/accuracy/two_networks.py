@@ -7,12 +7,14 @@ import streamlit as st
 
 from engine.accuracy import comparison
 from engine.accuracy.figures import accuracy_per_class
-from pages.accuracy import charts, data, sheets
-from pages.accuracy.data import Subject
+from pages.accuracy import charts, image_grid
+from pages.accuracy.subject import Subject, candidates, of_network
+from pages.accuracy.tables import matrix_table, shares_table
 from pages.common import downloads, selection, texts
 from pages.common.selection import Selection
 
 MOST = 18
+"""How many images a grid shows."""
 WAYS = dict(
     zip(
         ("only the first is right", "only the second", "both wrong, differently"),
@@ -24,11 +26,11 @@ WAYS = dict(
 
 def show(first: Subject, chosen: Selection) -> None:
     """The view."""
-    others = [name for name in data.candidates() if name != first.name]
+    others = [name for name in candidates() if name != first.name]
     if not others:
         st.info("There is only one network on this machine: train a second one to compare.")
         return
-    second = data.of_network(selection.choose("Compared with", "against", others, others[0]))
+    second = of_network(selection.choose("Compared with", "against", others, others[0]))
     paired = comparison.pair(first.predictions, second.predictions)
     st.markdown(f"**{comparison.in_words(first.name, second.name, paired)}**")
     left, right = st.columns([1, 1.05], gap="large")
@@ -40,7 +42,7 @@ def show(first: Subject, chosen: Selection) -> None:
     texts.what_to_look_at(
         [
             "Both saw the same images, so only those on which exactly one is right can tell which network is better.",
-            "A better network is not better everywhere: on which classes does the order turn round?",
+            "A better network is not better everywhere: on which classes is the order reversed?",
             "Below: where one network makes a mistake more often than the other.",
         ]
     )
@@ -55,36 +57,37 @@ def _show_dumbbells(first: Subject, second: Subject) -> None:
 
 @st.cache_resource(max_entries=128, show_spinner=False)
 def _dumbbells(key: str, other: str, _first: Subject, _second: Subject) -> tuple[dict[str, Any], pd.DataFrame]:
-    rows = [
-        (name, subject.name, share.value, share.low, share.high)
+    table = pd.concat(
+        shares_table(accuracy_per_class(subject.predictions), **{"class": subject.classes}, network=subject.name)
         for subject in (_first, _second)
-        for name, share in zip(subject.classes, accuracy_per_class(subject.predictions), strict=True)
-    ]
-    table = pd.DataFrame(rows, columns=["class", "network", "accuracy", "low", "high"])
+    )
     return charts.dumbbells(table, (_first.name, _second.name)).to_dict(), table
 
 
 def _show_differing(first: Subject, second: Subject, chosen: Selection) -> None:
     way = selection.segments("Images where", tuple(WAYS), "differ")
     indices = comparison.differing(first.predictions, second.predictions, WAYS[way])
-    if not first.has_images:
-        st.info(f"{len(indices):,} images. They are not shipped, so they cannot be shown.")
+    if first.images is None:
+        st.info(f"{len(indices):,} images. {first.why_no_images}")
         return
-    sheets.show_chosen(first, chosen)
+    image_grid.show_selected(first, chosen)
     st.markdown(f"**{len(indices):,} images**; the most confident of {first.name} first:")
-    named = dict(zip(indices.tolist(), second.predictions.predicted[indices].tolist(), strict=True))
-    shown = [
-        sheets.Tile(tile.index, (*tile.lines, second.classes[named[tile.index]]))
-        for tile in sheets.tiles(first, indices[:MOST], lambda true, called, sure: (f"is {true}", called))
+    indices = indices[:MOST]
+    by_first = image_grid.tiles(first, indices, lambda true, predicted, confidence: (f"is {true}", predicted))
+    by_second = image_grid.tiles(second, indices, lambda true, predicted, confidence: (predicted,))
+    tiles = [
+        image_grid.Tile(tile.index, (*tile.lines, *other.lines))
+        for tile, other in zip(by_first, by_second, strict=True)
     ]
     st.caption(f"Below each image: its class, the prediction of {first.name}, and that of {second.name}.")
-    sheets.show(f"differ-{way}", shown, chosen, f"Images on which {first.name} and {second.name} differ: {way}")
-    sheets.download(first, indices[:MOST], f"{first.name}-against-{second.name}-images")
+    alt = f"Images on which {first.name} and {second.name} differ: {way}"
+    image_grid.show(f"differ-{way}", first.images, tiles, chosen, alt)
+    image_grid.download(first, indices, f"{first.name}-against-{second.name}-images")
 
 
 def _show_matrices(first: Subject, second: Subject) -> None:
     matrices, difference = _matrices(first.key, second.key, first, second)
-    st.markdown(f"**Confusion of {first.name}, of {second.name}, and and their difference**")
+    st.markdown(f"**Confusion of {first.name}, of {second.name}, and their difference**")
     columns = st.columns(3, gap="small")
     for column, spec, name in zip(columns, matrices, (first.name, second.name, "difference"), strict=True):
         with column:
@@ -95,10 +98,9 @@ def _show_matrices(first: Subject, second: Subject) -> None:
 @st.cache_resource(max_entries=128, show_spinner=False)
 def _matrices(key: str, other: str, _first: Subject, _second: Subject) -> tuple[list[dict[str, Any]], pd.DataFrame]:
     cells = comparison.confusion_difference(_first.predictions, _second.predictions)
-    drawn = [
+    matrices = [
         charts.confusion(subject.classes, subject.confusion.astype(float), range(len(cells)), ",d", None).to_dict()
         for subject in (_first, _second)
     ]
-    table = pd.DataFrame(cells, columns=list(_first.classes))
-    table.insert(0, "true class", list(_first.classes))
-    return [*drawn, charts.confusion_difference(_first.classes, cells).to_dict()], table
+    matrices.append(charts.confusion_difference(_first.classes, cells).to_dict())
+    return matrices, matrix_table(cells, _first.classes)

@@ -1,0 +1,106 @@
+"""View "Confusion" of the Accuracy page: which classes are predicted as which, and the images behind each count."""
+
+from functools import partial
+from typing import Any
+
+import streamlit as st
+
+from engine.accuracy import images
+from engine.accuracy.confusion import row_normalised, similarity_order
+from engine.accuracy.figures import commonest_mistake
+from pages.accuracy import charts, clicks, image_grid
+from pages.accuracy.clicks import Point
+from pages.accuracy.subject import Subject
+from pages.accuracy.tables import matrix_table
+from pages.common import downloads, selection, texts
+from pages.common.selection import Selection
+
+CELLS = ("counts", "share of the row")
+ORDERS = ("class order", "similar classes together")
+MOST_FREQUENT = "the most frequent mistake"
+MOST = 24
+"""How many images a grid shows."""
+
+
+def show(subject: Subject, chosen: Selection) -> None:
+    """The view."""
+    left, right = st.columns([1.2, 1], gap="large")
+    with right:
+        cell = _show_cell(subject, chosen)
+    with left:
+        _show_matrix(subject, cell)
+    texts.what_to_look_at(
+        [
+            "A row shows the predictions for one class; the correct ones stand on the grey diagonal.",
+            "With similar classes together, mistakes gather in blocks: are they animals and vehicles?",
+            "Click a cell: would you have made these mistakes?",
+        ]
+    )
+    st.latex(r"d(i, j) = 1 - \tfrac{1}{2}\left(p(\text{predicted } j \mid i) + p(\text{predicted } i \mid j)\right)")
+
+
+def _show_matrix(subject: Subject, cell: tuple[int, int] | None) -> None:
+    with st.container(horizontal=True, gap="small"):
+        cells = selection.segments("Cells", CELLS, "cells")
+        order = selection.segments("Rows and columns", ORDERS, "order")
+    spec = _matrix(subject.key, cells, order, cell, subject)
+    alt = f"Confusion matrix of {subject.name}: true class against predicted class, {cells}"
+    clicks.chart(spec, f"confusion-{subject.key}-{cell}", alt, partial(select_cell, subject))
+    mistake = commonest_mistake(subject.confusion)
+    if mistake is not None:
+        true, predicted = (subject.classes[label] for label in mistake[:2])
+        st.markdown(f"The most frequent mistake: {mistake[2]} images of **{true}** are predicted as **{predicted}**.")
+    downloads.chart(spec, matrix_table(subject.confusion, subject.classes), f"{subject.name}-confusion")
+
+
+def select_cell(subject: Subject, point: Point) -> None:
+    """Put the true class of the cell that was clicked into the sidebar, and its predicted class beside the matrix."""
+    if subject.images is None:
+        return
+    if (st.session_state.get("images"), st.session_state.get("class")) != ("test", point["true"]):
+        clicks.select_class(point["true"])
+    st.session_state["predicted"] = point["predicted"]
+
+
+@st.cache_resource(max_entries=256, show_spinner=False)
+def _matrix(key: str, cells: str, order: str, cell: tuple[int, int] | None, _subject: Subject) -> dict[str, Any]:
+    confusion = _subject.confusion
+    labels = _similar_together(key, _subject) if order == ORDERS[1] else range(len(confusion))
+    values = confusion if cells == "counts" else row_normalised(confusion)
+    text_format = ",d" if cells == "counts" else ".1%"
+    return charts.confusion(_subject.classes, values.astype(float), labels, text_format, cell).to_dict()
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _similar_together(key: str, _subject: Subject) -> tuple[int, ...]:
+    """The classes in the order of their similarity, which a click on a cell does not change."""
+    return similarity_order(_subject.confusion)
+
+
+def _show_cell(subject: Subject, chosen: Selection) -> tuple[int, int] | None:
+    """The images of one cell in the row of the sidebar's class; gives the cell (true class, predicted class)."""
+    if subject.images is None:
+        st.info(subject.why_no_images)
+        return None
+    image_grid.show_selected(subject, chosen)
+    label = clicks.selected_class(chosen, subject)
+    if label is None:
+        return None
+    predicted = _predicted_class(subject, label)
+    indices = images.of_cell(subject.predictions, label, predicted)
+    cell = f"{subject.classes[label]} are predicted as {subject.classes[predicted]}"
+    st.markdown(f"**{len(indices):,} images of {cell}**, the most confident first:")
+    tiles = image_grid.tiles(subject, indices[:MOST], lambda true, predicted, confidence: (confidence,))
+    image_grid.show("cell", subject.images, tiles, chosen, f"Images of {cell}")
+    image_grid.download(subject, indices[:MOST], f"{subject.name}-{cell.replace(' ', '-')}")
+    return label, predicted
+
+
+def _predicted_class(subject: Subject, label: int) -> int:
+    """The column whose images are shown: the most frequent mistake, unless the reader chooses another."""
+    name = selection.choose("Predicted class", "predicted", [MOST_FREQUENT, *subject.classes], MOST_FREQUENT)
+    if name != MOST_FREQUENT:
+        return subject.classes.index(name)
+    mistakes = subject.confusion[label].copy()
+    mistakes[label] = -1
+    return int(mistakes.argmax())
