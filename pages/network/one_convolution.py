@@ -98,6 +98,6 @@ def _say_where(chosen: Selection, convolved: Convolved, channel: int, row: int, 
     kernel = "×".join(map(str, convolved.kernels.shape[2:]))
     st.caption(
         f"{chosen.image_name}, {chosen.card.input_size} px. Kernel {channel} of {convolved.channels}: {kernel} pixels "
-        f"in 3 colours, stride {convolved.windows[0].stride}. The numbers of the window are normalised colours: 0 is the mean "
-        f"of the training images. The network's own output here: {exact}."
+        f"in 3 colours, stride {convolved.windows[0].stride}. The numbers of the window are normalised colours: 0 is "
+        f"the mean of the training images. The network's own output here: {exact}."
     )

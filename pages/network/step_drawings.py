@@ -16,9 +16,7 @@ def image_with_window(pixels: np.ndarray, convolved: Convolved, step: WindowSum)
     """The image uint8 `[H, W, 3]` as the network gets it, with the window that the kernel lies on."""
     height, width, _ = pixels.shape
     scale = SIDE / max(height, width)
-    down, across = (
-        apart * (side - 1) + 1 for apart, side in zip(convolved.dilation, convolved.kernels.shape[2:], strict=True)
-    )
+    down, across = (window.extent for window in convolved.windows)
     border = 4 * scale if any(window.padding for window in convolved.windows) else 6.0
     frame = svg.box(
         border + step.left * scale, border + step.top * scale, across * scale, down * scale, "none", svg.ORANGE, 6
