@@ -1,4 +1,4 @@
-"""Feature inversion: from what a layer says of an image, back to an image that makes it say the same.
+"""Feature inversion: from the features of an image at a layer, back to an image with the same features.
 
 Start from faint noise x and change its pixels until the features phi(x) match the target's features phi0
 (Mahendran & Vedaldi 2015, equation 1):
@@ -16,7 +16,7 @@ Dividing by |phi0|^2 moves no minimum: with a = b = 0 this is a plain sum of squ
 
 The descent is L-BFGS (Nocedal 1980) with a backtracking line search. Each step lowers the loss, and one that
 overflows is never taken. With jitter (Mahendran & Vedaldi 2016: the picture is shifted at random in each step)
-the loss differs from step to step, which L-BFGS cannot bear: then it is Adam (Kingma & Ba 2015).
+the loss differs from step to step, which L-BFGS cannot handle: then it is Adam (Kingma & Ba 2015).
 
 Limits: a small feature error does not make a recognisable picture; what is not in the features comes from the
 prior and from the noise at the start, not from the image.
@@ -50,7 +50,7 @@ START_NOISE = 0.1
 
 @dataclass(frozen=True)
 class Prior:
-    """What is expected of a picture.
+    """What a picture should be like, besides having the right features.
 
     Attributes:
         alpha_weight, variation_weight: a and b, at least 0; a typical photograph adds a tenth of a, and b, to the loss.
@@ -77,14 +77,14 @@ PRIORS = {
     "mahendran_vedaldi": MAHENDRAN_VEDALDI,
     "mahendran_vedaldi_jitter": replace(MAHENDRAN_VEDALDI, jitter=2),
 }
-"""None is the plain version. The weights were chosen on training images by `benchmarks/inversion.py`. Jitter costs what
-it blurs: on the shipped ResNet-18 at conv2_x 17 dB instead of 30 come back, so it is for deep layers."""
+"""None is the plain version. `benchmarks/inversion.py` chose the weights on training images. Jitter blurs: on the
+shipped ResNet-18 at conv2_x the PSNR is 17 dB instead of 30, so it is for deep layers."""
 
 FEATURE, ALPHA_NORM, VARIATION = "feature", "alpha norm", "total variation"
 
 
 @dataclass(frozen=True)
-class Step:
+class InversionStep:
     """Where the descent is after `number` steps (0: the noise at the start).
 
     Attributes:
@@ -110,7 +110,7 @@ def invert(
     channel: int | None = None,
     steps: int = 200,
     seed: int = 0,
-) -> Iterator[Step]:
+) -> Iterator[InversionStep]:
     """Descend to an image whose features at `layer` are `target` (Mahendran & Vedaldi 2015, equation 1).
 
     Args:
@@ -126,25 +126,25 @@ def invert(
         The steps, from number 0 on, each computed when it is asked for: stop asking, and it stops.
 
     Raises:
-        ConvscopeError: the target does not fit the layer, is silent (all zero) or not finite, there is no such
+        ConvscopeError: the target does not fit the layer, is zero everywhere or not finite, there is no such
             channel, or the numbers of pixels and steps make no sense; and the errors of `engine.tape.features`.
     """
     if size < 1 or steps < 0:
         raise ConvscopeError(f"An inversion of {size} px in {steps} steps is not possible: use positive numbers.")
     random = torch.Generator().manual_seed(seed)
     noise = START_NOISE * torch.randn(1, 3, size, size, generator=random, dtype=target.dtype)
-    problem = _problem(model, layer, target, channel, prior)
+    problem = problem_of(model, layer, target, channel, prior)
     start = problem.at(noise.to(target.device))
     if not start.is_finite:
         raise ConvscopeError(f"At the layer {layer!r} the network overflows on noise: choose an earlier layer.")
     points = _adam(problem, start, steps, random) if prior.jitter else _lbfgs(problem, start, steps)
-    return (Step(number, p.image, p.loss, p.terms, p.error) for number, p in enumerate(points))
+    return (InversionStep(number, p.image, p.loss, p.terms, p.error) for number, p in enumerate(points))
 
 
 def invert_layers(
     model: nn.Module, image: Tensor, layers: Sequence[str], **settings: Any
-) -> Iterator[tuple[str, Step]]:
-    """Invert what each of `layers` says of `image` `[1, 3, H, H]`, one after the other: pairs of layer and step.
+) -> Iterator[tuple[str, InversionStep]]:
+    """Invert the features of `image` `[1, 3, H, H]` at each of `layers`, one after the other: pairs of layer and step.
 
     Settings and errors are those of `invert`.
     """
@@ -184,7 +184,7 @@ def total_variation(x: Tensor, beta: float) -> Tensor:
 
 
 @dataclass(frozen=True)
-class _Point:
+class Point:
     """The loss at an image, and its gradient."""
 
     image: Tensor
@@ -199,8 +199,8 @@ class _Point:
 
 
 @dataclass(frozen=True)
-class _Problem:
-    """`target`: the features of `channels`, none of which is left out if that is all; `energy`: |phi0|^2."""
+class Problem:
+    """The loss as a function of the image; `target`: the features of `channels`; `energy`: |phi0|^2."""
 
     model: nn.Module
     layer: str
@@ -209,7 +209,7 @@ class _Problem:
     energy: Tensor
     prior: Prior
 
-    def at(self, image: Tensor, shift: tuple[int, int] = (0, 0)) -> _Point:
+    def at(self, image: Tensor, shift: tuple[int, int] = (0, 0)) -> Point:
         """The loss of `image`; the network sees it shifted by `shift`."""
         x = image.detach().requires_grad_()
         with torch.enable_grad():
@@ -218,17 +218,17 @@ class _Problem:
             (gradient,) = torch.autograd.grad(loss, x)
         values = {name: float(value.detach()) for name, value in terms.items()}
         error = float(self._error_alone(image)) if any(shift) else values[FEATURE]
-        return _Point(image.detach(), gradient, float(loss.detach()), values, error)
+        return Point(image.detach(), gradient, float(loss.detach()), values, error)
 
     def error(self, x: Tensor) -> Tensor:
         """The relative feature error."""
-        found = features(self.model, x, self.layer)[:, self.channels]
-        if found.shape != self.target.shape:
+        reached = features(self.model, x, self.layer)[:, self.channels]
+        if reached.shape != self.target.shape:
             raise ConvscopeError(
                 f"The target does not fit {self.layer!r}: it has shape {list(self.target.shape)}, but an image of "
-                f"{x.shape[2]} px gives {list(found.shape)}; take the features of an image of that size there."
+                f"{x.shape[2]} px gives {list(reached.shape)}; take the features of an image of that size there."
             )
-        return (found - self.target).square().sum() / self.energy
+        return (reached - self.target).square().sum() / self.energy
 
     @torch.no_grad()
     def _error_alone(self, x: Tensor) -> Tensor:
@@ -241,9 +241,9 @@ class _Problem:
         return {ALPHA_NORM: alpha, VARIATION: variation}
 
 
-def _problem(model: nn.Module, layer: str, target: Tensor, channel: int | None, prior: Prior) -> _Problem:
+def problem_of(model: nn.Module, layer: str, target: Tensor, channel: int | None, prior: Prior) -> Problem:
     if target.dim() < 2 or len(target) != 1:
-        raise ConvscopeError("The target must be what a layer says of one image: [1, C, h, w] or [1, C].")
+        raise ConvscopeError("The target must be the features of one image: [1, C, h, w] or [1, C].")
     if channel is not None and channel not in range(target.shape[1]):
         raise ConvscopeError(f"There is no channel {channel}: this layer has channels 0 to {target.shape[1] - 1}.")
     channels = slice(None) if channel is None else slice(channel, channel + 1)
@@ -252,8 +252,8 @@ def _problem(model: nn.Module, layer: str, target: Tensor, channel: int | None, 
     if not energy.isfinite():
         raise ConvscopeError(f"The target at {layer!r} is not finite: choose another image or an earlier layer.")
     if not energy > 0:
-        raise ConvscopeError("The target is silent, so there is nothing to match: choose another channel or image.")
-    return _Problem(model, layer, channels, matched, energy, prior)
+        raise ConvscopeError("The target is inactive (zero everywhere): choose another channel or image.")
+    return Problem(model, layer, channels, matched, energy, prior)
 
 
 # -------------------------------------------------------------------------------------------------- the descent
@@ -271,25 +271,25 @@ RATE = 0.1
 Pair = tuple[Tensor, Tensor]
 
 
-def _lbfgs(problem: _Problem, point: _Point, steps: int) -> Iterator[_Point]:
+def _lbfgs(problem: Problem, point: Point, steps: int) -> Iterator[Point]:
     """Downhill until the steps are used up or rounding is all that is left."""
     pairs: deque[Pair] = deque(maxlen=MEMORY)
     yield point
     for _ in range(steps):
-        found = _line_search(problem, point, pairs)
-        if found is None and pairs:  # the remembered curvature misleads: forget it
+        lower = _line_search(problem, point, pairs)
+        if lower is None and pairs:  # the remembered curvature misleads: forget it
             pairs.clear()
-            found = _line_search(problem, point, pairs)
-        if found is None:
+            lower = _line_search(problem, point, pairs)
+        if lower is None:
             return
-        change, slope_change = found.image - point.image, found.gradient - point.gradient
+        change, slope_change = lower.image - point.image, lower.gradient - point.gradient
         if _dot(change, slope_change) > 0:
             pairs.append((change, slope_change))
-        point = found
+        point = lower
         yield point
 
 
-def _line_search(problem: _Problem, point: _Point, pairs: Sequence[Pair]) -> _Point | None:
+def _line_search(problem: Problem, point: Point, pairs: Sequence[Pair]) -> Point | None:
     """The first point that is low enough among a full step, half of it, a quarter ...; None if there is none."""
     if not point.gradient.any():
         return None
@@ -300,9 +300,9 @@ def _line_search(problem: _Problem, point: _Point, pairs: Sequence[Pair]) -> _Po
         length = 0.5**halving
         if -length * slope <= rounding:
             return None
-        found = problem.at(point.image + length * direction)
-        if found.is_finite and found.loss <= point.loss + SUFFICIENT * length * slope:
-            return found
+        lower = problem.at(point.image + length * direction)
+        if lower.is_finite and lower.loss <= point.loss + SUFFICIENT * length * slope:
+            return lower
     return None
 
 
@@ -326,7 +326,7 @@ def _dot(first: Tensor, second: Tensor) -> float:
     return float(torch.dot(first.flatten(), second.flatten()))
 
 
-def _adam(problem: _Problem, point: _Point, steps: int, random: torch.Generator) -> Iterator[_Point]:
+def _adam(problem: Problem, point: Point, steps: int, random: torch.Generator) -> Iterator[Point]:
     """Adam on a loss that changes with each random shift; after an overflow it goes on from the last finite image."""
     image, caution = point.image.clone(), 1.0
     adam = torch.optim.Adam([image], RATE)
@@ -335,9 +335,9 @@ def _adam(problem: _Problem, point: _Point, steps: int, random: torch.Generator)
         image.grad = point.gradient
         adam.param_groups[0]["lr"] = caution * RATE * (1 + math.cos(math.pi * number / steps)) / 2
         adam.step()
-        found = problem.at(image.clone(), _shift(problem.prior.jitter, random))
-        if found.is_finite and math.isfinite(found.error):
-            point = found
+        lower = problem.at(image.clone(), _shift(problem.prior.jitter, random))
+        if lower.is_finite and math.isfinite(lower.error):
+            point = lower
         else:
             image, caution = point.image.clone(), caution / 2
             adam = torch.optim.Adam([image], RATE)

@@ -7,28 +7,30 @@ import pandas as pd
 
 from engine.inversion import ALPHA_NORM, FEATURE, VARIATION
 from pages.common.charts import LABEL_SIZE, OKABE_ITO
-from pages.inversion.jobs import Measured
+from pages.inversion.jobs import Measurement
 
 ERROR = "relative feature error"
 HEIGHT = 420
 GOAL = 0.05
 """Below this error, the dashed line, the features count as matched."""
 LOWEST = 1e-4
-"""Where the charts end: less is nothing, and would press everything else together."""
+"""Where the charts end: smaller values would squeeze everything else together."""
 POWERS = [10.0**exponent for exponent in range(-4, 1)]
 
 Spec = dict[str, Any]
 
 
-def step_table(measured: Sequence[Measured]) -> pd.DataFrame:
+def step_table(measurements: Sequence[Measurement]) -> pd.DataFrame:
     """A row per step: its number, the error, each term of the loss, their sum, and the PSNR in dB."""
-    rows = [{"step": at.number, ERROR: at.error, **at.terms, "loss": at.loss, "PSNR, dB": at.psnr} for at in measured]
+    rows = [
+        {"step": at.number, ERROR: at.error, **at.terms, "loss": at.loss, "PSNR, dB": at.psnr} for at in measurements
+    ]
     return pd.DataFrame(rows, columns=["step", ERROR, FEATURE, ALPHA_NORM, VARIATION, "loss", "PSNR, dB"])
 
 
-def term_rows(measured: Sequence[Measured], jitter: bool) -> pd.DataFrame:
-    """What the chart of one inversion draws: `step`, `curve` and `value`; a term that is zero has no curve."""
-    table = step_table(measured)
+def term_rows(measurements: Sequence[Measurement], jitter: bool) -> pd.DataFrame:
+    """The curves of one inversion: columns `step`, `curve` and `value`; a term that is zero has no curve."""
+    table = step_table(measurements)
     curves = [ERROR, VARIATION, ALPHA_NORM]
     if jitter:  # without it this term is the error itself
         curves.insert(1, FEATURE)
@@ -36,16 +38,16 @@ def term_rows(measured: Sequence[Measured], jitter: bool) -> pd.DataFrame:
     return rows[rows["value"] > 0].replace({"curve": {FEATURE: "the same, shifted"}})
 
 
-def layer_rows(measured: Mapping[str, Sequence[Measured]]) -> pd.DataFrame:
-    """What the chart of several layers draws: `step`, `curve` (the layer) and `value` (its error)."""
-    rows = [(at.number, layer, at.error) for layer, steps in measured.items() for at in steps]
+def layer_rows(measurements: Mapping[str, Sequence[Measurement]]) -> pd.DataFrame:
+    """The curves of several layers: columns `step`, `curve` (the layer) and `value` (its error)."""
+    rows = [(at.number, layer, at.error) for layer, steps in measurements.items() for at in steps]
     return pd.DataFrame(rows, columns=["step", "curve", "value"])
 
 
 def falling_chart(curves: Sequence[str], steps: int, marked: int | None = None, columns: int = 1) -> Spec:
-    """Curves on a logarithmic scale over the steps; the step `marked` gets an upright line.
+    """Curves on a logarithmic scale over the steps; a vertical line at the step `marked`.
 
-    The legend has so many `columns`. The rows are not in it, so that it stays the same while they grow.
+    `columns`: those of the legend. The rows are not in the chart, so that it stays the same while they grow.
     """
     colour = {
         "field": "curve",

@@ -1,4 +1,4 @@
-"""Inversion: noise turned, step by step, into a picture that makes a layer say what it says of the image."""
+"""Inversion: step by step from noise to a picture with the same features as the image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,8 +13,8 @@ from engine.inversion import ALPHA_NORM, PRIORS, VARIATION, Prior
 from pages.common import downloads, jobs, resources, selection, sheets, texts
 from pages.common.resources import View
 from pages.common.selection import Selection
-from pages.inversion import charts, drawings
-from pages.inversion.jobs import Inversion, Measured, Request, inversion_of
+from pages.inversion import charts, tiles
+from pages.inversion.jobs import Inversion, InversionSettings, Measurement, inversion_of
 
 ONE, ROW = "one layer", "layers in a row"
 PRIOR_NAMES = {
@@ -27,114 +27,106 @@ STEPS = ("50", "100", "200", "400")
 SEEDS = 1000
 
 PRIOR_HELP = (
-    "What is expected of a picture, besides the right features. Mahendran-Vedaldi: smooth, with values in the range of "
-    "pixels; with jitter: also shifted a little in each step, which only deep layers bear; none: nothing."
+    "What a picture should be like, besides having the right features. Mahendran-Vedaldi: smooth, with values in the "
+    "range of pixels; with jitter: also shifted a little in each step, which suits only deep layers; none: anything."
 )
 
 
 @dataclass(frozen=True)
-class Shown:
-    """What the page is about: the requests, one for each layer, and what the deconvnet's pictures need."""
+class Subject:
+    """What the page shows: the settings of the inversions, one for each layer, and of the deconvnet beside them."""
 
-    requests: tuple[Request, ...]
+    settings: tuple[InversionSettings, ...]
     batch_norm: bool
     image_name: str
-
-    @property
-    def jobs(self) -> list[Inversion]:
-        return [inversion_of(request) for request in self.requests]
 
 
 # The controls --------------------------------------------------------------------------------------------------
 
 
-def draw_controls(chosen: Selection) -> Shown:
-    """The rows of controls above the pictures; gives what is to be shown."""
+def draw_controls(chosen: Selection) -> Subject:
+    """The row of controls above the pictures."""
     with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
-        show = selection.segments("Show", (ONE, ROW), "inv_show")
-        prior = selection.segments("Prior", tuple(PRIOR_NAMES), "inv_prior", help=PRIOR_HELP)
-        steps = selection.segments("Steps", STEPS, "inv_steps", preferred="200")
-        seed = selection.number_in_link("Seed of the noise", "inv_seed", SEEDS)
+        shown = selection.segments("Show", (ONE, ROW), "view")
+        prior = selection.segments("Prior", tuple(PRIOR_NAMES), "prior", help=PRIOR_HELP)
+        steps = selection.segments("Steps", STEPS, "steps", preferred="200")
+        seed = selection.number_in_link("Seed of the noise", "seed", SEEDS)
         view = chosen.view()
-        channel = channel_to_match(view) if show == ONE else None
-    request = Request(view, PRIOR_NAMES[prior], channel, int(steps), seed)
-    names = (chosen.layer,) if show == ONE else tuple(resources.stages(chosen.network))
-    requests = tuple(replace(request, view=replace(view, layer=name)) for name in names)
-    return Shown(requests, chosen.batch_norm, chosen.image_name)
+        channel = channel_to_match(view) if shown == ONE else None
+    names = (chosen.layer,) if shown == ONE else tuple(resources.stages(chosen.network))
+    views = [replace(view, layer=name) for name in names]
+    settings = [InversionSettings(one, PRIOR_NAMES[prior], channel, int(steps), seed) for one in views]
+    return Subject(tuple(settings), chosen.batch_norm, chosen.image_name)
 
 
 def channel_to_match(view: View) -> int | None:
-    """The one channel whose map is to be matched; None for the whole layer."""
-    if selection.segments("Match", (WHOLE, CHANNEL), "inv_target") == WHOLE:
+    """The one channel whose map is matched; None for the whole layer."""
+    if selection.segments("Match", (WHOLE, CHANNEL), "target") == WHOLE:
         return None
     activation = resources.recording(view).activation
     strongest = deconv.strongest_channels(activation, 1)[0]
     label = f"Channel (strongest: {strongest})"
-    return selection.number_in_link(label, "inv_channel", activation.shape[1], strongest)
+    return selection.number_in_link(label, "channel", activation.shape[1], strongest)
 
 
-def step_to_show(request: Request, job: Inversion) -> int:
+def step_to_show(settings: InversionSettings, job: Inversion) -> int:
     """The newest step while it is going on; afterwards the one that the reader picks."""
     numbers = list(job.pictures)
     if job.alive or len(numbers) < 2:
         return numbers[-1] if numbers else 0
-    key = f"inv_step_{hash(request)}_{len(numbers)}"
+    key = f"inversion_step_{hash(settings)}_{len(numbers)}"
     return st.select_slider("Step: drag to see the picture form", numbers, value=numbers[-1], key=key)
 
 
 # One layer -----------------------------------------------------------------------------------------------------
 
 
-def show_one(shown: Shown, job: Inversion, number: int) -> None:
-    """The image, what has come back so far, the deconvnet's picture, and how the loss falls."""
-    request = shown.requests[0]
-    pictures = dict(job.pictures)
-    original = drawings.seen(request.view)
-    sent_back = drawings.deconvnet(request.view, request.channel, shown.batch_norm)
-    came_back = pictures.get(number, drawings.nothing(request.view))
+def show_one(subject: Subject, job: Inversion) -> None:
+    """The image, its inversion so far, the deconvnet reconstruction, and how the loss falls."""
+    (settings,) = subject.settings
+    number, pictures = step_to_show(settings, job), dict(job.pictures)
+    original = tiles.image(settings.view)
+    inverted = pictures.get(number, tiles.grey(settings.view))
+    reconstructed = tiles.deconvnet(settings.view, settings.channel, subject.batch_norm)
     columns = st.columns([1, 1, 1, 1.5], gap="medium")
     with columns[0]:
-        show_picture("The image", original, shown.image_name)
+        show_picture("The image", original, subject.image_name)
     with columns[1]:
-        show_picture(
-            "What came back", came_back, f"step {number}" if pictures else "waiting" if job.alive else "press Start"
-        )
+        show_picture("Inversion", inverted, f"step {number}" if pictures else "waiting" if job.alive else "press Start")
     with columns[2]:
-        show_picture("Deconvnet", sent_back, f"same target; {deconvnet_in_words(shown)}")
+        show_picture("Deconvnet reconstruction", reconstructed, f"same target; {deconvnet_in_words(subject)}")
     with columns[3]:
-        show_curves(request, job, number, pictures)
-    show_numbers(request, job, number)
+        show_curves(settings, job, number if pictures and not job.alive else None)
+    show_numbers(settings, job, number)
     if pictures and not job.alive:
-        row = drawings.sheet([[original, came_back, sent_back]])
-        save(row, charts.step_table(job.measured))
+        save(tiles.sheet([[original, inverted, reconstructed]]), charts.step_table(job.measurements))
 
 
 def show_picture(title: str, picture: np.ndarray, caption: str) -> None:
     """A picture `[S, S, 3]` under its title."""
     st.markdown(f"**{title}**")
-    sheets.show(drawings.large(picture), f"{title}: {caption}")
+    sheets.show(tiles.large(picture), f"{title}: {caption}")
     st.caption(caption)
 
 
-def deconvnet_in_words(shown: Shown) -> str:
-    if not resources.has_batch_norm(shown.requests[0].view.network):
+def deconvnet_in_words(subject: Subject) -> str:
+    if not resources.has_batch_norm(subject.settings[0].view.network):
         return "grey is zero"
-    return f"grey is zero; batch norm {'on' if shown.batch_norm else 'off'}"
+    return f"grey is zero; batch norm {'on' if subject.batch_norm else 'off'}"
 
 
-def show_curves(request: Request, job: Inversion, number: int, pictures: dict[int, np.ndarray]) -> None:
+def show_curves(settings: InversionSettings, job: Inversion, marked: int | None) -> None:
     """The error and the terms of the loss."""
-    rows = charts.term_rows(job.measured, PRIORS[request.prior].jitter > 0)
+    rows = charts.term_rows(job.measurements, PRIORS[settings.prior].jitter > 0)
     curves = list(dict.fromkeys(rows["curve"])) or [charts.ERROR]
-    marked = number if pictures and not job.alive else None
-    spec = charts.falling_chart(curves, request.steps, marked)
     st.markdown(f"**How the loss falls** (dashed: {charts.GOAL})")
-    st.vega_lite_chart(rows, spec, key="inv_chart", alt="The relative feature error and the terms of the loss")
+    spec = charts.falling_chart(curves, settings.steps, marked)
+    st.vega_lite_chart(rows, spec, key="chart", alt="The relative feature error and the terms of the loss")
 
 
-def show_numbers(request: Request, job: Inversion, number: int) -> None:
-    """The figures of the step that is shown, and what the network says of the last picture."""
-    at = next((measured for measured in job.measured if measured.number == number), None)
+def show_numbers(settings: InversionSettings, job: Inversion, number: int) -> None:
+    """The figures of the chosen step, and the network's prediction for the last picture."""
+    at = next((measurement for measurement in job.measurements if measurement.number == number), None)
     if at is None:
         return
     columns = st.columns(4)
@@ -142,46 +134,45 @@ def show_numbers(request: Request, job: Inversion, number: int) -> None:
     columns[1].metric("PSNR to the image", f"{at.psnr:.1f} dB")
     columns[2].metric("Loss", f"{at.loss:.4f}")
     if job.answer is not None:
-        columns[3].metric("The network calls the last picture", answer_in_words(request, job.answer))
+        columns[3].metric("Predicted for the last picture", answer_in_words(settings, job.answer))
 
 
-def answer_in_words(request: Request, answer: Answer) -> str:
-    classes = resources.trained(request.view.network).card.classes
+def answer_in_words(settings: InversionSettings, answer: Answer) -> str:
+    classes = resources.trained(settings.view.network).card.classes
     return f"{classes[answer.classes[0]]}, {texts.percent(answer.probabilities[0])}"
 
 
 # Layers in a row -----------------------------------------------------------------------------------------------
 
 
-def show_row(shown: Shown, inversions: Sequence[Inversion]) -> None:
-    """What came back from each layer, above the deconvnet's pictures, and how the errors fall."""
-    views = [request.view for request in shown.requests]
-    original = drawings.seen(views[0])
-    newest = [next(reversed(job.pictures.values()), drawings.nothing(views[0])) for job in inversions]
-    sent_back = [drawings.deconvnet(view, None, shown.batch_norm) for view in views]
-    sheet = drawings.sheet([[original, *newest], [original, *sent_back]])
+def show_row(subject: Subject, inversions: Sequence[Inversion]) -> None:
+    """The inversion of each layer, above the deconvnet reconstructions, and how the errors fall."""
+    views = [settings.view for settings in subject.settings]
+    original = tiles.image(views[0])
+    newest = [next(reversed(job.pictures.values()), tiles.grey(views[0])) for job in inversions]
+    reconstructed = [tiles.deconvnet(view, None, subject.batch_norm) for view in views]
+    sheet = tiles.sheet([[original, *newest], [original, *reconstructed]])
     for column, title in zip(st.columns(len(views) + 1), ["the image", *(view.layer for view in views)], strict=True):
         column.markdown(f"**{title}**")
-    sheets.show(sheet, "Above: what came back from each layer. Below: the deconvnet's picture of the same target.")
-    for column, words in zip(st.columns(len(views) + 1), ["", *(nearness(job) for job in inversions)], strict=True):
-        column.markdown(words)
-    st.caption(
-        f"Above: what came back. Below: the deconvnet's picture of the same layer ({deconvnet_in_words(shown)})."
-    )
-    measured = {view.layer: list(job.measured) for view, job in zip(views, inversions, strict=True)}
-    rows = charts.layer_rows(measured)
-    spec = charts.falling_chart(list(measured), shown.requests[0].steps, columns=len(measured))
+    words = "Above: the inversion of each layer. Below: the deconvnet reconstruction from the same layer"
+    sheets.show(sheet, f"{words}.")
+    for column, figures in zip(st.columns(len(views) + 1), ["", *map(last_figures, inversions)], strict=True):
+        column.markdown(figures)
+    st.caption(f"{words} ({deconvnet_in_words(subject)}).")
+    measurements = {view.layer: list(job.measurements) for view, job in zip(views, inversions, strict=True)}
+    rows = charts.layer_rows(measurements)
+    spec = charts.falling_chart(list(measurements), subject.settings[0].steps, columns=len(measurements))
     st.markdown(f"**Relative feature error** (dashed: {charts.GOAL})")
-    st.vega_lite_chart(rows, spec, key="inv_row_chart", alt="The relative feature error of each layer")
+    st.vega_lite_chart(rows, spec, key="row_chart", alt="The relative feature error of each layer")
     if len(rows) and not any(job.alive for job in inversions):
         save(sheet, rows.rename(columns={"curve": "layer", "value": charts.ERROR}))
 
 
-def nearness(job: Inversion) -> str:
-    """The last figures of a job."""
-    if not job.measured:
+def last_figures(job: Inversion) -> str:
+    """Error and PSNR of the newest step."""
+    if not job.measurements:
         return "not started" if not job.alive else "waiting"
-    last: Measured = job.measured[-1]
+    last: Measurement = job.measurements[-1]
     return f"error {last.error:.4f}  \nPSNR {last.psnr:.1f} dB"
 
 
@@ -194,19 +185,19 @@ def save(png: bytes, table: pd.DataFrame) -> None:
         downloads.table("Steps (CSV)", table, "inversion.csv")
 
 
-def show(shown: Shown) -> None:
+def show(subject: Subject) -> None:
     """The button, and the pictures, looked at again and again while work is going on."""
-    inversions = shown.jobs
-    jobs.buttons(*inversions, start="Start", again="Once more", key="inv")
-    jobs.follow(*inversions, look=lambda: draw(shown, inversions))
+    inversions = [inversion_of(settings) for settings in subject.settings]
+    jobs.buttons(*inversions, start="Start", again="Start again", key="inversion")
+    jobs.follow(*inversions, look=lambda: draw(subject, inversions))
 
 
-def draw(shown: Shown, inversions: Sequence[Inversion]) -> None:
+def draw(subject: Subject, inversions: Sequence[Inversion]) -> None:
     """One look at the inversions."""
     if len(inversions) == 1:
-        show_one(shown, inversions[0], step_to_show(shown.requests[0], inversions[0]))
+        show_one(subject, inversions[0])
     else:
-        show_row(shown, inversions)
+        show_row(subject, inversions)
 
 
 def explain(prior: str) -> None:
@@ -214,8 +205,8 @@ def explain(prior: str) -> None:
     texts.what_to_look_at(
         [
             "Start it: the features soon agree. Is the picture recognisable? Choose the prior none, and compare.",
-            "Go deeper: the features still agree, yet the picture comes back less and less (PSNR falls). "
-            "What a layer has thrown away, nothing brings back.",
+            "Go deeper: the features still agree, yet the picture is less and less like the image (PSNR falls). "
+            "Nothing brings back what a layer has thrown away.",
             "The deconvnet shows what excited the layer; inversion shows all that the layer knows.",
         ]
     )
@@ -238,12 +229,12 @@ def main() -> None:
     """The page."""
     chosen = selection.current()
     top = st.container()
-    shown = draw_controls(chosen)
-    where = chosen.layer if len(shown.requests) == 1 else "each layer"
+    subject = draw_controls(chosen)
+    where = chosen.layer if len(subject.settings) == 1 else "each layer"
     with top:
-        texts.headline(f"From noise to a picture that looks the same to {where} of {chosen.network}")
-    show(shown)
-    explain(shown.requests[0].prior)
+        texts.headline(f"Inversion of {where} of {chosen.network}: from noise to a picture with the same features")
+    show(subject)
+    explain(subject.settings[0].prior)
 
 
 main()

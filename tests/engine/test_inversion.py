@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from engine import checkpoints, data, inversion, tape
 from engine.errors import ConvscopeError
-from engine.inversion import PRIORS, Prior, Step, invert, invert_layers
+from engine.inversion import PRIORS, InversionStep, Prior, invert, invert_layers
 from tests.oracles import SIZES, Lambda, fingerprint, images, network, noise, randomised, relative_error
 
 B, V = inversion.LARGEST_VALUE, inversion.USUAL_GRADIENT
@@ -34,7 +34,7 @@ def picture(size: int = 8, seed: int = 5) -> Tensor:
     return noise((1, 3, size, size), seed)
 
 
-def run(model: nn.Module, layer: str, image: Tensor, **settings) -> list[Step]:
+def run(model: nn.Module, layer: str, image: Tensor, **settings) -> list[InversionStep]:
     return [step for _, step in invert_layers(model, image, [layer], **settings)]
 
 
@@ -80,7 +80,7 @@ def test_a_flat_picture_has_no_variation_and_a_finite_slope():
 def test_the_gradient_of_the_whole_loss_is_that_of_finite_differences():
     model, prior = small_network(), Prior(0.3, 0.7)
     target = tape.features(model, picture(seed=9), "second")
-    problem = inversion._problem(model, "second", target, None, prior)
+    problem = inversion.problem_of(model, "second", target, None, prior)
     x, direction, step = picture(), noise((1, 3, 8, 8), 2), 1e-6
     slope = (problem.at(x + step * direction).loss - problem.at(x - step * direction).loss) / (2 * step)
     assert float((problem.at(x).gradient * direction).sum()) == pytest.approx(slope, rel=1e-6)
@@ -310,8 +310,8 @@ def test_a_network_that_overflows_on_noise_is_named():
 
 GOOD = noise((1, 5, 2, 2))
 BAD_CALLS = {
-    "silent": ({"target": torch.zeros_like(GOOD)}, "silent"),
-    "silent channel": ({"target": GOOD * torch.tensor([1, 0, 1, 1, 1]).view(1, 5, 1, 1), "channel": 1}, "silent"),
+    "inactive": ({"target": torch.zeros_like(GOOD)}, "inactive"),
+    "inactive channel": ({"target": GOOD * torch.tensor([1, 0, 1, 1, 1]).view(1, 5, 1, 1), "channel": 1}, "inactive"),
     "not finite": ({"target": GOOD * math.inf}, "not finite"),
     "channel": ({"channel": 5}, "no channel 5"),
     "negative channel": ({"channel": -1}, "no channel -1"),

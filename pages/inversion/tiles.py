@@ -1,4 +1,4 @@
-"""The pictures of the Inversion page: what came back, the image itself, and the deconvnet's picture beside them."""
+"""The tiles of the Inversion page: the image, its inversion, and the deconvnet reconstruction beside them."""
 
 from collections.abc import Sequence
 
@@ -15,20 +15,20 @@ TILE = 256
 
 @st.cache_resource(max_entries=256, show_spinner=False)
 def deconvnet(view: View, channel: int | None, batch_norm: bool) -> np.ndarray:
-    """uint8 `[S, S, 3]`: what the deconvnet sends back of the same target, on its own scale."""
-    seed, channels = ("all channels", ()) if channel is None else ("whole map", (channel,))
-    made = resources.reconstruction(Playback(view, seed, channels, batch_norm=batch_norm)).pixels
-    return pictures.signed(made, pictures.scale_of(made))[0]
+    """uint8 `[S, S, 3]`: the deconvnet reconstruction from the same target, on its own scale."""
+    signal, channels = ("all channels", ()) if channel is None else ("whole map", (channel,))
+    pixels = resources.play(Playback(view, signal, channels, batch_norm=batch_norm)).reconstruction.pixels
+    return pictures.signed_each(pixels)[0]
 
 
-def seen(view: View) -> np.ndarray:
-    """uint8 `[S, S, 3]`: the image at the size at which the network sees it, which is what is compared with."""
+def image(view: View) -> np.ndarray:
+    """uint8 `[S, S, 3]`: the image at the input size of the network, with which an inversion is compared."""
     card = resources.trained(view.network).card
     return data.pixels_of(resources.network_input(view), card.mean, card.std)[0]
 
 
-def nothing(view: View) -> np.ndarray:
-    """uint8 `[S, S, 3]`, grey: what has come back before anything was begun."""
+def grey(view: View) -> np.ndarray:
+    """uint8 `[S, S, 3]`: stands for an inversion that has not begun."""
     return np.full((view.size, view.size, 3), round(pictures.MID_GREY), dtype=np.uint8)
 
 
