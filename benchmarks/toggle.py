@@ -27,7 +27,7 @@ from streamlit.testing.v1 import AppTest
 
 from engine import checkpoints, data, deconv, tape
 from pages.common import resources
-from pages.reconstruction import drawings
+from pages.reconstruction import figure
 
 RUNS = 11
 PORT = 8599
@@ -59,8 +59,7 @@ def script_times() -> tuple[float, float]:
     new, seen = [], []
     for run in range(RUNS):
         resources.reconstruction.clear()
-        drawings.drawn.clear()
-        drawings.row.clear()
+        figure.figure_of.clear()
         new.append(seconds(lambda run=run: app.toggle(key="bn").set_value(run % 2 == 1).run()))
         seen.append(seconds(lambda run=run: app.toggle(key="bn").set_value(run % 2 == 0).run()))
     return statistics.median(new), statistics.median(seen)

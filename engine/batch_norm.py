@@ -10,17 +10,16 @@ Switched off, the signal keeps whatever size the raw weights give it. Under batc
 weights of a convolution can be multiplied by any c without changing the network, since batch norm divides by c again.
 So without it the signal departs from 1 by an arbitrary factor at every layer, and grows or vanishes with depth. Worse,
 the factor differs from channel to channel, so that the channels are weighted differently and the picture's content
-changes too: the cosine between the two pictures, which no rescaling can alter, falls below 1.
+changes too: their cosine similarity, which no rescaling can alter, falls below 1.
 
 `python -m engine.batch_norm CHECKPOINT` measures both over some test images: the gain (norm of the picture over norm of
-the signal that was sent back) and the cosine, for the strongest unit of every layer.
+the signal) and the cosine similarity, for the strongest unit of every layer.
 
 References: Ioffe & Szegedy (2015), "Batch normalization", section 3.1; Zeiler & Fergus (2014), section 2.1.
 """
 
 import math
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,13 +29,13 @@ from engine import checkpoints, deconv, tape
 from engine.command import exit_status, parser
 from engine.data import bundled, first_of_each_class, prepare
 from engine.deconv import Reconstruction
-from engine.operations import BatchNorm, Convolution, ReLU
-from engine.pictures import factor
+from engine.operations import BatchNorm
+from engine.reconstructions import ZERO_SIGNAL, change_in_words, cosine_similarity, total_gain
 from engine.tape import Tape
 
 
 @dataclass(frozen=True)
-class Comparison:
+class BatchNormComparison:
     """The same K signals played back with batch norm and without it."""
 
     on: Reconstruction
@@ -44,7 +43,7 @@ class Comparison:
 
     @property
     def gain_on(self) -> float:
-        """Norm of the picture over norm of the signal, with batch norm (see `total_gain`)."""
+        """Norm of the picture over norm of the signal, with batch norm (see `engine.reconstructions.total_gain`)."""
         return total_gain(self.on)
 
     @property
@@ -54,13 +53,13 @@ class Comparison:
 
     @property
     def cosine(self) -> float:
-        """Between the two pictures (see `cosine`); 1: they differ in size only."""
-        return cosine(self.on, self.off)
+        """Between the two pictures (see `engine.reconstructions.cosine_similarity`); 1: they differ in size only."""
+        return cosine_similarity(self.on, self.off)
 
 
-def compare(recorded: Tape, signal: Tensor, **settings: object) -> Comparison:
+def compare(recorded: Tape, signal: Tensor, **settings: object) -> BatchNormComparison:
     """Play `signal` `[K, C, H, W]` back twice; `settings` are those of `engine.deconv.reconstruct`."""
-    return Comparison(
+    return BatchNormComparison(
         deconv.reconstruct(recorded, signal, batch_norm=True, **settings),
         deconv.reconstruct(recorded, signal, batch_norm=False, **settings),
     )
@@ -76,46 +75,13 @@ def has_batch_norm(recorded: Tape) -> bool:
     return any(isinstance(step.operation, BatchNorm) for step in recorded.steps)
 
 
-def total_gain(reconstruction: Reconstruction) -> float:
-    """Norm of the picture over norm of the signal; the median over those of the K signals that are not zero, or 0."""
-    return _median_gain(reconstruction.gain, reconstruction.sent)
-
-
-def cosine(first: Reconstruction, second: Reconstruction) -> float:
-    """Between two sets of K pictures of one size, -1 to 1; the median over the pairs without an empty one, or NaN."""
-    ours, theirs = (made.pixels.flatten(1).double() for made in (first, second))
-    norms = ours.norm(dim=1) * theirs.norm(dim=1)
-    return _median(((ours * theirs).sum(dim=1) / norms)[norms > 0])
-
-
-def _median_gain(ratios: Tensor, sent: Tensor) -> float:
-    return _median(ratios[sent > 0]) if sent.any() else 0.0
-
-
-def _median(values: Tensor) -> float:
-    """Of an even number the mean of the two middle ones (torch takes the lower one); NaN of none."""
-    return float(np.median(values.cpu().numpy())) if len(values) else math.nan
-
-
 # In words ------------------------------------------------------------------------------------------------------
 
 
-def change_in_words(gain: float) -> str:
-    """What became of a signal: "grew 52-fold", "shrank 34-fold", "kept its size" or "vanished altogether"."""
-    if gain == 0:
-        return "vanished altogether"
-    if abs(gain - 1) < 0.05:
-        return "kept its size"
-    return f"grew {factor(gain)}-fold" if gain > 1 else f"shrank {factor(1 / gain)}-fold"
-
-
-NOTHING_SENT = "What is to be sent back is zero: it says nothing about this image, so the picture stays empty."
-
-
-def in_words(comparison: Comparison, normalised: bool) -> str:
+def in_words(comparison: BatchNormComparison, normalised: bool) -> str:
     """What happened, in two sentences computed from the gains; `normalised`: batch norm lies on the way."""
     if not comparison.on.sent.any():
-        return NOTHING_SENT
+        return ZERO_SIGNAL
     if not normalised:
         return (
             "There is no batch norm between this layer and the pixels, so on and off give the same picture: "
@@ -130,58 +96,10 @@ def in_words(comparison: Comparison, normalised: bool) -> str:
 
 def _content_in_words(cosine: float) -> str:
     if cosine > 0.99:
-        return f"Apart from their size the two pictures are the same (cosine {cosine:.2f})."
+        return f"Apart from their size the two pictures are the same (cosine similarity {cosine:.2f})."
     if cosine > 0.8:
-        return f"In content the two pictures are similar, not equal (cosine {cosine:.2f})."
-    return f"They differ in content, not only in size (cosine {cosine:.2f})."
-
-
-# Where the gain is read off ------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Milestone:
-    """A place on the way back at which both curves are drawn: its label, and the gain there (as `total_gain`)."""
-
-    label: str
-    gain: float
-
-
-def milestones(recorded: Tape, reconstruction: Reconstruction, friendly: Mapping[str, str]) -> tuple[Milestone, ...]:
-    """The gain at the outputs of stem, stages and blocks, from the layer back to the pixels.
-
-    Inside a residual block the signal travels on two paths, and a curve through both would zigzag.
-
-    Args:
-        friendly: `engine.tape.layers` of the network.
-    """
-    labels = _labels(recorded, friendly)
-    passed = [
-        Milestone(labels[gain.node], _median_gain(gain.ratio, reconstruction.sent))
-        for gain in reconstruction.gains[:-1]
-        if gain.node in labels
-    ]
-    start = () if passed and passed[0].label == recorded.layer else (Milestone(recorded.layer, 1.0),)
-    return (*start, *passed, Milestone("pixels", total_gain(reconstruction)))
-
-
-def _labels(recorded: Tape, friendly: Mapping[str, str]) -> dict[str, str]:
-    """Node name -> label, of ReLUs and poolings with a friendly name, and of the ReLUs behind residual adds."""
-    adds = {block.add: name for name, block in recorded.blocks.items()}
-    operations = {step.name: step.operation for step in recorded.steps}
-    behind_adds = {
-        step.name: _block_label(adds[step.inputs[0]])
-        for step in recorded.steps
-        if isinstance(step.operation, ReLU) and step.inputs[0] in adds
-    }
-    named = {node: name for name, node in friendly.items() if not isinstance(operations.get(node), Convolution)}
-    return {**behind_adds, **named}
-
-
-def _block_label(block: str) -> str:
-    """He et al. call the first block of stage conv3_x conv3_1; torchvision calls it layer2.0."""
-    match = re.fullmatch(r"layer(\d)\.(\d+)", block)
-    return f"conv{int(match[1]) + 1}_{int(match[2]) + 1}" if match else block
+        return f"In content the two pictures are similar, not equal (cosine similarity {cosine:.2f})."
+    return f"They differ in content, not only in size (cosine similarity {cosine:.2f})."
 
 
 # The command ---------------------------------------------------------------------------------------------------
@@ -210,7 +128,7 @@ def effect_per_layer(
     return effects
 
 
-def _strongest_unit_comparison(model: nn.Module, image: Tensor, layer: str) -> Comparison:
+def _strongest_unit_comparison(model: nn.Module, image: Tensor, layer: str) -> BatchNormComparison:
     recorded = tape.record(model, image, layer)
     (channel,) = deconv.strongest_channels(recorded.activation, 1)
     return compare(recorded, deconv.strongest_unit(recorded.activation, channel))

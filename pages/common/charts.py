@@ -7,7 +7,7 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
-from engine.batch_norm import Milestone
+from engine.reconstructions import Milestone
 
 ON, OFF = "#0072B2", "#E69F00"
 """Okabe & Ito's blue and orange: batch norm on and off, everywhere."""

@@ -7,6 +7,7 @@ is therefore drawn anew, in black.
 
 import io
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import altair as alt
@@ -27,36 +28,40 @@ def table(label: str, rows: pd.DataFrame, file_name: str) -> None:
     )
 
 
-def picture(label: str, png: bytes, file_name: str) -> None:
-    """A button that saves a PNG."""
+def picture(label: str, png: bytes | Callable[[], bytes], file_name: str) -> None:
+    """A button that saves a PNG; a function is called when somebody asks for the file."""
     st.download_button(label, png, file_name, "image/png", on_click="ignore", key=f"png-{file_name}")
 
 
-def chart(made: Chart | Callable[[str], Chart], rows: pd.DataFrame, name: str) -> None:
+def chart(drawing: Chart | Callable[[str], Chart], rows: pd.DataFrame, name: str) -> None:
     """Three buttons in a row, for a chart: its numbers as CSV, itself as PNG and as SVG, called `name`.*
 
     Args:
-        made: the chart; if letters of it have the page's ink, a function that draws it with another one. It is called
+        drawing: the chart; if letters of it have the ink of the page, a function that draws it with another one, called
             when a file is asked for, outside any session.
     """
     with st.container(horizontal=True, gap="small"):
         table("Numbers (CSV)", rows, f"{name}.csv")
         for kind, mime in (("png", "image/png"), ("svg", "image/svg+xml")):
             st.download_button(
-                f"Chart ({kind.upper()})", lambda kind=kind: drawn(made, kind), f"{name}.{kind}", mime,
-                on_click="ignore", key=f"{kind}-{name}",
-            )  # fmt: skip
+                f"Chart ({kind.upper()})",
+                partial(file_of, drawing, kind),
+                f"{name}.{kind}",
+                mime,
+                on_click="ignore",
+                key=f"{kind}-{name}",
+            )
 
 
-def drawn(made: Chart | Callable[[str], Chart], kind: str) -> bytes:
+def file_of(drawing: Chart | Callable[[str], Chart], kind: str) -> bytes:
     """A chart, as `chart` takes it, as a "png" (two pixels for each of its own) or "svg" file."""
-    spec = made(INK) if callable(made) else made
-    made = spec if isinstance(spec, alt.TopLevelMixin) else alt.Chart.from_dict(dict(spec))
-    made = made.properties(background=GROUND)
+    spec = drawing(INK) if callable(drawing) else drawing
+    plot = spec if isinstance(spec, alt.TopLevelMixin) else alt.Chart.from_dict(dict(spec))
+    plot = plot.properties(background=GROUND)
     if kind == "svg":
         text = io.StringIO()
-        made.save(text, format="svg")
+        plot.save(text, format="svg")
         return text.getvalue().encode()
     content = io.BytesIO()
-    made.save(content, format="png", scale_factor=2)
+    plot.save(content, format="png", scale_factor=2)
     return content.getvalue()

@@ -10,6 +10,7 @@ the number is made from its content, and its pixels stay in that reader's sessio
 """
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -51,23 +52,45 @@ class View:
 
 @dataclass(frozen=True)
 class Playback:
-    """What is sent back from a view's layer, and by which rules; small enough to be a key.
+    """Which signal goes back from a view's layer to the pixels, and by which rules; small enough to be a key.
 
     Attributes:
-        seed: one of `SEEDS`; `channels`: which ones, none for all at once.
+        signal: one of `SIGNALS`.
+        channels: which ones, none for all at once.
+        strongest: instead of `channels`, as many of those that are strongest on the view's image.
         batch_norm, relu, path, weight_scale, switches: see `engine.deconv.reconstruct`.
         block: the one residual block for which `path` is meant; none for all of them.
     """
 
     view: View
-    seed: str
-    channels: tuple[int, ...]
+    signal: str
+    channels: tuple[int, ...] = ()
     relu: str = "deconvnet"
     path: str = "both"
     block: str = ""
     batch_norm: bool = True
     weight_scale: float = 1.0
     switches: str = "recorded"
+    strongest: int = 0
+
+
+@dataclass(frozen=True)
+class PlaybackResult:
+    """A playback's pictures, with everything that they were made from.
+
+    Attributes:
+        tape: the forward pass of its view; `layers`: `{friendly name: node name}` of its network.
+        channels: those of the signals, none for all at once.
+        signals: K of them, `[K, C, H, W]` (of a class `[1, K]`).
+        reconstruction: their K pictures.
+    """
+
+    playback: Playback
+    tape: Tape
+    layers: Mapping[str, str]
+    channels: tuple[int, ...]
+    signals: Tensor
+    reconstruction: Reconstruction
 
 
 @st.cache_resource(max_entries=16, show_spinner="Loading the network …")
@@ -195,26 +218,32 @@ def _answer(view: View) -> Answer:
 
 
 CLASS = "class"
-SEEDS = {
+SIGNALS = {
     "all channels": lambda activation, channels: deconv.all_channels(activation),
     "whole map": deconv.map_signals,
     "strongest unit": deconv.unit_signals,
     CLASS: deconv.map_signals,
 }
-"""What can be sent back: functions of the activation and the chosen channels (of the logits, a class is a channel)."""
+"""Signals as functions of the activation and the channels (of the logits, a class is a channel)."""
 
 
-def signals(playback: Playback) -> Tensor:
-    """What the playback sends back: K seeds `[K, C, H, W]` (of a class `[1, K]`)."""
-    return SEEDS[playback.seed](recording(playback.view).activation, playback.channels)
+def play(playback: Playback) -> PlaybackResult:
+    """The playback's signals, played back to the pixels; its tape travels on with the pictures."""
+    tape, channels = recording(playback.view), playback.channels
+    if playback.strongest:
+        count = min(playback.strongest, tape.activation.shape[1])
+        channels = tuple(deconv.strongest_channels(tape.activation, count))
+    signals = SIGNALS[playback.signal](tape.activation, channels)
+    names = layers(playback.view.network)
+    return PlaybackResult(playback, tape, names, channels, signals, reconstruction(playback, tape, signals))
 
 
 @st.cache_resource(max_entries=128, show_spinner="Playing the signal back …")
-def reconstruction(playback: Playback) -> Reconstruction:
-    """The playback's signals, sent back to the pixels."""
+def reconstruction(playback: Playback, _tape: Tape, _signals: Tensor) -> Reconstruction:
+    """The playback's pictures; its key says all that the tape and the signals depend on."""
     return deconv.reconstruct(
-        recording(playback.view),
-        signals(playback),
+        _tape,
+        _signals,
         batch_norm=playback.batch_norm,
         relu=playback.relu,
         path={playback.block: playback.path} if playback.block else playback.path,

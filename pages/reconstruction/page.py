@@ -1,25 +1,25 @@
-"""Reconstruction: what a layer says of an image, sent back to the pixels, with batch norm and without it."""
+"""Reconstruction: the signal of a layer, played back to the pixels by a deconvnet, with batch norm and without it."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 
 import streamlit as st
 
-from engine import deconv
+from engine import deconv, pictures
 from engine.operations import Convolution, MaxPool
 from engine.tape import Tape
 from pages.common import downloads, resources, selection, sheets, texts
 from pages.common.resources import CLASS, PHOTOGRAPHS, Playback, View
 from pages.common.selection import Selection
-from pages.reconstruction import drawings, variants
-from pages.reconstruction.drawings import ContrastDrawing, Drawing
-from pages.reconstruction.variants import Contrast
+from pages.reconstruction import comparisons, figure
+from pages.reconstruction.comparisons import Comparison
+from pages.reconstruction.figure import Figure, Picture
 
-SHOW = ("all channels", "one channel", "top 9", "top 16", CLASS)
-SEEDS = ("strongest unit", "whole map")
+SIGNALS = ("all channels", "one channel", "top 9", "top 16", CLASS)
+UNITS = ("strongest unit", "whole map")
 SCALES = ("1/4", "1/2", "1", "2", "4")
 BEFORE_BATCH_NORM = "This layer is a convolution before its batch norm: choose the layer behind it."
-THE_ANSWER, ALL_BLOCKS = "the answer", "all"
+PREDICTED, ALL_BLOCKS = "predicted", "all"
 NARROWEST = 4
 """Pictures are never wider than a row of so many."""
 
@@ -27,78 +27,53 @@ NARROWEST = 4
 # The controls --------------------------------------------------------------------------------------------------
 
 
-def draw_controls(chosen: Selection) -> tuple[Playback, Contrast]:
-    """The rows of controls above the pictures; gives what they ask for, and what is to be set side by side."""
+def draw_controls(chosen: Selection) -> tuple[Playback, Comparison]:
+    """The rows of controls above the pictures: what to play back, and what to set side by side."""
     with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
-        playback = playback_controls(chosen)
-    recorded = resources.recording(playback.view)
-    offered = contrasts_on_offer(chosen, playback, recorded)
+        signal = selection.segments("Signal", SIGNALS, "signal")
+        unit = selection.segments("of each channel", UNITS, "unit") if signal.startswith(("one", "top")) else signal
+        size = selection.viewing_size(chosen)
+        layer = resources.logits(chosen.network) if signal == CLASS else chosen.layer
+        view = chosen.view(layer, size)
+        tape = resources.recording(view)
+        playback = with_channels(Playback(view, unit, batch_norm=chosen.batch_norm), signal, chosen, tape)
+        playback = with_rules(playback, tape)
+    offered = respects_on_offer(playback, tape)
     with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
         by = selection.segments("Compare", offered, "compare")
-        other = second_view(chosen, playback.view) if by == "images" else None
+        other = second_view(chosen, view) if by == "images" else None
         if by == "batch norm":
-            playback = with_weight_scale(playback, recorded)
-    return playback, variants.contrast(by, playback, other)
+            playback = with_weight_scale(playback, tape)
+    return playback, comparisons.comparison(by, playback, other)
 
 
-def playback_controls(chosen: Selection) -> Playback:
-    """What to send back, and by which rules."""
-    show = selection.segments("Send back", SHOW, "show")
-    seed = selection.segments("of each channel", SEEDS, "seed") if show.startswith(("one", "top")) else show
-    size = selection.viewing_size(chosen)
-    layer = resources.logits(chosen.network) if show == CLASS else chosen.layer
-    view = chosen.view(layer, size)
-    recorded = resources.recording(view)
-    channels = (class_to_send(chosen, view),) if show == CLASS else channels_to_send(show, recorded)
+def with_channels(playback: Playback, signal: str, chosen: Selection, tape: Tape) -> Playback:
+    """The channels of the signal: none in particular, one that the reader picks, or the strongest ones."""
+    if signal == CLASS:
+        return replace(playback, channels=(class_to_explain(chosen, playback.view),))
+    if signal == "one channel":
+        strongest = deconv.strongest_channels(tape.activation, 1)[0]
+        label, count = f"Channel (strongest: {strongest})", tape.activation.shape[1]
+        return replace(playback, channels=(selection.number_in_link(label, "channel", count, strongest),))
+    return replace(playback, strongest=0 if signal == "all channels" else int(signal.removeprefix("top ")))
+
+
+def class_to_explain(chosen: Selection, view: View) -> int:
+    """The class whose logit is the signal: one that the reader picks, or the one that the network predicts."""
+    asked = selection.choose("Class", "logit", [PREDICTED, *chosen.card.classes], PREDICTED)
+    return resources.answer(view).classes[0] if asked == PREDICTED else chosen.card.classes.index(asked)
+
+
+def with_rules(playback: Playback, tape: Tape) -> Playback:
+    """By which rules ReLUs and residual adds are reversed."""
     rule = selection.segments("ReLU rule", deconv.RELU_RULES, "rule")
-    path, block = residual_path(recorded)
-    return Playback(view, seed, channels, rule, path, block, chosen.batch_norm)
+    path, block = residual_path(tape)
+    return replace(playback, relu=rule, path=path, block=block)
 
 
-def contrasts_on_offer(chosen: Selection, playback: Playback, recorded: Tape) -> tuple[str, ...]:
-    """In what respects the playback can be varied."""
-    pools = any(isinstance(step.operation, MaxPool) for step in recorded.steps)
-    return variants.on_offer(chosen.network, deconv.residual_blocks(recorded), pools, playback.seed == CLASS)
-
-
-def second_view(chosen: Selection, view: View) -> View:
-    """The same layer on another image."""
-    other = selection.second_image(chosen.split)
-    return replace(view, split=other.split, index=other.index)
-
-
-def class_to_send(chosen: Selection, view: View) -> int:
-    """The class whose logit is sent back: one that the reader picks, or the network's answer."""
-    asked = selection.choose("Class sent back", "logit", [THE_ANSWER, *chosen.card.classes], THE_ANSWER)
-    return resources.answer(view).classes[0] if asked == THE_ANSWER else chosen.card.classes.index(asked)
-
-
-def with_weight_scale(playback: Playback, recorded: Tape) -> Playback:
-    """`playback` as if all weights were larger or smaller and their batch norms adjusted."""
-    before_batch_norm = isinstance(recorded.steps[-1].operation, Convolution)
-    reason = BEFORE_BATCH_NORM if before_batch_norm else deconv.weight_scale_applies(recorded)
-    scale = selection.steps(
-        "All weights times", SCALES, "scale", "1", disabled=reason is not None, width=300,
-        help=reason or "Batch norm divides by it again: the network stays the same. Does the picture?",
-    )  # fmt: skip
-    number = 1 / int(scale[2:]) if scale.startswith("1/") else float(scale)
-    return replace(playback, weight_scale=1.0 if reason else number)
-
-
-def channels_to_send(show: str, recorded: Tape) -> tuple[int, ...]:
-    """The channels to send back: none in particular, one that the reader picks, or the strongest ones."""
-    count = recorded.activation.shape[1]
-    if show == "all channels":
-        return ()
-    if show == "one channel":
-        strongest = deconv.strongest_channels(recorded.activation, 1)[0]
-        return (selection.number_in_link(f"Channel (strongest: {strongest})", "channel", count, strongest),)
-    return tuple(deconv.strongest_channels(recorded.activation, min(count, int(show.removeprefix("top ")))))
-
-
-def residual_path(recorded: Tape) -> tuple[str, str]:
+def residual_path(tape: Tape) -> tuple[str, str]:
     """Where residual adds send the signal, if it meets any, and the one block for which that is meant ("": all)."""
-    blocks = deconv.residual_blocks(recorded)
+    blocks = deconv.residual_blocks(tape)
     reason = "Which branch of each residual block the signal goes back along." if blocks else "No residual block here."
     path = selection.segments(
         "Path", deconv.PATHS if blocks else deconv.PATHS[:1], "path", disabled=not blocks, help=reason
@@ -109,75 +84,104 @@ def residual_path(recorded: Tape) -> tuple[str, str]:
     return path, "" if block == ALL_BLOCKS else block
 
 
+def respects_on_offer(playback: Playback, tape: Tape) -> tuple[str, ...]:
+    """In what respects the playback can be varied."""
+    pools = any(isinstance(step.operation, MaxPool) for step in tape.steps)
+    blocks = deconv.residual_blocks(tape)
+    return comparisons.on_offer(playback.view.network, blocks, pools, playback.signal == CLASS)
+
+
+def second_view(chosen: Selection, view: View) -> View:
+    """The same layer on another image."""
+    other = selection.second_image(chosen.split)
+    return replace(view, split=other.split, index=other.index)
+
+
+def with_weight_scale(playback: Playback, tape: Tape) -> Playback:
+    """`playback` as if all weights were larger or smaller and their batch norms adjusted."""
+    before_batch_norm = isinstance(tape.steps[-1].operation, Convolution)
+    reason = BEFORE_BATCH_NORM if before_batch_norm else deconv.weight_scale_applies(tape)
+    why = reason or "All weights times this. Batch norm divides by it again: the network stays the same. The picture?"
+    scale = selection.steps("Weight scale", SCALES, "weight_scale", "1", disabled=bool(reason), width=300, help=why)
+    number = 1 / int(scale[2:]) if scale.startswith("1/") else float(scale)
+    return replace(playback, weight_scale=1.0 if reason else number)
+
+
 # What is shown -------------------------------------------------------------------------------------------------
 
 
+@st.cache_resource(max_entries=64, show_spinner=False)
+def image_png(split: str, index: int) -> bytes:
+    """A PNG of an image as `resources.pixels` names it, enlarged without blur."""
+    return pictures.png(pictures.enlarged(resources.pixels(split, index), sheets.SIDE)[0])
+
+
 def show_image(chosen: Selection) -> None:
-    """The image, and what it is."""
+    """The image, and its class or name."""
     st.markdown("**The image**")
-    sheets.show(drawings.photograph(chosen.split, chosen.index), f"The image: {chosen.image_name}")
+    sheets.show(image_png(chosen.split, chosen.index), f"The image: {chosen.image_name}")
     st.caption(f"{chosen.truth}, {chosen.image_name}" if chosen.truth else chosen.image_name)
 
 
 def show_answer(chosen: Selection, view: View) -> None:
-    """What the network says of the image."""
+    """The classes that the network predicts for the image."""
     answer = resources.answer(view)
     st.markdown(f"**{texts.verdict(chosen.truth, chosen.card.classes, answer.classes[0])}**")
     for label, probability in list(zip(answer.classes, answer.probabilities, strict=True))[:3]:
         st.progress(probability, f"{chosen.card.classes[label]}  {texts.percent(probability)}")
 
 
-def show_pictures(shown: Contrast, drawing: ContrastDrawing) -> None:
+def show_pictures(comparison: Comparison, drawn: Figure) -> None:
     """One picture large, two on both scales in one row, more in a row for each scale."""
-    if len(drawing.pictures) == 1:
-        show_one(shown, drawing.pictures[0])
-    elif len(drawing.pictures) == 2:
+    if len(drawn.pictures) == 1:
+        show_one(comparison, drawn.pictures[0])
+    elif len(drawn.pictures) == 2:
         left, right = st.columns(2, gap="medium")
         with left:
-            show_shared(shown, drawing, 2)
+            show_shared(comparison, drawn, 2)
         with right:
-            show_own(shown, drawing, 2)
+            show_own(comparison, drawn, 2)
     else:
-        show_maps(drawing)
-        show_own(shown, drawing, max(NARROWEST, len(drawing.pictures)))
-        show_shared(shown, drawing, max(NARROWEST, len(drawing.pictures)))
+        show_signals(drawn)
+        show_own(comparison, drawn, max(NARROWEST, len(drawn.pictures)))
+        show_shared(comparison, drawn, max(NARROWEST, len(drawn.pictures)))
 
 
-def show_shared(shown: Contrast, drawing: ContrastDrawing, columns: int) -> None:
+def show_shared(comparison: Comparison, drawn: Figure, columns: int) -> None:
     st.markdown("**On one shared scale**: how strong is each?")
-    for column, picture in zip(st.columns(columns), drawing.pictures, strict=False):
+    for column, picture in zip(st.columns(columns), drawn.pictures, strict=False):
         with column:
-            sheets.show(picture.shared, f"{named(shown, picture)}, shared scale")
-            st.caption(f"**{named(shown, picture)}**")
+            sheets.show(picture.shared, f"{named(comparison, picture)}, shared scale")
+            st.caption(f"**{named(comparison, picture)}**")
 
 
-def show_own(shown: Contrast, drawing: ContrastDrawing, columns: int) -> None:
+def show_own(comparison: Comparison, drawn: Figure, columns: int) -> None:
     st.markdown("**Each on its own**: what does each show?")
-    for column, picture in zip(st.columns(columns), drawing.pictures, strict=False):
+    for column, picture in zip(st.columns(columns), drawn.pictures, strict=False):
         with column:
-            sheets.show(picture.own, f"{named(shown, picture)}, own scale")
-            st.caption(f"**{named(shown, picture)}**, {picture.stretch}")
+            sheets.show(picture.own, f"{named(comparison, picture)}, own scale")
+            st.caption(f"**{named(comparison, picture)}**, {picture.stretch}")
 
 
-def show_maps(drawing: ContrastDrawing) -> None:
-    """What is sent back at each layer, above its picture."""
-    if not drawing.maps:
+def show_signals(drawn: Figure) -> None:
+    """The signal of each layer, above its picture."""
+    if not drawn.signals:
         return
-    st.markdown("**What is sent back**: the sum of the maps")
-    columns = st.columns(max(NARROWEST, len(drawing.maps)))
-    for column, picture, png in zip(columns, drawing.pictures, drawing.maps, strict=False):
+    st.markdown("**The signal**: the sum of the maps")
+    columns = st.columns(max(NARROWEST, len(drawn.signals)))
+    for column, picture, png in zip(columns, drawn.pictures, drawn.signals, strict=False):
         with column:
-            sheets.show(png, f"What is sent back from {picture.label}")
+            sheets.show(png, f"The signal of {picture.label}")
 
 
-def named(shown: Contrast, picture: Drawing) -> str:
+def named(comparison: Comparison, picture: Picture) -> str:
     """What a caption calls one of the pictures."""
-    return f"batch norm {picture.label}" if shown.by == "batch norm" else picture.label
+    return f"batch norm {picture.label}" if comparison.by == "batch norm" else picture.label
 
 
-def show_one(shown: Contrast, picture: Drawing) -> None:
+def show_one(comparison: Comparison, picture: Picture) -> None:
     """The one picture, large."""
-    playback = shown.variants[0].playback
+    playback = comparison.variants[0].playback
     normalised = resources.has_batch_norm(playback.view.network)
     state = "on" if playback.batch_norm else "off"
     caption = f"Batch norm {state}" if normalised else "This network has no batch norm"
@@ -187,16 +191,16 @@ def show_one(shown: Contrast, picture: Drawing) -> None:
         sheets.show(picture.own, f"The reconstruction. {caption}")
 
 
-def show_gains(drawing: ContrastDrawing) -> None:
+def show_gains(drawn: Figure) -> None:
     """The gain at each stage of the way back."""
-    st.markdown("**How strong the signal is on its way back**")
-    st.vega_lite_chart(drawing.gain_spec, alt="Gain per layer, from the layer back to the pixels")
+    st.markdown("**Gain: how strong the signal is on its way back**")
+    st.vega_lite_chart(drawn.gain_spec, alt="Gain per layer, from the layer back to the pixels")
 
 
 def show_notes(chosen: Selection, playback: Playback, notes: Sequence[str]) -> None:
-    """What has to be said of this very view: its maps and channels, an unusual size."""
+    """Notes on this very view: its maps and channels, an unusual size."""
     view = playback.view
-    if playback.seed == CLASS:
+    if playback.signal == CLASS:
         st.caption(f"The logit of {chosen.card.classes[playback.channels[0]]}. Grey is zero, bright positive.")
     for note in notes:
         st.caption(note)
@@ -204,26 +208,26 @@ def show_notes(chosen: Selection, playback: Playback, notes: Sequence[str]) -> N
         what = "The image is shown" if view.split == PHOTOGRAPHS else "The image is resized"
         st.caption(
             f"{what} to the network at {view.size} px, but it was trained at {chosen.card.input_size} px: "
-            "each unit sees another share of the image, and the answers on the left are those at this size."
+            "each unit sees another share of the image, and the predictions on the left are those at this size."
         )
 
 
-def take_home(shown: Contrast, drawing: ContrastDrawing) -> None:
+def take_home(drawn: Figure) -> None:
     """All pictures in a row, each on its own scale, and the gains."""
     with st.container(horizontal=True):
-        downloads.picture("Pictures (PNG)", drawings.row(shown), "reconstruction.png")
-        downloads.chart(drawing.gain_spec, drawing.gain_table, "gains")
+        downloads.picture("Pictures (PNG)", lambda: figure.row(drawn.pictures), "reconstruction.png")
+        downloads.chart(drawn.gain_spec, drawn.gain_table, "gains")
 
 
 LOOK_AT = {
     "batch norm": (
         "Left: deep in the network one picture drowns the other: without batch norm its size is chance.",
         "Right: size aside, do they show the same? Leaving batch norm out weighs the channels differently.",
-        "Multiply all weights: the network stays the same, and so does the picture with batch norm. The other: no.",
+        "Change the weight scale: the network stays the same, and so does the picture with batch norm. The other: no.",
     ),
     "layers": (
         "From left to right the maps grow coarser: what is left of where things are?",
-        "Deeper layers send back parts that matter to them, no longer the whole image.",
+        "Deeper layers reconstruct the parts that matter to them, no longer the whole image.",
     ),
     "ReLU rules": (
         "The gradient follows the path of the forward pass alone, and looks like noise.",
@@ -252,43 +256,46 @@ def explain(by: str) -> None:
     )
 
 
+METHODS = {"deconvnet": "Deconvnet reconstruction", "gradient": "Gradient", "guided": "Guided backpropagation"}
+
+
 def statement(chosen: Selection, playback: Playback, by: str) -> str:
     """What the page shows, in one line."""
     what = "each layer" if by == "layers" else chosen.layer
-    if playback.seed == CLASS:
-        what = f"the {chosen.card.classes[playback.channels[0]]} score"
-    return f"What {what} of {chosen.network} says of this image, sent back to the pixels"
+    if playback.signal == CLASS:
+        what = f"the {chosen.card.classes[playback.channels[0]]} logit"
+    method = "Reconstruction" if by == "ReLU rules" else METHODS[playback.relu]
+    return f"{method} from {what} of {chosen.network}: what it says of this image, played back to the pixels"
 
 
 def main() -> None:
     """The page."""
     chosen = selection.current()
     top = st.container()
-    playback, shown = draw_controls(chosen)
+    playback, comparison = draw_controls(chosen)
     with top:
-        texts.headline(statement(chosen, playback, shown.by))
-    drawing = drawings.drawn(shown)
-    if shown.by == "batch norm" and not chosen.batch_norm:  # the picture that the switch asks for comes first
-        drawing = replace(drawing, pictures=drawing.pictures[::-1])
-        shown = replace(shown, variants=shown.variants[::-1])
+        texts.headline(statement(chosen, playback, comparison.by))
+    drawn = figure.figure_of(comparison, resources.play)
+    if comparison.by == "batch norm" and not chosen.batch_norm:  # the picture that the switch asks for comes first
+        drawn = replace(drawn, pictures=drawn.pictures[::-1])
     image, pictured = st.columns([1, 4.2], gap="medium")
     with image:
         show_image(chosen)
-        if len(drawing.pictures) > 2:
+        if len(drawn.pictures) > 2:
             show_answer(chosen, playback.view)
     with pictured:
-        show_pictures(shown, drawing)
+        show_pictures(comparison, drawn)
     answer, gains, words = st.columns([1, 2.4, 1.8], gap="medium")
     with answer:
-        if len(drawing.pictures) <= 2:
+        if len(drawn.pictures) <= 2:
             show_answer(chosen, playback.view)
     with gains:
-        show_gains(drawing)
+        show_gains(drawn)
     with words:
-        st.info(drawing.sentence)
-        show_notes(chosen, playback, drawing.notes)
-        take_home(shown, drawing)
-    explain(shown.by)
+        st.info(drawn.sentence)
+        show_notes(chosen, playback, drawn.notes)
+        take_home(drawn)
+    explain(comparison.by)
 
 
 main()

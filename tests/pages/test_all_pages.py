@@ -5,6 +5,7 @@ import torch
 from streamlit.testing.v1 import AppTest
 
 from engine import batch_norm, checkpoints, data, deconv, settings, tape
+from engine.reconstructions import change_in_words
 from pages import directory
 from tests.apps import MAIN, assert_no_error, open_page
 
@@ -20,7 +21,7 @@ def test_every_page_opens_with_batch_norm_on_and_off(page, bn, checkpoint):
 
 @pytest.mark.parametrize("layer", list(tape.layers(checkpoints.load("resnet18").model)))
 def test_every_layer_can_be_reconstructed(layer):
-    app = open_page("reconstruction/page.py", layer=layer, show="top 9")
+    app = open_page("reconstruction/page.py", layer=layer, signal="top 9")
     assert_no_error(app)
     assert len(app.get("image")) == 5
 
@@ -31,13 +32,13 @@ def test_every_rule_and_path_can_be_chosen(relu, path):
     assert_no_error(open_page("reconstruction/page.py", layer="conv4_x", rule=relu, path=path))
 
 
-@pytest.mark.parametrize("show", ["all channels", "one channel", "top 9", "top 16"])
-@pytest.mark.parametrize("seed", ["strongest unit", "whole map"])
-def test_every_way_of_sending_back_can_be_chosen(show, seed):
-    assert_no_error(open_page("reconstruction/page.py", layer="conv3_x", show=show, seed=seed))
+@pytest.mark.parametrize("signal", ["all channels", "one channel", "top 9", "top 16"])
+@pytest.mark.parametrize("unit", ["strongest unit", "whole map"])
+def test_every_signal_can_be_chosen(signal, unit):
+    assert_no_error(open_page("reconstruction/page.py", layer="conv3_x", signal=signal, unit=unit))
 
 
-def measured(layer: str, label: str) -> batch_norm.Comparison:
+def measured(layer: str, label: str) -> batch_norm.BatchNormComparison:
     """All channels of `layer` on the first test image of class `label`, played back directly."""
     trained = checkpoints.load("resnet18")
     test = data.bundled("test")
@@ -52,9 +53,9 @@ def measured(layer: str, label: str) -> batch_norm.Comparison:
 def test_the_sentence_states_the_recorded_gains(layer):
     compared = measured(layer, "ship")
     sentence = open_page("reconstruction/page.py", layer=layer, **{"class": "ship"}).info[0].value
-    assert batch_norm.change_in_words(float(compared.off.gains[-1].ratio)) in sentence.split(";")[0]
-    assert batch_norm.change_in_words(float(compared.on.gains[-1].ratio)) in sentence.split(";")[1]
-    assert f"cosine {compared.cosine:.2f}" in sentence
+    assert change_in_words(float(compared.off.gains[-1].ratio)) in sentence.split(";")[0]
+    assert change_in_words(float(compared.on.gains[-1].ratio)) in sentence.split(";")[1]
+    assert f"cosine similarity {compared.cosine:.2f}" in sentence
 
 
 def test_at_conv1_the_page_says_that_there_is_no_batch_norm_on_the_way():
@@ -99,9 +100,9 @@ BAD_LINKS = {
     "rule": ("magic", "The link asks for rule 'magic'"),
     "path": ("detour", "The link asks for path 'detour'"),
     "size": ("17", "The link asks for size '17'"),
-    "show": ("all", "The link asks for show 'all'"),
+    "signal": ("all", "The link asks for signal 'all'"),
     "compare": ("magic", "The link asks for compare 'magic'"),
-    "scale": ("3", "The link asks for scale '3'"),
+    "weight_scale": ("3", "The link asks for weight_scale '3'"),
     "weights": ("pruned", "The link asks for weights 'pruned'"),
 }
 

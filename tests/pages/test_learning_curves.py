@@ -216,14 +216,14 @@ def test_without_any_curve_it_says_so(arms, tmp_path, use_folders):
 @pytest.mark.parametrize("metric", ["loss", "accuracy"])
 def test_charts_can_be_saved(arms, metric):
     chosen = [histories.read(place) for place in histories.find().values()]
-    svg = downloads.drawn(charts.chart(chosen, metric, PLAIN), "svg").decode()
+    svg = downloads.file_of(charts.chart(chosen, metric, PLAIN), "svg").decode()
     assert all(name in svg for name in charts.labels(chosen).values())
     assert ("report 4: 71.5 %" in svg) == (metric == "accuracy")
 
 
 def test_a_report_that_measured_on_validation_images_is_told_from_one_that_tested():
     resnet, lenet = (histories.read(histories.find()[key]) for key in ("resnet18", "lenet"))
-    svg = downloads.drawn(charts.chart([resnet], "accuracy", PLAIN), "svg").decode()
+    svg = downloads.file_of(charts.chart([resnet], "accuracy", PLAIN), "svg").decode()
     assert "report 0: 83.0 %" in svg
     assert "report 1*: 81.9 %" in svg
     assert "validation images" in charts.meaning_of_mark([lenet, resnet], PLAIN)

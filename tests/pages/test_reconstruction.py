@@ -1,4 +1,4 @@
-"""The Reconstruction page's contrasts: each shows what the engine computes for it."""
+"""The Reconstruction page's comparisons: each shows what the engine computes for it."""
 
 import io
 
@@ -8,12 +8,12 @@ import torch
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from engine import checkpoints, contrast, data, deconv, evaluation, tape, weights
-from engine.batch_norm import change_in_words, total_gain
+from engine import checkpoints, data, deconv, evaluation, tape, weights
 from engine.deconv import Reconstruction
+from engine.reconstructions import change_in_words, cosine_similarity, total_gain
 from pages.common import downloads, resources, sheets
 from pages.common.resources import Playback, View
-from pages.reconstruction import variants
+from pages.reconstruction import comparisons
 from tests.apps import assert_no_error, open_page
 
 PAGE = "reconstruction/page.py"
@@ -31,10 +31,10 @@ PICTURES = {
 }
 
 
-@pytest.mark.parametrize("by", variants.CONTRASTS)
-@pytest.mark.parametrize("show", ["all channels", "top 9"])
-def test_every_contrast_shows_its_pictures(by, show):
-    app = open_page(PAGE, compare=by, show=show)
+@pytest.mark.parametrize("by", comparisons.RESPECTS)
+@pytest.mark.parametrize("signal", ["all channels", "top 9"])
+def test_every_comparison_shows_its_pictures(by, signal):
+    app = open_page(PAGE, compare=by, signal=signal)
     assert_no_error(app)
     assert not app.warning
     assert len(app.get("image")) == 1 + PICTURES[by]
@@ -55,7 +55,7 @@ def test_the_sentence_on_rules_states_sizes_and_cosines():
     sentence = open_page(PAGE, compare="ReLU rules").info[0].value
     for rule, picture in made.items():
         assert f"**{rule}**: {change_in_words(total_gain(picture))}" in sentence
-    assert f"guided {contrast.cosine(made['deconvnet'], made['guided']):.2f}" in sentence
+    assert f"guided {cosine_similarity(made['deconvnet'], made['guided']):.2f}" in sentence
 
 
 def test_the_sentence_on_paths_says_by_how_much_they_do_not_add_up():
@@ -80,7 +80,7 @@ def test_the_weight_scale_changes_the_picture_without_batch_norm_only(scale):
     text, factor = scale
     on, off = (played(batch_norm=state, weight_scale=factor) for state in (True, False))
     assert torch.allclose(on.pixels, played().pixels, rtol=1e-3, atol=1e-6)
-    sentence = open_page(PAGE, scale=text).info[0].value
+    sentence = open_page(PAGE, weight_scale=text).info[0].value
     assert change_in_words(total_gain(off)) in sentence.split(";")[0]
     assert change_in_words(total_gain(played())) in sentence.split(";")[1]
     assert change_in_words(total_gain(off)) != change_in_words(total_gain(played(batch_norm=False)))
@@ -88,26 +88,26 @@ def test_the_weight_scale_changes_the_picture_without_batch_norm_only(scale):
 
 def test_before_its_batch_norm_a_convolution_has_no_weight_scale():
     app = open_page(PAGE, layer="conv1")
-    assert app.select_slider(key="scale").disabled
-    assert app.select_slider(key="scale").help.startswith("This layer is a convolution before its batch norm")
+    assert app.select_slider(key="weight_scale").disabled
+    assert app.select_slider(key="weight_scale").help.startswith("This layer is a convolution before its batch norm")
 
 
-def test_a_class_can_be_sent_back():
+def test_the_signal_can_be_a_class():
     trained = checkpoints.load("resnet18")
     made = played(tape.logits(trained.model), lambda logits: deconv.whole_map(logits, 3))
-    app = open_page(PAGE, show="class", logit="cat", compare="nothing")
+    app = open_page(PAGE, signal="class", logit="cat", compare="nothing")
     assert_no_error(app)
     assert change_in_words(total_gain(made)) in app.info[0].value
     assert any(caption.value.startswith("The logit of cat") for caption in app.caption)
 
 
-def test_by_default_the_class_is_the_networks_answer():
+def test_by_default_the_class_is_the_predicted_one():
     trained = checkpoints.load("resnet18")
     card, test = trained.card, data.bundled("test")
     index = int((test.labels == 5).nonzero()[0][0])
     image = data.prepare(test.images[index : index + 1], card.input_size, card.mean, card.std)
     answered = card.classes[evaluation.answer(trained.model, image).classes[0]]
-    app = open_page(PAGE, show="class", **{"class": "dog"})
+    app = open_page(PAGE, signal="class", **{"class": "dog"})
     assert any(caption.value.startswith(f"The logit of {answered}") for caption in app.caption)
 
 
@@ -181,10 +181,13 @@ def test_the_answer_is_the_one_of_the_network_in_the_sidebar():
     assert other.get("progress")[0].proto.text.startswith(classes[before.classes[0]])
 
 
-def test_the_headline_says_what_is_sent_back():
-    assert "What conv5_x of resnet18 says" in headline(open_page(PAGE))
-    assert "What each layer of resnet18 says" in headline(open_page(PAGE, compare="layers"))
-    assert "What the cat score of resnet18 says" in headline(open_page(PAGE, show="class", logit="cat"))
+def test_the_headline_names_the_method_and_the_signal():
+    assert "Deconvnet reconstruction from conv5_x of resnet18" in headline(open_page(PAGE))
+    assert "Gradient from conv5_x of resnet18" in headline(open_page(PAGE, rule="gradient"))
+    assert "Deconvnet reconstruction from each layer of resnet18" in headline(open_page(PAGE, compare="layers"))
+    assert "Deconvnet reconstruction from the cat logit of resnet18" in headline(
+        open_page(PAGE, signal="class", logit="cat")
+    )
 
 
 def test_the_notes_name_the_maps_of_every_layer_shown():
@@ -195,20 +198,21 @@ def test_the_notes_name_the_maps_of_every_layer_shown():
 
 
 def test_the_channels_of_each_picture_are_listed():
-    said = " ".join(captions(open_page(PAGE, compare="images", show="top 9", class2="ship")))
+    said = " ".join(captions(open_page(PAGE, compare="images", signal="top 9", class2="ship")))
     for label, of in (("first image", view(index=first_of(0))), ("second image", view(index=first_of(8)))):
         listed = ", ".join(str(channel) for channel in strongest(of, 9))
         assert f"**{label}**: Channels {listed}, row by row." in said
 
 
 def test_channels_that_all_pictures_share_are_listed_once():
-    said = captions(open_page(PAGE, compare="ReLU rules", show="top 9"))
+    said = captions(open_page(PAGE, compare="ReLU rules", signal="top 9"))
     listed = ", ".join(str(channel) for channel in strongest(view(index=first_of(0)), 9))
     assert sum(f"Channels {listed}, row by row." in caption for caption in said) == 1
 
 
 def channels_in(by: str, base: Playback, other: View | None = None) -> dict[str, list[int]]:
-    return {variant.label: list(variant.playback.channels) for variant in variants.contrast(by, base, other).variants}
+    variants = comparisons.comparison(by, base, other).variants
+    return {variant.label: list(resources.play(variant.playback).channels) for variant in variants}
 
 
 def test_a_channel_that_the_reader_has_picked_stays_where_the_layer_does():
@@ -222,7 +226,8 @@ def test_a_channel_that_the_reader_has_picked_stays_where_the_layer_does():
 
 
 def test_channels_that_were_picked_by_strength_are_each_images_own():
-    base = Playback(view(), "whole map", tuple(strongest(view(), 9)))
+    base = Playback(view(), "whole map", strongest=9)
+    assert channels_in("images", base, view(index=1))["first image"] == strongest(view(), 9)
     assert channels_in("images", base, view(index=1))["second image"] == strongest(view(index=1), 9)
 
 
@@ -231,7 +236,7 @@ def test_the_saved_pictures_are_in_the_order_of_the_screen(bn, states, monkeypat
     shown, saved = {}, []
     show = sheets.show
     monkeypatch.setattr(sheets, "show", lambda png, alt: shown.update({alt: png}) or show(png, alt))
-    monkeypatch.setattr(downloads, "picture", lambda label, png, name: saved.append(png))
+    monkeypatch.setattr(downloads, "picture", lambda label, png, name: saved.append(png()))
     assert_no_error(open_page(PAGE, bn=bn))
     own = [f"batch norm {state}, own scale" for state in states]
     assert [alt for alt in shown if alt in own] == own

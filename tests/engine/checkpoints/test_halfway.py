@@ -15,8 +15,9 @@ from engine.errors import ConvscopeError
 from engine.training.datasets import Splits
 from engine.training.finish import make_checkpoint
 from engine.training.run import RunFolder
+from pages.common import resources
 from pages.common.resources import Playback, View
-from pages.reconstruction import variants
+from pages.reconstruction import comparisons, figure
 from tests.runs import TWO_PHASES, lenet, train
 
 
@@ -71,11 +72,10 @@ def test_reconstructions_are_compared_before_halfway_and_after(
 ) -> None:
     st.cache_resource.clear()
     use_folders(checkpoints=kept)
-    base = Playback(View(weights.find("tiny"), "conv3_relu", "test", 0, 32), "all channels", ())
-    shown = variants.contrast("training", base, None)
-    assert [variant.label for variant in shown.variants] == ["before training", "halfway", "trained"]
-    from pages.reconstruction import drawings
-
-    before, halfway, _ = drawings.drawn(shown).pictures  # the best epoch, which is kept, may be the one halfway
+    base = Playback(View(weights.find("tiny"), "conv3_relu", "test", 0, 32), "all channels")
+    compared = comparisons.comparison("training", base, None)
+    assert [variant.label for variant in compared.variants] == ["before training", "halfway", "trained"]
+    results = {variant.label: resources.play(variant.playback) for variant in compared.variants}
+    before, halfway, _ = figure.draw(compared, results).pictures  # the best epoch may be the one halfway
     assert before.own != halfway.own
     st.cache_resource.clear()

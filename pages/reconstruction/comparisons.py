@@ -7,35 +7,35 @@ from engine import deconv
 from engine.checkpoints import halfway
 from engine.weights import HALFWAY, TRAINED, UNTRAINED, Weights
 from pages.common import resources
-from pages.common.resources import Playback, View
+from pages.common.resources import CLASS, Playback, View
 
-CONTRASTS = ("batch norm", "layers", "ReLU rules", "switches", "paths", "training", "images", "nothing")
+RESPECTS = ("batch norm", "layers", "ReLU rules", "switches", "paths", "training", "images", "nothing")
 """In what respect playbacks can differ."""
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One of the playbacks that are compared, and what it is called."""
+    """One of the playbacks that are compared, and its label."""
 
     label: str
     playback: Playback
 
 
 @dataclass(frozen=True)
-class Contrast:
-    """Playbacks that differ in one respect, `by` (one of `CONTRASTS`)."""
+class Comparison:
+    """Playbacks that differ in one respect, `by` (one of `RESPECTS`); small enough to be a key."""
 
     by: str
     variants: tuple[Variant, ...]
 
     @property
     def same_content(self) -> bool:
-        """Whether the variants are pictures of one signal, so that their contents can be compared."""
+        """Whether all are pictures of one signal, so that their contents can be compared."""
         return self.by in ("ReLU rules", "switches", "paths")
 
 
 def on_offer(network: Weights, blocks: Sequence[str], max_pools: bool, of_a_class: bool) -> tuple[str, ...]:
-    """The contrasts that make sense for a network at a layer with these on its way back, the usual one first."""
+    """The respects that make sense for a network at a layer with these on its way back, the usual one first."""
     missing = {"layers"} if of_a_class else set()
     if not resources.has_batch_norm(network):
         missing.add("batch norm")
@@ -43,12 +43,12 @@ def on_offer(network: Weights, blocks: Sequence[str], max_pools: bool, of_a_clas
         missing.add("paths")
     if not max_pools:
         missing.add("switches")
-    return tuple(name for name in CONTRASTS if name not in missing)
+    return tuple(name for name in RESPECTS if name not in missing)
 
 
-def contrast(by: str, base: Playback, other_image: View | None) -> Contrast:
-    """`base`, varied in the respect `by`; `other_image` is needed for "images"."""
-    made = {
+def comparison(by: str, base: Playback, other_image: View | None) -> Comparison:
+    """`base`, varied in the respect `by`; "images" needs `other_image`."""
+    variants = {
         "batch norm": lambda: _varied(base, "batch_norm", {"on": True, "off": False}),
         "ReLU rules": lambda: _varied(base, "relu", {rule: rule for rule in deconv.RELU_RULES}),
         "switches": lambda: _varied(base, "switches", {choice: choice for choice in deconv.SWITCHES}),
@@ -58,11 +58,11 @@ def contrast(by: str, base: Playback, other_image: View | None) -> Contrast:
         "images": lambda: _by_image(base, other_image),
         "nothing": lambda: (Variant("reconstruction", base),),
     }
-    return Contrast(by, made[by]())
+    return Comparison(by, variants[by]())
 
 
 def _varied(base: Playback, field: str, choices: dict[str, object]) -> tuple[Variant, ...]:
-    """One variant for each choice of `field`, whatever `base` says of it: all choices share one drawing."""
+    """One variant for each choice of `field`, whatever `base` says of it: all choices share one figure."""
     return tuple(Variant(label, replace(base, **{field: value})) for label, value in choices.items())
 
 
@@ -84,13 +84,8 @@ def _by_image(base: Playback, other: View | None) -> tuple[Variant, ...]:
 
 
 def _at(base: Playback, label: str, view: View) -> Variant:
-    """`base` at another view, with that view's own strongest channels where channels were picked by strength.
-
-    One channel is picked by the reader: it stays, but where the layer is another one, whose channels are others.
-    """
-    picked = len(base.channels) == 1 and view.layer == base.view.layer
-    if len(base.channels) == 0 or base.seed == resources.CLASS or picked:
-        return Variant(label, replace(base, view=view))
-    activation = resources.recording(view).activation
-    count = min(len(base.channels), activation.shape[1])
-    return Variant(label, replace(base, view=view, channels=tuple(deconv.strongest_channels(activation, count))))
+    """`base` at another view; a channel that the reader has picked means nothing at another layer."""
+    moved = replace(base, view=view)
+    if base.channels and base.signal != CLASS and view.layer != base.view.layer:
+        moved = replace(moved, channels=(), strongest=len(base.channels))
+    return Variant(label, moved)
