@@ -57,7 +57,7 @@ class Reconstruction:
     Attributes:
         pixels: `[K, 3, H, W]`, signed.
         gains: in the order of playback, from the layer to the image.
-        sent: `[K]`, the norm of each signal; where it is 0, nothing was sent back.
+        sent: `[K]`, the norm of each signal; where it is 0, the picture is empty.
     """
 
     pixels: Tensor = field(repr=False)
@@ -185,7 +185,7 @@ def _play_each(tape: Tape, signal: Tensor, rules: Rules, cut: Cut) -> Played:
 
 
 def _send(step: Step, signal: Tensor, rules: Rules, cut: Cut) -> list[tuple[str, Tensor]]:
-    """What the step hands back to each node that it read."""
+    """The signal that the step passes on to each node that it read."""
     parts = zip(step.inputs, step.record.reverse(signal, rules), strict=True)
     return [(source, part) for source, part in parts if source != cut.get(step.name)]
 
@@ -285,7 +285,7 @@ def whole_map(activation: Tensor, channel: int) -> Tensor:
 
 
 def all_channels(activation: Tensor) -> Tensor:
-    """Everything the layer says, as one seed per image: a copy of `activation`."""
+    """The whole activation as one seed per image: a copy."""
     return activation.clone()
 
 
@@ -293,7 +293,7 @@ def unit_signals(activation: Tensor, channels: Sequence[int]) -> Tensor:
     """`strongest_unit` for each of K channels of one image, stacked: `[1, C, H, W]` -> `[K, C, H, W]`.
 
     Raises:
-        ConvscopeError: no channel is given, there is no such channel, or the activation is of several images.
+        ConvscopeError: no channel is chosen, there is no such channel, or the activation is of several images.
     """
     return _stacked(strongest_unit, activation, channels)
 
@@ -325,5 +325,5 @@ def strongest_channels(activation: Tensor, count: int) -> list[int]:
 
 
 def silent_channels(activation: Tensor) -> list[int]:
-    """The channels of `activation` `[N, C, H, W]` that are zero everywhere: from them nothing comes back."""
+    """The channels of `activation` `[N, C, H, W]` that are inactive, zero everywhere: their pictures are empty."""
     return (~activation.transpose(0, 1).flatten(1).any(dim=1)).nonzero().flatten().tolist()
