@@ -8,9 +8,11 @@ A convolution (or pooling) with window k, stride s and padding p turns a side of
 the last feature map needs channels x side x side inputs, so it fits one input size only.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from torch import nn
+
+from engine.errors import ConvscopeError
 
 
 def side_after(modules: Iterable[nn.Module], side: int) -> int:
@@ -22,4 +24,20 @@ def side_after(modules: Iterable[nn.Module], side: int) -> int:
             side = (side - module.kernel_size) // module.stride + 1
         if side < 1:
             return 0
+    return side
+
+
+def dense_side(title: str, stages: Sequence[nn.Module], input_size: int) -> int:
+    """The side in pixels of the maps that the dense layers get, behind `stages`.
+
+    Raises:
+        ConvscopeError: nothing is left of images of `input_size` pixels; `title` is the network's.
+    """
+    side = side_after(stages, input_size)
+    if side < 1:
+        smallest = next(size for size in range(1, 4096) if side_after(stages, size) >= 1)
+        raise ConvscopeError(
+            f"{title} needs images of at least {smallest} px, not {input_size} px: choose larger images, or a network "
+            "with fewer layers."
+        )
     return side

@@ -14,7 +14,7 @@ Springenberg et al. (2015), "Striving for simplicity", for strided convolutions 
 from torch import Tensor, nn
 
 from engine.errors import ConvscopeError
-from engine.models.blocks import side_after
+from engine.models.blocks import dense_side
 
 WIDTHS = (16, 24, 32, 40, 48)
 KERNELS = (3, 4, 4, 4, 4)
@@ -61,12 +61,7 @@ class ConvNet(nn.Module):
         if depth not in range(2, len(WIDTHS) + 1):
             raise ConvscopeError(f"A ConvNet has 2 to 5 convolutional layers, not {depth}.")
         stages = _stages(depth, dropout, kernel_size, pool_size, strided)
-        side = side_after(stages, input_size)
-        if side < 1:
-            raise ConvscopeError(
-                f"A ConvNet with {depth} layers needs images of at least {_smallest_input(stages)} px, "
-                f"not {input_size} px: choose larger images or fewer layers."
-            )
+        side = dense_side(f"A ConvNet with {depth} layers", stages, input_size)
         self.features = nn.Sequential(*stages)
         self.classifier = nn.Sequential(
             nn.Flatten(), nn.Linear(WIDTHS[depth - 1] * side * side, width), nn.ReLU(), nn.Linear(width, num_classes)
@@ -74,7 +69,3 @@ class ConvNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.classifier(self.features(x))
-
-
-def _smallest_input(stages: list[nn.Module]) -> int:
-    return next(size for size in range(1, 4096) if side_after(stages, size) >= 1)

@@ -12,8 +12,7 @@ Reference: LeCun, Bottou, Bengio & Haffner (1998), "Gradient-based learning appl
 
 from torch import Tensor, nn
 
-from engine.errors import ConvscopeError
-from engine.models.blocks import side_after
+from engine.models.blocks import dense_side
 
 WIDTHS = (32, 64, 128)
 
@@ -26,9 +25,7 @@ class LeNet(nn.Module):
         stages: list[nn.Module] = []
         for inputs, outputs in zip((3, *WIDTHS), WIDTHS, strict=False):
             stages += [nn.Conv2d(inputs, outputs, kernel_size=5, padding=2), nn.ReLU(), nn.MaxPool2d(2)]
-        side = side_after(stages, input_size)
-        if side < 1:
-            raise ConvscopeError(f"LeNet halves its input three times: give it at least 8 px, not {input_size} px.")
+        side = dense_side("LeNet", stages, input_size)
         self.features = nn.Sequential(*stages)
         self.classifier = nn.Sequential(
             nn.Flatten(), nn.Linear(WIDTHS[-1] * side * side, 64), nn.ReLU(), nn.Linear(64, num_classes)

@@ -14,8 +14,7 @@ Glorot & Bengio (2010) for the initial weights.
 
 from torch import Tensor, nn
 
-from engine.errors import ConvscopeError
-from engine.models.blocks import side_after
+from engine.models.blocks import dense_side
 from engine.models.initialisation import initialise_
 
 
@@ -32,19 +31,13 @@ class ModelOne(nn.Module):
 
     def __init__(self, num_classes: int = 10, input_size: int = 32, dropout: float = 0.1) -> None:
         super().__init__()
-        stages = [
-            *_convolution(3, 32), nn.Dropout2d(dropout), *_normalise_and_pool(32),
-            *_convolution(32, 64), *_convolution(64, 128), *_normalise_and_pool(128),
-            *_convolution(128, 256), *_convolution(256, 512), *_normalise_and_pool(512),
-        ]  # fmt: skip
-        side = side_after(stages, input_size)
-        if side < 1:
-            raise ConvscopeError(f"Model 1 halves its input three times: give it at least 8 px, not {input_size} px.")
+        stages = [*_convolution(3, 32), nn.Dropout2d(dropout), *_normalise_and_pool(32)]
+        stages += [*_convolution(32, 64), *_convolution(64, 128), *_normalise_and_pool(128)]
+        stages += [*_convolution(128, 256), *_convolution(256, 512), *_normalise_and_pool(512)]
+        side = dense_side("Model 1", stages, input_size)
         self.features = nn.Sequential(*stages)
-        self.classifier = nn.Sequential(
-            nn.Flatten(), nn.Linear(512 * side * side, 2048), nn.ReLU(),
-            nn.Linear(2048, 64), nn.ReLU(), nn.BatchNorm1d(64), nn.Linear(64, num_classes),
-        )  # fmt: skip
+        dense = [nn.Linear(512 * side * side, 2048), nn.ReLU(), nn.Linear(2048, 64), nn.ReLU()]
+        self.classifier = nn.Sequential(nn.Flatten(), *dense, nn.BatchNorm1d(64), nn.Linear(64, num_classes))
         initialise_(self, "xavier")
 
     def forward(self, x: Tensor) -> Tensor:

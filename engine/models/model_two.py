@@ -11,8 +11,7 @@ Glorot & Bengio (2010) for the initial weights.
 
 from torch import Tensor, nn
 
-from engine.errors import ConvscopeError
-from engine.models.blocks import side_after
+from engine.models.blocks import dense_side
 from engine.models.initialisation import initialise_
 
 WIDTHS = (32, 64, 128)
@@ -31,9 +30,7 @@ class ModelTwo(nn.Module):
             stages += [nn.Dropout2d(dropout)] if inputs == 3 else []
             stages += [nn.BatchNorm2d(outputs)] if batch_norm else []
             stages += [nn.ReLU(), nn.MaxPool2d(2)]
-        side = side_after(stages, input_size)
-        if side < 1:
-            raise ConvscopeError(f"Model 2 halves its input three times: give it at least 8 px, not {input_size} px.")
+        side = dense_side("Model 2", stages, input_size)
         self.features = nn.Sequential(*stages)
         normalisation = [nn.BatchNorm1d(64)] if batch_norm else []
         self.classifier = nn.Sequential(

@@ -34,7 +34,6 @@ class Architecture:
         builder: `builder(num_classes=..., **options)` gives a fresh network in training mode.
         input_size: the side in pixels of the square images that it is trained on by default.
         fixed_input: whether its dense layer ties it to the input size it was built for (`input_size` is an option).
-        reference: the paper that it goes back to.
         mean, std: per channel, of pixels in 0-1.
         torchvision: the classifier of torchvision whose weights fit this one; empty for none.
     """
@@ -45,7 +44,6 @@ class Architecture:
     builder: Callable[..., nn.Module] = field(repr=False)
     input_size: int
     fixed_input: bool
-    reference: str
     mean: tuple[float, float, float] = CIFAR10_MEAN
     std: tuple[float, float, float] = CIFAR10_STD
     torchvision: str = ""
@@ -59,7 +57,6 @@ def _convnet(depth: int) -> Architecture:
         builder=partial(ConvNet, depth=depth),
         input_size=128,
         fixed_input=True,
-        reference="Krizhevsky, Sutskever & Hinton (2012), ImageNet classification with deep convolutional networks",
     )
 
 
@@ -71,7 +68,6 @@ def _torchvisions(name: str) -> Architecture:
         builder=torchvision_models.builder(name),
         input_size=torchvision_models.usual_size(name),
         fixed_input=torchvision_models.has_fixed_input(name),
-        reference="its module in torchvision.models names the paper",
         mean=torchvision_models.IMAGENET_MEAN,
         std=torchvision_models.IMAGENET_STD,
         torchvision=name,
@@ -99,39 +95,23 @@ class Registry(Mapping[str, Architecture]):
         return len(self.own)
 
 
-_OWN: dict[str, Architecture] = {
-    architecture.name: architecture
-    for architecture in (
-        Architecture(
-            "lenet", "LeNet", "3 x (conv 5x5, ReLU, pool) 32-64-128, dense 64, dense 10", LeNet, 32, True,
-            "LeCun, Bottou, Bengio & Haffner (1998), Gradient-based learning applied to document recognition",
-        ),
-        Architecture(
-            "model_one", "Model 1", "5 convs 3x3 (32 to 512) with BN before 3 pools, dense 2048, dense 64, dense 10",
-            ModelOne, 32, True, "Ioffe & Szegedy (2015), Batch normalization",
-        ),
-        Architecture(
-            "model_two", "Model 2", "3 x (conv 5x5, BN, ReLU, pool) 32-64-128, dense 64 with BN, dense 10",
-            ModelTwo, 32, True, "Ioffe & Szegedy (2015), Batch normalization",
-        ),
-        *(_convnet(depth) for depth in (2, 3, 4, 5)),
-        Architecture(
-            "resnet18", "ResNet-18", "7x7 stem, max-pool, 4 stages of 2 residual blocks, global average, dense 10",
-            resnet18, 64, False, "He, Zhang, Ren & Sun (2016), Deep residual learning for image recognition",
-            torchvision="resnet18",
-        ),
-        Architecture(
-            "resnet18_strided", "ResNet-18, strided", "7x7 stem, no max-pool, all 4 stages stride 2, dense 10",
-            StridedResNet, 32, False, "He, Zhang, Ren & Sun (2016), Deep residual learning for image recognition",
-        ),
-        Architecture(
-            "efficientnet_lite0", "EfficientNet-Lite0", "3x3 stem, 16 inverted residual blocks, global average, dense",
-            EfficientNetLite0, 224, False, "Tan & Le (2019), EfficientNet: rethinking model scaling", HALF, HALF,
-        ),
-    )
-}  # fmt: skip
+_RESIDUAL = "7x7 stem, max-pool, 4 stages of 2 residual blocks, global average, dense 10"
+_MODEL_ONE = "5 convs 3x3 (32 to 512) with BN before 3 pools, dense 2048, dense 64, dense 10"
+_MODEL_TWO = "3 x (conv 5x5, BN, ReLU, pool) 32-64-128, dense 64 with BN, dense 10"
+_STRIDED = "7x7 stem, no max-pool, all 4 stages stride 2, dense 10"
+_LITE = "3x3 stem, 16 inverted residual blocks, global average, dense"
 
-ARCHITECTURES = Registry(_OWN)
+_OWN = (
+    Architecture("lenet", "LeNet", "3 x (conv 5x5, ReLU, pool) 32-64-128, dense 64, dense 10", LeNet, 32, True),
+    Architecture("model_one", "Model 1", _MODEL_ONE, ModelOne, 32, True),
+    Architecture("model_two", "Model 2", _MODEL_TWO, ModelTwo, 32, True),
+    *(_convnet(depth) for depth in (2, 3, 4, 5)),
+    Architecture("resnet18", "ResNet-18", _RESIDUAL, resnet18, 64, False, torchvision="resnet18"),
+    Architecture("resnet18_strided", "ResNet-18, strided", _STRIDED, StridedResNet, 32, False),
+    Architecture("efficientnet_lite0", "EfficientNet-Lite0", _LITE, EfficientNetLite0, 224, False, HALF, HALF),
+)
+
+ARCHITECTURES = Registry({architecture.name: architecture for architecture in _OWN})
 
 
 def build(name: str, num_classes: int = 10, **options: Any) -> nn.Module:

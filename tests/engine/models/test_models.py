@@ -126,7 +126,9 @@ def test_three_poolings_accept_other_input_sizes(name: str, side: int) -> None:
 def test_three_poolings_refuse_seven_pixels(name: str, title: str) -> None:
     with pytest.raises(ConvscopeError) as caught:
         build(name, input_size=7)
-    assert str(caught.value) == f"{title} halves its input three times: give it at least 8 px, not 7 px."
+    assert str(caught.value) == (
+        f"{title} needs images of at least 8 px, not 7 px: choose larger images, or a network with fewer layers."
+    )
 
 
 def test_model_two_without_batch_norm_has_none() -> None:
@@ -220,7 +222,7 @@ def test_each_depth_has_its_smallest_input(depth: int, smallest: int) -> None:
         build(f"convnet{depth}", input_size=smallest - 1)
     assert str(caught.value) == (
         f"A ConvNet with {depth} layers needs images of at least {smallest} px, not {smallest - 1} px: "
-        "choose larger images or fewer layers."
+        "choose larger images, or a network with fewer layers."
     )
 
 
@@ -274,7 +276,8 @@ def test_an_unknown_architecture_names_the_known_ones() -> None:
         build("alexnet")
     assert str(caught.value) == (
         "There is no architecture 'alexnet': choose one of lenet, model_one, model_two, convnet2, convnet3, "
-        "convnet4, convnet5, resnet18, resnet18_strided, or one of torchvision's such as torchvision:vgg16."
+        "convnet4, convnet5, resnet18, resnet18_strided, efficientnet_lite0, or one of torchvision's such as "
+        "torchvision:vgg16."
     )
 
 
