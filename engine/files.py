@@ -7,7 +7,8 @@ step (`os.replace`). A kill, a full disk or a pulled plug leaves either the old 
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -44,6 +45,18 @@ def not_writable(path: Path, error: OSError) -> str:
         f"{path} could not be written ({error.strerror or error}): free some space or choose a folder that you "
         "may write to; what was stored before is unharmed."
     )
+
+
+@contextmanager
+def damage_as(message: str) -> Iterator[None]:
+    """Raise a ConvscopeError with `message` for whatever goes wrong inside while an archive is read.
+
+    A damaged archive shows itself as a pickle, zip, zlib, value, key, runtime or end-of-file error.
+    """
+    try:
+        yield
+    except Exception as error:
+        raise ConvscopeError(message) from error
 
 
 def write_text(path: Path, text: str) -> None:

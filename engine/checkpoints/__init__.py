@@ -18,16 +18,5 @@ Weights are loaded with `weights_only=True`, so a file from a stranger can damag
 """
 
 from engine.checkpoints.card import Card, foreign_card, read_card
-from engine.checkpoints.reading import (
-    Base,
-    StoredPredictions,
-    Trained,
-    available,
-    base,
-    fill_,
-    freeze,
-    load,
-    predictions,
-    untrained,
-)
-from engine.checkpoints.writing import Contents, half_precision, refusing, replacing, save, write_weights
+from engine.checkpoints.reading import StoredPredictions, Trained, available, base, freeze, load, predictions, untrained
+from engine.checkpoints.writing import Contents, half_precision, save, write_weights

@@ -17,7 +17,7 @@ from engine import settings
 from engine.checkpoints.card import read_card
 from engine.checkpoints.reading import fill_, freeze
 from engine.checkpoints.writing import half_precision, write_weights
-from engine.errors import ConvscopeError
+from engine.files import damage_as
 from engine.models import blank
 
 FILE = "halfway.pt"
@@ -39,10 +39,8 @@ def write(path: Path, epoch: int, weights: dict[str, Tensor]) -> None:
 
 def copy(run: Path, checkpoint: Path) -> None:
     """Keep a run's snapshot with the checkpoint made of it, if it has one and the network is small."""
-    if not (run / FILE).exists() or read_card(checkpoint).parameters > MOST_PARAMETERS:
-        return
-    stored = _read(run / FILE, checkpoint.name)
-    write_weights(checkpoint / FILE, stored)
+    if (run / FILE).exists() and read_card(checkpoint).parameters <= MOST_PARAMETERS:
+        write_weights(checkpoint / FILE, _read(run / FILE, checkpoint.name))
 
 
 def exists(name: str, folder: Path | None = None) -> bool:
@@ -60,18 +58,14 @@ def load(name: str, folder: Path | None = None) -> Snapshot:
     card = read_card(path)
     stored = _read(path / FILE, name)
     model = blank(card.architecture, num_classes=len(card.classes), **card.options)
-    try:
+    with damage_as(_unusable(name)):
         fill_(model, stored["weights"])
         return Snapshot(freeze(model), int(stored["epoch"]))
-    except (RuntimeError, AttributeError, TypeError, KeyError, ValueError) as error:
-        raise ConvscopeError(_unusable(name)) from error
 
 
 def _read(file: Path, name: str) -> dict[str, Any]:
-    try:
+    with damage_as(_unusable(name)):
         return torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged archive shows itself as a pickle, zip, runtime or end-of-file error
-        raise ConvscopeError(_unusable(name)) from error
 
 
 def _unusable(name: str) -> str:

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from engine import settings
 from engine.accuracy.predictions import Predictions
 from engine.checkpoints.card import Card, read_card, unusable
 from engine.errors import ConvscopeError
+from engine.files import damage_as
 from engine.models import ARCHITECTURES, blank, build
 from engine.models.initialisation import initialise_
 from engine.models.torchvision_models import PREFIX, pretrained
@@ -39,10 +41,8 @@ def available(folder: Path | None = None) -> dict[str, Card]:
     """The cards of all checkpoints in `folder`, by name; folders without a readable card are left out."""
     cards: dict[str, Card] = {}
     for path in _folders(folder):
-        try:
+        with suppress(ConvscopeError):
             cards[path.name] = read_card(path)
-        except ConvscopeError:
-            continue
     return cards
 
 
@@ -123,17 +123,14 @@ def base(name: str, architecture: str, folder: Path | None = None) -> Base:
 
 def _rest(card: Card, folder: Path | None) -> dict[str, Tensor]:
     """What a checkpoint that keeps only what was trained has from its base."""
+    start = f"The checkpoint {card.name!r} keeps only what was trained, and its base {card.base!r}"
     try:
-        found = base(card.base, card.architecture, folder)
+        rest = base(card.base, card.architecture, folder)
     except ConvscopeError as error:
-        start = f"The checkpoint {card.name!r} keeps only what was trained, and its base {card.base!r} cannot be had: "
-        raise ConvscopeError(f"{start}{error}") from error
-    if found.sha256 != card.base_sha256:
-        raise ConvscopeError(
-            f"The checkpoint {card.name!r} keeps only what was trained, and its base {card.base!r} is not the one that "
-            "it was trained on: get both from the same place."
-        )
-    return found.weights
+        raise ConvscopeError(f"{start} cannot be had: {error}") from error
+    if rest.sha256 != card.base_sha256:
+        raise ConvscopeError(f"{start} is not the one that it was trained on: get both from the same place.")
+    return rest.weights
 
 
 def untrained(name: str, folder: Path | None = None) -> Trained:
@@ -161,10 +158,8 @@ def _read_weights(path: Path, card: Card) -> dict[str, Tensor]:
         raise ConvscopeError(unusable(card.name, f"weights.pt cannot be read ({error.strerror})")) from error
     if hashlib.sha256(content).hexdigest() != card.weights_sha256:
         raise ConvscopeError(unusable(card.name, "weights.pt is damaged or not the file its card describes"))
-    try:
+    with damage_as(unusable(card.name, "weights.pt is no PyTorch weights file")):
         return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged archive shows itself as a pickle, zip, runtime or end-of-file error
-        raise ConvscopeError(unusable(card.name, "weights.pt is no PyTorch weights file")) from error
 
 
 # Predictions ---------------------------------------------------------------------------------------------------
@@ -176,17 +171,14 @@ def predictions(name: str, folder: Path | None = None) -> StoredPredictions:
     Raises:
         ConvscopeError: there is no such checkpoint, or the file is missing or damaged.
     """
-    try:
-        with np.load(_existing(name, folder) / "predictions.npz") as stored:
-            return StoredPredictions(
-                Predictions(stored["logits"].astype(np.float32), stored["labels"].astype(np.int64)),
-                Predictions(stored["val_logits"].astype(np.float32), stored["val_labels"].astype(np.int64)),
-            )
-    except ConvscopeError:
-        raise
-    except FileNotFoundError as error:
+    file = _existing(name, folder) / "predictions.npz"
+    if not file.exists():
         raise ConvscopeError(
-            f"There are no stored answers of {name!r} to the test images: choose a network trained on CIFAR-10."
-        ) from error
-    except Exception as error:  # a damaged archive shows itself as a zip, zlib, value, key or end-of-file error
-        raise ConvscopeError(unusable(name, "predictions.npz is damaged")) from error
+            f"There are no stored predictions of {name!r} on the test images: choose a network trained on CIFAR-10."
+        )
+    with damage_as(unusable(name, "predictions.npz is damaged")), np.load(file) as stored:
+        test, validation = (
+            Predictions(stored[f"{prefix}logits"].astype(np.float32), stored[f"{prefix}labels"].astype(np.int64))
+            for prefix in ("", "val_")
+        )
+        return StoredPredictions(test, validation)

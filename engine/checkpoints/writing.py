@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -46,7 +45,7 @@ def half_precision(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return {key: value.half() if value.ndim > 1 else value for key, value in weights.items()}
 
 
-def replacing(new: Path, target: Path) -> Path:
+def _replace(new: Path, target: Path) -> None:
     """Give the folder `new` the name `target`; an old `target` is removed only after that."""
     old = new.with_name(new.name + ".old")
     if target.exists():
@@ -58,10 +57,9 @@ def replacing(new: Path, target: Path) -> Path:
             os.replace(old, target)
         raise
     shutil.rmtree(old, ignore_errors=True)
-    return target
 
 
-def refusing(new: Path, target: Path) -> Path:
+def _place(new: Path, target: Path) -> None:
     """Give the folder `new` the name `target`, unless that name is taken: of two at once, the second is refused."""
     try:
         new.rename(target)
@@ -69,20 +67,22 @@ def refusing(new: Path, target: Path) -> Path:
         if target.exists():
             raise ConvscopeError(f"There is a checkpoint {target.name!r} already: choose another name.") from error
         raise
-    return target
 
 
-def save(
-    card: Card, contents: Contents, folder: Path | None = None, put: Callable[[Path, Path], Path] = replacing
-) -> Path:
-    """Write the checkpoint `card.name`; once it is complete, `put` gives it its place.
+def save(card: Card, contents: Contents, folder: Path | None = None, overwrite: bool = True) -> Path:
+    """Write the checkpoint `card.name`, which takes its place once it is complete.
 
     The card's `weights_sha256` is filled in here; it is empty if there are no weights.
 
+    Args:
+        overwrite: replace a checkpoint of that name; otherwise it is an error.
+
     Raises:
-        ConvscopeError: the disk is full or the folder is not writable; an old checkpoint is as it was.
+        ConvscopeError: the disk is full, the folder is not writable or the name is taken; an old checkpoint is as it
+            was.
     """
     folder = folder or settings.folders.checkpoints
+    target = folder / card.name
     new: Path | None = None
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -91,9 +91,10 @@ def save(
         stored = {**asdict(card), "weights_sha256": _fingerprint(new)}
         write_text(new / "card.json", json.dumps(stored, indent=1) + "\n")
         new.chmod(0o755)
-        return put(new, folder / card.name)
+        (_replace if overwrite else _place)(new, target)
+        return target
     except OSError as error:
-        raise ConvscopeError(not_writable(folder / card.name, error)) from error
+        raise ConvscopeError(not_writable(target, error)) from error
     finally:
         if new is not None:
             shutil.rmtree(new, ignore_errors=True)
@@ -101,12 +102,8 @@ def save(
 
 def _write_contents(path: Path, contents: Contents) -> None:
     test, validation = contents.predictions.test, contents.predictions.validation
-    arrays = {
-        "logits": test.logits,
-        "labels": _small(test),
-        "val_logits": validation.logits,
-        "val_labels": _small(validation),
-    }
+    arrays = {"logits": test.logits, "labels": _small(test)}
+    arrays |= {"val_logits": validation.logits, "val_labels": _small(validation)}
     if contents.weights is not None:
         write_weights(path / "weights.pt", contents.weights)
     if contents.recipe is not None:

@@ -11,7 +11,6 @@ everything is kept but the weights.
 
 import platform
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ from engine.checkpoints import Card, Contents, StoredPredictions, freeze, half_p
 from engine.data import LabelledImages
 from engine.errors import ConvscopeError
 from engine.evaluation import evaluate
-from engine.models import ARCHITECTURES, parameter_count
+from engine.models import parameter_count
 from engine.names import checked_name
 from engine.training import live
 from engine.training.datasets import Dataset
@@ -37,6 +36,8 @@ from engine.training.recipe import Recipe, to_dict
 from engine.training.records import Progress
 from engine.training.run import RunFolder, check_classes, progress_of
 
+AS_IN_RECIPE = ("name", "architecture", "input_size", "seed", "initialisation", "group", "base", "base_sha256")
+"""The entries of a card that its recipe has under the same name."""
 PATIENCE = 60.0
 """Seconds within which a run that goes on has written its state, once it has written its best weights."""
 
@@ -53,18 +54,12 @@ def keep(run: RunFolder, name: str, folder: Path, place: Path | None = None) -> 
     recipe = replace(run.recipe(), keep_weights=True, name=checked_name(name))
     if (folder / name).exists():
         raise ConvscopeError(f"There is a checkpoint {name!r} already: choose another name with --as.")
-    return store(recipe, run, Dataset(recipe, place), folder, checkpoints.refusing)
+    return store(recipe, run, Dataset(recipe, place), folder, overwrite=False)
 
 
-def store(
-    recipe: Recipe,
-    run: RunFolder,
-    dataset: Dataset,
-    folder: Path,
-    put: Callable[[Path, Path], Path] = checkpoints.replacing,
-) -> Card:
+def store(recipe: Recipe, run: RunFolder, dataset: Dataset, folder: Path, overwrite: bool = True) -> Card:
     """`make_checkpoint` with the images of `dataset`; the run notes that it was kept."""
-    card = make_checkpoint(recipe, run, dataset.splits.validation, dataset.test, folder, put)
+    card = make_checkpoint(recipe, run, dataset.splits.validation, dataset.test, folder, overwrite)
     live.note(run, "kept", summary(card))
     return card
 
@@ -80,13 +75,13 @@ def make_checkpoint(
     held_out: LabelledImages,
     test: LabelledImages,
     folder: Path,
-    put: Callable[[Path, Path], Path] = checkpoints.replacing,
+    overwrite: bool = True,
 ) -> Card:
     """Store the run's best weights as checkpoint `recipe.name` in `folder`; gives its card, with measured figures.
 
     Args:
         held_out: the validation images, which decide whether half precision is good enough.
-        put: `checkpoints.replacing` or `checkpoints.refusing`, where there is such a checkpoint already.
+        overwrite: replace a checkpoint of that name; otherwise it is an error.
 
     Raises:
         ConvscopeError: the run has no best weights or learned other classes, or the checkpoint cannot be stored.
@@ -103,7 +98,7 @@ def make_checkpoint(
     filters = {"filters": np.stack(progress.filters), "epochs": np.arange(len(progress.filters))}
     stored = {key: value for key, value in weights.items() if key in trained} if recipe.keep_weights else None
     contents = Contents(stored, predictions, filters, progress.history_csv, to_dict(recipe))
-    path = checkpoints.save(card, contents, folder, put)
+    path = checkpoints.save(card, contents, folder, overwrite)
     if recipe.keep_weights:
         halfway.copy(run.path, path)
     return checkpoints.read_card(path)
@@ -161,33 +156,21 @@ def _dataset(recipe: Recipe) -> str:
 
 
 def _card(recipe: Recipe, progress: Progress, test: Predictions, classes: tuple[str, ...], parameters: int) -> Card:
-    spec = ARCHITECTURES[recipe.architecture]
-    size = {"input_size": recipe.input_size} if spec.fixed_input else {}
+    packages = {module.__name__: module.__version__.split("+")[0] for module in (torch, torchvision)}
     return Card(
-        name=recipe.name,
-        architecture=recipe.architecture,
-        options={**size, **recipe.options},
+        **{key: getattr(recipe, key) for key in AS_IN_RECIPE},
+        options=recipe.build_options,
         dataset=_dataset(recipe),
         classes=classes,
-        input_size=recipe.input_size,
         mean=recipe.statistics[0],
         std=recipe.statistics[1],
         recipe=recipe.name,
         epochs=progress.epoch,
         best_epoch=progress.best_epoch,
-        seed=recipe.seed,
         parameters=parameters,
         test_images=len(test),
         test_accuracy=accuracy(test).value,
         test_loss=cross_entropy(test),
         weights_sha256="",
-        versions={
-            "python": platform.python_version(),
-            "torch": torch.__version__.split("+")[0],
-            "torchvision": torchvision.__version__.split("+")[0],
-        },
-        base=recipe.base,
-        base_sha256=recipe.base_sha256,
-        initialisation=recipe.initialisation,
-        group=recipe.group,
+        versions={"python": platform.python_version(), **packages},
     )

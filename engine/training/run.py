@@ -38,7 +38,7 @@ from torch import Tensor
 from engine import settings
 from engine.checkpoints import halfway, write_weights
 from engine.errors import ConvscopeError
-from engine.files import write_atomically, write_text
+from engine.files import damage_as, write_atomically, write_text
 from engine.training import lock
 from engine.training.control import Control
 from engine.training.plan import Cut, Plan
@@ -123,10 +123,8 @@ class RunFolder:
         file = self.path / "state.pt"
         if not file.exists():
             return None
-        try:
+        with damage_as(f"{file} is damaged: delete {self.path} and start the run again."):
             return torch.load(file, map_location="cpu", weights_only=True)
-        except Exception as error:  # a damaged archive shows itself as a pickle, zip, runtime or end-of-file error
-            raise ConvscopeError(f"{file} is damaged: delete {self.path} and start the run again.") from error
 
     def save(self, state: dict[str, Any], progress: Progress) -> None:
         """Replace `history.csv`, `filters.npz` and `state.pt`."""
@@ -162,13 +160,9 @@ class RunFolder:
             ConvscopeError: the file is missing or damaged.
         """
         file = self.path / "best.pt"
-        try:
+        with damage_as(f"{file} is missing or damaged: delete {self.path} and start the run again."):
             stored = torch.load(file, map_location="cpu", weights_only=True)
             return (stored["epoch"], stored["weights"]) if "weights" in stored else (None, stored)
-        except Exception as error:  # as in `load`
-            raise ConvscopeError(
-                f"{file} is missing or damaged: delete {self.path} and start the run again."
-            ) from error
 
 
 def read_json(file: Path) -> Any:

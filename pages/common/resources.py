@@ -121,8 +121,8 @@ def predictions(network: Weights) -> StoredPredictions:
     """
     if weights.is_pretrained(network.checkpoint):
         raise ConvscopeError(
-            f"There are no stored answers of {network.checkpoint} to the test images, whose classes it does not know: "
-            "choose a network that was trained on CIFAR-10."
+            f"There are no stored predictions of {network.checkpoint} on the test images, whose classes it does not "
+            "know: choose a network that was trained on CIFAR-10."
         )
     return checkpoints.predictions(network.checkpoint)
 

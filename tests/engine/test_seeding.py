@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from engine import checkpoints
+from engine.checkpoints.reading import fill_
 from engine.models import blank, build
 from engine.seeding import seeded
 
@@ -65,7 +66,7 @@ def test_a_blank_network_draws_nothing_and_takes_weights(architecture: str) -> N
         key: value.half() if value.is_floating_point() else value
         for key, value in build(architecture).state_dict().items()
     }
-    checkpoints.fill_(model, weights)
+    fill_(model, weights)
     for key, value in model.state_dict().items():
         assert value.dtype == (torch.float32 if value.is_floating_point() else weights[key].dtype)
         assert torch.equal(value, weights[key].to(value.dtype))

@@ -454,5 +454,5 @@ def test_damaged_predictions_are_refused(stored: Path, damage: str) -> None:
 def test_a_checkpoint_without_predictions_says_so(stored: Path) -> None:
     (stored / "tiny" / "predictions.npz").unlink()
     assert refused(stored, call=predictions) == (
-        "There are no stored answers of 'tiny' to the test images: choose a network trained on CIFAR-10."
+        "There are no stored predictions of 'tiny' on the test images: choose a network trained on CIFAR-10."
     )

@@ -128,11 +128,10 @@ def test_a_name_that_is_taken_meanwhile_is_refused_and_the_other_model_is_unharm
 
 
 def test_a_checkpoint_is_replaced_or_not(tmp_path: Path) -> None:
-    refusing = {"put": checkpoints.refusing}
-    checkpoints.save(make_card(seed=1), make_contents(), tmp_path, **refusing)
+    checkpoints.save(make_card(seed=1), make_contents(), tmp_path, overwrite=False)
     before = on_disk(tmp_path)
     with pytest.raises(ConvscopeError, match="There is a checkpoint 'tiny' already"):
-        checkpoints.save(make_card(seed=2), make_contents(), tmp_path, **refusing)
+        checkpoints.save(make_card(seed=2), make_contents(), tmp_path, overwrite=False)
     assert on_disk(tmp_path) == before
     checkpoints.save(make_card(seed=2), make_contents(), tmp_path)
     assert checkpoints.load("tiny", tmp_path).card.seed == 2
