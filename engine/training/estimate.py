@@ -50,9 +50,7 @@ def parameters(recipe: Recipe, classes: int = 10) -> int:
     Raises:
         ConvscopeError: there is no such network: the images are too small for it, or it has no such option.
     """
-    size = {"input_size": recipe.input_size} if ARCHITECTURES[recipe.architecture].fixed_input else {}
-    with torch.device("meta"):
-        return parameter_count(blank(recipe.architecture, num_classes=classes, **{**size, **recipe.options}))
+    return parameter_count(blank(recipe.architecture, num_classes=classes, **recipe.build_options))
 
 
 @dataclass(frozen=True)
@@ -75,13 +73,11 @@ def images(recipe: Recipe) -> ImageCounts | None:
 
 def timed(recipe: Recipe, pixels: int) -> Recipe:
     """What decides the cost of a step with images of `pixels` x `pixels`: equal results mean equal costs."""
-    fixed = ARCHITECTURES[recipe.architecture].fixed_input
+    size = recipe.input_size if ARCHITECTURES[recipe.architecture].fixed_input else pixels
     phases = (Phase(1, 0.01, optimizer=recipe.phases[0].optimizer),)
-    return Recipe(
-        "timed", recipe.architecture, phases, options=recipe.options,
-        input_size=recipe.input_size if fixed else pixels, batch_size=recipe.batch_size, precision=recipe.precision,
-        base=recipe.base if recipe.train_last else "", train_last=recipe.train_last,
-    )  # fmt: skip
+    same = {key: getattr(recipe, key) for key in ("options", "batch_size", "precision")}
+    transfer = {"base": recipe.base, "train_last": recipe.train_last} if recipe.train_last else {}
+    return Recipe("timed", recipe.architecture, phases, input_size=size, **same, **transfer)
 
 
 def cost(recipe: Recipe, budget: float = 1.0) -> TimePerImage:

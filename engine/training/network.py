@@ -28,10 +28,8 @@ from engine.training.step import number_type
 
 def fresh_network(recipe: Recipe, num_classes: int) -> nn.Module:
     """The recipe's network with the random weights that its seed gives."""
-    spec = ARCHITECTURES[recipe.architecture]
-    size = {"input_size": recipe.input_size} if spec.fixed_input else {}
     with seeded(recipe.seed):
-        model = build(recipe.architecture, num_classes=num_classes, **{**size, **recipe.options})
+        model = build(recipe.architecture, num_classes=num_classes, **recipe.build_options)
         initialise_(model, recipe.initialisation)
     return model
 

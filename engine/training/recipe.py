@@ -32,12 +32,21 @@ DATASETS = ("cifar10", "cifar10_bundled", "folder")
 PRECISIONS = ("float32", "bfloat16", "float64")
 NORMALISATIONS = {"cifar10": (CIFAR10_MEAN, CIFAR10_STD), "imagenet": (IMAGENET_MEAN, IMAGENET_STD)}
 """Mean and standard deviation per channel, of pixels in 0-1."""
-"""What a run or a checkpoint may be called: its name is a folder's name and part of links."""
 
 Table = tuple[str, int]
 """The n-th (from 0) of the tables of one name in a recipe's text."""
 TOP: Table = ("", 0)
 """What stands before the first table."""
+
+
+def _within(low: float, high: float, usual: Any = MISSING) -> Any:
+    """A setting from `low` to `high`."""
+    return field(default=usual, metadata={"limits": (low, high)})
+
+
+def _one_of(choices: tuple[str, ...], usual: str) -> Any:
+    """A setting that is one of `choices`."""
+    return field(default=usual, metadata={"choices": choices})
 
 
 @dataclass(frozen=True)
@@ -52,14 +61,14 @@ class Phase:
         weight_decay: of weights; batch norm's parameters and biases have none.
     """
 
-    epochs: int
-    learning_rate: float
-    optimizer: str = "sgd"
-    schedule: str = "one_cycle"
-    warmup: float = 0.2
-    momentum: float = 0.9
+    epochs: int = _within(1, 100_000)
+    learning_rate: float = _within(1e-12, 1e3)
+    optimizer: str = _one_of(OPTIMIZERS, usual="sgd")
+    schedule: str = _one_of(SCHEDULES, usual="one_cycle")
+    warmup: float = _within(0, 1, usual=0.2)
+    momentum: float = _within(0, 0.9999, usual=0.9)
     nesterov: bool = True
-    weight_decay: float = 5e-4
+    weight_decay: float = _within(0, 10, usual=5e-4)
 
 
 @dataclass(frozen=True)
@@ -67,7 +76,7 @@ class Resolution:
     """From epoch `from_epoch` on (the first is 0) the network is fed images of `pixels` x `pixels`."""
 
     from_epoch: int
-    pixels: int
+    pixels: int = _within(8, 1024)
 
 
 @dataclass(frozen=True)
@@ -103,28 +112,28 @@ class Recipe:
     name: str
     architecture: str
     phases: tuple[Phase, ...]
-    dataset: str = "cifar10"
+    dataset: str = _one_of(DATASETS, usual="cifar10")
     data_folder: str = ""
     options: dict[str, Any] = field(default_factory=dict)
-    input_size: int = 0
+    input_size: int = _within(8, 1024, usual=0)
     resolutions: tuple[Resolution, ...] = ()
-    batch_size: int = 128
-    crop_padding: int = 4
+    batch_size: int = _within(2, 65_536, usual=128)
+    crop_padding: int = _within(0, 16, usual=4)
     flip: bool = True
-    cutout: int = 0
-    label_smoothing: float = 0.0
-    ema: float = 0.0
-    precision: str = "float32"
+    cutout: int = _within(0, 32, usual=0)
+    label_smoothing: float = _within(0, 0.99, usual=0.0)
+    ema: float = _within(0, 0.99999, usual=0.0)
+    precision: str = _one_of(PRECISIONS, usual="float32")
     normalisation: str = ""
-    seed: int = 0
-    initialisation: str = "default"
-    early_stopping: int = 0
-    sample: int = 0
+    seed: int = _within(0, 1_000_000_000, usual=0)
+    initialisation: str = _one_of(INITIALISATIONS, usual="default")
+    early_stopping: int = _within(0, 100_000, usual=0)
+    sample: int = _within(0, 1_000_000, usual=0)
     keep_weights: bool = True
     group: str = ""
     base: str = ""
     base_sha256: str = ""
-    train_last: int = 0
+    train_last: int = _within(0, 10_000, usual=0)
 
     @property
     def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -132,6 +141,12 @@ class Recipe:
         usual = "imagenet" if self.base.startswith(PREFIX) else ""
         spec = ARCHITECTURES[self.architecture]
         return NORMALISATIONS.get(self.normalisation or usual, (spec.mean, spec.std))
+
+    @property
+    def build_options(self) -> dict[str, Any]:
+        """The options that `engine.models.build` takes."""
+        fixed = ARCHITECTURES[self.architecture].fixed_input
+        return {"input_size": self.input_size, **self.options} if fixed else self.options
 
     @property
     def epochs(self) -> int:
@@ -167,8 +182,8 @@ def parse(text: str, name: str, source: str = "recipe") -> Recipe:
     except tomllib.TOMLDecodeError as error:
         raise ConvscopeError(f"{source} is no valid TOML: {error}.") from error
     reader = _Reader(text, source)
-    if "name" in values:
-        reader.check_name(values["name"])
+    if "name" in values and not is_name(values["name"]):
+        raise reader.refuse("name", f"{values['name']!r} cannot be a name: {RULE}.")
     return reader.recipe({"name": name, **values})
 
 
@@ -257,24 +272,12 @@ class _Reader:
 
     def check(self, recipe: Recipe) -> None:
         """Refuse values that no training could use."""
-        self.one_of("dataset", recipe.dataset, DATASETS)
-        self.one_of("precision", recipe.precision, PRECISIONS)
+        self.check_each(recipe)
         self.one_of("normalisation", recipe.normalisation or "cifar10", tuple(NORMALISATIONS))
-        self.within("batch_size", recipe.batch_size, 2, 65_536)
-        self.within("crop_padding", recipe.crop_padding, 0, 16)
-        self.within("cutout", recipe.cutout, 0, 32)
-        self.within("label_smoothing", recipe.label_smoothing, 0, 0.99)
-        self.within("ema", recipe.ema, 0, 0.99999)
-        self.within("input_size", recipe.input_size, 8, 1024)
-        self.within("seed", recipe.seed, 0, 1_000_000_000)
-        self.one_of("initialisation", recipe.initialisation, INITIALISATIONS)
-        self.within("early_stopping", recipe.early_stopping, 0, 100_000)
-        self.within("sample", recipe.sample, 0, 1_000_000)
         if recipe.base_sha256 and not recipe.base:
             raise self.refuse("base_sha256", "base_sha256 needs base, the checkpoint that it belongs to.")
         if recipe.base and recipe.initialisation != "default":
             raise self.refuse("initialisation", "weights come from base or from an initialisation, not from both.")
-        self.within("train_last", recipe.train_last, 0, 10_000)
         if recipe.train_last and not recipe.base:
             raise self.refuse("train_last", "train_last needs base, the weights that the other layers keep.")
         if recipe.data_folder and recipe.dataset != "folder":
@@ -284,7 +287,7 @@ class _Reader:
         if not recipe.phases:
             raise self.refuse("phases", "a recipe needs at least one [[phases]] table.")
         for number, phase in enumerate(recipe.phases):
-            self.check_phase(phase, ("phases", number))
+            self.check_each(phase, ("phases", number))
         if recipe.resolutions and recipe.pixels_at(recipe.epochs - 1) != recipe.input_size:
             raise self.refuse("resolutions", f"the last one must be input_size, {recipe.input_size} pixels.")
         smallest = min([recipe.input_size, *(resolution.pixels for resolution in recipe.resolutions)])
@@ -295,22 +298,18 @@ class _Reader:
         for number, resolution in enumerate(recipe.resolutions):
             self.check_resolution(resolution, recipe, ("resolutions", number))
 
-    def check_name(self, name: Any) -> None:
-        if not is_name(name):
-            raise self.refuse("name", f"{name!r} cannot be a name: {RULE}.")
-
-    def check_phase(self, phase: Phase, table: Table) -> None:
-        self.one_of("optimizer", phase.optimizer, OPTIMIZERS, table)
-        self.one_of("schedule", phase.schedule, SCHEDULES, table)
-        self.within("epochs", phase.epochs, 1, 100_000, table)
-        self.within("learning_rate", phase.learning_rate, 1e-12, 1e3, table)
-        self.within("warmup", phase.warmup, 0, 1, table)
-        self.within("momentum", phase.momentum, 0, 0.9999, table)
-        self.within("weight_decay", phase.weight_decay, 0, 10, table)
+    def check_each(self, entry: Recipe | Phase | Resolution, table: Table = TOP) -> None:
+        """Refuse a value that its own field does not allow, whatever the others are."""
+        for setting in fields(entry):
+            value = getattr(entry, setting.name)
+            if "choices" in setting.metadata:
+                self.one_of(setting.name, value, setting.metadata["choices"], table)
+            if "limits" in setting.metadata:
+                self.within(setting.name, value, *setting.metadata["limits"], table)
 
     def check_resolution(self, resolution: Resolution, recipe: Recipe, table: Table) -> None:
         self.within("from_epoch", resolution.from_epoch, 0, recipe.epochs - 1, table)
-        self.within("pixels", resolution.pixels, 8, 1024, table)
+        self.check_each(resolution, table)
         if ARCHITECTURES[recipe.architecture].fixed_input and resolution.pixels != recipe.input_size:
             reason = f"{recipe.architecture} takes images of one size only, {recipe.input_size} pixels."
             raise self.refuse("pixels", reason, table)
