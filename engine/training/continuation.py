@@ -32,12 +32,9 @@ def continued(
     last = replace(recipe.phases[-1], epochs=epochs)
     if learning_rate is not None:
         last = replace(last, learning_rate=learning_rate)
-    return checked_recipe(
-        replace(
-            recipe, name=name, normalisation=_normalisation(recipe), phases=(last,), resolutions=(),
-            initialisation="default", keep_weights=True, base=checkpoint, base_sha256=card.weights_sha256,
-        )
-    )  # fmt: skip
+    start = {"base": checkpoint, "base_sha256": card.weights_sha256, "initialisation": "default"}
+    images = {"resolutions": (), "normalisation": _normalisation(recipe)}
+    return checked_recipe(replace(recipe, name=name, phases=(last,), keep_weights=True, **start, **images))
 
 
 def _recipe_of(checkpoint: str, recipe: str, folder: Path | None) -> Recipe:

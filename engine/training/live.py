@@ -13,18 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.training.records import (
-    ALIVE,
-    EVENTS,
-    STATES,
-    EpochRecord,
-    Event,
-    Filters,
-    Status,
-    Steps,
-    from_csv,
-    steps_from_csv,
-)
+from engine.training import records
+from engine.training.records import ALIVE, STATES, EpochRecord, Event, Filters, Status, Steps
 from engine.training.run import RunFolder, read_json, stored_recipe
 
 
@@ -71,7 +61,7 @@ def write_unsynced(file: Path, content: bytes) -> None:
 
 def note(folder: RunFolder, kind: str, message: str) -> None:
     """Append to `events.jsonl`; nothing happens on a full disk."""
-    if kind not in EVENTS:
+    if kind not in records.EVENTS:
         raise ValueError(f"{kind!r} is no kind of event")
     line = json.dumps({"time": time.time(), "kind": kind, "message": message}) + "\n"
     with suppress(OSError):
@@ -93,7 +83,7 @@ def read_events(folder: RunFolder) -> list[Event]:
 def read_history(folder: RunFolder) -> list[EpochRecord]:
     """One record per whole epoch; none if the file is missing or damaged."""
     try:
-        return from_csv(_text_in(folder.path / "history.csv"))
+        return records.from_csv(_text_in(folder.path / "history.csv"))
     except ValueError:
         return []
 
@@ -101,9 +91,9 @@ def read_history(folder: RunFolder) -> list[EpochRecord]:
 def read_steps(folder: RunFolder) -> Steps:
     """The steps noted so far; none if the file is missing or damaged."""
     try:
-        return steps_from_csv(_text_in(folder.path / "steps.csv"))
+        return records.steps_from_csv(_text_in(folder.path / "steps.csv"))
     except ValueError:
-        return steps_from_csv("")
+        return records.steps_from_csv("")
 
 
 def read_filters(folder: RunFolder) -> Filters | None:

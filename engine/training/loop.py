@@ -207,23 +207,18 @@ class Training:
     def _finish_epoch(self, batch_loss: float, pixels: int) -> None:
         measuring = time.perf_counter()
         self.telemetry.say("measuring")
-        (train_loss, train_accuracy), (val_loss, val_accuracy) = self.team.from_leader(lambda: self._figures(pixels))
-        progress = self.progress
-        if not math.isfinite(train_loss):
-            rate = self.optimizer.param_groups[0]["lr"]
-            raise ConvscopeError(self._diverged(train_loss, len(self.batches) - 1, rate))
+        training, validation = self.team.from_leader(lambda: self._figures(pixels))
+        progress, rate = self.progress, self.optimizer.param_groups[0]["lr"]
+        if not math.isfinite(training[0]):
+            raise ConvscopeError(self._diverged(training[0], len(self.batches) - 1, rate))
         progress.epoch += 1
         progress.filters.append(first_filters(self.measured_model))
-        progress.history.append(
-            EpochRecord(
-                progress.epoch, train_loss, train_accuracy, val_loss, val_accuracy, batch_loss,
-                self.optimizer.param_groups[0]["lr"], self.recipe.phases[self.phase].optimizer, pixels,
-                time.perf_counter() - self.begun,
-            )
-        )  # fmt: skip
+        circumstances = (rate, self.recipe.phases[self.phase].optimizer, pixels, time.perf_counter() - self.begun)
+        record = EpochRecord(progress.epoch, *training, *validation, batch_loss, *circumstances)
+        progress.history.append(record)
         # Accuracies at different image sizes cannot be compared; the checkpoint is used at the final one.
-        if pixels == self.recipe.input_size and val_accuracy > progress.best_accuracy:
-            progress.best_accuracy, progress.best_epoch = val_accuracy, progress.epoch
+        if pixels == self.recipe.input_size and record.val_accuracy > progress.best_accuracy:
+            progress.best_accuracy, progress.best_epoch = record.val_accuracy, progress.epoch
             self.folder.save_best((progress.epoch, self.measured_model.state_dict()))
         if progress.epoch == max(1, self.plan.epochs // 2):
             self.folder.save_halfway(progress.epoch, self.measured_model.state_dict())
@@ -231,15 +226,13 @@ class Training:
         self.telemetry.finish_epoch(progress, time.perf_counter() - measuring)
 
     def _figures(self, pixels: int) -> tuple[tuple[float, float], tuple[float, float]]:
+        """Cross-entropy and accuracy (0-1) on training images, and on validation images."""
         sample = self.splits.train.subset(measured(self.recipe, len(self.splits.train)))
         return self._measure(sample, pixels), self._measure(self.splits.validation, pixels)
 
     def _measure(self, data: LabelledImages, pixels: int) -> tuple[float, float]:
-        """Cross-entropy and accuracy (0-1) with images of `pixels` x `pixels`."""
-        model = self.measured_model.eval()
-        predictions = evaluate(
-            model, data.images, data.labels, input_size=pixels, mean=self.statistics[0], std=self.statistics[1]
-        )
+        model, (mean, std) = self.measured_model.eval(), self.statistics
+        predictions = evaluate(model, data.images, data.labels, input_size=pixels, mean=mean, std=std)
         return cross_entropy(predictions), accuracy(predictions).value
 
     def _state(self) -> dict[str, Any]:

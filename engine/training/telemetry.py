@@ -116,10 +116,8 @@ class Telemetry:
         self.before = plan.steps_before(epoch, self.steps_per_epoch)
         phase = plan.phase_at(epoch)
         new = phase != self.status.phase
-        self.say(
-            "running", epoch=epoch, epochs=plan.epochs, step=0, steps_per_epoch=self.steps_per_epoch, phase=phase,
-            phases=len(plan.recipe.phases),
-        )  # fmt: skip
+        run = {"epochs": plan.epochs, "steps_per_epoch": self.steps_per_epoch, "phases": len(plan.recipe.phases)}
+        self.say("running", epoch=epoch, step=0, phase=phase, **run)
         self.speed.restart()
         if new:
             entered = plan.recipe.phases[phase]
@@ -132,10 +130,8 @@ class Telemetry:
         if self.steps_due.is_due():
             self._note_step(report)
         if self.status_due.is_due():
-            self.say(
-                "running", step=report.step + 1, loss=report.loss, learning_rate=report.learning_rate,
-                images_per_second=self._images_per_second, seconds_left=self._seconds_left(report),
-            )  # fmt: skip
+            speed = {"images_per_second": self._images_per_second, "seconds_left": self._seconds_left(report)}
+            self.say("running", step=report.step + 1, loss=report.loss, learning_rate=report.learning_rate, **speed)
         if self.filters_due.is_due():
             self._show_filters()
 

@@ -50,11 +50,9 @@ class Board:
 
 
 def _figures(record: EpochRecord) -> dict[str, float]:
-    return {
-        "loss/train": record.train_loss, "loss/validation": record.val_loss,
-        "accuracy/train": record.train_accuracy, "accuracy/validation": record.val_accuracy,
-        "learning_rate": record.learning_rate,
-    }  # fmt: skip
+    losses = {"loss/train": record.train_loss, "loss/validation": record.val_loss}
+    accuracies = {"accuracy/train": record.train_accuracy, "accuracy/validation": record.val_accuracy}
+    return {**losses, **accuracies, "learning_rate": record.learning_rate}
 
 
 def filter_grid(filters: np.ndarray) -> np.ndarray:

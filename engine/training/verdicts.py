@@ -41,9 +41,8 @@ TAIL = 3
 SLOWED = 0.05
 """A learning rate below this share of the highest counts as run down to zero."""
 
-TOO_SHORT, BROKEN, IMPROVING, CONVERGED, OVERFITTING, WORSENING = (
-    "too short", "not a number", "still improving", "converged", "overfitting", "getting worse",
-)  # fmt: skip
+TOO_SHORT, BROKEN, IMPROVING = "too short", "not a number", "still improving"
+CONVERGED, OVERFITTING, WORSENING = "converged", "overfitting", "getting worse"
 
 
 @dataclass(frozen=True)

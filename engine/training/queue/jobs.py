@@ -103,10 +103,8 @@ def spawn(folder: RunFolder, lock_file: int, *arguments: str) -> None:
         raise ConvscopeError("On Windows a training cannot be started here: use `python -m engine.training RECIPE`.")
     try:
         with _handed_over(lock_file), (folder.path / LOG).open("ab") as log:
-            process = subprocess.Popen(
-                command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-                start_new_session=True, pass_fds=(lock_file,),
-            )  # fmt: skip
+            streams = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": subprocess.STDOUT}
+            process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, pass_fds=(lock_file,), **streams)
     except OSError as error:
         raise ConvscopeError(f"The training could not be started ({error.strerror or error}).") from error
     # Somebody has to ask for its exit status, or it stays in the system's list of processes.
@@ -191,9 +189,9 @@ def keep(folder: RunFolder, name: str, target: Path) -> None:
 def keeping(folder: RunFolder) -> Keeping | None:
     """How the keeping of the run's model goes on; None if nobody has asked for it."""
     try:
-        told = Keeping(**json.loads((folder.path / KEEPING).read_text()))
+        noted = Keeping(**json.loads((folder.path / KEEPING).read_text()))
     except (OSError, ValueError, TypeError):
         return None
-    if told.state == "working" and not lock.is_held(folder.path / KEEP_LOCK):
-        return Keeping("failed", told.name, f"Keeping {told.name!r} was interrupted: try again.")
-    return told
+    if noted.state == "working" and not lock.is_held(folder.path / KEEP_LOCK):
+        return Keeping("failed", noted.name, f"Keeping {noted.name!r} was interrupted: try again.")
+    return noted

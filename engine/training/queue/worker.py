@@ -59,10 +59,10 @@ def train(folder: Path, ticket: int) -> int:
 def _cancelled(folder: Path) -> int:
     from engine.training import live, run
 
-    told = run.RunFolder(folder)
-    message = "Cancelled while it waited for its turn."
-    live.write_status(told, replace(live.read_status(told), state="stopped", message=message, updated=time.time()))
-    live.note(told, "stopped", message)
+    waiting, message = run.RunFolder(folder), "Cancelled while it waited for its turn."
+    status = replace(live.read_status(waiting), state="stopped", message=message, updated=time.time())
+    live.write_status(waiting, status)
+    live.note(waiting, "stopped", message)
     return 0
 
 

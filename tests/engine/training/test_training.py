@@ -14,13 +14,13 @@ from torch.nn import functional as F
 from torch.optim import SGD, Adam, AdamW
 
 import engine.data
-import engine.training.loop
 import engine.training.network
 from engine.accuracy.figures import accuracy, cross_entropy
 from engine.data import LabelledImages, prepare
 from engine.errors import ConvscopeError
 from engine.evaluation import Predictions, evaluate
 from engine.models import ARCHITECTURES, build
+from engine.training import datasets
 from engine.training.batches import Batches
 from engine.training.datasets import Splits, measured
 from engine.training.loop import Training
@@ -203,7 +203,7 @@ def test_training_accuracy_is_measured_on_the_first_images_or_on_evenly_spaced_o
     splits: Splits, folder: RunFolder, monkeypatch: pytest.MonkeyPatch, dataset: str, taken: list[int]
 ) -> None:
     assert len(splits.train) == 64
-    monkeypatch.setattr(engine.training.loop, "TRAIN_SAMPLE", 20)
+    monkeypatch.setattr(datasets, "TRAIN_SAMPLE", 20)
     recipe = lenet(phases=(Phase(1, 0.01),), dataset=dataset)
     (record,) = train(recipe, splits, folder).history
     seen = seen_by(recipe, splits.train.subset(np.array(taken)), folder.load()["model"], 32)
