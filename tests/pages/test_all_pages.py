@@ -4,7 +4,7 @@ import pytest
 import torch
 from streamlit.testing.v1 import AppTest
 
-from engine import batch_norm, checkpoints, data, deconv, settings, tape
+from engine import batch_norm, checkpoints, data, deconv, pretrained, settings, tape
 from engine.reconstructions import change_in_words
 from pages import directory
 from tests.apps import MAIN, assert_no_error, open_page
@@ -161,8 +161,9 @@ def test_a_corrupt_image_pack_is_one_sentence_in_the_page(tmp_path, use_folders,
     assert app.error[0].value.startswith("The bundled images in test.webp cannot be used: it is damaged or incomplete.")
 
 
-def test_without_checkpoints_the_app_says_how_to_get_them(tmp_path, use_folders):
+def test_without_any_network_the_app_says_how_to_get_them(tmp_path, use_folders, monkeypatch):
     use_folders(checkpoints=tmp_path)
+    monkeypatch.setattr(pretrained, "available", dict)
     app = AppTest.from_file(MAIN, default_timeout=60).run()
     assert not app.exception
     assert app.error[0].value.startswith("There are no trained networks in checkpoints/")
@@ -170,4 +171,4 @@ def test_without_checkpoints_the_app_says_how_to_get_them(tmp_path, use_folders)
 
 def test_home_lists_every_network():
     app = open_page("home/page.py")
-    assert list(app.table[0].value.index) == sorted(checkpoints.available())
+    assert list(app.table[0].value.index) == [*sorted(checkpoints.available()), *pretrained.available()]
