@@ -27,11 +27,9 @@ def show() -> None:
     st.vega_lite_chart(spec=spec, width="stretch", alt=f"Test accuracy of {len(table)} networks against {against}")
     downloads.chart(chart, table, "networks")
     texts.what_to_look_at(
-        [
-            "Each vertical line is a 95 % interval.",
-            "Ten times the parameters: how much more accuracy? The axis at the bottom counts in powers of ten.",
-            "A network with few parameters may need many multiply-adds: convolutions use a kernel at every position.",
-        ]
+        "Each vertical line is a 95 % interval.",
+        "Ten times the parameters: how much more accuracy? The axis at the bottom counts in powers of ten.",
+        "A network with few parameters may need many multiply-adds: convolutions use a kernel at every position.",
     )
     st.latex(r"\text{multiply-adds of a convolution} = k^2\, C_\text{in}\, C_\text{out}\, H\, W")
 

@@ -33,11 +33,9 @@ def show(subject: Subject, chosen: Selection) -> None:
     with right:
         _show_images(subject, chosen, label)
     texts.what_to_look_at(
-        [
-            "Orange lines are 95 % intervals: where two overlap, the classes may be equally hard.",
-            "Diamonds are a report's figures, from about 20 to 45 images per class, so their intervals are wide.",
-            "Click a class, then one of its images: what fooled the network?",
-        ]
+        "Orange lines are 95 % intervals: where two overlap, the classes may be equally hard.",
+        "Diamonds are a report's figures, from about 20 to 45 images per class, so their intervals are wide.",
+        "Click a class, then one of its images: what fooled the network?",
     )
     st.latex(
         r"\frac{p + \frac{z^2}{2n} \pm z\sqrt{\frac{p(1-p)}{n} + \frac{z^2}{4n^2}}}{1 + \frac{z^2}{n}},\quad z = 1.96"

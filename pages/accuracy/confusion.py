@@ -30,11 +30,9 @@ def show(subject: Subject, chosen: Selection) -> None:
     with left:
         _show_matrix(subject, cell)
     texts.what_to_look_at(
-        [
-            "A row shows the predictions for one class; the correct ones stand on the grey diagonal.",
-            "With similar classes together, mistakes gather in blocks: are they animals and vehicles?",
-            "Click a cell: would you have made these mistakes?",
-        ]
+        "A row shows the predictions for one class; the correct ones stand on the grey diagonal.",
+        "With similar classes together, mistakes gather in blocks: are they animals and vehicles?",
+        "Click a cell: would you have made these mistakes?",
     )
     st.latex(r"d(i, j) = 1 - \tfrac{1}{2}\left(p(\text{predicted } j \mid i) + p(\text{predicted } i \mid j)\right)")
 

@@ -35,11 +35,9 @@ def show(chosen: Selection) -> None:
     with right:
         _show_perturbed(chosen)
     texts.what_to_look_at(
-        [
-            "Do the live predictions match the stored ones? Then the figures on this page can be reproduced.",
-            "Move the slider: at what strength do you yourself begin to doubt, and at what strength does the network?",
-            "On fewer images the intervals are wider: small differences are then chance.",
-        ]
+        "Do the live predictions match the stored ones? Then the figures on this page can be reproduced.",
+        "Move the slider: at what strength do you yourself begin to doubt, and at what strength does the network?",
+        "On fewer images the intervals are wider: small differences are then chance.",
     )
     st.latex(r"\text{pixel}' = \text{pixel} + s\,\varepsilon,\qquad \varepsilon \sim N(0, 1)\quad\text{(noise)}")
 

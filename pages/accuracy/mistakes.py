@@ -45,11 +45,9 @@ def show(subject: Subject, chosen: Selection) -> None:
         if chosen.split == "test" and chosen.index in images.known_wrong(predictions):
             st.warning("The label of this image is known to be wrong: most people who were asked see another class.")
     texts.what_to_look_at(
-        [
-            "Most confident mistakes: does the image look like the predicted class?",
-            "Least confident mistakes: the true class often comes second.",
-            "The labels of 18 test images are known to be wrong: there a correct prediction counts as a mistake.",
-        ]
+        "Most confident mistakes: does the image look like the predicted class?",
+        "Least confident mistakes: the true class often comes second.",
+        "The labels of 18 test images are known to be wrong: there a correct prediction counts as a mistake.",
     )
     st.latex(r"\text{confidence} = \max_k\, p_k,\qquad p_k = \frac{e^{z_k}}{\sum_j e^{z_j}}")
 

@@ -40,11 +40,9 @@ def show(first: Subject, chosen: Selection) -> None:
         _show_differing(first, second, chosen)
     _show_matrices(first, second)
     texts.what_to_look_at(
-        [
-            "Both saw the same images, so only those on which exactly one is right can tell which network is better.",
-            "A better network is not better everywhere: on which classes is the order reversed?",
-            "Below: where one network makes a mistake more often than the other.",
-        ]
+        "Both saw the same images, so only those on which exactly one is right can tell which network is better.",
+        "A better network is not better everywhere: on which classes is the order reversed?",
+        "Below: where one network makes a mistake more often than the other.",
     )
     st.latex(r"p = \min\Big(1,\; 2 \sum_{k=0}^{\min(b, c)} \binom{b+c}{k}\, 2^{-(b+c)}\Big)")
 

@@ -22,7 +22,7 @@ def headline(statement: str) -> None:
     st.markdown(f"##### {statement}")
 
 
-def what_to_look_at(lines: Sequence[str]) -> None:
+def what_to_look_at(*lines: str) -> None:
     """At most three things that a class should notice."""
     st.markdown("**What to look at**\n" + "\n".join(f"- {line}" for line in lines[:3]))
 

@@ -319,22 +319,18 @@ def show_similarity(of_layers: dict[str, float]) -> None:
 
 def explain_one_layer() -> None:
     texts.what_to_look_at(
-        [
-            "Near the image a map is a picture of the image; deep inside it only shows whether something is there.",
-            "The nine images of one map: what do they share? Compare a map of conv1 with one of the last layer.",
-            "The reconstructions show which part of each image the unit responded to.",
-        ]
+        "Near the image a map is a picture of the image; deep inside it only shows whether something is there.",
+        "The nine images of one map: what do they share? Compare a map of conv1 with one of the last layer.",
+        "The reconstructions show which part of each image the unit responded to.",
     )
     st.latex(r"\text{top}_9(c) = \text{the nine images } x \text{ with the largest } \max_{i,j} A_c(x)_{ij}")
 
 
 def explain_every_layer() -> None:
     texts.what_to_look_at(
-        [
-            "From left to right the maps get smaller: do more of them turn dark?",
-            "Where can you no longer tell what the image shows?",
-            "Choose another image: which columns change, and which look the same?",
-        ]
+        "From left to right the maps get smaller: do more of them turn dark?",
+        "Where can you no longer tell what the image shows?",
+        "Choose another image: which columns change, and which look the same?",
     )
     st.latex(
         r"\text{inactive} = \frac{\#\{A \le 0\}}{C\,H\,W} \qquad"
@@ -344,11 +340,9 @@ def explain_every_layer() -> None:
 
 def explain_two_images() -> None:
     texts.what_to_look_at(
-        [
-            "The same place in both sheets is the same map: which ones respond to one image only?",
-            "In the first layers both images light up the same maps; in the last ones, other maps.",
-            "Try two images of one class: do they stay more similar than two of different classes?",
-        ]
+        "The same place in both sheets is the same map: which ones respond to one image only?",
+        "In the first layers both images light up the same maps; in the last ones, other maps.",
+        "Try two images of one class: do they stay more similar than two of different classes?",
     )
     st.latex(
         r"\text{cosine similarity} = \frac{\langle A, B\rangle}{|A|\,|B|} \qquad"

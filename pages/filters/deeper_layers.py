@@ -25,10 +25,8 @@ def show(chosen: Selection) -> None:
     st.caption("The number below each picture is that of the map it reads. Mid-grey is zero; all on one scale.")
     downloads.picture("Kernel (PNG)", picture, f"{chosen.card.name}-{layer}-{output}.png")
     texts.what_to_look_at(
-        [
-            "Bright weights are positive: the kernel responds where that map is active. Dark ones are negative.",
-            "A map whose weights are almost zero plays no part in this feature map.",
-            "Deep kernels say little by themselves: look at the maps that they read on the page Feature maps.",
-        ]
+        "Bright weights are positive: the kernel responds where that map is active. Dark ones are negative.",
+        "A map whose weights are almost zero plays no part in this feature map.",
+        "Deep kernels say little by themselves: look at the maps that they read on the page Feature maps.",
     )
     st.latex(r"\text{output}_o = \text{bias}_o + \sum_{c} \text{kernel}_{o,c} \star \text{map}_c")

@@ -45,11 +45,9 @@ def show(chosen: Selection, form: str, scale: str) -> None:
         table = descriptions_table(descriptions)
         st.dataframe(table[["filter", "prefers", "explained"]], hide_index=True, row_height=44)
     texts.what_to_look_at(
-        [
-            "Edges and stripes in all directions, and plain colours: what a first layer usually learns.",
-            "Move the slider to 0: before training there is only noise, without a clear orientation.",
-            "Grey filters respond to shapes, coloured ones to colours: which of them respond to fine stripes?",
-        ]
+        "Edges and stripes in all directions, and plain colours: what a first layer usually learns.",
+        "Move the slider to 0: before training there is only noise, without a clear orientation.",
+        "Grey filters respond to shapes, coloured ones to colours: which of them respond to fine stripes?",
     )
     st.latex(
         r"\text{response}(f,\theta) = \max_{\varphi,\,\|c\|=1}\ \sum_{k,x,y} w_{k,x,y}\; c_k\,"

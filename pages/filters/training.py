@@ -36,11 +36,9 @@ def show(chosen: Selection, form: str, scale: str) -> None:
         "looks clear by chance.)"
     )
     texts.what_to_look_at(
-        [
-            "Find the same number in all three sheets: from which epoch on can you tell what it responds to?",
-            'Scale "all together": training also decides which filters become strong.',
-            "Much of the change happens early: compare halfway with the end.",
-        ]
+        "Find the same number in all three sheets: from which epoch on can you tell what it responds to?",
+        'Scale "all together": training also decides which filters become strong.',
+        "Much of the change happens early: compare halfway with the end.",
     )
     st.latex(r"w \leftarrow w - \eta\,\frac{\partial\,\text{loss}}{\partial w}")
 

@@ -203,12 +203,10 @@ def draw(subject: Subject, inversions: Sequence[Inversion]) -> None:
 def explain(prior: str) -> None:
     """What to look at, and the equation."""
     texts.what_to_look_at(
-        [
-            "Start it: the features soon agree. Is the picture recognisable? Choose the prior none, and compare.",
-            "Go deeper: the features still agree, yet the picture is less and less like the image (PSNR falls). "
-            "Nothing brings back what a layer has thrown away.",
-            "The deconvnet shows what excited the layer; inversion shows all that the layer knows.",
-        ]
+        "Start it: the features soon agree. Is the picture recognisable? Choose the prior none, and compare.",
+        "Go deeper: the features still agree, yet the picture is less and less like the image (PSNR falls). "
+        "Nothing brings back what a layer has thrown away.",
+        "The deconvnet shows what excited the layer; inversion shows all that the layer knows.",
     )
     st.latex(equation(PRIORS[prior]))
 

@@ -175,11 +175,9 @@ def show_table(chosen: Sequence[History]) -> None:
 def explain() -> None:
     """What to look at, and the equation."""
     texts.what_to_look_at(
-        [
-            "Where do training and validation part? From there on the network learns by heart, too.",
-            "Is the best epoch by loss also the best by accuracy? Where it comes earlier, the network grew too sure.",
-            "Against time, a small network may be the best one for a while.",
-        ]
+        "Where do training and validation part? From there on the network learns by heart, too.",
+        "Is the best epoch by loss also the best by accuracy? Where it comes earlier, the network grew too sure.",
+        "Against time, a small network may be the best one for a while.",
     )
     st.latex(r"\text{gap} = L_\text{validation} - L_\text{training},\qquad L = -\frac{1}{n}\sum_{i=1}^{n} \log p_i")
 

@@ -175,11 +175,9 @@ EQUATIONS = {
 def explain(settings: MaximizationSettings) -> None:
     """What to look at, and the equation."""
     texts.what_to_look_at(
-        [
-            "Layer by layer: stripes and spots of one colour at conv1, parts of animals and vehicles at the end.",
-            "Do optimised pictures and test images agree? Where they do not, what else may excite the unit?",
-            "Pixels against Fourier: grain that no eye would read can excite a unit as much as a pattern does.",
-        ]
+        "Layer by layer: stripes and spots of one colour at conv1, parts of animals and vehicles at the end.",
+        "Do optimised pictures and test images agree? Where they do not, what else may excite the unit?",
+        "Pixels against Fourier: grain that no eye would read can excite a unit as much as a pattern does.",
     )
     st.latex(EQUATIONS[settings.preset])
 

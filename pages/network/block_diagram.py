@@ -21,13 +21,11 @@ def show(card: Card, described: NetworkTable, size: int) -> None:
     svg.download("Diagram (SVG)", drawing(blocks, "black", "white"), f"{card.name}-{size}px.svg")
     has_shortcuts = any(len(box.inputs) > 1 for box in blocks.boxes)
     texts.what_to_look_at(
-        [
-            "Below each box is the shape of its output: channels × height × width.",
-            "Arcs are shortcuts: they carry a block's input around its convolutions, to be added to their output."
-            if has_shortcuts
-            else "There is one path: each box reads only the box before.",
-            "Where do the maps shrink? At a stride of 2, or at a pooling.",
-        ]
+        "Below each box is the shape of its output: channels × height × width.",
+        "Arcs are shortcuts: they carry a block's input around its convolutions, to be added to their output."
+        if has_shortcuts
+        else "There is one path: each box reads only the box before.",
+        "Where do the maps shrink? At a stride of 2, or at a pooling.",
     )
     if has_shortcuts:
         st.latex(r"\text{output} = \mathrm{ReLU}\big(F(x) + x\big)")

@@ -31,11 +31,9 @@ def show(card: Card, described: NetworkTable, size: int, by_parts: bool) -> None
     show_remarks(card, described, size)
     downloads.table("Table (CSV)", numbers(rows), f"{card.name}-{size}px-layers.csv")
     texts.what_to_look_at(
-        [
-            "Parameters do not depend on the size of the image; multiply-adds do. Choose another size and compare.",
-            "Where do most parameters lie, and where most multiply-adds? Seldom in the same place.",
-            "Deeper, the maps get smaller, there are more of them, and their receptive fields grow.",
-        ]
+        "Parameters do not depend on the size of the image; multiply-adds do. Choose another size and compare.",
+        "Where do most parameters lie, and where most multiply-adds? Seldom in the same place.",
+        "Deeper, the maps get smaller, there are more of them, and their receptive fields grow.",
     )
     st.latex(
         r"\text{parameters} = k \cdot k \cdot C_\text{in} \cdot C_\text{out} + C_\text{out}\qquad"

@@ -18,11 +18,9 @@ def show(chosen: Selection, playing: bool) -> None:
     view = chosen.view("")
     st.fragment(_show_step, run_every=PLAY_SECONDS if playing else None)(chosen, view, _first_convolution(view))
     texts.what_to_look_at(
-        [
-            "The orange frame is the window: the kernel lies on it, number on number.",
-            "Step on: the window slides over the image, and each sum becomes one number of the feature map.",
-            "The kernel is the same at every position; only the window changes.",
-        ]
+        "The orange frame is the window: the kernel lies on it, number on number.",
+        "Step on: the window slides over the image, and each sum becomes one number of the feature map.",
+        "The kernel is the same at every position; only the window changes.",
     )
     st.latex(
         r"\text{output}_{i,j} = \text{bias} + \sum_{c,u,v} \text{kernel}_{c,u,v}\;\cdot\;"

@@ -246,7 +246,7 @@ LOOK_AT = {
 
 def explain(by: str) -> None:
     """What to look at, and the equation."""
-    texts.what_to_look_at(LOOK_AT[by])
+    texts.what_to_look_at(*LOOK_AT[by])
     st.latex(
         r"\text{on: } s \mapsto s\,\frac{\gamma}{\sqrt{\mathrm{var}+\varepsilon}} \qquad \text{off: } s \mapsto s"
         r"\qquad\text{(the signal } s \text{ passing batch norm)}"
