@@ -1,1 +1,20 @@
-"""Convscope's engine: everything about networks, nothing about pages. Usable from a notebook or a shell."""
+"""Convscope's engine: everything about networks, nothing about pages. Usable from a notebook or a shell.
+
+Read it from the ground up; each floor imports only what stands below it (`pyproject.toml` keeps that).
+
+    errors, settings, seeding, files, names    sentences for readers, folders, random numbers, safe writes
+    models/            the networks and their registry         data/         images: data sets, folders, archives, uploads
+    operations/        what networks are made of: one file per operation, which holds all that is known of it
+    graph/             a network as a graph of operations; receptive fields
+    tape               a forward pass to one layer that keeps what playing it backwards needs
+    deconv             plays a tape backwards to the pixels; reconstructions: compares such pictures, in words
+    feature_maps, filters/, network/, inversion    other ways to look: activations, kernels, the table, optimised images
+    accuracy/          from predictions to every figure         reports       the figures of the five student reports
+    checkpoints/       trained networks on disk                 evaluation    a network's predictions
+    pretrained, weights    networks that others trained; which weights of which network
+    batch_norm, patches, maximization/, all_networks    what needs whole checkpoints or all images
+    training/          from a recipe to a checkpoint; queue/: runs that a page starts
+    own_checkpoint, zoo    commands: add a network of your own; write README's table of results
+
+Start with `tape` and `deconv`: they are what the app is built on.
+"""
