@@ -3,7 +3,8 @@
 Read it from the ground up; each floor imports only what stands below it (`pyproject.toml` keeps that).
 
     errors, settings, seeding, files, names    sentences for readers, folders, random numbers, safe writes
-    models/            the networks and their registry         data/         images: data sets, folders, archives, uploads
+    models/            the networks and their registry
+    data/              images: data sets, folders, archives, uploads
     operations/        what networks are made of: one file per operation, which holds all that is known of it
     graph/             a network as a graph of operations; receptive fields
     tape               a forward pass to one layer that keeps what playing it backwards needs
