@@ -1,0 +1,130 @@
+"""What the browser tests share: a server, a browser, and what of a page can be compared."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from engine.settings import ROOT
+
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+NO_CHROMIUM = "no Chromium on this machine: install Debian's `chromium`, or set CHROMIUM to its path"
+PATIENCE = 180
+"""Seconds for anything that takes a second on a quiet machine."""
+IDLE = "[data-testid='stApp'][data-test-script-state='notRunning']"
+
+
+class Server:
+    """A Streamlit server that can be killed and started again at the same address."""
+
+    def __init__(self, **environment: str) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.address = f"http://127.0.0.1:{self.port}"
+        self._environment = os.environ | environment
+        self.start()
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        self.process = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "streamlit",
+                "run",
+                "app.py",
+                "--server.headless=true",
+                f"--server.port={self.port}",
+            ],
+            cwd=ROOT,
+            env=self._environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        wait_for(self.answers)
+
+    def answers(self) -> bool:
+        """Whether it is healthy."""
+        assert self.process.poll() is None, "the server stopped at once"
+        try:
+            with urllib.request.urlopen(f"{self.address}/_stcore/health", timeout=2) as answer:
+                return answer.status == 200
+        except OSError:
+            return False
+
+    def kill(self) -> None:
+        """End the server and whatever belongs to its session, without a word."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(timeout=20)
+
+
+def wait_for(what: Callable[[], bool]) -> None:
+    """Until it is so; fails after `PATIENCE`."""
+    end = time.monotonic() + PATIENCE
+    while not what():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.2)
+
+
+@pytest.fixture(scope="package")
+def server() -> Iterator[str]:
+    """The address of one server for all tests; nobody else visits it."""
+    if CHROMIUM is None:
+        pytest.skip(NO_CHROMIUM)
+    server = Server()
+    yield server.address
+    server.kill()
+
+
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Any]:
+    """Chromium."""
+    if CHROMIUM is None:
+        pytest.skip(NO_CHROMIUM)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
+    """Opens a page in a new context, as a reader who was never here."""
+    contexts = []
+
+    def opened(
+        address: str, width: int = 1920, height: int = 1080, on_request: Callable[..., None] | None = None
+    ) -> Any:
+        contexts.append(browser.new_context(viewport={"width": width, "height": height}))
+        page = contexts[-1].new_page()
+        page.set_default_timeout(PATIENCE * 1000)
+        if on_request:
+            page.on("request", on_request)
+        page.goto(address)
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
