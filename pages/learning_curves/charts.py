@@ -20,12 +20,11 @@ from engine.reports import Reported
 from engine.training import curves
 from engine.training.histories import History
 from pages.common import texts
-from pages.common.charts import LABEL_SIZE, legend, sized
+from pages.common.charts import LABEL_SIZE, OKABE_ITO, legend, sized
 
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999")
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right")
-MOST = len(COLOURS)
-"""Okabe & Ito's colours that can be seen on white and on black; more curves than these nobody can follow."""
+MOST = len(SHAPES)
+"""More curves than these nobody can follow."""
 
 TRAINING, VALIDATION = "training", "validation"
 COLUMNS = {
@@ -150,12 +149,9 @@ def chart(chosen: Sequence[History], metric: str, style: Style) -> alt.LayerChar
     cited = _cited(chosen, style) if metric == "accuracy" else pd.DataFrame()
     scale = _Scale.around([*drawn["shown"], *(cited["value"] if len(cited) else ())], logarithmic)
     look = _Look(labels(chosen), scale, metric)
-    layers = [
-        *_new_sizes(chosen, numbers, look), *_lines(drawn, style, look, _axis_title(chosen, style)),
-        *_best(chosen, drawn, metric, look), *_reference(cited, look), *_margin(drawn, cited, look),
-    ]  # fmt: skip
-    made = alt.layer(*layers).resolve_scale(color="shared", shape="shared")
-    return sized(made, HEIGHT)
+    layers = [*_new_sizes(chosen, numbers, look), *_lines(drawn, style, look, _axis_title(chosen, style))]
+    layers += [*_best(chosen, drawn, metric, look), *_reference(cited, look), *_margin(drawn, cited, look)]
+    return sized(alt.layer(*layers).resolve_scale(color="shared", shape="shared"), HEIGHT)
 
 
 @dataclass(frozen=True)
@@ -208,7 +204,7 @@ class _Look:
         return alt.Y(f"{column}:Q", scale=domain, axis=axis, title=title)
 
     def colour(self) -> alt.Color:
-        return alt.Color("curve:N", scale=alt.Scale(domain=self.names, range=COLOURS[: len(self.names)]), legend=None)
+        return alt.Color("curve:N", scale=alt.Scale(domain=self.names, range=OKABE_ITO[: len(self.names)]), legend=None)
 
     def shape(self) -> alt.Shape:
         return alt.Shape("curve:N", scale=alt.Scale(domain=self.names, range=SHAPES[: len(self.names)]), legend=None)
@@ -280,27 +276,21 @@ def _new_sizes(chosen: Sequence[History], numbers: pd.DataFrame, look: _Look) ->
     where = numbers.drop_duplicates(["curve", "epoch"])[["curve", "epoch", "at"]]
     base = alt.Chart(pd.DataFrame(changes).merge(where, on=["curve", "epoch"])).encode(x="at:Q", color=look.colour())
     rule = base.mark_rule(strokeDash=[2, 4], strokeWidth=2)
-    text = base.mark_text(align="left", baseline="top", dx=6, fontSize=LABEL_SIZE).encode(
-        y=alt.value(2), text="words:N"
-    )
-    return [rule, text]
+    text = base.mark_text(align="left", baseline="top", dx=6, fontSize=LABEL_SIZE)
+    return [rule, text.encode(y=alt.value(2), text="words:N")]
 
 
 def _cited(chosen: Sequence[History], style: Style) -> pd.DataFrame:
     """What the reports measured for the chosen networks on CIFAR-10's test images, or else on validation images."""
     names = labels(chosen)
-    found: list[Mapping[str, object]] = [
-        {
-            "curve": names[history.key],
-            "value": figure.accuracy,
-            "words": _words(figure),
-        }
+    figures = [
+        (names[history.key], figure.accuracy, _words(figure))
         for history in chosen
         if style.reports
         for figure in reports.unseen(history.architecture)
         if figure.dataset == reports.CIFAR10
     ]
-    return pd.DataFrame(found, columns=["curve", "value", "words"]).drop_duplicates("words")
+    return pd.DataFrame(figures, columns=["curve", "value", "words"]).drop_duplicates("words")
 
 
 def _words(figure: Reported) -> str:

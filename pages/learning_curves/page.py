@@ -28,40 +28,39 @@ EVERY = 2.0  # seconds, after which the page looks again at a training that goes
 
 
 @dataclass(frozen=True)
-class Version:
-    """A history as it is on disk now: small enough to be a key."""
+class HistoryVersion:
+    """A history as it is on disk at one moment: small enough to be a key."""
 
     place: Place
     changed: int
 
 
-def version(place: Place) -> Version:
+def version(place: Place) -> HistoryVersion:
     """The newest version of a history."""
     try:
-        return Version(place, (place.path / "history.csv").stat().st_mtime_ns)
-    except OSError:  # deleted since it was found; reading it says so
-        return Version(place, 0)
+        return HistoryVersion(place, (place.path / "history.csv").stat().st_mtime_ns)
+    except OSError:  # deleted since it was listed; reading it says so
+        return HistoryVersion(place, 0)
 
 
 @st.cache_resource(max_entries=256, show_spinner=False)
-def history(found: Version) -> History:
+def history(version: HistoryVersion) -> History:
     """A history as it was at that version."""
-    return histories.read(found.place)
+    return histories.read(version.place)
 
 
-def group(found: Version) -> str:
+def group(version: HistoryVersion) -> str:
     """The experiment that a history belongs to; "" if it cannot be read, which is said where it is shown."""
     try:
-        return history(found).group
+        return history(version).group
     except ConvscopeError:
         return ""
 
 
 def choose(places: Mapping[str, Place]) -> tuple[CurveComparison | None, list[str]]:
     """The ready-made comparison that the reader chose, if any, and the keys to be shown."""
-    ready = {
-        known.name: known for known in comparisons.comparisons({key: group(version(places[key])) for key in places})
-    }
+    groups = {key: group(version(place)) for key, place in places.items()}
+    ready = {comparison.name: comparison for comparison in comparisons.comparisons(groups)}
     name = selection.segments("Compare", [OWN_CHOICE, *ready], "comparison")
     if name in ready:
         return ready[name], list(ready[name].keys[: charts.MOST])
@@ -78,10 +77,9 @@ def own_choice(keys: list[str]) -> list[str]:
     if "curves" in st.session_state and len(kept) < len(st.session_state["curves"]):
         st.session_state["curves"] = kept
     default = [key for key in PREFERRED if key in keys] or keys[:1]
-    return st.multiselect(
-        "Curves", keys, default=default, key="curves", bind="query-params", max_selections=charts.MOST,
-        help="Checkpoints stand there by name; experiments and runs of the Train page with their folder.",
-    )  # fmt: skip
+    why = "Checkpoints stand there by name; experiments and runs of the Train page with their folder."
+    control = {"key": "curves", "bind": "query-params", "max_selections": charts.MOST}
+    return st.multiselect("Curves", keys, default=default, help=why, **control)
 
 
 def choose_style() -> Style:
@@ -100,13 +98,13 @@ def choose_style() -> Style:
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
-def drawing(versions: tuple[Version, ...], metric: str, style: Style) -> tuple[dict[str, Any], pd.DataFrame]:
+def drawing(versions: tuple[HistoryVersion, ...], metric: str, style: Style) -> tuple[dict[str, Any], pd.DataFrame]:
     """The chart (a Vega-Lite spec) and its numbers."""
-    chosen = [history(found) for found in versions]
+    chosen = [history(version) for version in versions]
     return charts.chart(chosen, metric, style).to_dict(), charts.rows(chosen, metric, style)
 
 
-def show_charts(versions: tuple[Version, ...], style: Style) -> None:
+def show_charts(versions: tuple[HistoryVersion, ...], style: Style) -> None:
     """Loss and accuracy side by side."""
     for column, metric in zip(st.columns(2, gap="medium"), ("loss", "accuracy"), strict=True):
         spec, numbers = drawing(versions, metric, style)
@@ -116,7 +114,7 @@ def show_charts(versions: tuple[Version, ...], style: Style) -> None:
     st.caption(
         "A ring marks the best epoch: of the lowest validation loss on the left, of the highest validation accuracy on "
         "the right. A dotted upright line marks images of a new size; across it losses cannot be compared. "
-        + charts.meaning_of_mark([history(found) for found in versions], style)
+        + charts.meaning_of_mark([history(version) for version in versions], style)
     )
 
 
@@ -182,15 +180,15 @@ def explain() -> None:
     st.latex(r"\text{gap} = L_\text{validation} - L_\text{training},\qquad L = -\frac{1}{n}\sum_{i=1}^{n} \log p_i")
 
 
-def readable(places: Sequence[Place]) -> list[Version]:
+def readable(places: Sequence[Place]) -> list[HistoryVersion]:
     """The newest versions of those histories that can be read; the others are named."""
-    found = []
+    versions = []
     for place in places:
         with texts.readable_errors():
             newest = version(place)
             history(newest)
-            found.append(newest)
-    return found
+            versions.append(newest)
+    return versions
 
 
 def any_alive(places: Sequence[Place]) -> bool:
@@ -202,7 +200,7 @@ def show(places: Sequence[Place], style: Style, was_alive: bool) -> None:
     """Charts, verdicts and table, of the histories as they are now."""
     versions = readable(places)
     if versions:
-        chosen = [history(found) for found in versions]
+        chosen = [history(version) for version in versions]
         show_charts(tuple(versions), style)
         show_verdicts(chosen)
         show_table(chosen)
@@ -224,11 +222,11 @@ def main() -> None:
         st.info("Choose at least one curve.")
         return
     style = choose_style()
-    shown = [places[key] for key in keys]
+    chosen = [places[key] for key in keys]
     if comparison is not None:
-        st.caption(comparisons.budget_in_words(history(found).budget for found in readable(shown)))
-    alive = any_alive(shown)
-    st.fragment(show, run_every=EVERY if alive else None)(shown, style, alive)
+        st.caption(comparisons.budget_in_words(history(version).budget for version in readable(chosen)))
+    alive = any_alive(chosen)
+    st.fragment(show, run_every=EVERY if alive else None)(chosen, style, alive)
     explain()
 
 

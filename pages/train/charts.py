@@ -10,38 +10,24 @@ import pandas as pd
 
 from engine.training.curves import StepCurve
 from engine.training.records import EpochRecord
-from pages.common.charts import LABEL_SIZE, OFF, ON
+from pages.common.charts import LABEL_SIZE, OFF, OKABE_ITO, ON
 
 Spec = dict[str, Any]
 
 BATCHES, TRAINING, VALIDATION = "batches", "training", "validation"
-GREY, GREEN = "#8c8c8c", "#009E73"
+GREY, GREEN = "#8c8c8c", OKABE_ITO[2]
 COLOURS = {BATCHES: GREY, TRAINING: ON, VALIDATION: OFF}
 SHAPES = {BATCHES: "stroke", TRAINING: "circle", VALIDATION: "square"}
 
 
 def loss_rows(history: Sequence[EpochRecord], steps: StepCurve) -> pd.DataFrame:
     """Long table epoch, value, curve: the loss of batches, and of training and validation images after each epoch."""
-    return pd.concat(
-        [
-            _rows(steps.epoch, steps.loss, BATCHES),
-            _rows([record.epoch for record in history], [record.train_loss for record in history], TRAINING),
-            _rows([record.epoch for record in history], [record.val_loss for record in history], VALIDATION),
-        ],
-        ignore_index=True,
-    )
+    return pd.concat([_rows(steps.epoch, steps.loss, BATCHES), _both(history, "loss")], ignore_index=True)
 
 
 def accuracy_rows(history: Sequence[EpochRecord]) -> pd.DataFrame:
     """Long table epoch, value, curve: the accuracy after each epoch."""
-    epochs = [record.epoch for record in history]
-    return pd.concat(
-        [
-            _rows(epochs, [record.train_accuracy for record in history], TRAINING),
-            _rows(epochs, [record.val_accuracy for record in history], VALIDATION),
-        ],
-        ignore_index=True,
-    )
+    return _both(history, "accuracy")
 
 
 def rate_rows(steps: StepCurve) -> pd.DataFrame:
@@ -49,74 +35,65 @@ def rate_rows(steps: StepCurve) -> pd.DataFrame:
     return pd.DataFrame({"epoch": steps.epoch, "value": steps.learning_rate})
 
 
+def _both(history: Sequence[EpochRecord], metric: str) -> pd.DataFrame:
+    """Loss or accuracy of training and validation images after each epoch."""
+    epochs = [record.epoch for record in history]
+    training = _rows(epochs, [getattr(record, f"train_{metric}") for record in history], TRAINING)
+    validation = _rows(epochs, [getattr(record, f"val_{metric}") for record in history], VALIDATION)
+    return pd.concat([training, validation], ignore_index=True)
+
+
 def _rows(epochs: Sequence[float], values: Sequence[float], curve: str) -> pd.DataFrame:
-    return pd.DataFrame(
-        {"epoch": pd.Series(epochs, dtype=float), "value": pd.Series(values, dtype=float), "curve": curve}
-    )
+    numbers = {"epoch": pd.Series(epochs, dtype=float), "value": pd.Series(values, dtype=float)}
+    return pd.DataFrame({**numbers, "curve": curve})
 
 
 def loss_spec(epochs: int, height: int) -> Spec:
     """Loss against epochs, 0 to `epochs`."""
-    names = (TRAINING, VALIDATION, BATCHES)
-    return _curves("loss (cross-entropy)", names, epochs, height, {"zero": False, "nice": True}, {})
+    place = _place(epochs, "loss (cross-entropy)", {"zero": False, "nice": True})
+    return _curves((TRAINING, VALIDATION, BATCHES), place, height)
 
 
 def accuracy_spec(epochs: int, height: int) -> Spec:
     """Accuracy against epochs, 0 to `epochs`."""
     axis = {"format": "%", "values": [0, 0.2, 0.4, 0.6, 0.8, 1]}
-    return _curves("accuracy", (TRAINING, VALIDATION), epochs, height, {"domain": [0, 1]}, axis)
+    return _curves((TRAINING, VALIDATION), _place(epochs, "accuracy", {"domain": [0, 1]}, **axis), height)
 
 
 def rate_spec(epochs: int, height: int) -> Spec:
     """Learning rate against epochs, 0 to `epochs`."""
-    place = _at("learning rate", {"zero": True}, {"tickCount": 2, "format": "~g"})
-    line = {"mark": {"type": "line", "strokeWidth": 3, "color": GREEN}, "encoding": place}
-    return _sized([line], epochs, height)
+    place = _place(epochs, "learning rate", {"zero": True}, tickCount=2, format="~g")
+    return _layered([{"mark": {"type": "line", "strokeWidth": 3, "color": GREEN}, "encoding": place}], height)
 
 
-def _curves(title: str, names: Sequence[str], epochs: int, height: int, scale: Spec, axis: Spec) -> Spec:
+def _curves(names: Sequence[str], place: Spec, height: int) -> Spec:
     legend = {"orient": "top", "title": None, "labelFontSize": LABEL_SIZE, "labelLimit": 260, "symbolSize": 140}
     # Colour and shape share one legend only if both name all curves.
-    same, shown = {"field": "curve", "type": "nominal", "legend": legend}, {"domain": list(names)}
-    colour = {**same, "scale": {**shown, "range": [COLOURS[name] for name in names]}}
-    place = {**_at(title, scale, axis), "color": colour}
-    batches = {"transform": [_only(BATCHES)], "mark": {"type": "line", "strokeWidth": 1.5}, "encoding": place}
-    epochs_line = {"transform": [_but(BATCHES)], "mark": {"type": "line", "strokeWidth": 3.5}, "encoding": place}
-    points = {
-        "transform": [_but(BATCHES)],
-        "mark": {"type": "point", "filled": True, "size": 90, "opacity": 1},
-        "encoding": {**place, "shape": {**same, "scale": {**shown, "range": [SHAPES[name] for name in names]}}},
-    }
-    return _sized([batches, epochs_line, points], epochs, height)
+    same, domain = {"field": "curve", "type": "nominal", "legend": legend}, {"domain": list(names)}
+    place = {**place, "color": {**same, "scale": {**domain, "range": [COLOURS[name] for name in names]}}}
+    shape = {**same, "scale": {**domain, "range": [SHAPES[name] for name in names]}}
+    of_batches = {"field": "curve", "equal": BATCHES}
+    batches = {"transform": [{"filter": of_batches}], "mark": {"type": "line", "strokeWidth": 1.5}, "encoding": place}
+    of_epochs = {"transform": [{"filter": {"not": of_batches}}]}
+    line = {**of_epochs, "mark": {"type": "line", "strokeWidth": 3.5}, "encoding": place}
+    point = {"type": "point", "filled": True, "size": 90, "opacity": 1}
+    return _layered([batches, line, {**of_epochs, "mark": point, "encoding": {**place, "shape": shape}}], height)
 
 
-def _only(curve: str) -> Spec:
-    return {"filter": {"field": "curve", "equal": curve}}
-
-
-def _but(curve: str) -> Spec:
-    return {"filter": {"not": {"field": "curve", "equal": curve}}}
-
-
-def _at(title: str, scale: Spec, axis: Spec) -> Spec:
+def _place(epochs: int, title: str, scale: Spec, **axis: Any) -> Spec:
+    """Where a value lies, on an axis called `title`, against epochs from 0 to `epochs`."""
+    ticks = {"scale": {"domain": [0, epochs]}, "axis": {"tickMinStep": 1, "tickCount": 6, "format": "d"}}
+    epoch, value = (
+        {"field": "epoch", "type": "quantitative"},
+        {"field": "value", "type": "quantitative", "title": title},
+    )
     return {
-        "x": {"field": "epoch", "type": "quantitative", "title": "epoch"},
-        "y": {
-            "field": "value", "type": "quantitative", "title": title, "scale": scale, "axis": {"tickCount": 5, **axis}
-        },
-        "tooltip": [
-            {"field": "epoch", "type": "quantitative", "format": ".2f"},
-            {"field": "value", "type": "quantitative", "format": ".4g", "title": title},
-        ],
-    }  # fmt: skip
+        "x": {**epoch, "title": "epoch", **ticks},
+        "y": {**value, "scale": scale, "axis": {"tickCount": 5, **axis}},
+        "tooltip": [{**epoch, "format": ".2f"}, {**value, "format": ".4g"}],
+    }
 
 
-def _sized(layers: list[Spec], epochs: int, height: int) -> Spec:
-    for layer in layers:
-        x = layer["encoding"]["x"]
-        layer["encoding"] = {
-            **layer["encoding"],
-            "x": {**x, "scale": {"domain": [0, epochs]}, "axis": {"tickMinStep": 1, "tickCount": 6, "format": "d"}},
-        }
+def _layered(layers: list[Spec], height: int) -> Spec:
     sizes = {"labelFontSize": LABEL_SIZE, "titleFontSize": LABEL_SIZE}
     return {"layer": layers, "height": height, "config": {"axis": sizes}}

@@ -32,6 +32,9 @@ SCHEDULES = {name.replace("_", " "): name for name in recipes.SCHEDULES}
 OWN_KERNELS = "3, then 4"
 """Each layer of a ConvNet has the kernel size of the report."""
 KERNELS = (OWN_KERNELS, "3", "4", "5", "7")
+UNCHANGED = ("batch_size", "flip", "crop_padding", "cutout", "initialisation", "precision", "seed")
+FRACTIONS = ("label_smoothing", "ema")
+"""The settings of a recipe that a control shows as they are; a recipe may have whole numbers for fractions."""
 OPTIONS = ("dropout", "kernel_size", "pool_size", "width", "strided", "batch_norm")
 """The options of architectures that have a control, of the same name."""
 
@@ -42,8 +45,8 @@ OPTIONS = ("dropout", "kernel_size", "pool_size", "width", "strided", "batch_nor
 def starting_points() -> list[str]:
     """The first lesson, and the recipes in `recipes/` and below it."""
     folder = settings.folders.recipes
-    found = sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.toml"))
-    return [FIRST_LESSON.name, *sorted(found, key=lambda name: name.count("/"))]
+    names = sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.toml"))
+    return [FIRST_LESSON.name, *sorted(names, key=lambda name: name.count("/"))]
 
 
 def starting_point(name: str) -> Recipe:
@@ -95,33 +98,31 @@ def _is_convnet(name: str) -> bool:
 
 def settings_of(recipe: Recipe) -> Values:
     """The value of every control."""
-    sizes = {"input_size": str(recipe.input_size), "batch_size": recipe.batch_size}
     phases = {"phases": str(len(recipe.phases))}
     for number in range(1, max(PHASES, len(recipe.phases)) + 1):
-        phase = recipe.phases[number - 1] if number <= len(recipe.phases) else NEXT_PHASE
-        phases |= _settings_of_phase(phase, number)
-    images = {"dataset": data_title(recipe.dataset), "flip": recipe.flip, "crop_padding": recipe.crop_padding}
-    rest = {
-        "cutout": recipe.cutout, "label_smoothing": float(recipe.label_smoothing), "ema": float(recipe.ema),
-        "initialisation": recipe.initialisation, "precision": recipe.precision, "seed": recipe.seed,
-    }  # fmt: skip
-    return {**network_settings(recipe.architecture, recipe.options), **sizes, **phases, **images, **rest}
+        phases |= _settings_of_phase(_phase(recipe, number), number)
+    images = {"dataset": data_title(recipe.dataset), "input_size": str(recipe.input_size)}
+    unchanged = {key: getattr(recipe, key) for key in UNCHANGED}
+    fractions = {key: float(getattr(recipe, key)) for key in FRACTIONS}
+    return {**network_settings(recipe.architecture, recipe.options), **phases, **images, **unchanged, **fractions}
 
 
 def network_settings(name: str, options: dict[str, Any]) -> Values:
     """The values of the controls that describe a network."""
     depth = name.removeprefix("convnet") if _is_convnet(name) else depths()[-2]
     chosen = {option: value for option, value in {**usual_options(name), **options}.items() if option in OPTIONS}
-    if "kernel_size" in chosen:
-        chosen["kernel_size"] = str(chosen["kernel_size"] or OWN_KERNELS)
-    if "pool_size" in chosen:
-        chosen["pool_size"] = str(chosen["pool_size"])
-    return {"architecture": _title(name), "depth": depth, **chosen}
+    sizes = {key: str(chosen[key] or OWN_KERNELS) for key in ("kernel_size", "pool_size") if key in chosen}
+    return {"architecture": _title(name), "depth": depth, **chosen, **sizes}
 
 
 def data_title(dataset: str) -> str:
     """What the page calls a recipe's dataset."""
     return next((title for title, known in DATA.items() if known == dataset), dataset)
+
+
+def _phase(recipe: Recipe, number: int) -> Phase:
+    """The phase of that number, counted from 1, or what a further one is at first."""
+    return recipe.phases[number - 1] if number <= len(recipe.phases) else NEXT_PHASE
 
 
 def _settings_of_phase(phase: Phase, number: int) -> Values:
@@ -143,14 +144,11 @@ def recipe_of(settings: Values, base: Recipe) -> Recipe:
         ConvscopeError: no training can use these settings.
     """
     phases = tuple(_phase_of(settings, base, number) for number in range(1, int(settings["phases"]) + 1))
-    name = architecture(settings)
-    recipe = replace(
-        base, architecture=name, options=_options_of(settings, name, base), phases=phases,
-        dataset=DATA.get(settings["dataset"], settings["dataset"]), input_size=int(settings["input_size"]),
-        batch_size=settings["batch_size"], flip=settings["flip"], crop_padding=settings["crop_padding"],
-        cutout=settings["cutout"], label_smoothing=settings["label_smoothing"], ema=settings["ema"],
-        initialisation=settings["initialisation"], precision=settings["precision"], seed=settings["seed"],
-    )  # fmt: skip
+    name, dataset = architecture(settings), settings["dataset"]
+    images = {"dataset": DATA.get(dataset, dataset), "input_size": int(settings["input_size"])}
+    unchanged = {key: settings[key] for key in UNCHANGED + FRACTIONS}
+    options = _options_of(settings, name, base)
+    recipe = replace(base, architecture=name, options=options, phases=phases, **images, **unchanged)
     if name != base.architecture:  # the base's weights are another network's
         recipe = replace(recipe, base="", base_sha256="", train_last=0)
     recipe = replace(recipe, resolutions=_fitting(recipe))
@@ -159,35 +157,31 @@ def recipe_of(settings: Values, base: Recipe) -> Recipe:
 
 def _fitting(recipe: Recipe) -> tuple[Resolution, ...]:
     """The growing image sizes, if they still end at the final one; none for a network that takes one size only."""
-    reached = replace(
-        recipe, resolutions=tuple(entry for entry in recipe.resolutions if entry.from_epoch < recipe.epochs)
-    )
+    within = tuple(entry for entry in recipe.resolutions if entry.from_epoch < recipe.epochs)
+    reached = replace(recipe, resolutions=within)
     grow = reached.pixels_at(0) < reached.pixels_at(recipe.epochs - 1) == recipe.input_size
-    return reached.resolutions if grow and not ARCHITECTURES[recipe.architecture].fixed_input else ()
+    return within if grow and not ARCHITECTURES[recipe.architecture].fixed_input else ()
 
 
 def remarks(recipe: Recipe, base: Recipe) -> list[str]:
     """Sentences on what has no control: growing images and first weights, or that the base's do not fit `recipe`."""
-    said = []
+    sentences = []
     if recipe.resolutions:
         sizes = [f"{entry.pixels} px from epoch {entry.from_epoch + 1} on" for entry in recipe.resolutions]
-        said.append(f"The images grow: {', '.join(sizes)}.")
+        sentences.append(f"The images grow: {', '.join(sizes)}.")
     elif base.resolutions:
-        said.append(f"All epochs see {recipe.input_size} px: the growing images of {base.name} do not fit here.")
+        sentences.append(f"All epochs see {recipe.input_size} px: the growing images of {base.name} do not fit here.")
     if recipe.base:
         trained = f", and only the last {recipe.train_last} convolutions and what follows them learn"
-        said.append(f"It begins with the weights {recipe.base}{trained if recipe.train_last else ''}.")
+        sentences.append(f"It begins with the weights {recipe.base}{trained if recipe.train_last else ''}.")
     elif base.base:
-        said.append(f"It begins with random weights: those of {base.name} belong to another network.")
-    return said
+        sentences.append(f"It begins with random weights: those of {base.name} belong to another network.")
+    return sentences
 
 
 def _phase_of(settings: Values, base: Recipe, number: int) -> Phase:
-    start = base.phases[number - 1] if number <= len(base.phases) else NEXT_PHASE
-    return replace(
-        start, optimizer=settings[f"optimizer{number}"], learning_rate=settings[f"learning_rate{number}"],
-        epochs=settings[f"epochs{number}"], schedule=SCHEDULES[settings[f"schedule{number}"]],
-    )  # fmt: skip
+    unchanged = {key: settings[f"{key}{number}"] for key in ("optimizer", "learning_rate", "epochs")}
+    return replace(_phase(base, number), schedule=SCHEDULES[settings[f"schedule{number}"]], **unchanged)
 
 
 def _options_of(settings: Values, name: str, base: Recipe) -> dict[str, Any]:

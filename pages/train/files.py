@@ -21,7 +21,7 @@ from engine.training.run import RunFolder
 
 
 @dataclass(frozen=True)
-class Version:
+class FileVersion:
     """A file as it is on disk at one moment: small enough to be a key.
 
     Attributes:
@@ -39,13 +39,13 @@ class Version:
         return RunFolder(self.path.parent)
 
 
-def version(file: Path) -> Version:
+def version(file: Path) -> FileVersion:
     """The present version of `file`."""
     try:
         known = file.stat()
     except OSError:  # not written yet, or deleted
-        return Version(file, 0, 0)
-    return Version(file, known.st_mtime_ns, known.st_size)
+        return FileVersion(file, 0, 0)
+    return FileVersion(file, known.st_mtime_ns, known.st_size)
 
 
 # Steps ---------------------------------------------------------------------------------------------------------
@@ -63,14 +63,14 @@ def curve(folder: RunFolder, status: Status) -> StepCurve:
     return _curve(steps, begun, folder.plan(folder.recipe()), status.steps_per_epoch)
 
 
-def _rounded(growing: Version) -> Version:
+def _rounded(growing: FileVersion) -> FileVersion:
     """The same for a file that is less than 1/256 longer: no point of a curve is as small as that."""
     grain = 1 << max(0, growing.size.bit_length() - 9)
-    return Version(growing.path, 0, growing.size // grain * grain)
+    return FileVersion(growing.path, 0, growing.size // grain * grain)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _curve(steps: Version, begun: Version, plan: Plan, steps_per_epoch: int) -> StepCurve:
+def _curve(steps: FileVersion, begun: FileVersion, plan: Plan, steps_per_epoch: int) -> StepCurve:
     # `begun` tells a new run from a deleted one of its name, whose steps may have been as many.
     return step_curve(live.read_steps(steps.folder), plan, steps_per_epoch)
 
@@ -93,7 +93,7 @@ def filters(folder: RunFolder) -> FilterPictures | None:
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _filters(stored: Version, present: Version) -> FilterPictures | None:
+def _filters(stored: FileVersion, present: FileVersion) -> FilterPictures | None:
     ends = _first_and_last(stored)
     if ends is None:
         return None
@@ -104,10 +104,10 @@ def _filters(stored: Version, present: Version) -> FilterPictures | None:
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _first_and_last(stored: Version) -> tuple[np.ndarray, np.ndarray] | None:
+def _first_and_last(stored: FileVersion) -> tuple[np.ndarray, np.ndarray] | None:
     """The kernels before training, and after the last whole epoch."""
-    found = live.read_filters(stored.folder)
-    return (found.filters[0], found.filters[-1]) if found is not None and len(found.filters) else None
+    noted = live.read_filters(stored.folder)
+    return (noted.filters[0], noted.filters[-1]) if noted is not None and len(noted.filters) else None
 
 
 def draw_filters(now: np.ndarray, before: np.ndarray) -> tuple[bytes, bytes]:
@@ -115,7 +115,5 @@ def draw_filters(now: np.ndarray, before: np.ndarray) -> tuple[bytes, bytes]:
     both = [torch.from_numpy(np.nan_to_num(kernels.astype(np.float32))) for kernels in (now, before)]
     scale = max(pictures.scale_of(kernels) for kernels in both)
     columns = 8 if len(now) <= 32 else 16
-    drawn = [
-        pictures.png(pictures.sheet(pictures.signed(kernels, scale), columns, width=800, gap=6)) for kernels in both
-    ]
-    return drawn[0], drawn[1]
+    tiles = [pictures.signed(kernels, scale) for kernels in both]
+    return tuple(pictures.png(pictures.sheet(kernels, columns, width=800, gap=6)) for kernels in tiles)

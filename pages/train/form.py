@@ -16,7 +16,6 @@ from pages.common.controls import bound
 from pages.train import controls
 from pages.train.controls import Values
 
-PRESET = "recipe"
 TAKEN = "_recipe_taken"
 """The starting point whose values the controls were last given."""
 
@@ -38,9 +37,8 @@ class Form:
         """A number from `low` to `high`; a whole one, if both are."""
         bound(key)
         _say_if_no_number(key, low, high, self.usual[key])
-        self.chosen[key] = st.number_input(
-            label, low, high, type(low)(self.usual[key]), key=key, bind="query-params", **details
-        )
+        value = type(low)(self.usual[key])
+        self.chosen[key] = st.number_input(label, low, high, value, key=key, bind="query-params", **details)
 
     def switch(self, label: str, key: str, help: str | None = None) -> None:
         """On or off."""
@@ -75,8 +73,8 @@ def draw(base: Recipe) -> Recipe:
     with st.expander("More settings"):
         _draw_more(form)
     recipe = controls.recipe_of({**form.usual, **form.chosen}, base)
-    if said := controls.remarks(recipe, base):
-        notes.caption(" ".join(said))
+    if remarks := controls.remarks(recipe, base):
+        notes.caption(" ".join(remarks))
     return recipe
 
 
@@ -87,7 +85,7 @@ def starting_point() -> Recipe:
         ConvscopeError: its file cannot be understood.
     """
     names = controls.starting_points()
-    name = selection.choose("Begin with", PRESET, names, names[0])
+    name = selection.choose("Begin with", "recipe", names, names[0])
     base = controls.starting_point(name)
     if st.session_state.setdefault(TAKEN, name) != name:
         st.session_state[TAKEN] = name
@@ -113,11 +111,9 @@ def _draw_network(form: Form, base: Recipe) -> None:
 
 def _take_over_network() -> None:
     """Set the options and the image size to what is usual for the chosen network."""
-    chosen = {
-        "architecture": st.session_state["architecture"],
-        "depth": st.session_state.get("depth", controls.depths()[-2]),
-    }
-    st.session_state.update(_of_architecture(controls.architecture(chosen)))
+    depth = st.session_state.get("depth", controls.depths()[-2])
+    name = controls.architecture({"architecture": st.session_state["architecture"], "depth": depth})
+    st.session_state.update(_of_architecture(name))
 
 
 def _of_architecture(name: str) -> Values:
@@ -167,10 +163,8 @@ def _draw_more(form: Form) -> None:
         form.number("Grey square, px", "cutout", 0, 32, width=190, help="Hides a part of each image; 0 for none.")
     with st.container(horizontal=True, vertical_alignment="bottom"):
         form.number("Label smoothing", "label_smoothing", 0.0, 0.9, step=0.05, width=190)
-        form.number(
-            "Averaged weights", "ema", 0.0, 0.9999, step=0.001, format="%g", width=190,
-            help="The moving average of the weights over the steps is what is measured and kept; 0 for none.",
-        )  # fmt: skip
+        why = "The moving average of the weights over the steps is what is measured and kept; 0 for none."
+        form.number("Averaged weights", "ema", 0.0, 0.9999, step=0.001, format="%g", width=190, help=why)
         form.number("Seed", "seed", 0, 1_000_000_000, width=190, help="Of weights, order and augmentation.")
     with st.container(horizontal=True, vertical_alignment="bottom"):
         form.one_of("First weights", "initialisation", INITIALISATIONS)

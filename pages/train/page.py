@@ -25,7 +25,7 @@ LARGE_START = """<style>
 .st-key-train_start button p { font-size: 1.8rem; }
 </style>"""
 
-Shown = tuple[str, int, str]
+ButtonState = tuple[str, int, str]
 """What decides which buttons there are: state, phase, and state of keeping."""
 
 
@@ -71,18 +71,16 @@ def prepare(runs: list[RunFolder], top: DeltaGenerator) -> None:
 
 def offer_start(recipe: Recipe) -> None:
     """The button that starts, and how long it will take."""
-    button, words = st.container(), st.container()
+    start, words = st.container(), st.container()
     with words:
         estimate.show_estimate(recipe)
         ready = images.has_images(recipe)
     st.html(LARGE_START)
-    if button.button("Start", type="primary", width="stretch", disabled=not ready, key="train_start"):
+    if start.button("Start", type="primary", width="stretch", disabled=not ready, key="train_start"):
         open_run(jobs.submit(recipe, settings.folders.runs).name)
-    st.download_button(
-        "These settings as a recipe (TOML)", toml_text.to_toml(recipe), f"{recipe.name}.toml", "text/plain",
-        on_click="ignore", key="train_recipe", width="stretch",
-        help="`python -m engine.training FILE` trains from it without the app.",
-    )  # fmt: skip
+    text, why = toml_text.to_toml(recipe), "`python -m engine.training FILE` trains from it without the app."
+    button = {"on_click": "ignore", "key": "train_recipe", "width": "stretch", "help": why}
+    st.download_button("These settings as a recipe (TOML)", text, f"{recipe.name}.toml", "text/plain", **button)
 
 
 def show_runs(runs: list[RunFolder]) -> None:
@@ -97,10 +95,9 @@ def show_runs(runs: list[RunFolder]) -> None:
 
 def _show_table(runs: list[RunFolder]) -> None:
     rows = [row_of(folder) for folder in runs if folder.path.exists()]
-    picked = st.dataframe(
-        pd.DataFrame(rows, columns=["run", "state", "epochs", "validation accuracy"]), hide_index=True,
-        on_select="rerun", selection_mode="single-row", key="train_runs", height=min(480, 46 * (len(rows) + 1) + 4),
-    )  # fmt: skip
+    table = pd.DataFrame(rows, columns=["run", "state", "epochs", "validation accuracy"])
+    look = {"hide_index": True, "height": min(480, 46 * (len(rows) + 1) + 4)}
+    picked = st.dataframe(table, on_select="rerun", selection_mode="single-row", key="train_runs", **look)
     if chosen := picked["selection"]["rows"]:
         open_run(rows[chosen[0]][0])
 
@@ -124,7 +121,7 @@ def best_accuracy(folder: RunFolder) -> str:
 # A run ---------------------------------------------------------------------------------------------------------
 
 
-def shown_of(folder: RunFolder, status: Status) -> Shown:
+def button_state(folder: RunFolder, status: Status) -> ButtonState:
     """What decides which buttons there are."""
     keeping = jobs.keeping(folder)
     state = "running" if status.state == "measuring" else status.state
@@ -134,19 +131,19 @@ def shown_of(folder: RunFolder, status: Status) -> Shown:
 def show(folder: RunFolder, top: DeltaGenerator) -> None:
     """A run: buttons, and everything that changes while it goes on."""
     status = jobs.look(folder)
-    shown = shown_of(folder, status)
+    buttons = button_state(folder, status)
     with top.container(horizontal=True, vertical_alignment="bottom"):
         offer_commands(folder, status)
-    moving = status.state in ALIVE or shown[2] == "working"
-    st.fragment(follow, run_every=0.5 if moving else None)(folder, shown)
+    moving = status.state in ALIVE or buttons[2] == "working"
+    st.fragment(follow, run_every=0.5 if moving else None)(folder, buttons)
     explain(folder)
 
 
-def follow(folder: RunFolder, shown: Shown) -> None:
+def follow(folder: RunFolder, buttons: ButtonState) -> None:
     """What changes; when the buttons no longer fit, the whole page is drawn again."""
     with texts.readable_errors():
         status = jobs.look(folder)
-        if not folder.path.exists() or shown_of(folder, status) != shown:
+        if not folder.path.exists() or button_state(folder, status) != buttons:
             st.rerun()
         draw(folder, status)
 

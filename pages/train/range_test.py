@@ -59,13 +59,13 @@ def _show(trial: Trial) -> None:
         st.caption(f"The rate rises within {STEPS} steps until the loss explodes; a good one lies well before that.")
         return
     suggested = range_test.suggested(points)
-    drawn = chart(points, suggested)
-    st.altair_chart(drawn, alt="Loss against the learning rate")
+    curve = chart(points, suggested)
+    st.altair_chart(curve, alt="Loss against the learning rate")
     if suggested is None:
         st.caption("The loss has not fallen: these settings learn at none of the rates so far.")
     else:
         st.markdown(f"A careful start: **{suggested:.2g}**, a tenth of the rate at which the loss is lowest.")
-    downloads.chart(drawn, pd.DataFrame([vars(point) for point in points]), "learning-rates")
+    downloads.chart(curve, pd.DataFrame([vars(point) for point in points]), "learning-rates")
 
 
 def chart(points: Sequence[Point], suggested: float | None) -> alt.LayerChart:

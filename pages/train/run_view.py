@@ -40,7 +40,7 @@ def in_words(status: Status, place: int = 0) -> str:
 def show_figures(status: Status, history: list[EpochRecord], input_size: int) -> None:
     """A row of figures, and how far the run is; `input_size` is the side of the images at its end."""
     best = best_epoch(history, input_size)
-    shown = {
+    figures = {
         "Epoch": f"{_present_epoch(status)} of {status.epochs}",
         "Validation accuracy": texts.percent(history[-1].val_accuracy) if history else "…",
         "Best so far": texts.percent(best.val_accuracy) if best else "…",
@@ -50,7 +50,7 @@ def show_figures(status: Status, history: list[EpochRecord], input_size: int) ->
     }
     st.html(SMALLER_FIGURES)
     with st.container(horizontal=True, gap="large", key="train_figures"):
-        for label, value in shown.items():
+        for label, value in figures.items():
             st.metric(label, value, width="content")
     st.progress(_share_done(status))
 
@@ -78,18 +78,11 @@ def show_curves(status: Status, history: list[EpochRecord], steps: StepCurve) ->
     """Loss and accuracy side by side, and the learning rate below."""
     epochs = max(1, status.epochs)
     left, right = st.columns(2, gap="small")
-    with left:
-        st.vega_lite_chart(
-            charts.loss_rows(history, steps), charts.loss_spec(epochs, 360), key="train-loss", alt="Loss against epochs"
-        )
-    with right:
-        st.vega_lite_chart(
-            charts.accuracy_rows(history), charts.accuracy_spec(epochs, 360), key="train-accuracy",
-            alt="Accuracy against epochs",
-        )  # fmt: skip
-    st.vega_lite_chart(
-        charts.rate_rows(steps), charts.rate_spec(epochs, 200), key="train-rate", alt="Learning rate against epochs"
-    )
+    losses, accuracies, rates = charts.loss_rows(history, steps), charts.accuracy_rows(history), charts.rate_rows(steps)
+    left.vega_lite_chart(losses, charts.loss_spec(epochs, 360), key="train-loss", alt="Loss against epochs")
+    accuracy = charts.accuracy_spec(epochs, 360)
+    right.vega_lite_chart(accuracies, accuracy, key="train-accuracy", alt="Accuracy against epochs")
+    st.vega_lite_chart(rates, charts.rate_spec(epochs, 200), key="train-rate", alt="Learning rate against epochs")
 
 
 # Filters -------------------------------------------------------------------------------------------------------
