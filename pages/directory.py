@@ -11,13 +11,15 @@ class Entry:
         address: its path in the link, and the name of its package.
         title: its name in the navigation.
         question: what it answers, in one line.
-        group: what it is for; Home lists the pages by group.
+        group: what it is for; Home and the navigation list the pages by group.
+        sidebar: which of the sidebar's controls it uses.
     """
 
     address: str
     title: str
     question: str
     group: str = ""
+    sidebar: tuple[str, ...] = ()
 
     @property
     def file(self) -> str:
@@ -26,17 +28,24 @@ class Entry:
 
 
 LEARN, MEASURE, LOOK_INSIDE = GROUPS = ("Learn", "Measure", "Look inside")
+SIDEBAR = NETWORK, LAYER, BATCH_NORM, IMAGE = ("network", "layer", "batch norm", "image")
 HOME = Entry("home", "Home", "What is there to see?")
 PAGES = (
     Entry("train", "Train", "A network learns in front of the class.", LEARN),
     Entry("learning_curves", "Learning curves", "Which optimizer, depth or dropout is better?", LEARN),
-    Entry("accuracy", "Accuracy", "Which classes does it know, which does it confuse?", MEASURE),
-    Entry("network", "Network", "What is it made of, step by step?", LOOK_INSIDE),
-    Entry("filters", "Filters", "Which edges and colours does it look for first?", LOOK_INSIDE),
-    Entry("feature_maps", "Feature maps", "What does each layer make of an image?", LOOK_INSIDE),
-    Entry("reconstruction", "Reconstruction", "Which parts of the image led to a layer's activations?", LOOK_INSIDE),
-    Entry("inversion", "Inversion", "How much of an image does a layer remember?", LOOK_INSIDE),
-    Entry("maximization", "Maximisation", "Which image excites a channel most?", LOOK_INSIDE),
+    Entry("accuracy", "Accuracy", "Which classes does it know, which does it confuse?", MEASURE, (NETWORK, IMAGE)),
+    Entry("network", "Network", "What is it made of, step by step?", LOOK_INSIDE, (NETWORK, IMAGE)),
+    Entry("filters", "Filters", "Which edges and colours does it look for first?", LOOK_INSIDE, (NETWORK,)),
+    Entry("feature_maps", "Feature maps", "What does each layer make of an image?", LOOK_INSIDE, SIDEBAR),
+    Entry(
+        "reconstruction",
+        "Reconstruction",
+        "Which parts of the image led to a layer's activations?",
+        LOOK_INSIDE,
+        SIDEBAR,
+    ),
+    Entry("inversion", "Inversion", "How much of an image does a layer remember?", LOOK_INSIDE, SIDEBAR),
+    Entry("maximization", "Maximisation", "Which image excites a channel most?", LOOK_INSIDE, (NETWORK, LAYER)),
 )
 
 

@@ -3,9 +3,9 @@
 import streamlit as st
 
 from pages import directory, startup
-from pages.common import controls, selection, texts
+from pages.common import controls, layout, selection, texts
 
-st.set_page_config(page_title="Convscope", page_icon="🔬", layout="wide")
+st.set_page_config(page_title="Convscope", page_icon="🔬", layout="wide", initial_sidebar_state=270)
 
 startup.exempt_modules()
 startup.use_the_whole_screen()
@@ -18,7 +18,8 @@ page = st.navigation(
 )
 is_new = controls.follow_address(page.url_path)
 with texts.readable_errors():
-    selection.draw_sidebar()
+    selection.draw_sidebar(directory.page(page.url_path or directory.HOME.address).sidebar)
+layout.present_switch()
 notices = st.container()
 with texts.readable_errors():
     page.run()

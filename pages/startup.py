@@ -10,13 +10,34 @@ import threading
 import streamlit as st
 
 from engine.errors import ConvscopeError
+from pages import directory
 
 STYLE = """<style>
-[data-testid="stMainBlockContainer"] { padding: 4.2rem 2rem 1rem; }
-[data-testid="stSidebarHeader"] { height: 2.5rem; }
-[data-testid="stImage"] img { image-rendering: pixelated; border-radius: 4px; }
+html { font-size: clamp(15px, 8px + 0.625vw, 28px) !important; }
+[data-testid=stHeader] { height: 2.75rem; min-height: 0; }
+[data-testid=stMainBlockContainer] { padding: 2.7rem 1.5rem 1rem; }
+[data-testid=stMainBlockContainer] [data-testid=stVerticalBlock] { gap: 0.6rem; }
+[data-testid=stSidebarHeader] { height: 2.5rem; margin: 0; }
+[data-testid=stSidebarUserContent] { padding-bottom: 1rem; }
+[data-testid=stSidebar] [data-testid=stVerticalBlock] { gap: 0.6rem; }
+[data-testid=stImage] img { image-rendering: pixelated; border-radius: 4px; }
+:has(> [class*=st-key-unused_]), .st-key-presenting .st-key-present { display: none; }
+[data-testid=stSidebar]:not(:has([class*=st-key-used_], [data-testid=stSidebarNav])) { display: none; }
+[data-testid=stHeader] [data-testid=stTopNav] { padding: 0 0.5rem; }
+[data-testid=stTopNavLink] { padding: 0 0.4rem; }
+[data-testid=stToolbar] > div > :last-child { flex: none; padding-left: 5.5rem; }
+.st-key-presenting { position: fixed; top: 0.35rem; right: 3rem; width: auto; z-index: 999991; }
+.st-key-presenting button { min-height: 0; padding: 0.1rem 0.6rem; }
 </style>"""
-"""Little padding, and pictures that stay crisp when the browser enlarges them."""
+"""Type that grows with the screen, little padding, and pictures that stay crisp when the browser enlarges them."""
+
+
+_FIRST_OF_GROUPS = [1 + [entry.group for entry in directory.PAGES].index(group) for group in directory.GROUPS]
+_GROUPS = "".join(
+    f"<style>[data-testid=stTopNav] > :nth-child({1 + place}) {{ border-left: 1px solid #8888; }}</style>"
+    for place in _FIRST_OF_GROUPS
+)
+"""A line in the navigation before each group of pages; Home comes first."""
 
 
 def warm_up() -> threading.Thread:
@@ -49,7 +70,7 @@ def show_error(error: Exception) -> bool:
 
 def use_the_whole_screen() -> None:
     """Put the style on the page; call it in every run."""
-    st.html(STYLE)
+    st.html(STYLE + _GROUPS)
 
 
 # Garbage -------------------------------------------------------------------------------------------------------

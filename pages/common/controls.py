@@ -9,7 +9,7 @@ Streamlit drops a value that a control does not offer; the controls here say so,
 silence.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 from urllib.parse import parse_qs
@@ -140,10 +140,25 @@ def steps(label: str, options: Sequence[str], key: str, preferred: str, **settin
     return _draw(st.select_slider, fits, label, options, value=preferred, key=key, **settings)
 
 
-def switch(label: str, key: str, enabled: bool, why: str) -> bool:
-    """A switch that is on at first; `why` explains it, or why it is not enabled."""
-    fits = _settle(key, (True, False), True, lambda asked: {"true": True, "false": False}.get(asked.lower()))
-    return _draw(st.toggle, fits, label, value=True, key=key, disabled=not enabled, help=why)
+def switch(label: str, key: str, enabled: bool, why: str, usual: bool = True) -> bool:
+    """A switch that is on at first, or as `usual`; `why` explains it, or why it is not enabled."""
+    fits = _settle(key, (True, False), usual, lambda asked: {"true": True, "false": False}.get(asked.lower()))
+    return _draw(st.toggle, fits, label, value=usual, key=key, disabled=not enabled, help=why)
+
+
+def differing(usual: Mapping[str, tuple[str, Any]]) -> list[str]:
+    """What controls that are not drawn yet are going to say, where it is not the usual.
+
+    Args:
+        usual: the name and the usual value of each control, by its key.
+    """
+    new = st.session_state.get(ASKED, {})
+    said = []
+    for key, (name, default) in usual.items():
+        value = new[key] if key in new else st.session_state.get(key, st.query_params.get(key))
+        if value not in (None, default) and _in_link(value) != _in_link(default):
+            said.append(f"{name} {_beginning(_in_link(value))}")
+    return said
 
 
 def number_in_link(label: str, key: str, count: int, default: int = 0) -> int:

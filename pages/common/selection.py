@@ -1,10 +1,11 @@
 """The sidebar, the same on every page: network, layer, batch norm and image."""
 
 import random
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from engine import checkpoints, pretrained, weights
 from engine.checkpoints import Card
@@ -12,6 +13,7 @@ from engine.data import photographs
 from engine.errors import ConvscopeError
 from engine.models import ARCHITECTURES
 from engine.weights import Weights
+from pages import directory
 from pages.common import pretrained_download, resources
 from pages.common.controls import choose, number_in_link, segments, steps, switch
 from pages.common.resources import OWN, PHOTOGRAPHS, View
@@ -111,26 +113,39 @@ def load_what_is_shown_first() -> None:
     resources.recording(View(network, layer, BUNDLED[0], first, card.input_size))
 
 
-def draw_sidebar() -> None:
-    """Draw the controls and remember what they say for `current`."""
+def draw_sidebar(used: Collection[str]) -> None:
+    """Draw the controls and remember what they say for `current`.
+
+    Args:
+        used: those that the page uses, by their names in `directory`. The others keep their values out of sight.
+    """
     st.session_state["_selection"] = None
     cards = weights.cards()
     if not cards:
         raise ConvscopeError(
             "There are no trained networks in checkpoints/: get them with `git checkout -- checkpoints`."
         )
-    with st.sidebar:
+    with _part(directory.NETWORK, used):
         name = choose("Network", "checkpoint", list(cards), PREFERRED, _why_no_checkpoint)
         if weights.is_pretrained(name):
             st.caption(pretrained.reported(name))
         moment = segments("Weights", WEIGHTS, "weights", help="Untrained: the random weights that training began with.")
         network = Weights.of(cards[name], moment)
-        layers = list(resources.layers(network))
+    layers = list(resources.layers(network))
+    with _part(directory.LAYER, used):
         layer = choose("Layer", "layer", layers, layers[-1], lambda asked: f"{name} has no layer {asked!r}")
+    with _part(directory.BATCH_NORM, used):
         batch_norm = _batch_norm_toggle(network)
+    with _part(directory.IMAGE, used):
         image = _image_controls()
+    with _part(directory.NETWORK, used, "more"):
         pretrained_download.offer()
     st.session_state["_selection"] = Selection(cards[name], network, layer, batch_norm, image)
+
+
+def _part(name: str, used: Collection[str], key: str = "") -> DeltaGenerator:
+    """The place of some controls in the sidebar, which the style hides where they are not used."""
+    return st.sidebar.container(key=f"{'used' if name in used else 'unused'}_{key or name.replace(' ', '_')}")
 
 
 def _why_no_checkpoint(name: str) -> str:

@@ -19,7 +19,7 @@ def readable_errors() -> Iterator[None]:
 
 def headline(statement: str) -> None:
     """What the page shows, in one line; its title stands in the navigation."""
-    st.markdown(f"##### {statement}")
+    st.markdown(f"**{statement}**")
 
 
 def what_to_look_at(*lines: str) -> None:

@@ -1,0 +1,49 @@
+"""How a page lies on the screen: the picture first, what is seldom changed behind one button, and a view to present."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from pages.common import controls
+
+PRESENT = "present"
+
+
+def row() -> DeltaGenerator:
+    """The row of those controls that are changed mid-sentence."""
+    return st.container(horizontal=True, gap="small", vertical_alignment="bottom", key="row")
+
+
+def options(usual: Mapping[str, tuple[str, Any]]) -> DeltaGenerator:
+    """The one place of a page for the controls that stay as they are while somebody speaks.
+
+    Its button names what differs from the usual.
+
+    Args:
+        usual: the name and the usual value of each control in it, by its key.
+    """
+    return st.popover(" · ".join(["Options", *controls.differing(usual)]), key="options")
+
+
+def present_switch() -> None:
+    """A button that hides all but the page and enlarges it; `present=true` in a link does the same."""
+    with st.container(key="presenting"):
+        presenting = controls.switch("Present", PRESENT, True, "", usual=False)
+        st.button("Leave" if presenting else "Present", on_click=_toggle, shortcut="P", key="present_button")
+    if presenting:
+        st.html(PRESENTING)
+
+
+def _toggle() -> None:
+    st.session_state[PRESENT] = not st.session_state[PRESENT]
+
+
+PRESENTING = """<style>
+html { font-size: clamp(16px, 0.5rem + 0.9vw, 32px) !important; }
+[data-testid=stSidebar], [data-testid=stHeader], [data-testid=stExpandSidebarButton] { display: none !important; }
+[data-testid=stMainBlockContainer] { padding: 0.4rem 1rem 1rem; }
+.st-key-presenting { opacity: 0.35; top: auto; bottom: 0.5rem; right: 1rem; }
+.st-key-presenting:is(:hover, :focus-within) { opacity: 1; }
+</style>"""
