@@ -91,6 +91,31 @@ FIGURES = (
     Reported(4, "model_two", "test", 0.7528, "table 3", loss=0.8628),
 )
 
+QUOTED = {
+    (0, "parameters"): "11,181,642",
+    (1, "cross_entropy"): "0.8189",
+    (1, "epochs"): "900",
+    (1, "accuracy"): "81.89 %",
+    (2, "adam_epochs"): "6",
+    (2, "train"): "93.022 %",
+    (2, "test"): "71.120 %",
+    (3, "four_layers"): "39 %",
+    (3, "resnet18"): "64 %",
+    (3, "dropout_before"): "0.3",
+    (3, "dropout_after"): "0.1",
+    (4, "parameters"): "390,400",
+    (4, "last_layer"): "640",
+    (4, "lenet_lowest_loss"): "0.8024",
+    (4, "lenet_lowest_loss_epoch"): "6",
+    (4, "lowest_loss"): "0.6595",
+    (4, "lowest_loss_epoch"): "5",
+    (4, "gain_of_model_one"): "3 %",
+    (4, "gain_of_dropout"): "1 %",
+    (4, "dropout"): "30 %",
+    (4, "epochs"): "10",
+}
+"""Other figures of the reports, by report and what they are of, as they print them."""
+
 
 def unseen(network: str) -> tuple[Reported, ...]:
     """Of each report that has `network`, its figures on images that it did not train on: test, or else validation."""

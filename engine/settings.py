@@ -24,6 +24,7 @@ class Folders:
         cifar10: the whole of CIFAR-10, once it is downloaded.
         runs: trainings that go on or are over, one folder each.
         recipes: what to train, and how.
+        lectures: paths through the app's views.
     """
 
     checkpoints: Path = ROOT / "checkpoints"
@@ -32,6 +33,7 @@ class Folders:
     cifar10: Path = ROOT / "data" / "cifar10"
     runs: Path = ROOT / "runs"
     recipes: Path = ROOT / "recipes"
+    lectures: Path = ROOT / "lectures"
 
     @staticmethod
     def from_environment() -> "Folders":

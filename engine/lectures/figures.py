@@ -1,0 +1,279 @@
+"""The figures in a lecture's texts, computed from cards, histories, predictions and networks when they are asked for.
+
+`{accuracy.resnet18}` becomes "90.6 %": the first word is a function of this module (`FIGURES`), the others are its
+arguments. Images are the first test image of a class, at the network's own input size; the deconvnet reconstruction is
+that from all channels of a layer.
+
+The correlation of a reconstruction p with the image x says how much of the image is in it: Pearson's, over all pixels,
+each colour less its mean,
+
+    r = <p - mean p, x - mean x> / (|p - mean p| |x - mean x|)
+
+1 is the image itself, 0 has nothing to do with it. It compares brightness and colour point by point, so a picture of
+the edges alone has a low one.
+"""
+
+import functools
+import re
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engine import all_networks, data, deconv, feature_maps, network, reconstructions, reports, tape, weights
+from engine.accuracy import comparison
+from engine.accuracy.figures import Share, accuracy, class_figures, commonest_mistake, confusion_matrix, wilson
+from engine.all_networks import Candidate
+from engine.checkpoints import Card, Trained
+from engine.deconv import Reconstruction
+from engine.errors import ConvscopeError
+from engine.operations import MaxPool
+from engine.reports import Reported
+from engine.tape import Tape
+from engine.training import curves, histories, verdicts
+from engine.training.histories import History
+from engine.weights import UNTRAINED, Weights
+
+PLACE = re.compile(r"\{([a-z_]+)((?:\.[A-Za-z0-9_-]+)*)\}")
+VARIANTS = {
+    "on": {},
+    UNTRAINED: {},
+    "off": {"batch_norm": False},
+    "centre": {"switches": "centre"},
+    "residual": {"path": "residual"},
+    "shortcut": {"path": "shortcut"},
+    "gradient": {"relu": "gradient"},
+    "guided": {"relu": "guided"},
+}
+"""Settings of `engine.deconv.reconstruct`: batch norm on (as usual) or off, and so on; or random weights."""
+
+
+def fill(text: str) -> str:
+    """`text` with every figure in braces computed.
+
+    Raises:
+        ConvscopeError: there is no such figure, or nothing that it could be computed from.
+    """
+    return PLACE.sub(lambda place: _figure(place[0], place[1], tuple(place[2].split(".")[1:])), text)
+
+
+def _figure(place: str, name: str, arguments: tuple[str, ...]) -> str:
+    try:
+        return FIGURES[name](*arguments)
+    except (KeyError, StopIteration, TypeError, ValueError) as error:
+        reason = str(error) if isinstance(error, ConvscopeError) else "there is nothing of that name"
+        raise ConvscopeError(f"The figure {place} cannot be computed: {reason.rstrip('.')}. Correct it.") from error
+
+
+def percent(share: float) -> str:
+    return f"{share:.1%}".replace("%", " %")
+
+
+def _interval(share: Share) -> str:
+    return f"{share.low * 100:.1f} to {percent(share.high)}"
+
+
+# Accuracy ------------------------------------------------------------------------------------------------------
+
+
+def _candidate(name: str) -> Candidate:
+    return all_networks.candidates()[name]
+
+
+def _card(name: str) -> Card:
+    return _candidate(name).card
+
+
+def _share(name: str) -> Share:
+    return accuracy(_candidate(name).predictions().test)
+
+
+def _recalls(name: str) -> dict[str, Share]:
+    candidate = _candidate(name)
+    figures = class_figures(confusion_matrix(candidate.predictions().test))
+    return {label: figure.recall for label, figure in zip(candidate.card.classes, figures, strict=True)}
+
+
+def _recall(name: str, label: str) -> str:
+    share = _recalls(name)[label]
+    return f"{percent(share.value)} ({_interval(share)})"
+
+
+def _mistake(name: str) -> str:
+    candidate = _candidate(name)
+    true, predicted, count = commonest_mistake(confusion_matrix(candidate.predictions().test))
+    return f"{count} images of {candidate.card.classes[true]} are predicted as {candidate.card.classes[predicted]}"
+
+
+def _pair(first: str, second: str) -> str:
+    a, b = (_candidate(name).predictions().test for name in (first, second))
+    return comparison.in_words(first, second, comparison.pair(a, b)).rstrip(".")
+
+
+def _points(first: str, second: str) -> str:
+    return f"{abs(_share(first).value - _share(second).value) * 100:.1f} points"
+
+
+# Training ------------------------------------------------------------------------------------------------------
+
+
+def _history(name: str) -> History:
+    places = histories.find()
+    return histories.read(places.get(name) or places[f"experiments/{name}"])
+
+
+def _of_best_epoch(name: str, column: str) -> str:
+    table = _history(name).table
+    return percent(float(table.set_index("epoch").loc[curves.best_epochs(table)[1], column]))
+
+
+def _verdict(name: str) -> str:
+    return verdicts.verdict(_history(name).table).sentence.rstrip(".")
+
+
+# Layers --------------------------------------------------------------------------------------------------------
+
+
+def _part(name: str, part: str) -> int:
+    card = _card(name)
+    model = network.shapes_only(card.architecture, len(card.classes), card.input_size, card.options)
+    rows = network.stages(network.describe(model, card.input_size))
+    return next(row.parameters for row in rows if row.name.replace(" ", "_") == part)
+
+
+def _share_of_part(name: str, part: str) -> str:
+    return percent(_part(name, part) / _card(name).parameters)
+
+
+def _maps(name: str, layer: str, size: str = "0") -> str:
+    _, count, height, width = _tape(weights.find(name), layer, data.CIFAR10_CLASSES[0], int(size)).activation.shape
+    return f"{count} maps of {height} x {width}"
+
+
+def _similarity(name: str, layer: str, first: str, second: str) -> str:
+    network = weights.find(name)
+    one, other = (_tape(network, layer, label).activation for label in (first, second))
+    return f"{feature_maps.cosine_similarity(one, other):.2f}"
+
+
+def _poolings(name: str, layer: str) -> str:
+    steps = _tape(weights.find(name), layer, data.CIFAR10_CLASSES[0]).steps
+    return ("no", "one", "two", "three", "four", "five")[sum(isinstance(step.operation, MaxPool) for step in steps)]
+
+
+# Reconstructions -----------------------------------------------------------------------------------------------
+
+
+@functools.lru_cache(maxsize=8)
+def _trained(network: Weights) -> Trained:
+    return weights.load(network)
+
+
+@functools.cache
+def _test() -> data.LabelledImages:
+    return data.bundled("test")
+
+
+def _input(card: Card, label: str, size: int = 0) -> Tensor:
+    first = int(np.flatnonzero(_test().labels == _test().classes.index(label))[0])
+    return data.prepare(_test().images[first : first + 1], size or card.input_size, card.mean, card.std)
+
+
+def _tape(network: Weights, layer: str, label: str, size: int = 0) -> Tape:
+    trained = _trained(network)
+    return tape.record(trained.model, _input(trained.card, label, size), layer)
+
+
+def _reconstruction(network: Weights, layer: str, label: str, variant: str) -> Reconstruction:
+    recorded = _tape(network.at(UNTRAINED) if variant == UNTRAINED else network, layer, label)
+    return deconv.reconstruct(recorded, deconv.all_channels(recorded.activation), **VARIANTS[variant])
+
+
+@functools.lru_cache(maxsize=512)
+def _gain(network: Weights, layer: str, label: str, variant: str) -> float:
+    return reconstructions.total_gain(_reconstruction(network, layer, label, variant))
+
+
+@functools.lru_cache(maxsize=512)
+def _correlation(network: Weights, layer: str, label: str, variant: str) -> float:
+    image = _input(_trained(network).card, label)
+    values = torch.cat([_reconstruction(network, layer, label, variant).pixels, image]).double().flatten(2)
+    ours, theirs = (values - values.mean(dim=2, keepdim=True)).flatten(1)
+    return float(ours @ theirs / (ours.norm() * theirs.norm()))
+
+
+@functools.lru_cache(maxsize=512)
+def _cosine(network: Weights, layer: str, label: str) -> float:
+    return reconstructions.cosine_similarity(
+        *(_reconstruction(network, layer, label, variant) for variant in ("on", "off"))
+    )
+
+
+# The reports ---------------------------------------------------------------------------------------------------
+
+
+def _reported(report: str, name: str, split: str) -> Reported:
+    return next(one for one in reports.FIGURES if (str(one.report), one.network, one.split) == (report, name, split))
+
+
+def _reported_interval(report: str, name: str, split: str) -> str:
+    figure = _reported(report, name, split)
+    return _interval(wilson(round(figure.accuracy * figure.images), figure.images))
+
+
+def _reported_class(number: str, label: str) -> tuple[float, Share]:
+    test = reports.TESTS[int(number)]
+    place = test.classes.index(label)
+    return test.printed[place], test.shares[place]
+
+
+def _agreeing(name: str) -> str:
+    """How many of the ten intervals of report 1 hold our recall."""
+    (test,) = (test for test in reports.TESTS if test.classes == data.CIFAR10_CLASSES)
+    ours = _recalls(name)
+    return str(
+        sum(
+            share.low <= ours[label].value <= share.high for label, share in zip(test.classes, test.shares, strict=True)
+        )
+    )
+
+
+def _counted(share: Share) -> str:
+    return f"{share.hits} of {share.total}"
+
+
+FIGURES: dict[str, Callable[..., str]] = {
+    "accuracy": lambda name: percent(_share(name).value),
+    "interval": lambda name: _interval(_share(name)),
+    "recall": _recall,
+    "hardest": lambda name: min(_recalls(name).items(), key=lambda entry: entry[1].value)[0],
+    "mistake": _mistake,
+    "pair": _pair,
+    "points": _points,
+    "training": lambda name: _of_best_epoch(name, "train_accuracy"),
+    "validation": lambda name: _of_best_epoch(name, "val_accuracy"),
+    "verdict": _verdict,
+    "epochs": lambda name: str(_card(name).epochs),
+    "size": lambda name: str(_card(name).input_size),
+    "parameters": lambda name: f"{_card(name).parameters:,}",
+    "part": lambda name, part: f"{_part(name, part):,}",
+    "share": _share_of_part,
+    "work": lambda name: f"{all_networks.multiply_adds(_card(name)) / 1e6:.0f} million",
+    "maps": _maps,
+    "poolings": _poolings,
+    "similarity": _similarity,
+    "change": lambda name, *of: reconstructions.change_in_words(_gain(weights.find(name), *of)),
+    "gain": lambda name, *of: f"{_gain(weights.find(name), *of):.2g}",
+    "cosine": lambda name, *of: f"{_cosine(weights.find(name), *of):.2f}",
+    "correlation": lambda name, *of: f"{_correlation(weights.find(name), *of):.2f}",
+    "report": lambda *of: percent(_reported(*of).accuracy),
+    "report_loss": lambda *of: f"{_reported(*of).loss:.4g}",
+    "report_interval": _reported_interval,
+    "listed": lambda *of: percent(_reported_class(*of)[0]),
+    "counted": lambda *of: _counted(_reported_class(*of)[1]),
+    "counted_interval": lambda *of: _interval(_reported_class(*of)[1]),
+    "agreeing": _agreeing,
+    "quoted": lambda report, what: reports.QUOTED[int(report), what],
+}
+"""What may stand in braces, by its first word."""

@@ -1,0 +1,140 @@
+"""Lectures: every shipped one is whole and its figures are true; a file from anywhere is read with care."""
+
+import re
+
+import numpy as np
+import pytest
+
+from engine import checkpoints, data, deconv, lectures, reports, tape
+from engine.errors import ConvscopeError
+from engine.lectures import Lecture, Link, Step, figures
+from pages import directory
+
+PAGES = tuple(entry.address for entry in (directory.HOME, *directory.PAGES))
+SHIPPED = ["batch-norm", *(f"report-{number}" for number in range(5))]
+TYPED = re.compile(r"\d+(\.\d+)? %|\d\.\d|\d{2},\d{3}")
+NOT_MEASURED = re.compile(r"95 % interval|(section|figure) \d[.\d]*|10,000 test images")
+
+
+def parsed(text: str) -> Lecture:
+    return lectures.parse(text.encode(), "own", PAGES, "own.toml")
+
+
+WHOLE = """title = "Zwei Schritte – \\u00fc"
+minutes = 3
+
+[[steps]]
+link = "reconstruction?class=ship&bn=false"
+sentence = "A ship."
+
+[[steps]]
+link = "http://127.0.0.1:8501/learning_curves?curves=lenet&curves=resnet18&lecture=other&step=4"
+sentence = "Two curves."
+answer = "<b>**bold**</b>"
+"""
+
+
+def test_six_lectures_are_shipped() -> None:
+    assert lectures.names() == SHIPPED
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_lecture_is_whole_and_no_figure_in_it_is_typed(name: str) -> None:
+    lecture = lectures.load(name, PAGES)
+    assert 6 <= len(lecture.steps) <= 12
+    for step in lecture.steps:
+        assert step.question
+        assert step.answer
+        assert step.look
+        for text in (step.sentence, step.question, step.answer, step.look):
+            assert not TYPED.search(NOT_MEASURED.sub("", figures.PLACE.sub("", text))), text
+            filled = figures.fill(text)
+            assert "{" not in filled
+            assert "nan" not in filled.split()
+
+
+# The figures, computed in another way ---------------------------------------------------------------------------
+
+
+def test_accuracies_are_those_of_the_stored_predictions() -> None:
+    test = checkpoints.predictions("resnet18").test
+    right = float((test.logits.argmax(axis=1) == test.labels).mean())
+    assert figures.fill("{accuracy.resnet18}") == f"{right * 100:.1f} %"
+    cats = test.labels == test.labels[data.bundled("test").classes.index("cat") == test.labels][0]
+    share = float((test.logits[cats].argmax(axis=1) == test.labels[cats]).mean())
+    assert figures.fill("{recall.resnet18.cat}").startswith(f"{share * 100:.1f} % (")
+
+
+def test_parameters_of_a_part_are_those_of_its_modules() -> None:
+    model = checkpoints.load("model_one").model
+    largest = max(parameter.numel() for parameter in model.parameters())
+    assert figures.fill("{part.model_one.dense_1}") == f"{largest + 2048:,}"
+    assert figures.fill("{parameters.model_one}") == f"{sum(p.numel() for p in model.parameters()):,}"
+
+
+def test_correlation_and_gain_are_those_of_the_pictures() -> None:
+    trained, test = checkpoints.load("model_one"), data.bundled("test")
+    index = int(np.flatnonzero(test.labels == test.classes.index("horse"))[0])
+    image = data.prepare(test.images[index : index + 1], 32, trained.card.mean, trained.card.std)
+    recorded = tape.record(trained.model, image, "pool5")
+    made = deconv.reconstruct(recorded, recorded.activation, switches="centre")
+    centred = [(p - p.mean(axis=(1, 2), keepdims=True)).ravel() for p in (made.pixels[0].numpy(), image[0].numpy())]
+    assert figures.fill("{correlation.model_one.pool5.horse.centre}") == f"{np.corrcoef(*centred)[0, 1]:.2f}"
+    gain = float(made.pixels.norm() / recorded.activation.norm())
+    assert figures.fill("{gain.model_one.pool5.horse.centre}") == f"{gain:.2g}"
+
+
+def test_figures_of_reports_are_cited() -> None:
+    assert figures.fill("{report.0.resnet18.test}") == "83.0 %"
+    assert figures.fill("{counted.0.bird} and {listed.1.cat}") == "28 of 39 and 54.0 %"
+    assert figures.fill("{quoted.1.cross_entropy}") == reports.QUOTED[1, "cross_entropy"]
+
+
+@pytest.mark.parametrize("figure", ["{accuracy.vgg}", "{nothing.at.all}", "{gain.lenet}", "{report.9.lenet.test}"])
+def test_a_figure_that_there_is_not_is_named(figure: str) -> None:
+    with pytest.raises(ConvscopeError, match=re.escape(figure)):
+        figures.fill(f"It is {figure}.")
+
+
+# Files ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_lecture_is_read_with_pasted_addresses_and_written_again() -> None:
+    lecture = parsed(WHOLE)
+    assert lecture.title == "Zwei Schritte – ü"
+    assert lecture.steps[0] == Step(Link("reconstruction", (("class", "ship"), ("bn", "false"))), "A ship.")
+    assert lecture.steps[1].link == Link("learning_curves", (("curves", "lenet"), ("curves", "resnet18")))
+    assert parsed(lectures.to_toml(lecture)) == lecture
+
+
+WRONG = {
+    'title = "x': "own.toml is no TOML in UTF-8",
+    'title = "x"': "line 1: a lecture needs steps",
+    WHOLE.replace("minutes = 3", "minutes = 0"): "line 2: write minutes as a whole number",
+    WHOLE.replace("minutes = 3", f"minutes = {'9' * 5000}"): "own.toml is no TOML",
+    WHOLE.replace("minutes", "hours"): "line 2: 'hours' is no part of it",
+    WHOLE.replace('sentence = "Two curves."', ""): r"line 8 \(step 2\): sentence is missing",
+    WHOLE.replace('"A ship."', "3"): r"line 6 \(step 1\): write sentence as text in quotes",
+    WHOLE.replace("A ship.", "x" * 501): r"line 6 \(step 1\): sentence has at most 500 characters",
+    WHOLE.replace("A ship.", "\\u0007"): r"line 6 \(step 1\): sentence has at most",
+    WHOLE.replace("A ship.", "\\u202e"): r"line 6 \(step 1\): sentence has at most",
+    WHOLE.replace("reconstruction?", "../secrets?"): r"line 5 \(step 1\): there is no page 'secrets'",
+    WHOLE.replace("class=", "_asked="): r"line 5 \(step 1\): '_asked' cannot be a setting",
+    WHOLE.replace("class=ship", "class"): r"line 5 \(step 1\): the link is no address",
+    WHOLE + WHOLE[WHOLE.index("[[steps]]") :] * 60: "at most 100 steps",
+    "x" * 200_000: "larger than 100 kB",
+}
+
+
+@pytest.mark.parametrize("text", WRONG, ids=range(len(WRONG)))
+def test_what_is_wrong_with_a_file_is_said_with_its_line(text: str) -> None:
+    with pytest.raises(ConvscopeError, match=WRONG[text]):
+        parsed(text)
+
+
+def test_other_encodings_and_unknown_names_are_refused() -> None:
+    with pytest.raises(ConvscopeError, match="no TOML in UTF-8"):
+        lectures.parse('title = "ü"'.encode("latin-1"), "own", PAGES, "own.toml")
+    for name in ("../lectures/report-0", "report-9", "", "x" * 5000):
+        with pytest.raises(ConvscopeError, match="There is no lecture"):
+            lectures.load(name, PAGES)
