@@ -1,10 +1,12 @@
 """What a run or a checkpoint may be called: it becomes the name of a folder, and stands in links."""
 
 import re
+import unicodedata
 
 from engine.errors import ConvscopeError
 
 RULE = "use up to 60 letters (a to z), digits, _ and -, with a letter or digit first"
+_ENDINGS = re.compile(r"(\.(pt|pth|pkl|tar|ckpt|bin|safetensors))+$", re.IGNORECASE)
 _PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,59}")
 
 
@@ -22,3 +24,9 @@ def checked_name(text: str) -> str:
     if not is_name(text):
         raise ConvscopeError(f"{text!r} cannot be a name: {RULE}.")
     return text
+
+
+def name_of(file: str) -> str:
+    """A name after the rule for what is in `file`: "best model (1).pth" gives "best_model_1"."""
+    letters = unicodedata.normalize("NFKD", _ENDINGS.sub("", file)).encode("ascii", "ignore").decode()
+    return re.sub(r"[^A-Za-z0-9_-]+", "_", letters).strip("_-")[:60] or "own"

@@ -2,9 +2,9 @@
 
     python -m engine.own_checkpoint FILE --architecture lenet [--name NAME] [--classes a,b,c ...]
 
-The file is what `torch.save(model.state_dict(), FILE)` writes, or a dictionary that holds this under "state_dict",
-"model_state_dict" or "model"; the "module." that DataParallel puts before each name is taken off. It is read with
-`weights_only=True`, so a file from a stranger can run nothing.
+The file is what `torch.save(model.state_dict(), FILE)` or safetensors writes; what training programs put around the
+weights and before their names is taken off, and the command says what (`engine.checkpoints.weight_files`). A file from
+a stranger can run nothing.
 
 A file of weights does not tell how the pixels were normalised that it was trained on. If the mean and the standard
 deviation were not the architecture's own (`engine.models.registry`), they have to be given, or all predictions are
@@ -18,7 +18,7 @@ checkpoint has neither stored predictions nor an accuracy. Nothing is known of i
 import argparse
 import math
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,26 +26,26 @@ from typing import Any
 import numpy as np
 import torch
 import torchvision
-from torch import Tensor, nn
+from torch import nn
 
 from engine import checkpoints, filters, settings
 from engine.accuracy.figures import accuracy, cross_entropy
 from engine.accuracy.predictions import Predictions
-from engine.checkpoints import Card, Contents, StoredPredictions, foreign_card
+from engine.checkpoints import Card, Contents, StoredPredictions, foreign_card, weight_files
+from engine.checkpoints.reading import with_versions
 from engine.command import exit_status, parser, progress
 from engine.data import CIFAR10_CLASSES, LabelledImages, bundled
 from engine.errors import ConvscopeError
 from engine.evaluation import evaluate
 from engine.files import not_writable
 from engine.models import ARCHITECTURES, build, parameter_count
-from engine.names import checked_name
+from engine.models.torchvision_models import TRANSFORM_INPUT
+from engine.names import checked_name, name_of
 from engine.network.convolution import first_convolution
 from engine.pretrained import NETWORKS
 
-WRAPPERS = ("state_dict", "model_state_dict", "model")
-"""Under which names training programs keep the weights beside other things."""
-
 OnBatch = Callable[[int], object]
+OnRemark = Callable[[str], object]
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,8 @@ class Origin:
         classes: in the order of the logits.
         input_size: the side in pixels of its input; None for the architecture's own.
         mean, std: per channel, of pixels in 0-1; None for the architecture's own.
+        transform_input: whether it is torchvision's GoogLeNet or Inception with the step that turns pixels normalised
+            for ImageNet into -1 to 1, as those have that torchvision itself has trained.
     """
 
     architecture: str
@@ -66,6 +68,7 @@ class Origin:
     input_size: int | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    transform_input: bool = False
 
 
 def add(
@@ -74,12 +77,14 @@ def add(
     folder: Path | None = None,
     test: LabelledImages | None = None,
     on_batch: OnBatch | None = None,
+    on_remark: OnRemark = lambda remark: None,
 ) -> Card:
     """Make checkpoint `origin.name` in `folder` of the weights in `file`; gives its card.
 
     Args:
         test: images to test it on, if its classes are those; the bundled test images if None.
         on_batch: called with the number of images done.
+        on_remark: called with each sentence on what was taken off or left out.
 
     Raises:
         ConvscopeError: one sentence on what does not fit; nothing is left on the disk then.
@@ -87,7 +92,11 @@ def add(
     folder = folder or settings.folders.checkpoints
     _check_name(origin.name, folder)
     card, model = _network(origin)
-    _fit(model, _read(file), file, card)
+    network = f"a {card.architecture} for {len(card.classes)} classes at {card.input_size} px"
+    fitted = weight_files.fitted(file, model.state_dict(), network)
+    model.load_state_dict(with_versions(fitted.weights, model), strict=False)
+    for remark in fitted.remarks:
+        on_remark(remark)
     checkpoints.freeze(model)
     predictions = _tested(model, card, test, on_batch)
     return _write(_with_figures(card, predictions), model, predictions, folder)
@@ -115,7 +124,9 @@ def _network(origin: Origin) -> tuple[Card, nn.Module]:
     size = spec.input_size if origin.input_size is None else origin.input_size
     if size < 1:
         raise ConvscopeError(f"An image cannot be {size} px wide: give --input-size as the network was trained.")
-    options = {"input_size": size} if spec.fixed_input else {}
+    options: dict[str, Any] = {"input_size": size} if spec.fixed_input else {}
+    if origin.transform_input:
+        options[TRANSFORM_INPUT] = True
     model = build(origin.architecture, num_classes=len(classes), **options)
     mean, std = (_channels(given, own) for given, own in ((origin.mean, spec.mean), (origin.std, spec.std)))
     if min(std) <= 0:
@@ -133,67 +144,6 @@ def _channels(given: tuple[float, ...] | None, own: tuple[float, ...]) -> tuple[
     if len(values) != 3 or not all(math.isfinite(value) for value in values):
         raise ConvscopeError("Mean and standard deviation are three numbers each: one for red, green and blue.")
     return tuple(values)
-
-
-# The file ------------------------------------------------------------------------------------------------------
-
-
-def _read(file: Path) -> dict[str, Tensor]:
-    """The state dict in `file`, in single precision."""
-    try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise ConvscopeError(f"{file} cannot be read ({error.strerror or error}): name a file of weights.") from error
-    except Exception as error:  # a foreign file shows itself as a pickle, zip, runtime or end-of-file error
-        raise ConvscopeError(
-            f"{file.name} is no file of weights that can be read safely: write one with "
-            f"`torch.save(model.state_dict(), {file.name!r})`."
-        ) from error
-    weights = _unwrapped(content)
-    if not weights or not all(isinstance(value, Tensor) for value in weights.values()):
-        raise ConvscopeError(
-            f"{file.name} holds no weights by name: write it with `torch.save(model.state_dict(), ...)`."
-        )
-    broken = next((name for name, value in weights.items() if not torch.isfinite(value).all()), None)
-    if broken is not None:
-        raise ConvscopeError(
-            f"{file.name} holds weights that are no numbers, in {broken!r}: its training has diverged."
-        )
-    return {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}
-
-
-def _unwrapped(content: Any) -> dict[str, Any]:
-    if not isinstance(content, dict):
-        return {}
-    inner = next((content[key] for key in WRAPPERS if isinstance(content.get(key), dict)), content)
-    names = [str(name) for name in inner]
-    shared = "module." if all(name.startswith("module.") for name in names) else ""
-    return {name.removeprefix(shared): value for name, value in zip(names, inner.values(), strict=True)}
-
-
-def _fit(model: nn.Module, weights: dict[str, Tensor], file: Path, card: Card) -> None:
-    """Load the weights into the fresh network; a sentence names the first one that does not fit."""
-    reason = next(_misfits(model.state_dict(), weights, card.architecture), None)
-    if reason is not None:
-        raise ConvscopeError(
-            f"{file.name} does not fit a {card.architecture} for {len(card.classes)} classes at {card.input_size} px: "
-            f"{reason}; check --architecture, --classes and --input-size."
-        )
-    model.load_state_dict(weights, strict=False)
-
-
-def _misfits(expected: dict[str, Tensor], found: dict[str, Tensor], architecture: str) -> Iterator[str]:
-    for name in expected:
-        # Batch norm's count of batches changes no answer, and old files lack it.
-        if name not in found and not name.endswith("num_batches_tracked"):
-            yield f"it has no {name!r}"
-        elif name in found and found[name].shape != expected[name].shape:
-            yield f"its {name!r} is {_shape(found[name])}, not {_shape(expected[name])}"
-    yield from (f"a {architecture} has no {name!r}" for name in found if name not in expected)
-
-
-def _shape(tensor: Tensor) -> str:
-    return " x ".join(map(str, tensor.shape)) or "a single number"
 
 
 # Its figures ---------------------------------------------------------------------------------------------------
@@ -249,8 +199,10 @@ def _write(card: Card, model: nn.Module, test: Predictions | None, folder: Path)
 def main(arguments: Sequence[str] | None = None) -> None:
     """`python -m engine.own_checkpoint FILE --architecture NAME ...`: exit status 1 after a message."""
     chosen = _options().parse_args(arguments)
+    remarks: list[str] = []
     with progress(" images", description="Testing") as show:
-        card = add(chosen.file, _origin(chosen), chosen.checkpoints, on_batch=show)
+        card = add(chosen.file, _origin(chosen), chosen.checkpoints, on_batch=show, on_remark=remarks.append)
+    print(*remarks, sep="\n", end="\n" if remarks else "")
     if card.test_images:
         measured = f"accuracy {card.test_accuracy:.2%} on {card.test_images:,} test images"
     else:
@@ -260,7 +212,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _options() -> argparse.ArgumentParser:
     options = parser("engine.own_checkpoint", "Add your own network.")
-    options.add_argument("file", type=Path, help="its state dict, .pt or .pth")
+    options.add_argument("file", type=Path, help="its state dict: .pt, .pth, .ckpt or .safetensors")
     options.add_argument("--architecture", required=True, help=f"{', '.join(ARCHITECTURES)}, or torchvision:NAME")
     options.add_argument("--name", help="what the app calls it; the file's name if left out")
     options.add_argument("--classes", help="a,b,c,... in the order of its outputs; CIFAR-10's if left out")
@@ -269,6 +221,9 @@ def _options() -> argparse.ArgumentParser:
         options.add_argument(
             f"--{key}", type=float, nargs=3, help=f"what was {what} red, green and blue, pixels in 0-1"
         )
+    options.add_argument(
+        "--transform-input", action="store_true", help="of a GoogLeNet or Inception made from torchvision's weights"
+    )
     options.add_argument("--checkpoints", type=Path, help="where the checkpoint goes")
     return options
 
@@ -276,7 +231,8 @@ def _options() -> argparse.ArgumentParser:
 def _origin(options: argparse.Namespace) -> Origin:
     classes = CIFAR10_CLASSES if options.classes is None else tuple(map(str.strip, options.classes.split(",")))
     mean, std = (tuple(value) if value else None for value in (options.mean, options.std))
-    return Origin(options.architecture, options.name or options.file.stem, classes, options.input_size, mean, std)
+    name = options.name or name_of(options.file.name)
+    return Origin(options.architecture, name, classes, options.input_size, mean, std, options.transform_input)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from engine.errors import ConvscopeError
 from engine.files import damage_as
 from engine.models import ARCHITECTURES, blank, build
 from engine.models.initialisation import initialise_
-from engine.models.torchvision_models import PREFIX, pretrained
+from engine.models.torchvision_models import PREFIX, TRANSFORM_INPUT, pretrained, takes_imagenet
 from engine.seeding import seeded
 
 
@@ -90,12 +91,20 @@ def fill_(model: nn.Module, weights: dict[str, Tensor]) -> None:
         RuntimeError, AttributeError, TypeError: they are another network's, or no weights at all.
     """
     single = {key: value.float() if value.is_floating_point() else value for key, value in weights.items()}
-    model.load_state_dict(single, assign=True)
+    model.load_state_dict(with_versions(single, model), assign=True)
+
+
+def with_versions(weights: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """`weights` that say which version of its modules they are for: those of `model`. MNASNet loads no others."""
+    versioned = OrderedDict(weights)
+    versioned._metadata = model.state_dict()._metadata
+    return versioned
 
 
 @dataclass(frozen=True)
 class Base:
-    """Weights that a training starts from: a state dict, the SHA-256 of its file, and the names of its classes.
+    """Weights that a training starts from: a state dict, the SHA-256 of its file, the names of its classes, and whether
+    they were trained with that option of torchvision's GoogLeNet and Inception.
 
     The last layer of torchvision's weights knows other classes than any dataset here; their `classes` are empty.
     """
@@ -103,6 +112,7 @@ class Base:
     weights: dict[str, Tensor]
     sha256: str
     classes: tuple[str, ...]
+    transform_input: bool = False
 
 
 def base(name: str, architecture: str, folder: Path | None = None) -> Base:
@@ -113,12 +123,13 @@ def base(name: str, architecture: str, folder: Path | None = None) -> Base:
     """
     if not name.startswith(PREFIX):
         trained = load(name, folder)
-        return Base(trained.model.state_dict(), trained.card.weights_sha256, trained.card.classes)
+        transforms = bool(getattr(trained.model, TRANSFORM_INPUT, False))
+        return Base(trained.model.state_dict(), trained.card.weights_sha256, trained.card.classes, transforms)
     fitting = ARCHITECTURES[architecture].torchvision
     if not fitting:
         raise ConvscopeError(f"Torchvision has no weights for {architecture!r}: start from a checkpoint of this app.")
     weights, fingerprint = pretrained(fitting, name.removeprefix(PREFIX))
-    return Base(weights, fingerprint, ())
+    return Base(weights, fingerprint, (), takes_imagenet(fitting))
 
 
 def _rest(card: Card, folder: Path | None) -> dict[str, Tensor]:

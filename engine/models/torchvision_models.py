@@ -9,6 +9,7 @@ once, with a progress bar, into PyTorch's own cache.
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import torch
 import torchvision
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from engine.errors import ConvscopeError
 from engine.files import sha256
@@ -26,6 +28,9 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
 """Second classifiers half-way up GoogLeNet and Inception, which are not built here."""
+TRANSFORM_INPUT = "transform_input"
+"""Their option to take images that are normalised for ImageNet and turn them into -1 to 1; torchvision's weights for
+them were trained with it."""
 SIZE_OPTION = {"vit_": "image_size", "maxvit_": "input_size"}
 
 
@@ -40,20 +45,34 @@ def has_fixed_input(name: str) -> bool:
     return name.startswith(tuple(SIZE_OPTION))
 
 
+def takes_imagenet(name: str) -> bool:
+    """Whether the network has the option `TRANSFORM_INPUT`."""
+    return name in ("googlenet", "inception_v3")
+
+
 def build(name: str, num_classes: int = 10, input_size: int | None = None, **options: Any) -> nn.Module:
     """Torchvision's classifier `name` with random weights: logits `[N, num_classes]` of images `[N, 3, H, W]`.
 
     Args:
         input_size: of those that `has_fixed_input`.
     """
-    if name in ("googlenet", "inception_v3"):
+    if takes_imagenet(name):
         options = {"aux_logits": False, "init_weights": True, **options}
     if input_size is not None:
         option = next((option for start, option in SIZE_OPTION.items() if name.startswith(start)), None)
         if option is None:
             raise TypeError(f"{name} takes images of any size")
         options[option] = input_size if option == "image_size" else (input_size, input_size)
-    return torchvision.models.get_model(name, weights=None, num_classes=num_classes, **options)
+    with _Values() if name.startswith("regnet_") else nullcontext():
+        return torchvision.models.get_model(name, weights=None, num_classes=num_classes, **options)
+
+
+class _Values(TorchFunctionMode):
+    """RegNet computes its widths with tensors and reads them: those need values, where parameters may have none."""
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        on_cpu = {"device": "cpu"} if func in (torch.arange, torch.tensor) else {}
+        return func(*args, **{**on_cpu, **(kwargs or {})})
 
 
 def builder(name: str) -> Callable[..., nn.Module]:

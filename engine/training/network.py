@@ -20,7 +20,7 @@ from engine import checkpoints, settings
 from engine.errors import ConvscopeError
 from engine.models import ARCHITECTURES, build
 from engine.models.initialisation import initialise_
-from engine.models.torchvision_models import PREFIX
+from engine.models.torchvision_models import PREFIX, TRANSFORM_INPUT
 from engine.seeding import seeded
 from engine.training.recipe import Phase, Recipe
 from engine.training.step import number_type
@@ -78,6 +78,11 @@ def load_base_(model: nn.Module, recipe: Recipe, classes: tuple[str, ...], folde
     if recipe.base_sha256 not in ("", base.sha256):
         raise ConvscopeError(
             f"The checkpoint {recipe.base!r} is not the one that this run starts from: its weights have changed since."
+        )
+    if base.transform_input != getattr(model, TRANSFORM_INPUT, False):
+        raise ConvscopeError(
+            f"The weights {recipe.base!r} were trained with {TRANSFORM_INPUT} = {str(base.transform_input).lower()}: "
+            "write this into the recipe's options."
         )
     own = {key: value for key, value in model.state_dict().items() if key in _keys(model, [_last_layer(model)])}
     try:

@@ -23,7 +23,7 @@ from engine.errors import ConvscopeError
 from engine.models import ARCHITECTURES
 from engine.models.initialisation import INITIALISATIONS
 from engine.models.registry import CIFAR10_MEAN, CIFAR10_STD
-from engine.models.torchvision_models import IMAGENET_MEAN, IMAGENET_STD, PREFIX
+from engine.models.torchvision_models import IMAGENET_MEAN, IMAGENET_STD, PREFIX, TRANSFORM_INPUT, takes_imagenet
 from engine.names import RULE, is_name
 
 OPTIMIZERS = ("sgd", "adam", "adamw")
@@ -168,8 +168,10 @@ def read(path: str | Path) -> Recipe:
     if not file.exists() and (folder / f"{path}.toml").exists():
         file = folder / f"{path}.toml"
     try:
-        text = file.read_text()
-    except (OSError, UnicodeDecodeError):
+        text = file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise ConvscopeError(f"{file.name} is not written in UTF-8: save it again with that encoding.") from None
+    except OSError:
         known = ", ".join(sorted(entry.stem for entry in folder.glob("*.toml")))
         raise ConvscopeError(f"There is no recipe {str(path)!r}: name a TOML file or one of {known}.") from None
     return parse(text, file.stem, source=file.name)
@@ -254,6 +256,8 @@ class _Reader:
             self.one_of("architecture", recipe.architecture, tuple(ARCHITECTURES))
         if recipe.input_size == 0:
             recipe = replace(recipe, input_size=ARCHITECTURES[recipe.architecture].input_size)
+        if recipe.base.startswith(PREFIX) and takes_imagenet(recipe.architecture.removeprefix(PREFIX)):
+            recipe = replace(recipe, options={TRANSFORM_INPUT: True, **recipe.options})
         self.check(recipe)
         return recipe
 

@@ -113,17 +113,26 @@ def test_there_is_no_learning_curve_and_one_moment_of_the_filters(
     torch.testing.assert_close(kept.kernels, first.weight.detach()[None], rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("key", own_checkpoint.WRAPPERS)
-def test_weights_are_found_beside_other_things_and_behind_data_parallel(
-    key: str, tmp_path: Path, few: LabelledImages
-) -> None:
-    model = network("model_two")
-    weights = {f"module.{name}": value.double() for name, value in model.state_dict().items()}
-    weights = {name: value for name, value in weights.items() if "num_batches" not in name}
-    add(stored({key: weights, "epoch": 7}, tmp_path), replace(LENET, architecture="model_two"), tmp_path / "c", few)
-    torch.testing.assert_close(
-        answers(checkpoints.load("mine", tmp_path / "c").model), answers(model), rtol=1e-4, atol=1e-5
-    )
+@pytest.mark.parametrize("name", ["regnet_x_400mf", "mnasnet0_5", "googlenet"])
+def test_networks_with_constructors_and_versions_of_their_own_can_be_added(name: str, tmp_path: Path) -> None:
+    extra = {"aux_logits": True, "init_weights": False} if name == "googlenet" else {}
+    model = torchvision.models.get_model(name, weights=None, num_classes=3, **extra).eval()
+    origin = Origin(f"torchvision:{name}", "mine", ("a", "b", "c"), input_size=64)
+    remarks: list[str] = []
+    add(stored(model.state_dict(), tmp_path), origin, tmp_path / "c", on_remark=remarks.append)
+    torch.testing.assert_close(answers(checkpoints.load("mine", tmp_path / "c").model, 64), answers(model, 64))
+    assert any("aux1.conv.conv.weight" in remark for remark in remarks) == (name == "googlenet")
+
+
+def test_a_googlenet_that_normalises_its_input_itself_goes_on_doing_so(tmp_path: Path) -> None:
+    options = {"aux_logits": False, "init_weights": False, "transform_input": True}
+    model = torchvision.models.googlenet(weights=None, num_classes=3, **options).eval()
+    origin = Origin("torchvision:googlenet", "mine", ("a", "b", "c"), input_size=64, transform_input=True)
+    card = add(stored(model.state_dict(), tmp_path), origin, tmp_path / "c")
+    assert card.options == {"transform_input": True}
+    torch.testing.assert_close(answers(checkpoints.load("mine", tmp_path / "c").model, 64), answers(model, 64))
+    with pytest.raises(ConvscopeError, match="cannot take the options"):
+        add(tmp_path / "theirs.pt", replace(origin, architecture="torchvision:alexnet", name="other"), tmp_path / "c")
 
 
 def test_one_of_torchvision_s_networks_can_be_added(tmp_path: Path) -> None:
@@ -141,7 +150,10 @@ def test_one_of_torchvision_s_networks_can_be_added(tmp_path: Path) -> None:
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     assert refused(network("model_two").state_dict(), LENET, tmp_path) == (
-        "theirs.pt does not fit a lenet for 10 classes at 16 px: it has no 'features.3.weight'; "
+        "theirs.pt holds 30 tensors ('features.0.weight' to 'classifier.4.bias') and does not fit a lenet for 10 "
+        "classes at 16 px, which needs 10 tensors ('features.0.weight' to 'classifier.3.bias'): it has no "
+        "'features.3.weight' (64 x 32 x 5 x 5), and nearest are 'features.9.weight' "
+        "(128 x 64 x 5 x 5), 'features.6.weight' (64), 'features.5.weight' (64 x 32 x 5 x 5); "
         "check --architecture, --classes and --input-size."
     )
 
@@ -152,7 +164,9 @@ def test_another_number_of_classes_is_refused(tmp_path: Path) -> None:
 
 
 def test_weights_that_the_network_has_no_place_for_are_refused(tmp_path: Path) -> None:
-    assert "a lenet has no 'extra'" in refused({**network().state_dict(), "extra": torch.zeros(1)}, LENET, tmp_path)
+    assert "the network has no 'extra' (1), and nearest are" in refused(
+        {**network().state_dict(), "extra": torch.zeros(1)}, LENET, tmp_path
+    )
 
 
 def test_weights_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
@@ -168,7 +182,11 @@ def test_what_is_no_state_dict_is_refused(content: object, tmp_path: Path) -> No
 
 
 def test_a_whole_pickled_model_is_not_run(tmp_path: Path) -> None:
-    assert "is no file of weights that can be read safely" in refused(network(), LENET, tmp_path)
+    for content in (network(), {"model": network(), "epoch": 3}):
+        assert refused(content, LENET, tmp_path) == (
+            "theirs.pt holds a whole object of the class 'LeNet', not its weights: "
+            "write one with `torch.save(model.state_dict(), 'theirs.pt')`."
+        )
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
@@ -206,13 +224,16 @@ def test_a_checkpoint_is_never_replaced(tmp_path: Path) -> None:
 
 
 def test_the_command_adds_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file = stored(network(num_classes=2).state_dict(), tmp_path)
+    model = network(num_classes=2)
+    file = tmp_path / "best model (1).pth.tar"
+    torch.save({"net": {f"module.{name}": value for name, value in model.state_dict().items()}, "acc": 93.1}, file)
     given = ["--architecture", "lenet", "--classes", "cat,dog", "--input-size", "16", "--mean", "0.5", "0.5", "0.5"]
     assert own_checkpoint.main([str(file), *given, "--checkpoints", str(tmp_path / "c")]) == 0
     assert capsys.readouterr().out == (
-        "theirs is in the sidebar now: no accuracy, since no test images of its classes are shipped.\n"
+        "Read from 'net' in the file.\nTaken off the names: 'module.'.\nBeside the weights, and not read: acc.\n"
+        "best_model_1 is in the sidebar now: no accuracy, since no test images of its classes are shipped.\n"
     )
-    card = checkpoints.available(tmp_path / "c")["theirs"]
+    card = checkpoints.available(tmp_path / "c")["best_model_1"]
     assert (card.classes, card.input_size, card.mean) == (("cat", "dog"), 16, (0.5, 0.5, 0.5))
     assert card.std == ARCHITECTURES["lenet"].std
 

@@ -1,6 +1,8 @@
 """A recipe is understood completely, or refused with the line to mend."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from engine import settings
 from engine.errors import ConvscopeError
 from engine.models import ARCHITECTURES
 from engine.names import checked_name
+from engine.settings import ROOT
 from engine.training.recipe import (
     Phase,
     Recipe,
@@ -347,11 +350,8 @@ def test_a_refusal_names_the_file(tmp_path: Path) -> None:
         read(str(tmp_path / "my_recipe.toml"))
 
 
-@pytest.mark.parametrize("content", [None, b"\xff\xfe\x00bad"], ids=["missing", "binary"])
-def test_a_file_that_is_no_recipe_is_answered_with_the_known_ones(tmp_path: Path, content: bytes | None) -> None:
+def test_a_missing_recipe_is_answered_with_the_known_ones(tmp_path: Path) -> None:
     file = tmp_path / "nosuch.toml"
-    if content is not None:
-        file.write_bytes(content)
     with pytest.raises(ConvscopeError) as caught:
         read(file)
     known = ", ".join(sorted(path.stem for path in settings.folders.recipes.glob("*.toml")))
@@ -424,3 +424,23 @@ def test_a_recipe_that_was_changed_is_checked_again() -> None:
         checked_recipe(replace(recipe, phases=(Phase(1, -1.0),)))
     with pytest.raises(ConvscopeError, match=r"^recipe\.json: there is no setting 'colour'"):
         from_dict({**to_dict(recipe), "colour": 3})
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["plain", "with a byte order mark"])
+def test_a_recipe_is_read_as_utf_8_on_every_system(mark: bytes, tmp_path: Path) -> None:
+    text = 'architecture = "lenet"\ndataset = "folder"\ndata_folder = "Äpfel und 梨"\n[[phases]]\nepochs = 1\n'
+    file = tmp_path / "mine.toml"
+    file.write_bytes(mark + f"{text}learning_rate = 0.1\n".encode())
+    code = f"from engine.training.recipe import read; print(ascii(read({str(file)!r}).data_folder))"
+    environment = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    said = subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT, capture_output=True, text=True)
+    assert said.stdout.strip() == ascii("Äpfel und 梨"), said.stderr
+
+
+@pytest.mark.parametrize(
+    "content", ['group = "Äpfel"\n'.encode("latin-1"), b"\xff\xfe\x00bad"], ids=["latin-1", "binary"]
+)
+def test_a_file_in_another_encoding_is_refused_with_the_reason(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "mine.toml").write_bytes(content)
+    with pytest.raises(ConvscopeError, match=r"^mine\.toml is not written in UTF-8: save it again with that encoding"):
+        read(tmp_path / "mine.toml")

@@ -13,11 +13,13 @@ import torchvision
 from torch import nn
 
 from engine import checkpoints
-from engine.data import LabelledImages
+from engine.checkpoints import reading
+from engine.data import CIFAR10_CLASSES, LabelledImages
 from engine.errors import ConvscopeError
 from engine.evaluation import evaluate
 from engine.files import sha256
 from engine.models import build
+from engine.own_checkpoint import Origin, add
 from engine.training import finish, live
 from engine.training.continuation import continued
 from engine.training.datasets import Splits
@@ -259,3 +261,41 @@ def test_impossible_settings_name_their_line(line: str, message: str) -> None:
     with pytest.raises(ConvscopeError) as raised:
         parse(text, "mine", "mine.toml")
     assert str(raised.value) == message
+
+
+GOOGLENET = """
+architecture = "torchvision:googlenet"
+base = "{}"
+[[phases]]
+epochs = 1
+learning_rate = 0.1
+"""
+
+
+def googlenets(transforms: bool) -> nn.Module:
+    return torchvision.models.googlenet(
+        weights=None, num_classes=10, aux_logits=False, init_weights=False, transform_input=transforms
+    )
+
+
+def test_torchvisions_googlenet_goes_on_normalising_its_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs = googlenets(transforms=True)
+    monkeypatch.setattr(reading, "pretrained", lambda name, weights: (theirs.state_dict(), "digits"))
+    recipe = parse(GOOGLENET.format("torchvision:IMAGENET1K_V1"), "mine")
+    assert recipe.options == {"transform_input": True}
+    own = starting_network(replace(recipe, input_size=64), CIFAR10_CLASSES, CPU, None)
+    assert own.transform_input
+
+
+@pytest.mark.parametrize("transforms", [True, False])
+def test_a_base_that_normalises_its_input_is_not_trained_by_a_recipe_that_does_not(
+    transforms: bool, tmp_path: Path
+) -> None:
+    torch.save(googlenets(transforms).state_dict(), tmp_path / "theirs.pt")
+    origin = Origin("torchvision:googlenet", "theirs", tuple("abcdefghij"), 64, transform_input=transforms)
+    add(tmp_path / "theirs.pt", origin, tmp_path)
+    recipe = replace(parse(GOOGLENET.format("theirs"), "mine"), input_size=64)
+    fitting = replace(recipe, options={"transform_input": transforms})
+    assert starting_network(fitting, CIFAR10_CLASSES, CPU, tmp_path).transform_input == transforms
+    with pytest.raises(ConvscopeError, match=f"were trained with transform_input = {str(transforms).lower()}: write"):
+        starting_network(replace(recipe, options={"transform_input": not transforms}), CIFAR10_CLASSES, CPU, tmp_path)
