@@ -37,7 +37,7 @@ TORCHVISION = {
     "regnet_y_400mf": 48,
     "mobilenet_v3_small": 48,
 }
-SIZES = TORCHVISION | {f"app:{name}": spec.input_size for name, spec in ARCHITECTURES.items()}
+SIZES = TORCHVISION | {f"app:{name}": min(spec.input_size, 128) for name, spec in ARCHITECTURES.items()}
 
 
 @lru_cache(maxsize=3)
