@@ -28,6 +28,9 @@ html { font-size: clamp(15px, 8px + 0.625vw, 28px) !important; }
 [data-testid=stToolbar] > div > :last-child { flex: none; padding-left: 5.5rem; }
 .st-key-presenting { position: fixed; top: 0.35rem; right: 3rem; width: auto; z-index: 999991; }
 .st-key-presenting button { min-height: 0; padding: 0.1rem 0.6rem; }
+[class*=st-key-touch-] { position: relative; }
+[class*=st-key-touch-] img { cursor: pointer; }
+[class*=st-key-cells-] { position: absolute !important; inset: 0; pointer-events: none; }
 </style>"""
 """Type that grows with the screen, little padding, and pictures that stay crisp when the browser enlarges them."""
 

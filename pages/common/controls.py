@@ -75,6 +75,11 @@ def bound(key: str) -> None:
     st.session_state.get(ASKED, {}).pop(key, None)
 
 
+def put(key: str, value: Any) -> None:
+    """Put a value into a control, and so into the link; call it before the control is drawn, as in a callback."""
+    st.session_state[key] = value
+
+
 def _beginning(text: str) -> str:
     return text if len(text) < LONGEST else f"{text[:LONGEST]}…"
 

@@ -23,6 +23,7 @@ from engine.data import LabelledImages, photographs
 from engine.deconv import Reconstruction
 from engine.errors import ConvscopeError
 from engine.evaluation import Answer
+from engine.graph.receptive_field import ReceptiveField, receptive_field
 from engine.tape import Tape
 from engine.weights import Weights
 
@@ -199,6 +200,19 @@ def network_input(view: View) -> Tensor:
     """The view's image as its network takes it: `[1, 3, size, size]`."""
     card = trained(view.network).card
     return data.prepare(pixels(view.split, view.index), view.size, card.mean, card.std)
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def input_pixels(view: View) -> np.ndarray:
+    """uint8 `[size, size, 3]`: the view's image at the network's input size."""
+    card = trained(view.network).card
+    return data.pixels_of(network_input(view), card.mean, card.std)[0]
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def field(network: Weights, layer: str) -> ReceptiveField:
+    """The receptive field of a layer's units."""
+    return receptive_field(trained(network).model, layer)
 
 
 @st.cache_resource(max_entries=24, show_spinner="Running the network …")

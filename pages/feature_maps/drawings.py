@@ -13,12 +13,12 @@ from torch import Tensor
 
 from engine import data, feature_maps, patches, pictures
 from engine.deconv import silent_channels
-from engine.graph.receptive_field import Box, Pair, ReceptiveField, receptive_field
+from engine.graph.receptive_field import Box, Pair, ReceptiveField
 from engine.patches import TopPatches
 from engine.weights import Weights
 from pages.common import resources, sheets
 from pages.common.resources import View
-from pages.feature_maps.tiles import coloured, dotted, fitted, framed, lit
+from pages.feature_maps.tiles import coloured, dotted, fitted, lit
 
 BRIGHTNESS = ("one scale", "each its own")
 CROPS = ("receptive field", "reconstruction")
@@ -31,7 +31,7 @@ class Sheet:
     """A sheet of all maps of a layer; small enough to be a key.
 
     Attributes:
-        order: the maps, row by row; `columns`: how many in a row; `marked`: the map with a frame.
+        order: the maps, row by row; `columns`: how many in a row.
         brightness: one of `BRIGHTNESS`.
         partner: another image that shares the scale.
     """
@@ -39,9 +39,13 @@ class Sheet:
     view: View
     order: tuple[int, ...]
     columns: int
-    marked: int
     brightness: str = BRIGHTNESS[0]
     partner: View | None = None
+
+    @property
+    def gap(self) -> int:
+        """Pixels between two maps."""
+        return 6 if self.columns <= 20 else 4
 
 
 # All maps of a layer -------------------------------------------------------------------------------------------
@@ -60,27 +64,20 @@ def maps(sheet: Sheet, _activation: Tensor, _partner: Tensor | None = None) -> b
 def patches_in_image(sheet: Sheet, _activation: Tensor) -> bytes:
     """A PNG of the image once per map: the receptive field of the map's strongest unit lit, the rest dark."""
     view, image = sheet.view, (sheet.view.size, sheet.view.size)
-    seen, inactive = field(view.network, view.layer), set(silent_channels(_activation))
+    seen, inactive = resources.field(view.network, view.layer), set(silent_channels(_activation))
     units = [None if c in inactive else unit for c, unit in enumerate(feature_maps.strongest_units(_activation))]
     boxes = [None if unit is None else _patch(seen, unit, image) for unit in units]
-    tiles = lit(fitted(picture(view), 64), boxes, image)
+    tiles = lit(fitted(resources.input_pixels(view), 64), boxes, image)
     if sees_everything(seen, view.size):
         tiles = dotted(tiles, [_centre(_activation, unit, view.size) for unit in units], image)
     return _arranged(sheet, tiles)
 
 
 def _arranged(sheet: Sheet, tiles: np.ndarray) -> bytes:
-    gap, marked = 6 if sheet.columns <= 20 else 4, sheet.order.index(sheet.marked)
-    return pictures.png(pictures.sheet(tiles[list(sheet.order)], sheet.columns, width=WIDTH, gap=gap, marked=marked))
+    return pictures.png(pictures.sheet(tiles[list(sheet.order)], sheet.columns, width=WIDTH, gap=sheet.gap))
 
 
 # The image and its patches -------------------------------------------------------------------------------------
-
-
-@st.cache_resource(max_entries=64, show_spinner=False)
-def field(network: Weights, layer: str) -> ReceptiveField:
-    """The receptive field of a layer's units."""
-    return receptive_field(resources.trained(network).model, layer)
 
 
 def sees_everything(seen: ReceptiveField, size: int) -> bool:
@@ -101,20 +98,9 @@ def _centre(activation: Tensor, unit: Pair | None, size: int) -> Pair | None:
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
-def picture(view: View) -> np.ndarray:
-    """uint8 `[size, size, 3]`: the image at the network's input size."""
-    card = resources.trained(view.network).card
-    return data.pixels_of(resources.network_input(view), card.mean, card.std)[0]
-
-
-@st.cache_resource(max_entries=64, show_spinner=False)
-def image_with_patch(view: View, channel: int, _activation: Tensor) -> bytes:
-    """A PNG of the image; a frame around the receptive field of the map's strongest unit, unless it is inactive."""
-    if not bool(_activation[0, channel].any()):
-        return pictures.png(fitted(picture(view), sheets.SIDE))
-    unit = feature_maps.strongest_units(_activation)[channel]
-    box = _patch(field(view.network, view.layer), unit, (view.size, view.size))
-    return pictures.png(framed(picture(view), box, sheets.SIDE))
+def image(view: View) -> bytes:
+    """A PNG of the image at the network's input size."""
+    return pictures.png(fitted(resources.input_pixels(view), sheets.SIDE))
 
 
 # One map -------------------------------------------------------------------------------------------------------
@@ -190,7 +176,7 @@ def top_nine(top: Top, _strongest: TopPatches) -> TopNine:
 
 def _boxes(top: Top, strongest: TopPatches, pixels: Tensor) -> list[Box]:
     """The part of each image to show."""
-    image, seen = (pixels.shape[2], pixels.shape[3]), field(top.network, top.layer)
+    image, seen = (pixels.shape[2], pixels.shape[3]), resources.field(top.network, top.layer)
     if top.crop == CROPS[1]:
         return [patches.squared(patches.support(one), image) for one in pixels]
     if sees_everything(seen, image[0]):

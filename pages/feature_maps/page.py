@@ -8,12 +8,14 @@ from torch import Tensor
 from engine import feature_maps, pictures
 from engine.deconv import silent_channels
 from engine.feature_maps import LayerFigures
+from engine.graph.receptive_field import Pair
 from engine.patches import TopPatches
-from pages.common import downloads, resources, selection, sheets, strongest_images, texts
+from pages.common import controls, downloads, resources, selection, sheets, strongest_images, texts, touch
 from pages.common.charts import ink
 from pages.common.jobs import panel
 from pages.common.resources import View
 from pages.common.selection import Selection
+from pages.common.touch import Grid
 from pages.feature_maps import charts, drawings
 from pages.feature_maps.drawings import BRIGHTNESS, CROPS, Sheet, Top, TopNine
 
@@ -32,7 +34,7 @@ def main() -> None:
     {"one layer": one_layer, "every layer": every_layer, "two images": two_images}[view](chosen)
 
 
-def controls() -> st.delta_generator.DeltaGenerator:
+def controls_row() -> st.delta_generator.DeltaGenerator:
     return st.container(horizontal=True, gap="small", vertical_alignment="bottom")
 
 
@@ -62,30 +64,54 @@ def in_order(activation: Tensor, order: str) -> tuple[int, ...]:
 
 def one_layer(chosen: Selection) -> None:
     """All maps of the layer as one sheet, and one of them closely."""
-    with controls():
+    with controls_row():
         view = chosen.view(size=selection.viewing_size(chosen))
         activation = resources.recording(view).activation
         tiles = selection.segments("Show", TILES, "tiles")
         order = selection.segments("Order", ORDERS, "order")
         brightness = selection.segments("Brightness", BRIGHTNESS, "brightness", disabled=tiles != TILES[0])
         channel = map_number(activation)
+        unit = chosen_unit(activation) or strongest_unit(activation[0, channel])
     channels = in_order(activation, order)
-    sheet = Sheet(view, channels, pictures.columns_for(len(channels), WIDE), channel, brightness)
+    sheet = Sheet(view, channels, pictures.columns_for(len(channels), WIDE), brightness)
     left, right = st.columns([1, 4], gap="medium")
     with left:
-        show_image(chosen, view, channel, activation)
+        show_image(chosen, view, channel, activation, unit)
     with right:
         words = laid_out(sheet, activation, order)
-        show_maps(sheet, activation, words) if tiles == TILES[0] else show_patches(sheet, activation, words)
-    one_map(chosen, view, channel, activation)
+        draw = show_maps if tiles == TILES[0] else show_patches
+        draw(sheet, activation, channel, words)
+    one_map(chosen, view, channel, activation, unit)
     explain_one_layer()
 
 
-def show_image(chosen: Selection, view: View, channel: int, activation: Tensor) -> None:
-    png = drawings.image_with_patch(view, channel, activation)
-    sheets.show(png, f"The image, with the receptive field of map {channel}'s strongest unit")
-    frame = f"Frame: the receptive field of the strongest unit of map {channel}."
-    st.caption(f"{named(chosen.truth, chosen.image_name)}. {predicted(chosen, view)} {frame}")
+def chosen_unit(activation: Tensor) -> Pair | None:
+    """The unit of each map that the reader has chosen; None for its strongest one."""
+    of_each = selection.segments("Unit", (touch.STRONGEST, touch.CHOSEN), "unit")
+    return touch.place(*activation.shape[2:]) if of_each == touch.CHOSEN else None
+
+
+def strongest_unit(one_map: Tensor) -> Pair | None:
+    """Where a map `[H, W]` is largest; None if it is inactive."""
+    return feature_maps.strongest_units(one_map[None, None])[0] if one_map.any() else None
+
+
+def show_image(chosen: Selection, view: View, channel: int, activation: Tensor, unit: Pair | None) -> None:
+    """The image; the receptive field of a map's unit has a frame, and a click chooses another unit."""
+    one, field = activation[0, channel], resources.field(view.network, view.layer)
+    touch.show_units(
+        drawings.image(view),
+        f"The image, with the receptive field of a unit of map {channel}",
+        "image",
+        touch.units(one, field, view.size),
+        unit,
+    )
+    words = "inactive." if unit is None else f"the frame is the receptive field of its unit at {unit_in_words(unit)}."
+    st.caption(f"{named(chosen.truth, chosen.image_name)}. {predicted(chosen, view)} Map {channel}: {words}")
+    if unit is not None:
+        here = activation[:, :, unit[0], None, unit[1], None]
+        strongest = ", ".join(map(str, feature_maps.order_by_strength(here)[:5]))
+        st.caption(f"Strongest maps there: {strongest}.")
 
 
 def predicted(chosen: Selection, view: View) -> str:
@@ -98,21 +124,37 @@ def named(truth: str | None, image_name: str) -> str:
     return image_name if truth is None else f"{truth}, {image_name}"
 
 
-def show_maps(sheet: Sheet, activation: Tensor, words: str) -> None:
+def show_maps(sheet: Sheet, activation: Tensor, channel: int, words: str) -> None:
     png, layer = drawings.maps(sheet, activation), sheet.view.layer
-    sheets.show(png, f"All {len(sheet.order)} maps of {layer}")
+    show_sheet(png, f"All {len(sheet.order)} maps of {layer}", "maps", sheet, activation, channel)
     signed = feature_maps.is_signed(activation)
     st.caption(f"{words} {'Grey is zero, bright above, dark below.' if signed else 'Dark is zero, yellow is strong.'}")
     downloads.picture("Sheet (PNG)", png, f"{layer}-maps.png")
 
 
-def show_patches(sheet: Sheet, activation: Tensor, words: str) -> None:
+def show_patches(sheet: Sheet, activation: Tensor, channel: int, words: str) -> None:
     png, view = drawings.patches_in_image(sheet, activation), sheet.view
-    sheets.show(png, f"The strongest patch of each map of {view.layer} in the image")
-    whole = drawings.sees_everything(drawings.field(view.network, view.layer), view.size)
+    alt = f"The strongest patch of each map of {view.layer} in the image"
+    show_sheet(png, alt, "patches", sheet, activation, channel)
+    whole = drawings.sees_everything(resources.field(view.network, view.layer), view.size)
     dot = " The receptive field holds the whole image: the dot is where the strongest unit sits." if whole else ""
     st.caption(f"{words} Lit: the receptive field of the map's strongest unit.{dot}")
     downloads.picture("Sheet (PNG)", png, f"{view.layer}-patches.png")
+
+
+def show_sheet(png: bytes, alt: str, key: str, sheet: Sheet, activation: Tensor, channel: int) -> None:
+    """A sheet of maps, each of which can be chosen; the chosen one has a frame."""
+    places, maxima = feature_maps.strongest_units(activation), activation[0].amax(dim=(1, 2)).tolist()
+    words = [f"map {c}: at most {maxima[c]:.3g}, at {unit_in_words(places[c])}" for c in sheet.order]
+    note = touch.in_words(resources.field(sheet.view.network, sheet.view.layer), sheet.view.size)
+    grid = Grid(len(words), sheet.columns, sheet.gap, words=words, note=note)
+    touch.show(
+        png, alt, key, grid, "Map", sheet.order.index(channel), lambda cell: controls.put("channel", sheet.order[cell])
+    )
+
+
+def unit_in_words(unit: Pair) -> str:
+    return "row {}, column {}".format(*unit)
 
 
 def laid_out(sheet: Sheet, activation: Tensor, order: str) -> str:
@@ -122,14 +164,14 @@ def laid_out(sheet: Sheet, activation: Tensor, order: str) -> str:
     inactive = f" Inactive (zero everywhere) on this image: {silent}." if silent else ""
     return (
         f"{len(sheet.order)} maps of {height} × {width}, {order} row by row ({first} …), "
-        f"{sheet.columns} in a row; map {sheet.marked} has the frame.{inactive}"
+        f"{sheet.columns} in a row. Click one to look at it below.{inactive}"
     )
 
 
 # One map -------------------------------------------------------------------------------------------------------
 
 
-def one_map(chosen: Selection, view: View, channel: int, activation: Tensor) -> None:
+def one_map(chosen: Selection, view: View, channel: int, activation: Tensor, unit: Pair | None) -> None:
     """The kernel of the map, the map, and the test images that excite it most."""
     st.markdown(f"##### Map {channel} of {view.layer}")
     left, middle, right = st.columns([1, 1, 3], gap="medium")
@@ -138,7 +180,9 @@ def one_map(chosen: Selection, view: View, channel: int, activation: Tensor) -> 
         show_kernel(view, channel)
     with middle:
         st.markdown("**The map**")
-        sheets.show(drawings.one_map(view, channel, activation), f"Map {channel}, on its own scale")
+        grid = touch.units(activation[0, channel], resources.field(view.network, view.layer), view.size).own
+        png, alt = drawings.one_map(view, channel, activation), f"Map {channel}, on its own scale"
+        touch.show_units(png, alt, "map", grid, unit)
         st.caption("on its own scale")
     with right:
         strongest(chosen, view, channel)
@@ -187,7 +231,7 @@ def top_in_words(nine: TopNine, chosen: Selection, view: View) -> str:
     """Which images these are, and how much of them the receptive field holds."""
     rows = nine.table.itertuples()
     images = "; ".join(f"{row[2]} {row.image} ({row.activation:.2f})" for row in rows)
-    seen, own = drawings.field(view.network, view.layer), chosen.card.input_size
+    seen, own = resources.field(view.network, view.layer), chosen.card.input_size
     if seen.size is None:
         field = "Receptive field: the whole image, so the patch is the image."
     elif drawings.sees_everything(seen, own):
@@ -203,7 +247,7 @@ def top_in_words(nine: TopNine, chosen: Selection, view: View) -> str:
 
 def every_layer(chosen: Selection) -> None:
     """Four maps of every layer, and what changes with depth."""
-    with controls():
+    with controls_row():
         view = chosen.view(size=selection.viewing_size(chosen))
     maps = maps_of_all(anywhere(view))
     left, right = st.columns([3, 2], gap="medium")
@@ -253,7 +297,7 @@ def show_depth(of_layers: tuple[LayerFigures, ...], size: int) -> None:
 
 def two_images(chosen: Selection) -> None:
     """The same layer on two images of different classes, on one scale."""
-    with controls():
+    with controls_row():
         first = chosen.view(size=selection.viewing_size(chosen))
         activation = resources.recording(first).activation
         help = "The same for both images, in either case."
@@ -261,15 +305,16 @@ def two_images(chosen: Selection) -> None:
         order = selection.segments("Order", ORDERS, "order")
         truth, second = other_image(chosen, first)
         channel = map_number(activation)
+        unit = chosen_unit(activation)
     other, channels = resources.recording(second).activation, in_order(activation, order)
-    sheet = Sheet(first, channels, pictures.columns_for(len(channels), HALF_WIDE), channel, brightness, second)
+    sheet = Sheet(first, channels, pictures.columns_for(len(channels), HALF_WIDE), brightness, second)
     left, right = st.columns(2, gap="medium")
     with left:
-        show_one_of_two(sheet, activation, other, named(chosen.truth, chosen.image_name), order)
+        show_one_of_two(sheet, activation, other, channel, unit, named(chosen.truth, chosen.image_name), order)
         st.caption(predicted(chosen, first))
     with right:
         swapped, name = replace(sheet, view=second, partner=first), f"{truth}, test image {second.index}"
-        show_one_of_two(swapped, other, activation, name, "in the order of the first image")
+        show_one_of_two(swapped, other, activation, channel, unit, name, "in the order of the first image")
         st.caption(predicted(chosen, second))
     show_similarity(similarities(anywhere(first), anywhere(second)))
     explain_two_images()
@@ -285,13 +330,18 @@ def other_image(chosen: Selection, first: View) -> tuple[str, View]:
     return truth, replace(first, split="test", index=int(indices[number]))
 
 
-def show_one_of_two(sheet: Sheet, activation: Tensor, partner: Tensor, name: str, order: str) -> None:
+def show_one_of_two(
+    sheet: Sheet, activation: Tensor, partner: Tensor, channel: int, unit: Pair | None, name: str, order: str
+) -> None:
     """One of the images and its maps, on the scale that both share."""
+    view, one, key = sheet.view, activation[0, channel], order.replace(" ", "-")
     image, maps = st.columns([1, 4], gap="small")
     with image:
-        sheets.show(drawings.image_with_patch(sheet.view, sheet.marked, activation), name)
+        grid = touch.units(one, resources.field(view.network, view.layer), view.size)
+        touch.show_units(drawings.image(view), name, f"image-{key}", grid, unit or strongest_unit(one))
     with maps:
-        sheets.show(drawings.maps(sheet, activation, partner), f"All maps of {sheet.view.layer} on {name}")
+        alt = f"All maps of {view.layer} on {name}"
+        show_sheet(drawings.maps(sheet, activation, partner), alt, f"maps-{key}", sheet, activation, channel)
     st.caption(f"{name}. {laid_out(sheet, activation, order)}")
 
 

@@ -1,6 +1,7 @@
 """View "first layer" of the Filters page: all filters at one moment of training, and one of them in detail."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import pandas as pd
 import streamlit as st
@@ -12,8 +13,9 @@ from engine.filters import Tuning
 from engine.filters.words import NO_PATTERN, Description
 from engine.network.convolution import first_convolution
 from engine.weights import TRAINED
-from pages.common import downloads, resources, selection, sheets, texts
+from pages.common import controls, downloads, resources, selection, sheets, texts, touch
 from pages.common.selection import Selection
+from pages.common.touch import Grid
 from pages.filters import charts, kernels
 
 
@@ -37,9 +39,8 @@ def show(chosen: Selection, form: str, scale: str) -> None:
         _show_one(number, descriptions[number], kernels.tuning(moment.kernels), picture)
     with sheet:
         st.markdown(f"**{count} filters** {moment.words}")
-        _show_sheet(
-            kernels.sheet(moment.kernels, form, scale, number), f"{form}, {scale}", descriptions, chosen.card.name
-        )
+        picture = kernels.sheet(moment.kernels, form, scale)
+        _show_sheet(picture, f"{form}, {scale}", descriptions, chosen.card.name, number)
     st.info(summary(descriptions))
     with st.expander("All filters in words"):
         table = descriptions_table(descriptions)
@@ -80,9 +81,12 @@ def _own_kernels(chosen: Selection) -> Tensor:
     return filters.kernels(model, first_convolution(model))
 
 
-def _show_sheet(picture: bytes, drawing: str, descriptions: tuple[Description, ...], name: str) -> None:
-    sheets.show(picture, f"All filters of the first layer, {drawing}")
-    st.caption("Mid-grey is zero, bright is positive, dark is negative. The framed one is enlarged beside it.")
+def _show_sheet(picture: bytes, drawing: str, descriptions: tuple[Description, ...], name: str, number: int) -> None:
+    words = [f"filter {index}: {one.text}" for index, one in enumerate(descriptions)]
+    grid = Grid(len(words), kernels.columns(len(words)), kernels.GAP, kernels.GAP, words)
+    alt = f"All filters of the first layer, {drawing}"
+    touch.show(picture, alt, "filters", grid, "Filter", number, partial(controls.put, "channel"))
+    st.caption("Mid-grey is zero, bright is positive, dark is negative. Click a filter: it is enlarged beside them.")
     with st.container(horizontal=True, gap="small"):
         downloads.picture("Filters (PNG)", picture, f"{name}-filters.png")
         downloads.table("In words (CSV)", descriptions_table(descriptions), f"{name}-filters.csv")

@@ -12,6 +12,8 @@ from engine.filters.words import Description
 
 WIDTH = 1200
 """How many pixels wide a sheet is at most."""
+GAP = 8
+"""Pixels between two tiles, and around all of them."""
 SCALES = ("each filter", "all together")
 
 BY_CONTENT = {Tensor: lambda kernels: (tuple(kernels.shape), kernels.numpy().tobytes())}
@@ -46,26 +48,30 @@ def tiles(kernels: Tensor, form: str, scale: str) -> np.ndarray:
 
 
 @st.cache_resource(max_entries=256, show_spinner=False, hash_funcs=BY_CONTENT)
-def sheet(kernels: Tensor, form: str, scale: str, marked: int | None = None) -> bytes:
-    """A PNG of kernels `[K, 3, k, k]` with their numbers, `marked` in a frame; 8 in a row, as papers draw them."""
-    count = len(kernels)
-    return _numbered(tiles(kernels, form, scale), min(count, 8) if count <= 64 else _wide(count), marked)
+def sheet(kernels: Tensor, form: str, scale: str) -> bytes:
+    """A PNG of kernels `[K, 3, k, k]` with their numbers."""
+    return _numbered(tiles(kernels, form, scale), columns(len(kernels)))
+
+
+def columns(count: int) -> int:
+    """How many kernels of a first layer stand in a row: 8, as papers draw them, unless there are many."""
+    return min(count, 8) if count <= 64 else _wide(count)
 
 
 @st.cache_resource(max_entries=64, show_spinner=False, hash_funcs=BY_CONTENT)
 def deeper_sheet(kernel: Tensor) -> bytes:
     """A PNG of a kernel `[C, k_h, k_w]`: one grey picture per map that it reads, all on one scale."""
     pixels = filters.as_grey(kernel)
-    return _numbered(pictures.signed(pixels, pictures.scale_of(pixels)), _wide(len(kernel)), None)
+    return _numbered(pictures.signed(pixels, pictures.scale_of(pixels)), _wide(len(kernel)))
 
 
 def _wide(count: int) -> int:
     return min(count, max(16, math.ceil(math.sqrt(2 * count))))
 
 
-def _numbered(tiles: np.ndarray, columns: int, marked: int | None) -> bytes:
+def _numbered(tiles: np.ndarray, columns: int) -> bytes:
     labels = [str(number) for number in range(len(tiles))]
-    return pictures.png(pictures.sheet(tiles, columns, width=WIDTH, marked=marked, labels=labels))
+    return pictures.png(pictures.sheet(tiles, columns, width=WIDTH, gap=GAP, labels=labels))
 
 
 def enlarged(kernels: Tensor, form: str, scale: str, number: int) -> bytes:
