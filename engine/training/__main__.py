@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int | None:
     if options.list:
         return _list(options.runs)
     if options.delete:
-        return run.delete(run.find(options.delete, options.runs))
+        return run.delete(options.delete, options.runs)
     if options.keep:
         return _keep(run.find(options.keep, options.runs), options)
     recipe, folder = _resumed(options) if options.resume else _named(parser, options)
@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--resume", metavar="RUN", help="go on with a run: its name in runs/, or its folder")
     what.add_argument("--continue", dest="base", metavar="CHECKPOINT", help="train a checkpoint for --epochs more")
     what.add_argument("--keep", metavar="RUN", help="make the best state of a run a checkpoint")
-    what.add_argument("--delete", metavar="RUN", help="remove a run")
+    what.add_argument("--delete", metavar="RUN", help="remove a run of that name in runs/")
     what.add_argument("--list", action="store_true", help="show all runs")
     parser.add_argument("--epochs", type=_count, help="of --continue")
     parser.add_argument("--learning-rate", type=float, help="of --continue (default: that of its recipe's last phase)")

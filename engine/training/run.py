@@ -253,21 +253,23 @@ def send(folder: RunFolder, command: str) -> None:
     write_text(folder.path / "command", command + "\n")
 
 
-def delete(folder: RunFolder) -> None:
-    """Remove the run with all its files.
+def delete(name: str, root: Path | None = None) -> None:
+    """Remove the run `name` of `root` (None: the folder of all runs) with all its files; links are not followed.
 
     Raises:
-        ConvscopeError: it is training now, there is no such run, or the folder cannot be removed.
+        ConvscopeError: it is training now, there is no such run, it is something else, or it cannot be removed.
     """
-    if not (folder.path / "recipe.json").exists():
-        raise ConvscopeError(f"There is no run {str(folder.path)!r} to delete.")
+    folder = RunFolder((root or settings.folders.runs) / name)
+    path = folder.path
+    if path.name != name or path.is_symlink() or not (path / "recipe.json").is_file() or (path / "card.json").exists():
+        raise ConvscopeError(f"There is no run {name!r} to delete: name one that `--list` shows, without its folder.")
     if folder.alive:
-        raise ConvscopeError(f"The run {folder.name!r} is training now: stop it before you delete it.")
+        raise ConvscopeError(f"The run {name!r} is training now: stop it before you delete it.")
     try:
         with folder.held():
-            for entry in folder.path.iterdir():
+            for entry in path.iterdir():
                 if entry.name != "lock":  # Windows removes no file that is open
-                    shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-        shutil.rmtree(folder.path)
+                    shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+        shutil.rmtree(path)
     except OSError as error:
-        raise ConvscopeError(f"{folder.path} could not be deleted ({error.strerror or error}).") from error
+        raise ConvscopeError(f"{path} could not be deleted ({error.strerror or error}).") from error

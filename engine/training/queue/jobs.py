@@ -158,7 +158,7 @@ def delete(folder: RunFolder) -> None:
         raise ConvscopeError(f"The run {folder.name!r} waits for its turn: cancel it before you delete it.")
     if lock.is_held(folder.path / KEEP_LOCK):
         raise ConvscopeError(f"The model of the run {folder.name!r} is being kept: wait until that is done.")
-    run.delete(folder)
+    run.delete(folder.name, folder.path.parent)
 
 
 # Keeping -------------------------------------------------------------------------------------------------------

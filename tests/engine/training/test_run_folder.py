@@ -16,9 +16,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from engine import settings
 from engine.errors import ConvscopeError
 from engine.settings import ROOT
 from engine.training import live, lock, run, telemetry
+from engine.training.__main__ import main
 from engine.training.datasets import Splits
 from engine.training.loop import Training
 from engine.training.plan import Plan
@@ -193,7 +195,7 @@ def test_one_process_trains_in_a_folder_and_its_death_is_seen(
     with pytest.raises(ConvscopeError, match="is in use: another process trains there"):
         train(lenet(), splits, folder)
     with pytest.raises(ConvscopeError, match="is training now: stop it before you delete it"):
-        run.delete(folder)
+        run.delete(folder.name, folder.path.parent)
     run.send(folder, "pause")
     holder.send_signal(signal.SIGKILL)
     holder.wait()
@@ -332,12 +334,41 @@ def test_runs_are_listed_found_and_deleted(tmp_path: Path) -> None:
     assert run.find("one", tmp_path).path == run.find(str(tmp_path / "one")).path == tmp_path / "one"
     with pytest.raises(ConvscopeError, match=r"There is no run 'three': choose one of two, one\."):
         run.find("three", tmp_path)
-    run.delete(run.find("one", tmp_path))
+    run.delete("one", tmp_path)
     assert not (tmp_path / "one").exists()
-    for path in (tmp_path / "one", tmp_path / "no_run"):
+    for name in ("one", "no_run"):
         with pytest.raises(ConvscopeError, match=r"There is no run .* to delete"):
-            run.delete(RunFolder(path))
+            run.delete(name, tmp_path)
     assert (tmp_path / "no_run").is_dir()
+
+
+def test_only_runs_of_the_runs_folder_are_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs, elsewhere = tmp_path / "runs", tmp_path / "elsewhere"
+    for path in (runs / "one", elsewhere, runs / "one" / "nested", runs / "kept"):
+        RunFolder(path).begin(lenet(name="one"))
+    (runs / "kept" / "card.json").write_text("{}")
+    (runs / "link").symlink_to(elsewhere)
+    monkeypatch.chdir(tmp_path)
+    named = ("elsewhere", str(elsewhere), "../elsewhere", str(runs / "one"), "one/nested", "one/..", "link", "kept")
+    with settings.using(runs=runs):
+        for name in named:
+            assert main(["--delete", name, "--runs", str(runs)]) == 1, name
+        for name in ("", ".", ".."):
+            with pytest.raises(ConvscopeError, match="There is no run"):
+                run.delete(name)
+    assert {path.name for path in runs.iterdir()} == {"one", "link", "kept"}
+    assert (elsewhere / "recipe.json").exists()
+
+
+def test_a_link_inside_a_run_goes_and_what_it_leads_to_stays(tmp_path: Path) -> None:
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "precious").write_text("x")
+    RunFolder(tmp_path / "runs" / "one").begin(lenet(name="one"))
+    (tmp_path / "runs" / "one" / "a").symlink_to(tmp_path / "outside")
+    (tmp_path / "runs" / "one" / "b").symlink_to(tmp_path / "outside" / "precious")
+    run.delete("one", tmp_path / "runs")
+    assert not (tmp_path / "runs" / "one").exists()
+    assert (tmp_path / "outside" / "precious").read_text() == "x"
 
 
 def test_the_recipe_of_a_run_reads_back(folder: RunFolder) -> None:
