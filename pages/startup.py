@@ -15,7 +15,7 @@ from pages import directory
 STYLE = """<style>
 html { font-size: clamp(15px, 8px + 0.625vw, 28px) !important; }
 [data-testid=stHeader] { height: 2.75rem; min-height: 0; }
-[data-testid=stMainBlockContainer] { padding: 2.7rem 1.5rem 1rem; }
+[data-testid=stMainBlockContainer] { padding: 2.7rem 1.5rem 1rem; --above: 10.6rem; }
 [data-testid=stMainBlockContainer] [data-testid=stVerticalBlock] { gap: 0.6rem; }
 [data-testid=stSidebarHeader] { height: 2.5rem; margin: 0; }
 [data-testid=stSidebarUserContent] { padding-bottom: 1rem; }
@@ -23,6 +23,10 @@ html { font-size: clamp(15px, 8px + 0.625vw, 28px) !important; }
 [data-testid=stImage] img { image-rendering: pixelated; border-radius: 4px; }
 :has(> [class*=st-key-unused_]), .st-key-presenting .st-key-present { display: none; }
 [data-testid=stSidebar]:not(:has([class*=st-key-used_], [data-testid=stSidebarNav])) { display: none; }
+[class*=st-key-stage_] { --height: min(100vh - var(--above), 110vw); }
+.st-key-stage_2 { --height: min((100vh - var(--above)) / 2, 110vw); }
+[class*=st-key-stage_] [data-testid=stImage] img { max-height: var(--height); object-fit: contain; }
+[class*=st-key-stage_] [data-testid=stElementContainer]:has([data-testid=stVegaLiteChart]) { height: var(--height); }
 [data-testid=stHeader] [data-testid=stTopNav] { padding: 0 0.5rem; }
 [data-testid=stTopNavLink] { padding: 0 0.4rem; }
 [data-testid=stToolbar] > div > :last-child { flex: none; padding-left: 5.5rem; }

@@ -27,6 +27,14 @@ def options(usual: Mapping[str, tuple[str, Any]]) -> DeltaGenerator:
     return st.popover(" · ".join(["Options", *controls.differing(usual)]), key="options")
 
 
+def stage(rows: int = 1) -> DeltaGenerator:
+    """The place of the main pictures or charts, in so many rows; together they are as high as the screen has room.
+
+    Charts in it take their height from it, if they are drawn with `height="stretch"`.
+    """
+    return st.container(key=f"stage_{rows}")
+
+
 def present_switch() -> None:
     """A button that hides all but the page and enlarges it; `present=true` in a link does the same."""
     with st.container(key="presenting"):
@@ -43,7 +51,7 @@ def _toggle() -> None:
 PRESENTING = """<style>
 html { font-size: clamp(16px, 0.5rem + 0.9vw, 32px) !important; }
 [data-testid=stSidebar], [data-testid=stHeader], [data-testid=stExpandSidebarButton] { display: none !important; }
-[data-testid=stMainBlockContainer] { padding: 0.4rem 1rem 1rem; }
+[data-testid=stMainBlockContainer] { padding: 0.4rem 1rem 1rem; --above: 8.2rem; }
 .st-key-presenting { opacity: 0.35; top: auto; bottom: 0.5rem; right: 1rem; }
 .st-key-presenting:is(:hover, :focus-within) { opacity: 1; }
 </style>"""

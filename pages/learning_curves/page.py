@@ -12,7 +12,7 @@ from engine.training import comparisons, curves, histories, verdicts
 from engine.training.comparisons import CurveComparison
 from engine.training.histories import History, Place
 from engine.training.run import RunFolder
-from pages.common import downloads, selection, texts
+from pages.common import downloads, layout, selection, texts
 from pages.common.controls import bound
 from pages.learning_curves import charts
 from pages.learning_curves.charts import TRAINING, VALIDATION, Style
@@ -84,7 +84,14 @@ def own_choice(keys: list[str]) -> list[str]:
 
 def choose_style() -> Style:
     """How the curves are drawn."""
-    with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
+    usual = {
+        "axis": ("against", "epochs"),
+        "measured_on": ("images", "both"),
+        "loss_scale": ("loss", "linear"),
+        "smoothing": ("smoothing", "none"),
+        "reports": ("the reports' figures", True),
+    }
+    with layout.options(usual):
         axis = selection.segments("Against", ("epochs", "time"), "axis")
         images = selection.segments("Images", tuple(IMAGES), "measured_on")
         scale = selection.segments("Loss", ("linear", "log"), "loss_scale")
@@ -106,10 +113,13 @@ def drawing(versions: tuple[HistoryVersion, ...], metric: str, style: Style) -> 
 
 def show_charts(versions: tuple[HistoryVersion, ...], style: Style) -> None:
     """Loss and accuracy side by side."""
-    for column, metric in zip(st.columns(2, gap="medium"), ("loss", "accuracy"), strict=True):
+    against = "time" if style.time else "epochs"
+    with layout.stage():
+        columns = st.columns(2, gap="small")
+    for column, metric in zip(columns, ("loss", "accuracy"), strict=True):
         spec, numbers = drawing(versions, metric, style)
         with column:
-            st.vega_lite_chart(spec, alt=f"Learning curves: {metric} against {'time' if style.time else 'epochs'}")
+            st.vega_lite_chart(spec, height="stretch", alt=f"Learning curves: {metric} against {against}")
             downloads.chart(spec, numbers, f"learning-curves-{metric}")
     st.caption(
         "A ring marks the best epoch: of the lowest validation loss on the left, of the highest validation accuracy on "
@@ -214,19 +224,20 @@ def main() -> None:
     if not places:
         raise ConvscopeError("There is no learning curve yet: train a network on the page Train.")
     statement = st.container()
-    comparison, keys = choose(places)
+    with layout.row():
+        comparison, keys = choose(places)
+        style = choose_style()
     with statement:
         question = comparison.question if comparison else ""
         texts.headline(question or "How training went, epoch by epoch, and when it should have stopped")
     if not keys:
         st.info("Choose at least one curve.")
         return
-    style = choose_style()
     chosen = [places[key] for key in keys]
-    if comparison is not None:
-        st.caption(comparisons.budget_in_words(history(version).budget for version in readable(chosen)))
     alive = any_alive(chosen)
     st.fragment(show, run_every=EVERY if alive else None)(chosen, style, alive)
+    if comparison is not None:
+        st.caption(comparisons.budget_in_words(history(version).budget for version in readable(chosen)))
     explain()
 
 

@@ -1,0 +1,108 @@
+"""The picture first: how much of the screen pictures, charts and tables fill as a page opens."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from pages import directory
+from tests.browser.conftest import IDLE
+
+WITH_PICTURES = [page for page in directory.PAGES if page.address in ("learning_curves",)]
+"""All pages but Home and the form of Train."""
+PICTURES = "[data-testid=stMain] :is(img, canvas, [data-testid=stVegaLiteChart], [data-testid=stTable])"
+MEASURE = """pictures => {
+    const bar = document.querySelector('[data-testid=stSidebar]')?.getBoundingClientRect();
+    const left = bar ? Math.max(0, bar.right) : 0;
+    const boxes = [...document.querySelectorAll(pictures)].map(element => {
+        const box = element.getBoundingClientRect();
+        if (!element.naturalWidth) return box;
+        const scale = Math.min(box.width / element.naturalWidth, box.height / element.naturalHeight);
+        const [width, height] = [element.naturalWidth * scale, element.naturalHeight * scale];
+        const [x, y] = [box.x + (box.width - width) / 2, box.y + (box.height - height) / 2];
+        return new DOMRect(x, y, width, height);
+    }).filter(box => box.width > 0 && box.height > 0);
+    let [filled, all] = [0, 0];
+    for (let y = 2; y < innerHeight; y += 4)
+        for (let x = left + 2; x < innerWidth; x += 4) {
+            all += 1;
+            filled += boxes.some(box => x >= box.left && x < box.right && y >= box.top && y < box.bottom);
+        }
+    const inside = document.documentElement.scrollWidth <= innerWidth;
+    return {top: Math.min(...boxes.map(box => box.top)), filled: filled / all, inside};
+}"""
+
+
+@pytest.fixture
+def measured(server: str, open_page: Callable[..., Any]) -> Callable[..., dict[str, Any]]:
+    """Where the first picture of a page begins, in pixels, and which share of the screen all of them fill."""
+
+    def measure(page: directory.Entry, width: int, height: int, link: str = "") -> dict[str, Any]:
+        opened = open_page(f"{server}/{page.address}{link}", width, height)
+        opened.locator(PICTURES).first.wait_for()
+        before, now = None, opened.evaluate(MEASURE, PICTURES)
+        while before != now:
+            opened.wait_for_timeout(1000)
+            opened.wait_for_selector(IDLE)
+            before, now = now, opened.evaluate(MEASURE, PICTURES)
+        return now
+
+    return measure
+
+
+each_page = pytest.mark.parametrize("page", WITH_PICTURES, ids=lambda page: page.address)
+
+
+@each_page
+def test_the_picture_is_first_and_fills_the_screen(page: directory.Entry, measured: Callable[..., Any]) -> None:
+    found = measured(page, 1280, 720)
+    assert found["top"] < 200
+    assert found["filled"] >= 0.45
+
+
+@each_page
+def test_the_picture_fills_more_of_the_screen_while_presenting(
+    page: directory.Entry, measured: Callable[..., Any]
+) -> None:
+    assert measured(page, 1280, 720, "?present=true")["filled"] >= 0.7
+
+
+@each_page
+def test_the_picture_is_on_the_first_screen_of_a_phone(page: directory.Entry, measured: Callable[..., Any]) -> None:
+    found = measured(page, 390, 844)
+    assert found["top"] < 600
+    assert found["inside"]
+
+
+def test_every_page_is_named_in_the_navigation(server: str, open_page: Callable[..., Any]) -> None:
+    page = open_page(f"{server}/reconstruction", 1280, 720)
+    page.get_by_test_id("stTopNavLink").first.wait_for()
+    page.wait_for_selector(IDLE)
+    titles = page.get_by_test_id("stTopNavLink").evaluate_all(
+        "links => links.filter(link => link.getBoundingClientRect().right <= innerWidth - 140 && "
+        "link.parentElement.checkVisibility({opacityProperty: true})).map(link => link.innerText)"
+    )
+    assert titles == [entry.title for entry in (directory.HOME, *directory.PAGES)]
+
+
+def test_options_stay_open_while_they_change_and_name_what_is_not_usual(
+    server: str, open_page: Callable[..., Any]
+) -> None:
+    page = open_page(f"{server}/learning_curves?smoothing=light", 1280, 720)
+    page.get_by_role("button", name="Options · smoothing light").click()
+    page.get_by_role("radio", name="log", exact=True).click()
+    page.get_by_role("button", name="Options · loss log · smoothing light").wait_for()
+    page.wait_for_selector(IDLE)
+    assert page.get_by_role("radio", name="log", exact=True).is_visible()
+
+
+def test_presenting_hides_what_surrounds_the_page_and_p_leaves_it(server: str, open_page: Callable[..., Any]) -> None:
+    page = open_page(f"{server}/accuracy", 1280, 720)
+    page.get_by_test_id("stVegaLiteChart").first.wait_for()
+    assert page.get_by_test_id("stSidebar").is_visible()
+    page.keyboard.press("p")
+    page.wait_for_function("location.search.includes('present=true')")
+    page.get_by_test_id("stSidebar").wait_for(state="hidden")
+    assert not page.get_by_test_id("stHeader").is_visible()
+    page.keyboard.press("p")
+    page.get_by_test_id("stSidebar").wait_for()
