@@ -12,13 +12,8 @@ The shipped ResNet-18 at its own input size, medians of several runs, each with 
 To compare machines, look at the ratio to the forward pass, measured in the same run.
 """
 
-import shutil
 import statistics
-import subprocess
 import sys
-import time
-import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,19 +21,11 @@ sys.path.insert(0, str(ROOT))
 
 from streamlit.testing.v1 import AppTest
 
+from benchmarks.server import click_times, seconds
 from engine import checkpoints, data, tape
 
 RUNS = 7
-PORT = 8598
 LAYERS = ("conv1_relu", "conv2_x", "conv5_x")
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
-
-
-def seconds(action: Callable[[], object]) -> float:
-    """How long `action` takes."""
-    begun = time.perf_counter()
-    action()
-    return time.perf_counter() - begun
 
 
 def forward_time(layer: str) -> float:
@@ -62,29 +49,6 @@ def script_time(layer: str) -> float:
     )
 
 
-def browser_times() -> dict[str, float] | None:
-    """Seconds from the click to the new sheet, per layer; None without Chromium."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        return None
-    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless=true", f"--server.port={PORT}"]
-    server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        _wait_for_server()
-        return {layer: _click_time(chromium, layer) for layer in LAYERS}
-    finally:
-        server.terminate()
-
-
-def _wait_for_server() -> None:
-    for _ in range(200):
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{PORT}/_stcore/health", timeout=1)
-            return
-        except OSError:
-            time.sleep(0.2)
-
-
 TIMED_CLICK = """async () => {
   const sheet = () => [...document.querySelectorAll('[data-testid=stImage] img')].find(i => i.alt.startsWith('All '));
   const next = '[data-testid=stSidebar] [data-testid=stNumberInputStepUp]';
@@ -98,31 +62,14 @@ TIMED_CLICK = """async () => {
 }"""
 
 
-def _click_time(chromium: str, layer: str) -> float:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        page = browser.new_context(viewport={"width": 1920, "height": 1080}).new_page()
-        page.goto(f"http://127.0.0.1:{PORT}/feature_maps?layer={layer}")
-        page.get_by_text("What to look at").wait_for(timeout=120_000)
-        times = []
-        for _ in range(RUNS):
-            page.wait_for_selector("[data-testid='stApp'][data-test-script-state='notRunning']")
-            page.wait_for_timeout(300)
-            times.append(page.evaluate(TIMED_CLICK))
-        browser.close()
-    return statistics.median(times)
-
-
 def main() -> None:
     """Print the table, line by line as it is measured."""
     forward = {layer: forward_time(layer) for layer in LAYERS}
     for layer in LAYERS:
         taken = script_time(layer)
         print(f"{layer:12} forward {forward[layer]:.3f} s   whole script {taken:.3f} s", flush=True)
-    browser = browser_times()
-    for layer, taken in (browser or {}).items():
+    browser = click_times([f"feature_maps?layer={layer}" for layer in LAYERS], TIMED_CLICK, RUNS)
+    for layer, taken in zip(LAYERS, browser or (), strict=False):
         print(f"{layer:12} browser, click to sheet {taken:.3f} s  ({taken / forward[layer]:.0f} forward passes)")
 
 

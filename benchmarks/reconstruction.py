@@ -9,26 +9,18 @@ turn. The limit for a sheet at conv5_x is 1.5 s, forward pass and drawing includ
 
 import statistics
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from torch import Tensor
 
+from benchmarks.server import seconds
 from engine import checkpoints, data, deconv, pictures, tape
 from engine.checkpoints import Trained
 
 RUNS = 7
 CHANNELS = 16
-
-
-def seconds(action: Callable[[], object]) -> float:
-    """How long `action` takes."""
-    begun = time.perf_counter()
-    action()
-    return time.perf_counter() - begun
 
 
 def first_image(trained: Trained) -> Tensor:

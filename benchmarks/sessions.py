@@ -10,22 +10,20 @@ is the ratio of the two.
 """
 
 import asyncio
-import socket
 import statistics
-import subprocess
 import sys
 import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import websockets
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
-ROOT = Path(__file__).resolve().parent.parent
+from benchmarks.server import server
+
 STUDENTS = 30
 RERUNS = 5
 ROUNDS = 3
@@ -47,35 +45,6 @@ class Lesson:
 
     speed: float
     waits: list[float]
-
-
-@contextmanager
-def server(garbage: str) -> Iterator[int]:
-    """A server of the app, "with" or "without" the exemption of modules; gives its port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    options = ["run", "app.py", "--server.headless=true", f"--server.port={port}"]
-    process = subprocess.Popen(
-        [sys.executable, "-c", SERVER, garbage, *options], cwd=ROOT, stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
-        wait_for(port)
-        yield port
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def wait_for(port: int) -> None:
-    for _ in range(300):
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=1)
-            return
-        except OSError:
-            time.sleep(0.2)
-    raise SystemExit("The server does not answer.")
 
 
 class Student:
@@ -138,7 +107,8 @@ def main(arguments: list[str]) -> None:
     """Print both servers' figures, and the ratio."""
     students = int(arguments[0]) if arguments else STUDENTS
     lessons: dict[str, list[Lesson]] = {"with": [], "without": []}
-    with server("with") as ours, server("without") as theirs:
+    command = (sys.executable, "-c", SERVER)
+    with server((*command, "with")) as ours, server((*command, "without")) as theirs:
         for _ in range(ROUNDS):
             lessons["with"].append(asyncio.run(lesson(ours, students)))
             lessons["without"].append(asyncio.run(lesson(theirs, students)))

@@ -11,13 +11,8 @@ One signal (all channels of conv5_x) of the shipped ResNet-18 at its own input s
 To compare machines, look at the ratio to one playback of the engine alone, measured in the same run.
 """
 
-import shutil
 import statistics
-import subprocess
 import sys
-import time
-import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,20 +20,12 @@ sys.path.insert(0, str(ROOT))
 
 from streamlit.testing.v1 import AppTest
 
+from benchmarks.server import click_times, seconds
 from engine import checkpoints, data, deconv, tape
 from pages.common import resources
 from pages.reconstruction import figure
 
 RUNS = 11
-PORT = 8599
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
-
-
-def seconds(action: Callable[[], object]) -> float:
-    """How long `action` takes."""
-    begun = time.perf_counter()
-    action()
-    return time.perf_counter() - begun
 
 
 def one_playback() -> float:
@@ -65,29 +52,6 @@ def script_times() -> tuple[float, float]:
     return statistics.median(new), statistics.median(seen)
 
 
-def browser_time() -> float | None:
-    """Seconds from the click to the other picture in front; None without Chromium."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        return None
-    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless=true", f"--server.port={PORT}"]
-    server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        _wait_for_server()
-        return _click_times(chromium)
-    finally:
-        server.terminate()
-
-
-def _wait_for_server() -> None:
-    for _ in range(200):
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{PORT}/_stcore/health", timeout=1)
-            return
-        except OSError:
-            time.sleep(0.2)
-
-
 TIMED_CLICK = """async () => {
   const front = () => document.querySelectorAll('[data-testid=stImage] img')[1];
   const before = front().src, begun = performance.now();
@@ -98,23 +62,6 @@ TIMED_CLICK = """async () => {
   }
   return (performance.now() - begun) / 1000;
 }"""
-
-
-def _click_times(chromium: str) -> float:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        page = browser.new_context(viewport={"width": 1920, "height": 1080}).new_page()
-        page.goto(f"http://127.0.0.1:{PORT}/reconstruction")
-        page.get_by_text("What to look at").wait_for(timeout=120_000)
-        times = []
-        for _ in range(RUNS):
-            page.wait_for_selector("[data-testid='stApp'][data-test-script-state='notRunning']")
-            page.wait_for_timeout(300)
-            times.append(page.evaluate(TIMED_CLICK))
-        browser.close()
-    return statistics.median(times)
 
 
 def row(name: str, seconds_taken: float, playback: float) -> str:
@@ -129,8 +76,8 @@ def main() -> None:
     new, seen = script_times()
     print(row("script after a toggle, view never shown", new, playback))
     print(row("script after a toggle, view shown before", seen, playback), flush=True)
-    browser = browser_time()
-    print("browser: no Chromium here" if browser is None else row("browser, click to picture", browser, playback))
+    browser = click_times(["reconstruction"], TIMED_CLICK, RUNS)
+    print(row("browser, click to picture", browser[0], playback) if browser else "browser: no Chromium here")
 
 
 if __name__ == "__main__":

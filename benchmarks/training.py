@@ -57,10 +57,8 @@ CPU = torch.device("cpu")
 
 
 def recipe_for(architecture: str) -> Recipe:
-    return Recipe(
-        architecture, architecture, (Phase(1, 0.02),), input_size=SIZES[architecture], batch_size=BATCH, cutout=8,
-        label_smoothing=0.1, ema=0.999, seed=1,
-    )  # fmt: skip
+    sizes = {"input_size": SIZES[architecture], "batch_size": BATCH, "cutout": 8}
+    return Recipe(architecture, architecture, (Phase(1, 0.02),), label_smoothing=0.1, ema=0.999, seed=1, **sizes)
 
 
 class Watch:
