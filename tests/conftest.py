@@ -64,7 +64,7 @@ def once() -> Iterator[None]:
     """Do once what every new app would do again: look for Streamlit components, and unpack the bundled images."""
     patch = pytest.MonkeyPatch()
     patch.setattr(manifest_scanner, "scan_component_manifests", cache(manifest_scanner.scan_component_manifests))
-    unpack = data._read_sheet
+    unpack = data.read_sheet
 
     @cache
     def unpacked(path: Path, count: int, changed: int, size: int) -> np.ndarray:
@@ -75,7 +75,7 @@ def once() -> Iterator[None]:
             return unpack(path, count)
         return unpacked(path, count, path.stat().st_mtime_ns, path.stat().st_size).copy()
 
-    patch.setattr(data, "_read_sheet", read)
+    patch.setattr(data, "read_sheet", read)
     yield
     patch.undo()
 

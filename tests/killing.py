@@ -26,14 +26,28 @@ from engine.training.run import RunFolder
 from engine.training.telemetry import StepReport
 
 AVERAGED = Recipe(
-    "averaged", "model_two", (Phase(5, 0.05), Phase(3, 0.001, "adam")), input_size=32, batch_size=32, ema=0.9,
-    cutout=8, options={"dropout": 0.3}, seed=2,
-)  # fmt: skip
+    "averaged",
+    "model_two",
+    (Phase(5, 0.05), Phase(3, 0.001, "adam")),
+    input_size=32,
+    batch_size=32,
+    ema=0.9,
+    cutout=8,
+    options={"dropout": 0.3},
+    seed=2,
+)
 # Its second phase moves nothing, so the validation loss stands still: early stopping ends it after two more epochs.
 COMMANDED = Recipe(
-    "commanded", "lenet", (Phase(9, 0.02), Phase(20, 1e-12, schedule="constant")), input_size=32, batch_size=24,
-    early_stopping=2, initialisation="kaiming", sample=9, seed=3,
-)  # fmt: skip
+    "commanded",
+    "lenet",
+    (Phase(9, 0.02), Phase(20, 1e-12, schedule="constant")),
+    input_size=32,
+    batch_size=24,
+    early_stopping=2,
+    initialisation="kaiming",
+    sample=9,
+    seed=3,
+)
 KILLS = 14
 """Attempts per recipe; the last ones may find the run at its end."""
 SAVES = ("recipe.json", "cuts.json", "best.pt", "history.csv", "filters.npz", "state.pt")

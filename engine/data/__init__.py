@@ -70,7 +70,7 @@ def bundled(split: str, folder: Path | None = None) -> LabelledImages:
     entry = _manifest_entry(folder / MANIFEST, split)
     path = folder / entry["file"]
     labels = np.frombuffer(entry["labels"].encode(), dtype=np.uint8).astype(np.int64) - ord("0")
-    images = _read_sheet(path, len(labels))
+    images = read_sheet(path, len(labels))
     if _fingerprint(images, labels) != entry["sha256"]:
         raise ConvscopeError(_damaged(path, "its pixels or labels are not the ones that were shipped"))
     return LabelledImages(images, labels)
@@ -114,7 +114,7 @@ def _damaged(path: Path, reason: str) -> str:
     )
 
 
-def _read_sheet(path: Path, count: int) -> np.ndarray:
+def read_sheet(path: Path, count: int) -> np.ndarray:
     try:
         with Image.open(path) as sheet:
             pixels = np.asarray(sheet.convert("RGB"))

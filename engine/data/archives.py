@@ -53,9 +53,8 @@ def class_folders(archive: bytes, name: str, classes: Sequence[str], side: int) 
     return LabelledImages(np.stack(images), labels, tuple(classes))
 
 
-_DAMAGED = (
-    zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError, RuntimeError, EOFError, OSError, ValueError,
-)  # fmt: skip
+_UNPACKING = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError)
+_DAMAGED = (*_UNPACKING, RuntimeError, EOFError, OSError, ValueError)
 """How a damaged archive shows itself, depending on where it is damaged and how it was packed."""
 
 

@@ -46,7 +46,7 @@ class Training:
 
     Args:
         observe: called after each step; raise from it to stop (the last whole epoch is safe on disk).
-        bases: where the checkpoint lies that the recipe starts from; None for the folder of all checkpoints.
+        bases: the folder of the checkpoint that the recipe starts from; None for the folder of all checkpoints.
         team: the processes that train together, this one among them (team.py).
     """
 
@@ -151,7 +151,7 @@ class Training:
             self._finish_epoch(torch.stack(done).mean().item(), pixels)
 
     def _obey(self, step: int) -> None:
-        """Do what somebody has asked for, when `step` steps of the epoch are done."""
+        """Carry out a command that has arrived, when `step` steps of the epoch are done."""
         command = self.team.strongest(self.control.command())
         if command == "pause":
             command = self._pause()
@@ -165,7 +165,7 @@ class Training:
             self.folder.save_plan(self.plan)
 
     def _pause(self) -> str:
-        """Wait; gives the command that ends the pause."""
+        """Wait; returns the command that ends the pause."""
         begun = time.perf_counter()
         self.telemetry.pause()
         command = self.team.from_leader(self.control.wait)
@@ -174,7 +174,7 @@ class Training:
         return command
 
     def _step(self, images: Tensor, labels: Tensor, step: int) -> Tensor:
-        """One step; gives the plain cross-entropy of the batch."""
+        """One step; returns the plain cross-entropy of the batch."""
         rate = self._set_learning_rate(step)
         loss, plain = losses(self.shared_model, images, labels, self.recipe)
         whole_loss, whole_plain = self.team.mean(torch.stack([loss.detach(), plain]))
@@ -228,12 +228,8 @@ class Training:
     def _figures(self, pixels: int) -> tuple[tuple[float, float], tuple[float, float]]:
         """Cross-entropy and accuracy (0-1) on training images, and on validation images."""
         sample = self.splits.train.subset(measured(self.recipe, len(self.splits.train)))
-        return self._measure(sample, pixels), self._measure(self.splits.validation, pixels)
-
-    def _measure(self, data: LabelledImages, pixels: int) -> tuple[float, float]:
-        model, (mean, std) = self.measured_model.eval(), self.statistics
-        predictions = evaluate(model, data.images, data.labels, input_size=pixels, mean=mean, std=std)
-        return cross_entropy(predictions), accuracy(predictions).value
+        model = self.measured_model.eval()
+        return tuple(measure(model, images, self.recipe, pixels) for images in (sample, self.splits.validation))
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -254,3 +250,10 @@ class Training:
         self.optimizer.load_state_dict(state["optimizer"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
+
+
+def measure(model: nn.Module, data: LabelledImages, recipe: Recipe, pixels: int) -> tuple[float, float]:
+    """Cross-entropy in nats and accuracy (0-1) of a network in evaluation mode, with images of `pixels` x `pixels`."""
+    mean, std = recipe.statistics
+    predictions = evaluate(model, data.images, data.labels, input_size=pixels, mean=mean, std=std)
+    return cross_entropy(predictions), accuracy(predictions).value

@@ -50,7 +50,7 @@ class Speed:
         self.last = time.perf_counter()
 
     def restart(self) -> None:
-        """Forget the time since the last step: it was no training."""
+        """Drop the time since the last step: the run was not training."""
         self.last = time.perf_counter()
 
     def step(self) -> None:
@@ -65,7 +65,7 @@ class Speed:
 
 
 class Rhythm:
-    """True at most once in `interval` seconds, and at the first question."""
+    """`is_due` is true at the first call, and then at most once in `interval` seconds."""
 
     def __init__(self, interval: float) -> None:
         self.interval, self.next = interval, 0.0
@@ -82,7 +82,7 @@ class Telemetry:
     """The live files of the run in `folder`, whose epochs have `steps_per_epoch` steps of `batch_size` images.
 
     Args:
-        filters: gives the first layer's kernels as they are at the moment.
+        filters: returns the first layer's kernels as they are at the moment.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class Telemetry:
         if self.steps_due.is_due():
             self._note_step(report)
         if self.status_due.is_due():
-            speed = {"images_per_second": self._images_per_second, "seconds_left": self._seconds_left(report)}
+            speed = {"images_per_second": self._images_per_second, "seconds_left": self.seconds_left(report)}
             self.say("running", step=report.step + 1, loss=report.loss, learning_rate=report.learning_rate, **speed)
         if self.filters_due.is_due():
             self._show_filters()
@@ -169,7 +169,7 @@ class Telemetry:
     def _images_per_second(self) -> float:
         return self.batch_size / self.speed.seconds if self.speed.seconds else 0.0
 
-    def _seconds_left(self, report: StepReport) -> float:
+    def seconds_left(self, report: StepReport) -> float:
         """The steps to come, each as long as the last ones, or longer as its images are larger; and the measuring."""
         plan, now = self.plan, self.plan.pixels_at(self.epoch)
         left = plan.steps_in(self.epoch, self.steps_per_epoch) - report.step - 1
@@ -185,7 +185,7 @@ class Telemetry:
             file.write(line)
 
     def _cut_steps(self, first: int) -> None:
-        """Forget the noted steps from `first` on: they are going to be made again."""
+        """Drop the noted steps from `first` on: they will be trained again."""
         file = self.folder.path / "steps.csv"
         lines = file.read_text().splitlines()[1:] if file.exists() else []
         kept = [line for line in lines if line.split(",")[0].isdigit() and int(line.split(",")[0]) < first]

@@ -146,11 +146,10 @@ def test_recording_and_features_change_nothing() -> None:
 
 def test_a_linear_chain_passes_the_adjoint_test() -> None:
     torch.manual_seed(0)
-    model = nn.Sequential(
-        nn.Conv2d(3, 8, 7, 2, 3, bias=False), nn.Dropout2d(), nn.AvgPool2d(3, 2),
-        nn.Conv2d(8, 8, 3, groups=2, bias=False), nn.Upsample(scale_factor=2),
-        nn.AdaptiveAvgPool2d(3), nn.Flatten(), nn.Linear(72, 5, bias=False),
-    ).double().eval()  # fmt: skip
+    layers = [nn.Conv2d(3, 8, 7, 2, 3, bias=False), nn.Dropout2d(), nn.AvgPool2d(3, 2)]
+    layers += [nn.Conv2d(8, 8, 3, groups=2, bias=False), nn.Upsample(scale_factor=2)]
+    layers += [nn.AdaptiveAvgPool2d(3), nn.Flatten(), nn.Linear(72, 5, bias=False)]
+    model = nn.Sequential(*layers).double().eval()
     x, y = noise((1, 3, 33, 35)), noise((1, 5), seed=2)
     tape = record(model, x, logits(model))
     forward, backward = (tape.activation * y).sum(), (x * reconstruct(tape, y).pixels).sum()
@@ -162,8 +161,9 @@ def test_where_several_operations_read_the_image_the_gain_is_that_of_the_picture
     # So torchvision's GoogLeNet with transform_input=True, which normalises each colour by itself.
     forward = Lambda(
         lambda net, x: net.second(torch.cat([x[:, :1] * 2, net.first(x)], dim=1)),
-        first=nn.Conv2d(3, 3, 3, padding=1), second=nn.Conv2d(4, 5, 3),
-    )  # fmt: skip
+        first=nn.Conv2d(3, 3, 3, padding=1),
+        second=nn.Conv2d(4, 5, 3),
+    )
     signal = noise((count, 5, 7, 7))
     result = reconstruct(record(randomised(forward), noise((1, 3, 9, 9)), "second"), signal)
     torch.testing.assert_close(result.sent, signal.flatten(1).norm(dim=1))

@@ -26,8 +26,10 @@ def test_each_moment_has_weights_words_and_a_file_name_of_its_own() -> None:
     kernels = [weights.load(moment).model.features[0].weight for moment in moments]
     assert not any(torch.equal(kernels[a], kernels[b]) for a, b in ((0, 1), (0, 2), (1, 2)))
     assert [str(moment) for moment in moments] == [
-        "lenet", "lenet before training", "lenet halfway through its training",
-    ]  # fmt: skip
+        "lenet",
+        "lenet before training",
+        "lenet halfway through its training",
+    ]
     assert [moment.file_name for moment in moments] == ["lenet", f"lenet-{UNTRAINED}", f"lenet-{HALFWAY}"]
 
 

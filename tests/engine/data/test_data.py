@@ -164,9 +164,11 @@ def test_a_changed_label_is_refused(small: Path, place: int) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    ["", "{", "null", "[]", "3", "{}", '{"splits": []}', '{"splits": {"train": {}}}', '{"splits": {"test": {}}}',
-     '{"splits": {"test": 3}}', b"\xff\xfe\x00"],
-)  # fmt: skip
+    [
+        *("", "{", "null", "[]", "3", "{}", '{"splits": []}', '{"splits": {"train": {}}}', '{"splits": {"test": {}}}'),
+        *('{"splits": {"test": 3}}', b"\xff\xfe\x00"),
+    ],
+)
 def test_an_unreadable_manifest_is_refused(small: Path, content: str | bytes) -> None:
     (small / "cifar10.json").write_bytes(content.encode() if isinstance(content, str) else content)
     assert message_of_bundled(small) == refusal("cifar10.json", "it has no readable entry 'test'")
@@ -424,10 +426,10 @@ def by_torchvision(images: np.ndarray, size: int, antialias: bool) -> torch.Tens
 @pytest.mark.parametrize(
     ("height", "width", "size", "antialias"),
     [
-        (32, 32, 32, False), (32, 32, 64, False), (32, 32, 96, False), (32, 32, 33, False),
-        (64, 64, 32, True), (64, 64, 63, True), (50, 80, 20, True), (80, 20, 32, True), (20, 80, 32, True),
+        *((32, 32, size, False) for size in (32, 64, 96, 33)),
+        *((64, 64, 32, True), (64, 64, 63, True), (50, 80, 20, True), (80, 20, 32, True), (20, 80, 32, True)),
     ],
-)  # fmt: skip
+)
 def test_images_are_prepared_as_torchvision_does(height: int, width: int, size: int, antialias: bool) -> None:
     images = random_images(3, height, width)
     prepared = prepare(images, size, MEAN, STD)

@@ -74,8 +74,8 @@ learning_rate = 0.01
 def command(tmp_path: Path, name: str, pixels: int) -> list[str]:
     (tmp_path / "mine.toml").write_text(RECIPE.format(name=name, pixels=pixels))
     pictures = class_folders(tmp_path / "pictures", {"a": 20, "b": 20}, side=64)
-    return [str(tmp_path / "mine.toml"), "--data", str(pictures), "--runs", str(tmp_path), "--checkpoints",
-            str(tmp_path / "kept"), "--device", "cpu"]  # fmt: skip
+    folders = ["--data", str(pictures), "--runs", str(tmp_path), "--checkpoints", str(tmp_path / "kept")]
+    return [str(tmp_path / "mine.toml"), *folders, "--device", "cpu"]
 
 
 @pytest.mark.parametrize("name", ["squeezenet1_1", "mobilenet_v3_small"])

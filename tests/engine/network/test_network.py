@@ -46,9 +46,13 @@ def test_lenet_has_the_reports_parameters_and_the_ten_biases_that_it_left_out():
 def test_resnet18_at_224_px_has_the_reports_table():
     table = by_stage(fresh("resnet18", 224))
     expected = {
-        "conv1": ((64, 112, 112), 9536), "conv2_x": ((64, 56, 56), 147968), "conv3_x": ((128, 28, 28), 525568),
-        "conv4_x": ((256, 14, 14), 2099712), "conv5_x": ((512, 7, 7), 8393728), "dense": ((10,), 5130),
-    }  # fmt: skip
+        "conv1": ((64, 112, 112), 9536),
+        "conv2_x": ((64, 56, 56), 147968),
+        "conv3_x": ((128, 28, 28), 525568),
+        "conv4_x": ((256, 14, 14), 2099712),
+        "conv5_x": ((512, 7, 7), 8393728),
+        "dense": ((10,), 5130),
+    }
     assert {name: (stage.output, stage.parameters) for name, stage in table.items()} == expected
     assert table["conv2_x"].arithmetic == "4 × (3 × 3 × 64 × 64) + 4 × (2 × 64) = 147,968"
     assert [table[f"conv{i}_x"].receptive_field.size for i in (2, 3, 4, 5)] == [(i, i) for i in (43, 99, 211, 435)]
@@ -95,9 +99,11 @@ def test_parameters_and_multiply_adds_of_the_apps_networks(name, size):
 
 @pytest.mark.parametrize(
     "name",
-    ["alexnet", "vgg16", "resnet50", "googlenet", "squeezenet1_1", "mobilenet_v2", "densenet121", "convnext_tiny",
-     "shufflenet_v2_x1_0", "mobilenet_v3_small"],
-)  # fmt: skip
+    [
+        *("alexnet", "vgg16", "resnet50", "googlenet", "squeezenet1_1", "mobilenet_v2", "mobilenet_v3_small"),
+        *("densenet121", "convnext_tiny", "shufflenet_v2_x1_0"),
+    ],
+)
 def test_parameters_and_multiply_adds_of_torchvisions_networks(name):
     model = shapes_of(name)
     described = network.describe(model, SIZES[name])

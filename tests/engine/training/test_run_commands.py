@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from engine.errors import ConvscopeError
-from engine.training import control, live, run
+from engine.training import control, live, loop, run
 from engine.training.datasets import Splits
 from engine.training.loop import Training
 from engine.training.plan import Cut, Plan
@@ -188,11 +188,8 @@ def test_early_stopping_waits_for_a_lower_validation_loss(
 ) -> None:
     values = iter(losses)
     monkeypatch.setattr(
-        Training,
-        "_measure",
-        lambda self, images, pixels: (1.0, 0.5) if images is not splits.validation else (next(values), 0.5),
+        loop, "measure", lambda model, data, *_: (next(values), 0.5) if data is splits.validation else (1.0, 0.5)
     )
-    monkeypatch.setattr(Training, "_step", lambda self, *_: self.model.features[0].bias.detach().sum())
     recipe = lenet(phases=(Phase(6, 0.01),), early_stopping=patience, batch_size=64)
     progress = train(recipe, splits, folder)
     assert progress.epoch == trained

@@ -110,7 +110,7 @@ def test_the_time_left_counts_steps_to_come_by_their_pixels(splits: Splits, fold
     watcher = telemetry.Telemetry(folder, 32, 2, lambda: np.zeros((4, 3, 3, 3), np.float16))
     watcher.enter(Plan(recipe), 0)
     watcher.speed.total, watcher.speed.weight, watcher.rest = 2.0, 1.0, 5.0
-    left = watcher._seconds_left(StepReport(0, 0, 2, 1.0, 0.1))
+    left = watcher.seconds_left(StepReport(0, 0, 2, 1.0, 0.1))
     assert left == pytest.approx((1 + 2 + 2 * 4) * 2.0 + 3 * 5.0)
 
 

@@ -20,7 +20,7 @@ from engine.data import LabelledImages, prepare
 from engine.errors import ConvscopeError
 from engine.evaluation import Predictions, evaluate
 from engine.models import ARCHITECTURES, build
-from engine.training import datasets
+from engine.training import datasets, loop
 from engine.training.batches import Batches
 from engine.training.datasets import Splits, measured
 from engine.training.loop import Training
@@ -226,13 +226,13 @@ def test_the_best_epoch_is_the_first_of_the_highest_validation_accuracy_at_the_f
     accuracies = iter([0.9, 0.3, 0.6, 0.6])
     weights: list[Tensor] = []
 
-    def measured(training: Training, data: LabelledImages, pixels: int) -> tuple[float, float]:
+    def measure(model: nn.Module, data: LabelledImages, *_: object) -> tuple[float, float]:
         if data is not splits.validation:
             return 1.0, 0.5
-        weights.append(training.model.state_dict()["3.bias"].clone())
+        weights.append(model.state_dict()["3.bias"].clone())
         return 1.0, next(accuracies)
 
-    monkeypatch.setattr(Training, "_measure", measured)
+    monkeypatch.setattr(loop, "measure", measure)
     small = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 10))
     monkeypatch.setattr(engine.training.network, "fresh_network", lambda *_: small)
     recipe = lenet(

@@ -21,8 +21,8 @@ from engine.errors import ConvscopeError
 from engine.evaluation import evaluate
 from engine.training import live
 from engine.training.__main__ import main
+from engine.training.batches import Batches
 from engine.training.continuation import continued
-from engine.training.loop import Training
 from engine.training.recipe import Phase, from_dict
 from engine.training.run import RunFolder
 from engine.training.telemetry import StepReport
@@ -98,7 +98,7 @@ def test_the_command_given_twice_makes_the_same_checkpoint_without_training(
 ) -> None:
     assert main(command) == 0
     card = checkpoints.load("tiny", tmp_path / "checkpoints").card
-    monkeypatch.setattr(Training, "_train_epoch", None)
+    monkeypatch.setattr(Batches, "epoch", None)
     assert main(command) == 0
     assert checkpoints.load("tiny", tmp_path / "checkpoints").card == card
 
@@ -110,14 +110,14 @@ def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    finish = Training._finish_epoch
+    save = RunFolder.save
 
-    def interrupted(training: Training, *args: Any) -> None:
-        finish(training, *args)
+    def interrupted(folder: RunFolder, *args: Any) -> None:
+        save(folder, *args)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Training, "_finish_epoch", interrupted)
+        patch.setattr(RunFolder, "save", interrupted)
         assert main(command) == 130
     assert "Stopped; the same command goes on after the last whole epoch.\n" in capsys.readouterr().out
     assert RunFolder(tmp_path / "run").load()["epoch"] == 1
