@@ -41,9 +41,9 @@ class Candidate:
 def candidates() -> dict[str, Candidate]:
     """All checkpoints and experiments by name; a checkpoint comes before an experiment of the same name."""
     shipped, experiments = settings.folders.checkpoints, settings.folders.experiments
-    found = {name: Candidate(card, experiments, True) for name, card in checkpoints.available(experiments).items()}
     own = {name: Candidate(card, shipped, False) for name, card in checkpoints.available(shipped).items()}
-    return {**own, **{name: candidate for name, candidate in found.items() if name not in own}}
+    others = {name: Candidate(card, experiments, True) for name, card in checkpoints.available(experiments).items()}
+    return own | {name: candidate for name, candidate in others.items() if name not in own}
 
 
 def multiply_adds(card: Card) -> int:

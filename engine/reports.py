@@ -49,8 +49,6 @@ class Reported:
         split: of which images: "train", "validation" or "test".
         accuracy: 0-1.
         where: the place in the report.
-        loss: the cross-entropy in nats that stands beside it; None where the report gives none.
-        images: how many were tested; None where the report does not say.
         dataset: `CIFAR10` or `IMAGENET10`.
         note: what a reader should know of it.
     """
@@ -60,13 +58,10 @@ class Reported:
     split: str
     accuracy: float
     where: str
-    loss: float | None = None
-    images: int | None = None
     dataset: str = CIFAR10
     note: str = ""
 
 
-_REPORT_3 = {"images": 1800, "dataset": IMAGENET10}
 _LENET = "which counts 390,400 parameters: it leaves out the ten output biases"
 _CONVNET_4 = "ImageNet-10 at 256 px, dropout 0.1; the report rounds down to 39 %"
 _RESNET = "ImageNet-10; the report rounds down to 64 %"
@@ -78,17 +73,17 @@ FIGURES = (
     Reported(1, "resnet18", "validation", 0.8189, "Validation", note="at 224 px, 900 epochs"),
     Reported(2, "resnet18_strided", "train", 0.93022, "page 1", note="Adam, then SGD"),
     Reported(2, "resnet18_strided", "test", 0.7112, "page 1", note="Adam, then SGD"),
-    Reported(3, "convnet4", "test", 714 / 1800, "Experiments", note=_CONVNET_4, **_REPORT_3),
-    Reported(3, "resnet18", "test", 1162 / 1800, "Improving network performance", note=_RESNET, **_REPORT_3),
+    Reported(3, "convnet4", "test", 714 / 1800, "Experiments", dataset=IMAGENET10, note=_CONVNET_4),
+    Reported(3, "resnet18", "test", 1162 / 1800, "Improving network performance", IMAGENET10, _RESNET),
     Reported(4, "lenet", "train", 0.9233, "table 1"),
     Reported(4, "lenet", "validation", 0.7092, "table 1"),
     Reported(4, "lenet", "test", 0.7149, "table 1", note=_LENET),
-    Reported(4, "model_one", "train", 0.9833, "table 3", loss=0.0532),
-    Reported(4, "model_one", "validation", 0.7792, "table 3", loss=0.8744, note="79.04 % in epoch 9"),
-    Reported(4, "model_one", "test", 0.7792, "table 3", loss=0.9055),
-    Reported(4, "model_two", "train", 0.9638, "table 3", loss=0.1196),
-    Reported(4, "model_two", "validation", 0.7386, "table 3", loss=0.8879, note="75.82 % in epoch 7"),
-    Reported(4, "model_two", "test", 0.7528, "table 3", loss=0.8628),
+    Reported(4, "model_one", "train", 0.9833, "table 3"),
+    Reported(4, "model_one", "validation", 0.7792, "table 3", note="79.04 % in epoch 9"),
+    Reported(4, "model_one", "test", 0.7792, "table 3"),
+    Reported(4, "model_two", "train", 0.9638, "table 3"),
+    Reported(4, "model_two", "validation", 0.7386, "table 3", note="75.82 % in epoch 7"),
+    Reported(4, "model_two", "test", 0.7528, "table 3"),
 )
 
 QUOTED = {
@@ -119,9 +114,9 @@ QUOTED = {
 
 def unseen(network: str) -> tuple[Reported, ...]:
     """Of each report that has `network`, its figures on images that it did not train on: test, or else validation."""
-    found = [figure for figure in FIGURES if figure.network == network]
-    tested = {figure.report for figure in found if figure.split == "test"}
-    return tuple(figure for figure in found if figure.split == ("test" if figure.report in tested else "validation"))
+    figures = [figure for figure in FIGURES if figure.network == network]
+    tested = {figure.report for figure in figures if figure.split == "test"}
+    return tuple(figure for figure in figures if figure.split == ("test" if figure.report in tested else "validation"))
 
 
 # Class by class ------------------------------------------------------------------------------------------------
@@ -155,12 +150,8 @@ class ReportedTest:
 
 def fitting_samples(percent: float, fewest: int = FEWEST, most: int = MOST, decimals: int = 2) -> list[Share]:
     """All (hits, total) with `fewest` to `most` images that round to `percent`, the smallest sample first."""
-    found = []
-    for total in range(fewest, most + 1):
-        hits = round(percent / 100 * total)
-        if round(100 * hits / total, decimals) == percent:
-            found.append(wilson(hits, total))
-    return found
+    nearest = ((round(percent / 100 * total), total) for total in range(fewest, most + 1))
+    return [wilson(hits, total) for hits, total in nearest if round(100 * hits / total, decimals) == percent]
 
 
 def matching(classes: Sequence[str]) -> list[ReportedTest]:

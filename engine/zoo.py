@@ -38,7 +38,8 @@ def tables(shipped: Mapping[str, Card], experiments: Mapping[str, Card]) -> str:
 def checkpoint_row(card: Card) -> tuple[str, ...]:
     """The cells under `HEADINGS`."""
     shared = (f"{card.input_size} px", str(card.epochs), _measured(card))
-    return (f"`{card.name}`", f"{card.parameters:,}", *shared, _reports(card.name))
+    reported = "; ".join(_cited(figure) for figure in reports.unseen(card.name))
+    return (f"`{card.name}`", f"{card.parameters:,}", *shared, reported)
 
 
 def experiment_row(card: Card) -> tuple[str, ...]:
@@ -51,10 +52,6 @@ def _measured(card: Card) -> str:
         return "not measured"
     share = wilson(round(card.test_accuracy * card.test_images), card.test_images)
     return f"**{_percent(share.value)}** ({100 * share.low:.1f} to {_percent(share.high)})"
-
-
-def _reports(network: str) -> str:
-    return "; ".join(_cited(figure) for figure in reports.unseen(network))
 
 
 def _cited(figure: Reported) -> str:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import MISSING, Field, dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
@@ -86,17 +86,14 @@ def version(file: Path) -> tuple[int, int, int]:
 @lru_cache(maxsize=256)
 def _parsed(file: Path, version: tuple[int, int, int]) -> Card:
     stored = json.loads(file.read_text())
-    values = {field.name: _entry(stored, field) for field in fields(Card)}
+    # Cards that are older than an entry have its default.
+    usual = {field.name: field.default for field in fields(Card) if field.default is not MISSING}
+    values = {field.name: {**usual, **stored}[field.name] for field in fields(Card)}
     for key, hint in get_type_hints(Card).items():
         if not _fits(values[key], hint):
             raise TypeError(f"{key} is {values[key]!r}")
     sequences = {key: tuple(values[key]) for key in ("classes", "mean", "std")}
     return Card(**{**values, **sequences, "name": file.parent.name})
-
-
-def _entry(stored: dict[str, Any], field: Field[Any]) -> Any:
-    """The card's entry `field`; cards that are older than it have its default."""
-    return stored[field.name] if field.default is MISSING else stored.get(field.name, field.default)
 
 
 def _fits(value: Any, hint: Any) -> bool:

@@ -133,7 +133,7 @@ def base(name: str, architecture: str, folder: Path | None = None) -> Base:
 
 
 def _rest(card: Card, folder: Path | None) -> dict[str, Tensor]:
-    """What a checkpoint that keeps only what was trained has from its base."""
+    """The weights of the base, for a checkpoint that keeps only the layers that were trained."""
     start = f"The checkpoint {card.name!r} keeps only what was trained, and its base {card.base!r}"
     try:
         rest = base(card.base, card.architecture, folder)

@@ -23,7 +23,7 @@ from engine.files import not_writable, sha256, write_atomically, write_text
 
 @dataclass(frozen=True)
 class Contents:
-    """What a new checkpoint folder is made of, besides its card; an experiment has no weights."""
+    """The files of a new checkpoint besides its card; an experiment has no weights."""
 
     weights: dict[str, Tensor] | None
     predictions: StoredPredictions
@@ -88,7 +88,8 @@ def save(card: Card, contents: Contents, folder: Path | None = None, overwrite: 
         folder.mkdir(parents=True, exist_ok=True)
         new = Path(tempfile.mkdtemp(dir=folder, prefix=f".{card.name}."))
         _write_contents(new, contents)
-        stored = {**asdict(card), "weights_sha256": _fingerprint(new)}
+        weights = new / "weights.pt"
+        stored = {**asdict(card), "weights_sha256": sha256(weights) if weights.exists() else ""}
         write_text(new / "card.json", json.dumps(stored, indent=1) + "\n")
         new.chmod(0o755)
         (_replace if overwrite else _place)(new, target)
@@ -116,8 +117,3 @@ def _write_contents(path: Path, contents: Contents) -> None:
 def _small(predictions: Predictions) -> np.ndarray:
     """The labels, in as few bytes as the number of classes allows."""
     return predictions.labels.astype(np.min_scalar_type(predictions.logits.shape[1] - 1))
-
-
-def _fingerprint(path: Path) -> str:
-    weights = path / "weights.pt"
-    return sha256(weights) if weights.exists() else ""

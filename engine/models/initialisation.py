@@ -9,15 +9,14 @@ which loses half of them. Batch norm restores that size after each layer, whatev
 """
 
 from collections.abc import Callable
+from functools import partial
 
 from torch import Tensor, nn
 
-
-def _kaiming_(weight: Tensor) -> Tensor:
-    return nn.init.kaiming_normal_(weight, nonlinearity="relu")
-
-
-_RULES: dict[str, Callable[[Tensor], Tensor]] = {"xavier": nn.init.xavier_uniform_, "kaiming": _kaiming_}
+_RULES: dict[str, Callable[[Tensor], Tensor]] = {
+    "xavier": nn.init.xavier_uniform_,
+    "kaiming": partial(nn.init.kaiming_normal_, nonlinearity="relu"),
+}
 INITIALISATIONS = ("default", *_RULES)
 
 

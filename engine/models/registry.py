@@ -65,7 +65,7 @@ def _torchvisions(name: str) -> Architecture:
         name=f"{torchvision_models.PREFIX}{name}",
         title=f"{name} (torchvision)",
         summary=f"{name} as torchvision builds it",
-        builder=torchvision_models.builder(name),
+        builder=partial(torchvision_models.build, name),
         input_size=torchvision_models.usual_size(name),
         fixed_input=torchvision_models.has_fixed_input(name),
         mean=torchvision_models.IMAGENET_MEAN,

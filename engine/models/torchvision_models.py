@@ -8,9 +8,8 @@ Weights that were trained on ImageNet's 1.3 million pictures (Deng et al. 2009) 
 once, with a progress bar, into PyTorch's own cache.
 """
 
-from collections.abc import Callable
 from contextlib import nullcontext
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +35,7 @@ SIZE_OPTION = {"vit_": "image_size", "maxvit_": "input_size"}
 
 @cache
 def names() -> tuple[str, ...]:
-    """What torchvision calls its classifiers."""
+    """The names of torchvision's classifiers."""
     return tuple(torchvision.models.list_models(module=torchvision.models))
 
 
@@ -75,11 +74,6 @@ class _Values(TorchFunctionMode):
         return func(*args, **{**on_cpu, **(kwargs or {})})
 
 
-def builder(name: str) -> Callable[..., nn.Module]:
-    """`build` of one classifier."""
-    return partial(build, name)
-
-
 def usual_size(name: str) -> int:
     """The side in pixels that torchvision evaluates it at."""
     first = next(iter(torchvision.models.get_model_weights(name)))
@@ -101,11 +95,11 @@ def pretrained(name: str, weights: str) -> tuple[dict[str, Tensor], str]:
     try:
         state = chosen.get_state_dict(progress=True, check_hash=True, map_location="cpu", weights_only=True)
     except Exception as error:  # no network, or a damaged file: it shows itself as a pickle, zip or end-of-file error
-        raise ConvscopeError(_not_had(f"{PREFIX}{weights}", name, file, error)) from error
+        raise ConvscopeError(_not_available(f"{PREFIX}{weights}", name, file, error)) from error
     return {key: value for key, value in state.items() if not key.startswith(AUXILIARY)}, sha256(file)
 
 
-def _not_had(weights: str, name: str, file: Path, error: Exception) -> str:
+def _not_available(weights: str, name: str, file: Path, error: Exception) -> str:
     if file.exists():
         return f"{file} is damaged: delete it, and it is downloaded again."
     return (

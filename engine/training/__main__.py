@@ -213,11 +213,8 @@ def _keep(folder: RunFolder, options: argparse.Namespace) -> None:
 
 def _list(root: Path) -> None:
     folders = run.runs(root)
-    print(
-        f"{'run':<30} {'state':<12} {'epochs':>11} {'best validation accuracy':>25}"
-        if folders
-        else f"No runs in {root}."
-    )
+    heading = f"{'run':<30} {'state':<12} {'epochs':>11} {'best validation accuracy':>25}"
+    print(heading if folders else f"No runs in {root}.")
     for folder in folders:
         status = live.read_status(folder)
         done = f"{status.epoch}/{status.epochs}"

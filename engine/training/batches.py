@@ -28,7 +28,7 @@ class Batches:
 
     Args:
         data: uint8 images `[N, H, W, 3]` and labels `[N]`.
-        team: who trains together; this process draws whole batches, and gives its own share of each.
+        team: the processes that train together; this one draws whole batches, and yields its own share of each.
 
     Raises:
         ConvscopeError: the batches cannot be shared out equally.

@@ -1,7 +1,7 @@
 """Which histories belong on one chart: the arms of the reports' experiments, and of one's own."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from engine.training.histories import Budget
 
@@ -48,18 +48,12 @@ def comparisons(groups: Mapping[str, str]) -> list[CurveComparison]:
     Args:
         groups: the `group` of each history at hand, by key; arms of a group that is not ready-made form one of its own.
     """
-    ready = [
-        CurveComparison(known.name, known.question, tuple(key for key in groups if _is_arm(key, groups[key], known)))
-        for known in READY_MADE
-    ]
-    names = {known.name for known in READY_MADE}
-    others = sorted({group for group in groups.values() if group} - names)
-    own = [CurveComparison(name, "", tuple(key for key in groups if groups[key] == name)) for name in others]
-    return [comparison for comparison in ready + own if len(comparison.keys) > 1]
-
-
-def _is_arm(key: str, group: str, comparison: CurveComparison) -> bool:
-    return key in comparison.keys or group == comparison.name
+    others = sorted({group for group in groups.values() if group} - {known.name for known in READY_MADE})
+    at_hand = []
+    for known in (*READY_MADE, *(CurveComparison(name, "", ()) for name in others)):
+        arms = tuple(key for key, group in groups.items() if key in known.keys or group == known.name)
+        at_hand.append(replace(known, keys=arms))
+    return [comparison for comparison in at_hand if len(comparison.keys) > 1]
 
 
 def budget_in_words(budgets: Iterable[Budget | None]) -> str:

@@ -34,11 +34,11 @@ class Control:
         self.stop_asked = True
 
     def forget(self) -> None:
-        """Remove a command that was meant for a process that is no more."""
+        """Remove a command that was meant for a process that has ended."""
         self.file.unlink(missing_ok=True)
 
     def command(self) -> str | None:
-        """The command that was given since the last look, which is then forgotten; None in most cases."""
+        """The command that has arrived since the last look, and is removed; None in most cases."""
         if self.stop_asked:
             return "stop"
         now = time.monotonic()

@@ -51,24 +51,14 @@ def best_epochs(table: pd.DataFrame) -> tuple[int | None, int | None]:
     The first of equals; None where all values are not numbers.
     """
     last = final_stretch(table).set_index("epoch")
-    loss, accuracy = (
-        last[column].replace([np.inf, -np.inf], np.nan).dropna() for column in ("val_loss", "val_accuracy")
-    )
-    return (
-        int(loss.idxmin()) if len(loss) else None,
-        int(accuracy.idxmax()) if len(accuracy) else None,
-    )
+    loss, accuracy = (last[column][np.isfinite(last[column])] for column in ("val_loss", "val_accuracy"))
+    return int(loss.idxmin()) if len(loss) else None, int(accuracy.idxmax()) if len(accuracy) else None
 
 
 def gaps(table: pd.DataFrame) -> pd.DataFrame:
     """Per epoch: "loss", validation's minus training's, and "accuracy", training's minus validation's."""
-    return pd.DataFrame(
-        {
-            "epoch": table["epoch"],
-            "loss": table["val_loss"] - table["train_loss"],
-            "accuracy": table["train_accuracy"] - table["val_accuracy"],
-        }
-    )
+    loss, accuracy = table["val_loss"] - table["train_loss"], table["train_accuracy"] - table["val_accuracy"]
+    return pd.DataFrame({"epoch": table["epoch"], "loss": loss, "accuracy": accuracy})
 
 
 def elapsed(table: pd.DataFrame) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The images of a recipe: those that it learns from, those that pick the epoch, and those that judge the result."""
+"""The images of a recipe: for training, for validation (which picks the epoch), and for the test of the result."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -24,16 +24,16 @@ class Splits:
 
 
 def sampled(splits: Splits, per_class: int) -> Splits:
-    """With the first `per_class` training images of each class only; 0 for all of them."""
+    """`splits` with only the first `per_class` training images of each class; 0 for all of them."""
     if not per_class:
         return splits
     return replace(splits, train=splits.train.subset(first_of_each_class(splits.train.labels, per_class)))
 
 
 def measured(recipe: Recipe, count: int) -> np.ndarray:
-    """Indices of those of `count` training images that are measured after each epoch: the first ones.
+    """Indices of the training images, of `count`, that are measured after each epoch: the first ones.
 
-    The pictures of a folder lie class by class: of them every n-th is taken, so that no class is left out.
+    The pictures of a folder lie class by class, so there every n-th one is measured: no class is left out.
     """
     first = np.arange(min(TRAIN_SAMPLE, count))
     return first * count // len(first) if recipe.dataset == "folder" else first

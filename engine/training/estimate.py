@@ -4,7 +4,7 @@
                                 + (images measured)     x (seconds per image of a forward pass)
 
 Batches grow from a few images until the time that may be spent is spent, so a large network is timed on few images and
-a small one on whole batches. It says "about": other work on the machine, and what saving costs, are not foreseen.
+a small one on whole batches. The estimate is rough: other work on the machine, and the cost of saving, are left out.
 
 A step is timed as the training takes it: with the layers that a transfer keeps, and in the numbers that it computes
 with. Only dropout is left out: it draws from the generator that all threads share, which a page may be using meanwhile.
@@ -45,7 +45,7 @@ class TimePerImage:
 
 
 def parameters(recipe: Recipe, classes: int = 10) -> int:
-    """How many numbers the recipe's network learns; no memory is spent on them.
+    """How many parameters the recipe's network has; none of them takes memory.
 
     Raises:
         ConvscopeError: there is no such network: the images are too small for it, or it has no such option.
@@ -62,7 +62,7 @@ class ImageCounts:
 
 
 def images(recipe: Recipe) -> ImageCounts | None:
-    """How many images of CIFAR-10 `recipe` takes; None for a folder, whose pictures nobody has counted yet."""
+    """How many images of CIFAR-10 `recipe` uses; None for a folder, whose pictures are not counted yet."""
     labelled = PER_CLASS.get(recipe.dataset)
     if labelled is None:
         return None
@@ -143,7 +143,7 @@ def seconds(recipe: Recipe, count: ImageCounts, cost_at: Callable[[int], TimePer
     """About how long `recipe` takes with `count` images.
 
     Args:
-        cost_at: what `cost` says of images of so many pixels.
+        cost_at: the result of `cost` for images of so many pixels.
     """
     measured = min(TRAIN_SAMPLE, count.training) + count.validation
     costs = {pixels: cost_at(pixels) for pixels in {recipe.pixels_at(epoch) for epoch in range(recipe.epochs)}}

@@ -43,7 +43,7 @@ PATIENCE = 60.0
 
 
 def keep(run: RunFolder, name: str, folder: Path, place: Path | None = None) -> Card:
-    """Make the best state of a run, which may go on, the new checkpoint `name` in `folder`; gives its card.
+    """Make the best state of a run, which may go on, the new checkpoint `name` in `folder`; returns its card.
 
     Args:
         place: where its images lie; see `Dataset`.
@@ -77,7 +77,7 @@ def make_checkpoint(
     folder: Path,
     overwrite: bool = True,
 ) -> Card:
-    """Store the run's best weights as checkpoint `recipe.name` in `folder`; gives its card, with measured figures.
+    """Store the run's best weights as checkpoint `recipe.name` in `folder`; returns its card, with measured figures.
 
     Args:
         held_out: the validation images, which decide whether half precision is good enough.
@@ -90,8 +90,9 @@ def make_checkpoint(
     check_classes(state, test.classes)
     progress = progress_of(state)
     model = freeze(fresh_network(recipe, len(test.classes)))
-    # What was not trained is not stored: it stays as the base has it.
-    trained = trained_keys(model, recipe.train_last if _has_known_base(recipe) else 0)
+    # What was not trained is not stored if it can be read from the base again.
+    has_known_base = bool(recipe.base_sha256) and recipe.base != recipe.name
+    trained = trained_keys(model, recipe.train_last if has_known_base else 0)
     weights, validation = _stored_weights(model, recipe, best, trained, held_out)
     predictions = StoredPredictions(_predict(model, recipe, weights, test), validation)
     card = _card(recipe, progress, predictions.test, test.classes, parameter_count(model))
@@ -127,11 +128,6 @@ def state_and_best(run: RunFolder) -> tuple[dict[str, Any], dict[str, Tensor]]:
         time.sleep(0.2)
 
 
-def _has_known_base(recipe: Recipe) -> bool:
-    """Whether the weights that were not trained can be read from the base again."""
-    return bool(recipe.base_sha256) and recipe.base != recipe.name
-
-
 def _stored_weights(
     model: nn.Module, recipe: Recipe, best: dict[str, Tensor], trained: set[str], held_out: LabelledImages
 ) -> tuple[dict[str, Tensor], Predictions]:
@@ -151,16 +147,13 @@ def _predict(model: nn.Module, recipe: Recipe, weights: dict[str, Tensor], data:
     return evaluate(model, data.images, data.labels, input_size=recipe.input_size, mean=mean, std=std)
 
 
-def _dataset(recipe: Recipe) -> str:
-    return f"folder:{Path(recipe.data_folder).name}" if recipe.dataset == "folder" else recipe.dataset
-
-
 def _card(recipe: Recipe, progress: Progress, test: Predictions, classes: tuple[str, ...], parameters: int) -> Card:
+    dataset = f"folder:{Path(recipe.data_folder).name}" if recipe.dataset == "folder" else recipe.dataset
     packages = {module.__name__: module.__version__.split("+")[0] for module in (torch, torchvision)}
     return Card(
         **{key: getattr(recipe, key) for key in AS_IN_RECIPE},
         options=recipe.build_options,
-        dataset=_dataset(recipe),
+        dataset=dataset,
         classes=classes,
         mean=recipe.statistics[0],
         std=recipe.statistics[1],

@@ -32,7 +32,7 @@ _held: dict[Path, int] = {}
 
 @contextmanager
 def held(file: Path) -> Iterator[bool]:
-    """Hold the lock `file`. A process that holds it already may take it again; gives whether this is the first time.
+    """Hold the lock `file`. A process that holds it already may take it again; returns whether this is the first time.
 
     Raises:
         ConvscopeError: another process holds it, or the folder cannot be written.
@@ -50,7 +50,7 @@ def held(file: Path) -> Iterator[bool]:
 
 
 def take(file: Path, busy: str, patience: float | None = None) -> int:
-    """Lock `file`, made if need be; gives the open file, which may be handed to a child process with its lock.
+    """Lock `file`, creating it if need be; returns the open file, which a child process may inherit with its lock.
 
     Args:
         busy: the sentence for a person if somebody else holds it.

@@ -3,8 +3,8 @@
 A step allocates the same hundreds of megabytes as the step before, and frees them all. GNU's C library, which Linux
 programs allocate with, gives large blocks back to the system at once, and the system clears each page before it hands
 it out again: a ConvNet-4 on images of 128 px spends half of its time on that. So a process that trains tells the
-library to keep what is freed. It must be a process that does nothing else and ends: what is kept is nobody else's, and
-the highest use ever becomes the lasting one.
+library to keep what is freed. It must be a process that does nothing else and ends: no other process can use the
+kept memory, and the process stays as large as it ever was.
 
 Reference: mallopt(3) of the Linux manual, M_MMAP_MAX and M_TRIM_THRESHOLD.
 """
@@ -17,7 +17,7 @@ _M_MMAP_MAX, _NO_BLOCK = -4, 0
 
 
 def keep_freed_memory() -> bool:
-    """Let this process keep what it frees; gives whether its C library can be told so (GNU's on Linux can)."""
+    """Let this process keep the memory that it frees; returns whether its C library can do so (GNU's on Linux can)."""
     if sys.platform != "linux":
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)

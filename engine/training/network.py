@@ -51,7 +51,7 @@ def starting_network(recipe: Recipe, classes: tuple[str, ...], device: torch.dev
 
 
 def _check_size(model: nn.Module, recipe: Recipe) -> None:
-    """Networks of torchvision say only while they compute that an image is too small for them."""
+    """Torchvision's networks fail only in the forward pass when an image is too small for them."""
     if not recipe.architecture.startswith(PREFIX):
         return
     pixels = min([recipe.input_size, *(entry.pixels for entry in recipe.resolutions)])
@@ -95,12 +95,12 @@ def load_base_(model: nn.Module, recipe: Recipe, classes: tuple[str, ...], folde
 
 
 def _last_layer(model: nn.Module) -> nn.Module:
-    """The one that gives the logits."""
+    """The layer whose output are the logits."""
     return [module for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear)][-1]
 
 
 def _keys(model: nn.Module, modules: list[nn.Module]) -> set[str]:
-    """What a state dict calls the weights and statistics of `modules` themselves."""
+    """The keys in a state dict of the weights and statistics of `modules` themselves."""
     wanted, called = {id(module) for module in modules}, {id(module): name for name, module in model.named_modules()}
     owners = {called[number] for number in wanted}
     return {key for key in model.state_dict() if key.rpartition(".")[0] in owners}
@@ -117,7 +117,7 @@ def trained_modules(model: nn.Module, last: int) -> list[nn.Module]:
 
 
 def trained_keys(model: nn.Module, last: int) -> set[str]:
-    """What a state dict calls the weights and statistics of `trained_modules`."""
+    """The keys in a state dict of the weights and statistics of `trained_modules`."""
     return _keys(model, trained_modules(model, last))
 
 

@@ -7,7 +7,7 @@ from engine.training.telemetry import StepReport
 
 
 class ProgressBar:
-    """Appears with the first step of `training`, which has to be set before."""
+    """The bar appears with the first step of `training`, which must be set before."""
 
     def __init__(self) -> None:
         self.training: Training | None = None

@@ -269,9 +269,9 @@ class _Reader:
                 raise self.refuse(key, f"there is no setting {key!r}: the settings are {', '.join(hints)}.", table)
             if not _fits(value, hints[key]):
                 raise self.refuse(key, f"{key} must be {_in_words(hints[key])}, not {value!r}.", table)
-        missing = [entry.name for entry in fields(kind) if entry.name not in values and _is_required(entry)]
-        if missing:
-            raise self.refuse("", f"the setting {missing[0]!r} is missing.", table)
+        for entry in fields(kind):
+            if entry.name not in values and entry.default is entry.default_factory is MISSING:
+                raise self.refuse("", f"the setting {entry.name!r} is missing.", table)
         return kind(**values)
 
     def check(self, recipe: Recipe) -> None:
@@ -325,10 +325,6 @@ class _Reader:
     def within(self, key: str, value: float, low: float, high: float, table: Table = TOP) -> None:
         if not low <= value <= high:
             raise self.refuse(key, f"{key} must lie between {low:g} and {high:g}, not {value:g}.", table)
-
-
-def _is_required(entry: Any) -> bool:
-    return entry.default is MISSING and entry.default_factory is MISSING
 
 
 def _fits(value: Any, hint: Any) -> bool:

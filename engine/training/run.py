@@ -58,9 +58,9 @@ class RunFolder:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Be the one process that trains here; taken again by the same process, it is the same hold.
+        """Be the only process that trains here; the process that holds the run already may enter again.
 
-        A command that was meant for a process that is no more is removed.
+        A command that was meant for a process that has ended is removed.
 
         Raises:
             ConvscopeError: another process trains here.
@@ -184,21 +184,17 @@ def stored_recipe(folder: RunFolder) -> Recipe | None:
 
 def progress_of(state: dict[str, Any]) -> Progress:
     """The `Progress` inside a stored state."""
-    accuracy, epoch = state["best"]
-    return Progress(
-        epoch=state["epoch"],
-        best_accuracy=accuracy,
-        best_epoch=epoch,
-        history=[EpochRecord(**record) for record in state["history"]],
-        filters=[snapshot.numpy() for snapshot in state["filters"]],
-    )
+    history = [EpochRecord(**record) for record in state["history"]]
+    filters = [snapshot.numpy() for snapshot in state["filters"]]
+    best_accuracy, best_epoch = state["best"]
+    return Progress(state["epoch"], best_accuracy, best_epoch, history, filters)
 
 
 def check_classes(state: dict[str, Any], classes: Sequence[str]) -> None:
-    """Nothing, if a run's images still have the classes of its stored state; an older state does not know them.
+    """Check that a run's images still have the classes of its stored state, which an older state does not list.
 
     Raises:
-        ConvscopeError: they have others.
+        ConvscopeError: they have other classes.
     """
     known = state.get("classes", list(classes))
     if known != list(classes):

@@ -84,7 +84,7 @@ class Team:
         return values
 
     def strongest(self, command: str | None) -> str | None:
-        """The strongest command that any of the processes was given."""
+        """The strongest command that any of the processes has received."""
         if self.size == 1:
             return command
         strength = torch.tensor(STRENGTH.index(command))
@@ -92,7 +92,7 @@ class Team:
         return STRENGTH[int(strength)]
 
     def from_leader(self, make: Callable[[], Any]) -> Any:
-        """What `make` gives to process 0, which alone calls it."""
+        """The result of `make`, which process 0 alone calls and sends to the others."""
         if self.size == 1:
             return make()
         box = [make() if self.leads else None]
@@ -121,10 +121,10 @@ class ScratchFolder(RunFolder):
     """What a process that does not lead has in place of the run's folder: nothing is kept there."""
 
     def save(self, state: object, progress: object) -> None:
-        """Nothing: process 0 keeps the state."""
+        """Do nothing: process 0 keeps the state."""
 
     def save_halfway(self, epoch: int, weights: object) -> None:
-        """Nothing: process 0 keeps the weights halfway."""
+        """Do nothing: process 0 keeps the weights halfway."""
 
     def save_best(self, best: object) -> None:
-        """Nothing: process 0 keeps the best weights."""
+        """Do nothing: process 0 keeps the best weights."""

@@ -24,13 +24,12 @@ def _table(name: str, entry: Phase | Resolution) -> str:
 
 def _special(entry: Recipe | Phase | Resolution) -> dict[str, Any]:
     """The settings without a usual value, and those that differ from it."""
-    values = {field.name: getattr(entry, field.name) for field in fields(entry)}
-    return {key: value for key, value in values.items() if value is not None and value != _usual(entry, key)}
-
-
-def _usual(entry: Recipe | Phase | Resolution, key: str) -> Any:
-    field = next(field for field in fields(entry) if field.name == key)
-    return field.default_factory() if field.default_factory is not MISSING else field.default
+    special = {}
+    for field in fields(entry):
+        usual = field.default if field.default_factory is MISSING else field.default_factory()
+        if (value := getattr(entry, field.name)) not in (None, usual):
+            special[field.name] = value
+    return special
 
 
 def _value(value: Any) -> str:

@@ -69,7 +69,8 @@ def verdict(table: pd.DataFrame) -> Verdict:
         epoch = int(broken.iloc[0])
         return Verdict(BROKEN, epoch, f"In epoch {epoch} a loss is not a number: the training has broken down.")
     if len(last) < SHORTEST:
-        return Verdict(TOO_SHORT, None, f"Too short for a verdict: {_epochs(len(last))} at the final image size.")
+        count = "1 epoch" if len(last) == 1 else f"{len(last)} epochs"
+        return Verdict(TOO_SHORT, None, f"Too short for a verdict: {count} at the final image size.")
     validation = last["val_loss"].to_numpy()
     fall, significant = _fall_of_last_third(validation)
     if fall > FALL and significant:
@@ -117,9 +118,8 @@ def _risen(last: pd.DataFrame) -> Verdict | None:
 
 
 def _improving(validation: np.ndarray, fall: float, last: pd.DataFrame) -> str:
-    sentence = (
-        f"Still improving: over the last {_third(validation)} epochs the validation loss fell by {_percent(fall)}"
-    )
+    epochs = f"over the last {_third(validation)} epochs"
+    sentence = f"Still improving: {epochs} the validation loss fell by {_percent(fall)}"
     rates = last["learning_rate"].to_numpy()
     if rates[-1] < SLOWED * np.nanmax(rates, initial=0.0):
         return f"{sentence}, while the learning rate went down to almost zero: to go on, train on a longer schedule."
@@ -128,15 +128,9 @@ def _improving(validation: np.ndarray, fall: float, last: pd.DataFrame) -> str:
 
 def _converged(validation: np.ndarray, fall: float) -> str:
     change = f"{'fell' if fall > 0 else 'rose'} by {_percent(abs(fall))}"
-    return (
-        f"Converged: over the last {_third(validation)} epochs the validation loss {change}, "
-        "which is little or within its noise."
-    )
+    epochs = f"over the last {_third(validation)} epochs"
+    return f"Converged: {epochs} the validation loss {change}, which is little or within its noise."
 
 
 def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
-
-
-def _epochs(count: int) -> str:
-    return "1 epoch" if count == 1 else f"{count} epochs"

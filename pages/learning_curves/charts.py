@@ -1,4 +1,4 @@
-"""Learning curves of several trainings on one chart: told apart by colour and shape, named at their ends.
+"""Learning curves of several trainings on one chart, with their own colours and shapes, named at their ends.
 
 Validation is drawn in full, training dashed; a ring marks the best epoch, a dotted upright line a new image size, and
 long dashes what the reports measured.
@@ -149,7 +149,8 @@ def chart(chosen: Sequence[History], metric: str, style: Style) -> alt.LayerChar
     cited = _cited(chosen, style) if metric == "accuracy" else pd.DataFrame()
     scale = _Scale.around([*drawn["shown"], *(cited["value"] if len(cited) else ())], logarithmic)
     look = _Look(labels(chosen), scale, metric)
-    layers = [*_new_sizes(chosen, numbers, look), *_lines(drawn, style, look, _axis_title(chosen, style))]
+    title = time_unit(chosen)[1] if style.time else "epoch"
+    layers = [*_new_sizes(chosen, numbers, look), *_lines(drawn, style, look, title)]
     layers += [*_best(chosen, drawn, metric, look), *_reference(cited, look), *_margin(drawn, cited, look)]
     return sized(alt.layer(*layers).resolve_scale(color="shared", shape="shared"), HEIGHT)
 
@@ -208,10 +209,6 @@ class _Look:
 
     def shape(self) -> alt.Shape:
         return alt.Shape("curve:N", scale=alt.Scale(domain=self.names, range=SHAPES[: len(self.names)]), legend=None)
-
-
-def _axis_title(chosen: Sequence[History], style: Style) -> str:
-    return time_unit(chosen)[1] if style.time else "epoch"
 
 
 def _lines(drawn: pd.DataFrame, style: Style, look: _Look, title: str) -> list[alt.Chart]:

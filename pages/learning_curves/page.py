@@ -50,7 +50,7 @@ def history(version: HistoryVersion) -> History:
 
 
 def group(version: HistoryVersion) -> str:
-    """The experiment that a history belongs to; "" if it cannot be read, which is said where it is shown."""
+    """The experiment that a history belongs to; "" if it cannot be read: an error appears where it is drawn."""
     try:
         return history(version).group
     except ConvscopeError:
@@ -68,7 +68,7 @@ def choose(places: Mapping[str, Place]) -> tuple[CurveComparison | None, list[st
 
 
 def own_choice(keys: list[str]) -> list[str]:
-    """The curves that the reader picked, kept in the link; an unknown one in the link is named."""
+    """The curves that the reader picked, which are part of the link; a warning names an unknown one."""
     bound("curves")
     unknown = [key for key in st.query_params.get_all("curves") if key and key not in keys]
     if unknown:

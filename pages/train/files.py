@@ -1,8 +1,8 @@
 """The large files of a run, read once for all sessions.
 
-A page that looks on draws itself twice a second in every browser, and after a night a run has noted hundreds of
-thousands of steps. So what is read and drawn is kept until the file changes: its time and size are part of the key.
-The steps of a run that goes on change all the time; they are read again when they have become visibly more.
+The page of a run redraws itself twice a second in every browser, and after a night a run has noted hundreds of
+thousands of steps. So curves and pictures are cached until the file changes: its time and size are part of the key.
+The steps of a run that goes on change all the time; they are read again when the curve has grown visibly.
 """
 
 from dataclasses import dataclass

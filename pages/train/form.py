@@ -1,7 +1,7 @@
 """The controls in which a training is put together; all of them are in the link.
 
-A starting point gives every control its value. Whoever chooses another one, or another network, finds the controls set
-to what belongs to it.
+A starting point gives every control its value. A change of the starting point, or of the network, sets the controls to
+the values that belong to it.
 """
 
 from collections.abc import Sequence
@@ -60,7 +60,7 @@ def _say_if_no_number(key: str, low: float, high: float, usual: float) -> None:
 
 
 def draw(base: Recipe) -> Recipe:
-    """The whole form; gives the recipe that it describes, which differs from `base` where a reader has chosen so.
+    """The whole form; returns the recipe that it describes, which differs from `base` where a reader has chosen so.
 
     Raises:
         ConvscopeError: no training can use these settings.

@@ -40,14 +40,10 @@ def _trials() -> Jobs[Trial]:
     return Jobs()
 
 
-def _trial(text: str) -> Trial:
-    """The one trial of a recipe, given as TOML."""
-    return _trials().get(text, lambda: Trial(recipe.parse(text, "range_test")))
-
-
 def draw(settings: Recipe) -> None:
     """A trial of these settings: start, stop, and the loss against the rate."""
-    trial = _trial(toml_text.to_toml(settings))
+    text = toml_text.to_toml(settings)
+    trial = _trials().get(text, lambda: Trial(recipe.parse(text, "range_test")))
     with st.expander("Which learning rate?", expanded=trial.alive or bool(trial.points)):
         buttons(trial, start="Try rising rates", again="Try rising rates", key="train_range")
         follow(trial, look=partial(_show, trial))

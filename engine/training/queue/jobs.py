@@ -17,8 +17,6 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -102,22 +100,15 @@ def spawn(folder: RunFolder, lock_file: int, *arguments: str) -> None:
         os.close(lock_file)
         raise ConvscopeError("On Windows a training cannot be started here: use `python -m engine.training RECIPE`.")
     try:
-        with _handed_over(lock_file), (folder.path / LOG).open("ab") as log:
+        with (folder.path / LOG).open("ab") as log:
             streams = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": subprocess.STDOUT}
             process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, pass_fds=(lock_file,), **streams)
     except OSError as error:
         raise ConvscopeError(f"The training could not be started ({error.strerror or error}).") from error
+    finally:
+        os.close(lock_file)  # from now on the lock is the child's alone
     # Somebody has to ask for its exit status, or it stays in the system's list of processes.
     threading.Thread(target=process.wait, daemon=True, name=f"reaps {folder.name}").start()
-
-
-@contextmanager
-def _handed_over(lock_file: int) -> Iterator[None]:
-    """The lock is the child's alone once this process has closed the file."""
-    try:
-        yield
-    finally:
-        os.close(lock_file)
 
 
 # While it goes on ----------------------------------------------------------------------------------------------

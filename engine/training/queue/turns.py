@@ -27,7 +27,7 @@ INTERVAL = 0.2
 
 
 def take_ticket(folder: Path) -> int:
-    """Join the queue for the run in `folder`; gives the locked ticket, an open file.
+    """Join the queue for the run in `folder`; returns the locked ticket, an open file.
 
     Raises:
         ConvscopeError: the run waits already, or its folder cannot be written.
@@ -54,7 +54,7 @@ def queue(root: Path) -> list[Path]:
 
 
 def wait(folder: Path, ticket: int, wanted: Callable[[], bool]) -> int | None:
-    """Wait until the run in `folder` may train; gives the lock (an open file) to hold while it does.
+    """Wait until the run in `folder` may train; returns the lock (an open file) to hold while it does.
 
     None once `wanted()` is no longer true. The ticket is given up in either case.
     """

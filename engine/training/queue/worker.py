@@ -43,7 +43,7 @@ class Keeping:
 
 
 def train(folder: Path, ticket: int) -> int:
-    """Wait for the run's turn, and train; gives the exit status."""
+    """Wait for the run's turn, and train; returns the exit status."""
     with lock.held(folder / "lock"):
         control = Control(folder)
         turn = turns.wait(folder, ticket, lambda: control.command() != "stop")
@@ -67,7 +67,7 @@ def _cancelled(folder: Path) -> int:
 
 
 def keep(folder: Path, name: str, checkpoints: Path) -> int:
-    """Make the run's best state the checkpoint `name`; gives the exit status."""
+    """Make the run's best state the checkpoint `name`; returns the exit status."""
     from engine.training import finish
     from engine.training.run import RunFolder
 
