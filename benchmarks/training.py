@@ -45,9 +45,9 @@ from engine.models import ARCHITECTURES
 from engine.training.datasets import Splits
 from engine.training.loop import Training
 from engine.training.memory import keep_freed_memory
-from engine.training.network import fresh_network, make_optimizer
 from engine.training.recipe import Phase, Recipe
 from engine.training.run import RunFolder
+from engine.training.start import fresh_network, make_optimizer
 
 BATCH = 128
 ROUNDS = 7

@@ -57,7 +57,7 @@ def multiply_adds(card: Card) -> int:
 
 
 @dataclass(frozen=True)
-class Entry:
+class NetworkEntry:
     """One network among all: its accuracy on the test images with its interval, and what that costs."""
 
     name: str
@@ -67,11 +67,11 @@ class Entry:
     multiply_adds: int
 
 
-def entry(candidate: Candidate) -> Entry:
+def entry(candidate: Candidate) -> NetworkEntry:
     """The figures of one candidate.
 
     Raises:
         ConvscopeError: its stored predictions are missing or damaged, or its architecture is unknown.
     """
     card, share = candidate.card, accuracy(candidate.predictions().test)
-    return Entry(card.name, candidate.experiment, share, card.parameters, multiply_adds(card))
+    return NetworkEntry(card.name, candidate.experiment, share, card.parameters, multiply_adds(card))

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import torch
 
-from engine.training import control, live, telemetry
+from engine.training import control, live_files, telemetry
 from engine.training.datasets import Splits
 from engine.training.loop import Training
 from engine.training.recipe import Phase, Recipe
-from engine.training.records import Progress
+from engine.training.records import RunProgress
 from engine.training.run import RunFolder
 from engine.training.telemetry import StepReport
 
@@ -27,7 +27,9 @@ def lenet(**changes: Any) -> Recipe:
     return replace(recipe, **changes)
 
 
-def train(recipe: Recipe, splits: Splits, folder: RunFolder, observe: Callable[[StepReport], object] = id) -> Progress:
+def train(
+    recipe: Recipe, splits: Splits, folder: RunFolder, observe: Callable[[StepReport], object] = id
+) -> RunProgress:
     """Train to the end, as the command does."""
     folder.begin(recipe)
     return Training(recipe, splits, folder, CPU, observe).run()
@@ -55,4 +57,4 @@ def act_at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def kinds(folder: RunFolder) -> list[str]:
     """The kinds of the run's events, in order."""
-    return [event.kind for event in live.read_events(folder)]
+    return [event.kind for event in live_files.read_events(folder)]

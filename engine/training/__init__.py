@@ -8,12 +8,12 @@
     datasets.py      the images of a recipe
     team.py          several processes that train one network together
     range_test.py    which learning rates a network learns with
-    network.py       the network at its start, its optimizer, and the average of its weights
+    start.py         the network at its start, its optimizer, and the average of its weights
     loop.py          the training itself, a list of small steps
     run.py           the folder in which a run keeps its state; lock.py: who trains there
     records.py       the records of epochs, steps and events, and their text in files
     control.py       the commands of a person while a run goes on
-    telemetry.py     writes what a run reports meanwhile; live.py: the files that it goes to; tensorboard.py
+    telemetry.py     writes what a run reports meanwhile; live_files.py: the files that it goes to; tensorboard.py
     finish.py        the best weights become a checkpoint, with figures measured on what was stored
     continuation.py  a finished checkpoint is trained for some more epochs
     histories.py     the histories on disk; curves.py: figures from them; verdicts.py: converged, overfitting, ...

@@ -24,7 +24,7 @@ import torch
 from engine import checkpoints, command, settings
 from engine.errors import ConvscopeError
 from engine.names import checked_name
-from engine.training import finish, live, run
+from engine.training import finish, live_files, run
 from engine.training.continuation import continued
 from engine.training.control import stopping_on_signals
 from engine.training.curves import best_epoch
@@ -216,7 +216,7 @@ def _list(root: Path) -> None:
     heading = f"{'run':<30} {'state':<12} {'epochs':>11} {'best validation accuracy':>25}"
     print(heading if folders else f"No runs in {root}.")
     for folder in folders:
-        status = live.read_status(folder)
+        status = live_files.read_status(folder)
         done = f"{status.epoch}/{status.epochs}"
         print(f"{folder.name:<30} {status.state:<12} {done:>11} {_best_accuracy(folder):>25}")
 
@@ -224,7 +224,7 @@ def _list(root: Path) -> None:
 def _best_accuracy(folder: RunFolder) -> str:
     """Of the weights that are kept."""
     try:
-        best = best_epoch(live.read_history(folder), folder.recipe().input_size)
+        best = best_epoch(live_files.read_history(folder), folder.recipe().input_size)
     except ConvscopeError as error:
         return str(error)
     return f"{best.val_accuracy:.2%}" if best else "-"

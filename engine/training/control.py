@@ -16,7 +16,7 @@ INTERVAL = 0.2
 """Seconds between two looks: a look costs about 10 microseconds, a step of the smallest network milliseconds."""
 
 
-class Stopped(Exception):
+class StopRequested(Exception):
     """Somebody has asked the run to stop; the last whole epoch is safe on disk."""
 
 

@@ -21,8 +21,8 @@ from torchvision.ops import StochasticDepth
 from engine.data import BUNDLED_TRAINING_PER_CLASS, CIFAR10_CLASSES, VALIDATION_SHARE
 from engine.models import ARCHITECTURES, blank, parameter_count
 from engine.training.datasets import TRAIN_SAMPLE
-from engine.training.network import freeze_, fresh_network, make_optimizer, train_mode_
 from engine.training.recipe import Phase, Recipe
+from engine.training.start import freeze_, fresh_network, make_optimizer, train_mode_
 from engine.training.step import losses, number_type
 
 PER_CLASS = {"cifar10_bundled": BUNDLED_TRAINING_PER_CLASS, "cifar10": 5_000}

@@ -29,12 +29,12 @@ from engine.errors import ConvscopeError
 from engine.evaluation import evaluate
 from engine.models import parameter_count
 from engine.names import checked_name
-from engine.training import live
+from engine.training import live_files
 from engine.training.datasets import Dataset
-from engine.training.network import fresh_network, trained_keys
 from engine.training.recipe import Recipe, to_dict
-from engine.training.records import Progress
+from engine.training.records import RunProgress
 from engine.training.run import RunFolder, check_classes, progress_of
+from engine.training.start import fresh_network, trained_keys
 
 AS_IN_RECIPE = ("name", "architecture", "input_size", "seed", "initialisation", "group", "base", "base_sha256")
 """The entries of a card that its recipe has under the same name."""
@@ -60,7 +60,7 @@ def keep(run: RunFolder, name: str, folder: Path, place: Path | None = None) -> 
 def store(recipe: Recipe, run: RunFolder, dataset: Dataset, folder: Path, overwrite: bool = True) -> Card:
     """`make_checkpoint` with the images of `dataset`; the run notes that it was kept."""
     card = make_checkpoint(recipe, run, dataset.splits.validation, dataset.test, folder, overwrite)
-    live.note(run, "kept", summary(card))
+    live_files.note(run, "kept", summary(card))
     return card
 
 
@@ -147,7 +147,7 @@ def _predict(model: nn.Module, recipe: Recipe, weights: dict[str, Tensor], data:
     return evaluate(model, data.images, data.labels, input_size=recipe.input_size, mean=mean, std=std)
 
 
-def _card(recipe: Recipe, progress: Progress, test: Predictions, classes: tuple[str, ...], parameters: int) -> Card:
+def _card(recipe: Recipe, progress: RunProgress, test: Predictions, classes: tuple[str, ...], parameters: int) -> Card:
     dataset = f"folder:{Path(recipe.data_folder).name}" if recipe.dataset == "folder" else recipe.dataset
     packages = {module.__name__: module.__version__.split("+")[0] for module in (torch, torchvision)}
     return Card(

@@ -35,7 +35,7 @@ SOURCES = ("checkpoints", "experiments", "runs")
 
 
 @dataclass(frozen=True)
-class Place:
+class HistoryFolder:
     """Where a history lies: `source` is one of `SOURCES`."""
 
     source: str
@@ -70,7 +70,7 @@ class History:
     """One training, epoch by epoch.
 
     Attributes:
-        key, source, name: see `Place`.
+        key, source, name: see `HistoryFolder`.
         group: the experiment that it is an arm of, as its recipe says; "" for none.
         architecture: a key of `engine.models.ARCHITECTURES`; "" where neither card nor recipe is left.
         budget: None where neither card nor recipe is left.
@@ -92,10 +92,10 @@ class History:
 # Reading -------------------------------------------------------------------------------------------------------
 
 
-def find() -> dict[str, Place]:
+def find() -> dict[str, HistoryFolder]:
     """Where all histories lie, by key: checkpoints first, then experiments, then runs; none is read."""
     places = [
-        Place(source, file.parent.name, file.parent)
+        HistoryFolder(source, file.parent.name, file.parent)
         for source in SOURCES
         for file in sorted(getattr(settings.folders, source).glob("*/history.csv"))
         if not file.parent.name.startswith(".")
@@ -103,7 +103,7 @@ def find() -> dict[str, Place]:
     return {place.key: place for place in places}
 
 
-def read(place: Place) -> History:
+def read(place: HistoryFolder) -> History:
     """The history at `place`, with its card's test figures if it has a card.
 
     Raises:
@@ -149,14 +149,14 @@ def _damaged(file: Path, reason: str) -> str:
     )
 
 
-def _card(place: Place) -> Card | None:
+def _card(place: HistoryFolder) -> Card | None:
     try:
         return checkpoints.read_card(place.path)
     except ConvscopeError:
         return None
 
 
-def _recipe(place: Place, card: Card | None) -> dict[str, Any]:
+def _recipe(place: HistoryFolder, card: Card | None) -> dict[str, Any]:
     """The recipe as plain values: a run keeps its own, the others' lie in `recipes/`; empty where there is none."""
     try:
         if (place.path / "recipe.json").exists():

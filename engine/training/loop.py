@@ -29,13 +29,13 @@ from engine.data import LabelledImages, prepare
 from engine.errors import ConvscopeError
 from engine.evaluation import evaluate
 from engine.training.batches import Batches
-from engine.training.control import Control, Stopped
+from engine.training.control import Control, StopRequested
 from engine.training.datasets import Splits, measured, sampled
-from engine.training.network import averaged, first_filters, make_optimizer, starting_network, train_mode_
 from engine.training.recipe import Recipe
-from engine.training.records import EpochRecord, Progress
+from engine.training.records import EpochRecord, RunProgress
 from engine.training.run import RunFolder, check_classes, progress_of
 from engine.training.schedule import learning_rate
+from engine.training.start import averaged, first_filters, make_optimizer, starting_network, train_mode_
 from engine.training.step import losses
 from engine.training.team import ALONE, Team
 from engine.training.telemetry import StepReport, Telemetry
@@ -69,7 +69,7 @@ class Training:
         self.phase = 0
         self.optimizer = make_optimizer(self.model, recipe.phases[0])
         self.plan = team.from_leader(lambda: folder.plan(recipe))
-        self.progress = Progress(filters=[first_filters(self.model)])
+        self.progress = RunProgress(filters=[first_filters(self.model)])
         self._resume(team.from_leader(folder.load))
         self.shared_model = team.wrapped(self.model)
         self.control = Control(folder.path)
@@ -77,7 +77,7 @@ class Training:
             folder, recipe.batch_size, len(self.batches), lambda: first_filters(self.measured_model)
         )
 
-    def run(self, epochs: int | None = None) -> Progress:
+    def run(self, epochs: int | None = None) -> RunProgress:
         """Train until the recipe's end, a stop that was asked for, or for so many `epochs`.
 
         Raises:
@@ -90,7 +90,7 @@ class Training:
             try:
                 self.telemetry.begin(self.plan, self.progress)
                 self._train(self.plan.epochs if epochs is None else self.progress.epoch + epochs)
-            except Stopped:
+            except StopRequested:
                 pass
             finally:
                 self.telemetry.close()
@@ -156,7 +156,7 @@ class Training:
         if command == "pause":
             command = self._pause()
         if command == "stop":
-            raise Stopped
+            raise StopRequested
         epoch = self.progress.epoch
         # At the first step of a phase, the one that was to be ended has ended by itself.
         is_late = step == 0 and self.plan.epoch_in_phase(epoch) == 0

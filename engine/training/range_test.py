@@ -29,8 +29,8 @@ from engine.files import write_text
 from engine.seeding import seeded
 from engine.training.batches import Batches
 from engine.training.datasets import Splits, sampled
-from engine.training.network import make_optimizer, starting_network, train_mode_
 from engine.training.recipe import Recipe
+from engine.training.start import make_optimizer, starting_network, train_mode_
 from engine.training.step import losses
 
 SMOOTHING = 0.9
@@ -41,7 +41,7 @@ SETTLED = 5
 
 
 @dataclass(frozen=True)
-class Point:
+class RangeTestPoint:
     """One step: its learning rate, the plain cross-entropy of its batch before the step in nats, and smoothed."""
 
     step: int
@@ -58,7 +58,7 @@ def range_test(
     low: float = 1e-6,
     high: float = 10.0,
     bases: Path | None = None,
-) -> Iterator[Point]:
+) -> Iterator[RangeTestPoint]:
     """Train a network of its own by the recipe's first phase, at rising rates; ends early when the loss explodes.
 
     Args:
@@ -78,7 +78,7 @@ def range_test(
         with seeded(recipe.seed + step):  # of dropout
             loss, plain = losses(model, prepare(images, recipe.pixels_at(0), *recipe.statistics), labels, recipe)
         smoothed = SMOOTHING * smoothed + (1 - SMOOTHING) * plain.item()
-        point = Point(step, rate, plain.item(), smoothed / (1 - SMOOTHING ** (step + 1)))
+        point = RangeTestPoint(step, rate, plain.item(), smoothed / (1 - SMOOTHING ** (step + 1)))
         if not math.isfinite(point.loss):
             return
         yield point
@@ -98,7 +98,7 @@ def _batches(recipe: Recipe, splits: Splits, device: torch.device) -> Iterator[t
         yield from source.epoch(epoch)
 
 
-def suggested(points: Sequence[Point]) -> float | None:
+def suggested(points: Sequence[RangeTestPoint]) -> float | None:
     """A tenth of the rate at the lowest smoothed loss; None if the loss never fell."""
     if not points:
         return None
@@ -106,7 +106,7 @@ def suggested(points: Sequence[Point]) -> float | None:
     return lowest.learning_rate / 10 if lowest.smoothed < points[0].smoothed else None
 
 
-def write_csv(points: Sequence[Point], file: Path) -> None:
+def write_csv(points: Sequence[RangeTestPoint], file: Path) -> None:
     """Store the test's curve at `file`."""
     lines = [f"{point.step},{point.learning_rate:.6g},{point.loss:.6g},{point.smoothed:.6g}" for point in points]
     write_text(file, "\n".join(["step,learning_rate,loss,smoothed", *lines]) + "\n")

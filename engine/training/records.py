@@ -40,7 +40,7 @@ class EpochRecord:
 
 
 @dataclass
-class Progress:
+class RunProgress:
     """Where a run stands; changes as it goes on."""
 
     epoch: int = 0

@@ -20,7 +20,7 @@ All but the two that grow, `steps.csv` and `events.jsonl`, are replaced in one s
 writes the same `best.pt` once more.
 
 This module keeps what a run needs in order to go on. What it reports meanwhile (`history.csv` to `events.jsonl`) is
-read through live.py, at any moment and by any process.
+read through live_files.py, at any moment and by any process.
 """
 
 import json
@@ -43,7 +43,7 @@ from engine.training import lock
 from engine.training.control import Control
 from engine.training.plan import Cut, Plan
 from engine.training.recipe import Recipe, from_dict, to_dict
-from engine.training.records import COMMANDS, EpochRecord, Progress
+from engine.training.records import COMMANDS, EpochRecord, RunProgress
 
 
 class RunFolder:
@@ -126,7 +126,7 @@ class RunFolder:
         with damage_as(f"{file} is damaged: delete {self.path} and start the run again."):
             return torch.load(file, map_location="cpu", weights_only=True)
 
-    def save(self, state: dict[str, Any], progress: Progress) -> None:
+    def save(self, state: dict[str, Any], progress: RunProgress) -> None:
         """Replace `history.csv`, `filters.npz` and `state.pt`."""
         stored = {
             **state,
@@ -140,7 +140,7 @@ class RunFolder:
         self.save_filters(progress)
         write_weights(self.path / "state.pt", stored)
 
-    def save_filters(self, progress: Progress) -> None:
+    def save_filters(self, progress: RunProgress) -> None:
         """Replace `filters.npz`."""
         arrays = {"filters": np.stack(progress.filters), "epochs": np.arange(len(progress.filters))}
         write_atomically(self.path / "filters.npz", lambda file: np.savez(file, **arrays))
@@ -182,12 +182,12 @@ def stored_recipe(folder: RunFolder) -> Recipe | None:
         return None
 
 
-def progress_of(state: dict[str, Any]) -> Progress:
-    """The `Progress` inside a stored state."""
+def progress_of(state: dict[str, Any]) -> RunProgress:
+    """The `RunProgress` inside a stored state."""
     history = [EpochRecord(**record) for record in state["history"]]
     filters = [snapshot.numpy() for snapshot in state["filters"]]
     best_accuracy, best_epoch = state["best"]
-    return Progress(state["epoch"], best_accuracy, best_epoch, history, filters)
+    return RunProgress(state["epoch"], best_accuracy, best_epoch, history, filters)
 
 
 def check_classes(state: dict[str, Any], classes: Sequence[str]) -> None:

@@ -17,9 +17,9 @@ import numpy as np
 
 from engine.errors import ConvscopeError
 from engine.files import write_text
-from engine.training import live, tensorboard
+from engine.training import live_files, tensorboard
 from engine.training.plan import Plan
-from engine.training.records import STEP_COLUMNS, Progress, Status, step_line
+from engine.training.records import STEP_COLUMNS, RunProgress, Status, step_line
 from engine.training.run import RunFolder
 
 STEPS_INTERVAL = 0.25
@@ -97,7 +97,7 @@ class Telemetry:
             Rhythm(interval) for interval in (STEPS_INTERVAL, STATUS_INTERVAL, FILTERS_INTERVAL)
         )
 
-    def begin(self, plan: Plan, progress: Progress) -> None:
+    def begin(self, plan: Plan, progress: RunProgress) -> None:
         """A process starts or goes on with the run."""
         self._cut_steps(plan.steps_before(progress.epoch, self.steps_per_epoch))
         self.status = replace(self.status, phase=plan.phase_at(progress.epoch))
@@ -105,10 +105,10 @@ class Telemetry:
         with suppress(ConvscopeError):
             self.folder.save_filters(progress)
         self._show_filters()
-        if progress.epoch or live.read_events(self.folder):
-            live.note(self.folder, "resumed", f"Goes on after epoch {progress.epoch} of {plan.epochs}.")
+        if progress.epoch or live_files.read_events(self.folder):
+            live_files.note(self.folder, "resumed", f"Goes on after epoch {progress.epoch} of {plan.epochs}.")
         else:
-            live.note(self.folder, "started", f"Starts with epoch 1 of {plan.epochs}.")
+            live_files.note(self.folder, "started", f"Starts with epoch 1 of {plan.epochs}.")
 
     def enter(self, plan: Plan, epoch: int) -> None:
         """An epoch begins."""
@@ -122,7 +122,7 @@ class Telemetry:
         if new:
             entered = plan.recipe.phases[phase]
             words = f"{entered.optimizer} at a learning rate of {entered.learning_rate:g}, {entered.epochs} epochs"
-            live.note(self.folder, "phase", f"Phase {phase + 1} of {self.status.phases}: {words}.")
+            live_files.note(self.folder, "phase", f"Phase {phase + 1} of {self.status.phases}: {words}.")
 
     def step(self, report: StepReport) -> None:
         """A step is done."""
@@ -138,18 +138,18 @@ class Telemetry:
     def say(self, state: str, **changes: object) -> None:
         """Show a change of state at once."""
         self.status = replace(self.status, state=state, updated=time.time(), **changes)
-        live.write_status(self.folder, self.status)
+        live_files.write_status(self.folder, self.status)
 
     def pause(self) -> None:
         self.say("paused", seconds_left=None)
-        live.note(self.folder, "paused", f"Paused in epoch {self.epoch + 1}.")
+        live_files.note(self.folder, "paused", f"Paused in epoch {self.epoch + 1}.")
 
     def go_on(self) -> None:
         self.say("running")
         self.speed.restart()
-        live.note(self.folder, "continued", f"Goes on in epoch {self.epoch + 1}.")
+        live_files.note(self.folder, "continued", f"Goes on in epoch {self.epoch + 1}.")
 
-    def finish_epoch(self, progress: Progress, measuring: float) -> None:
+    def finish_epoch(self, progress: RunProgress, measuring: float) -> None:
         """An epoch is measured, which took `measuring` seconds, and saved."""
         self.rest = measuring
         self.say("running", epoch=progress.epoch, step=0)
@@ -159,7 +159,7 @@ class Telemetry:
         """The run is "finished" or "stopped"."""
         self._show_filters()
         self.say(state, seconds_left=None, message=message)
-        live.note(self.folder, state, message)
+        live_files.note(self.folder, state, message)
 
     def close(self) -> None:
         if self.board is not None:
@@ -197,7 +197,7 @@ class Telemetry:
         content = io.BytesIO()
         np.save(content, self.filters())
         with suppress(OSError):
-            live.write_unsynced(self.folder.path / "filters_now.npy", content.getvalue())
+            live_files.write_unsynced(self.folder.path / "filters_now.npy", content.getvalue())
 
 
 @contextmanager
@@ -217,7 +217,7 @@ def _note_failure(folder: RunFolder, error: BaseException) -> None:
         state, message = "failed", str(error)
     else:
         state, message = "failed", f"The program has failed ({type(error).__name__}: {error})."
-    known = live.read_status(folder)
+    known = live_files.read_status(folder)
     status = replace(known, state=state, pid=os.getpid(), message=message, seconds_left=None, updated=time.time())
-    live.write_status(folder, status)
-    live.note(folder, state, message)
+    live_files.write_status(folder, status)
+    live_files.note(folder, state, message)

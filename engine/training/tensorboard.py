@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from engine import pictures
-from engine.training.records import EpochRecord, Progress
+from engine.training.records import EpochRecord, RunProgress
 
 COLUMNS = 8
 SIDE = 40
@@ -22,7 +22,7 @@ SIDE = 40
 class Board:
     """The event file of one process; a full disk costs the curves but not the run."""
 
-    def __init__(self, folder: Path, progress: Progress) -> None:
+    def __init__(self, folder: Path, progress: RunProgress) -> None:
         # TensorBoard takes a third of a second to import, so only a process that trains does.
         from torch.utils.tensorboard import SummaryWriter
 
@@ -31,7 +31,7 @@ class Board:
             self.writer = SummaryWriter(str(folder), purge_step=progress.epoch, flush_secs=5)
         self.add(progress)
 
-    def add(self, progress: Progress) -> None:
+    def add(self, progress: RunProgress) -> None:
         """The epoch that was done last, or what there is before the first."""
         if self.writer is None:
             return

@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from engine import all_networks
-from engine.all_networks import Candidate, Entry
+from engine.all_networks import Candidate, NetworkEntry
 from engine.errors import ConvscopeError
 from pages.accuracy import charts
 from pages.accuracy.subject import candidates, key_of
@@ -34,7 +34,7 @@ def show() -> None:
     st.latex(r"\text{multiply-adds of a convolution} = k^2\, C_\text{in}\, C_\text{out}\, H\, W")
 
 
-def _entries() -> list[Entry]:
+def _entries() -> list[NetworkEntry]:
     """The figures of all networks; a sentence on the page for each that has none."""
     entries = []
     for candidate in candidates().values():
@@ -46,11 +46,11 @@ def _entries() -> list[Entry]:
 
 
 @st.cache_resource(max_entries=64, show_spinner="Counting multiply-adds …")
-def _entry(key: str, _candidate: Candidate) -> Entry:
+def _entry(key: str, _candidate: Candidate) -> NetworkEntry:
     return all_networks.entry(_candidate)
 
 
-def _table(entries: list[Entry]) -> pd.DataFrame:
+def _table(entries: list[NetworkEntry]) -> pd.DataFrame:
     kinds = ["experiment" if entry.experiment else "checkpoint" for entry in entries]
     table = shares_table([entry.accuracy for entry in entries], network=[entry.name for entry in entries], kind=kinds)
     table["parameters"] = [entry.parameters for entry in entries]

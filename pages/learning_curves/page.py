@@ -10,7 +10,7 @@ import streamlit as st
 from engine.errors import ConvscopeError
 from engine.training import comparisons, curves, histories, verdicts
 from engine.training.comparisons import CurveComparison
-from engine.training.histories import History, Place
+from engine.training.histories import History, HistoryFolder
 from engine.training.run import RunFolder
 from pages.common import downloads, layout, selection, texts
 from pages.common.controls import bound
@@ -31,11 +31,11 @@ EVERY = 2.0  # seconds, after which the page looks again at a training that goes
 class HistoryVersion:
     """A history as it is on disk at one moment: small enough to be a key."""
 
-    place: Place
+    place: HistoryFolder
     changed: int
 
 
-def version(place: Place) -> HistoryVersion:
+def version(place: HistoryFolder) -> HistoryVersion:
     """The newest version of a history."""
     try:
         return HistoryVersion(place, (place.path / "history.csv").stat().st_mtime_ns)
@@ -57,7 +57,7 @@ def group(version: HistoryVersion) -> str:
         return ""
 
 
-def choose(places: Mapping[str, Place]) -> tuple[CurveComparison | None, list[str]]:
+def choose(places: Mapping[str, HistoryFolder]) -> tuple[CurveComparison | None, list[str]]:
     """The ready-made comparison that the reader chose, if any, and the keys to be shown."""
     groups = {key: group(version(place)) for key, place in places.items()}
     ready = {comparison.name: comparison for comparison in comparisons.comparisons(groups)}
@@ -190,7 +190,7 @@ def explain() -> None:
     st.latex(r"\text{gap} = L_\text{validation} - L_\text{training},\qquad L = -\frac{1}{n}\sum_{i=1}^{n} \log p_i")
 
 
-def readable(places: Sequence[Place]) -> list[HistoryVersion]:
+def readable(places: Sequence[HistoryFolder]) -> list[HistoryVersion]:
     """The newest versions of those histories that can be read; the others are named."""
     versions = []
     for place in places:
@@ -201,12 +201,12 @@ def readable(places: Sequence[Place]) -> list[HistoryVersion]:
     return versions
 
 
-def any_alive(places: Sequence[Place]) -> bool:
+def any_alive(places: Sequence[HistoryFolder]) -> bool:
     """Whether one of the trainings goes on."""
     return any(place.source == "runs" and RunFolder(place.path).alive for place in places)
 
 
-def show(places: Sequence[Place], style: Style, was_alive: bool) -> None:
+def show(places: Sequence[HistoryFolder], style: Style, was_alive: bool) -> None:
     """Charts, verdicts and table, of the histories as they are now."""
     versions = readable(places)
     if versions:

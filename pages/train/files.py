@@ -13,7 +13,7 @@ import streamlit as st
 import torch
 
 from engine import pictures
-from engine.training import live
+from engine.training import live_files
 from engine.training.curves import StepCurve, step_curve
 from engine.training.plan import Plan
 from engine.training.records import ALIVE, Status
@@ -72,7 +72,7 @@ def _rounded(growing: FileVersion) -> FileVersion:
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _curve(steps: FileVersion, begun: FileVersion, plan: Plan, steps_per_epoch: int) -> StepCurve:
     # `begun` tells a new run from a deleted one of its name, whose steps may have been as many.
-    return step_curve(live.read_steps(steps.folder), plan, steps_per_epoch)
+    return step_curve(live_files.read_steps(steps.folder), plan, steps_per_epoch)
 
 
 # Filters -------------------------------------------------------------------------------------------------------
@@ -98,7 +98,7 @@ def _filters(stored: FileVersion, present: FileVersion) -> FilterPictures | None
     if ends is None:
         return None
     before, last = ends
-    now = live.read_filters_now(present.folder)
+    now = live_files.read_filters_now(present.folder)
     now = last if now is None else now
     return FilterPictures(len(now), *draw_filters(now, before))
 
@@ -106,7 +106,7 @@ def _filters(stored: FileVersion, present: FileVersion) -> FilterPictures | None
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _first_and_last(stored: FileVersion) -> tuple[np.ndarray, np.ndarray] | None:
     """The kernels before training, and after the last whole epoch."""
-    noted = live.read_filters(stored.folder)
+    noted = live_files.read_filters(stored.folder)
     return (noted.filters[0], noted.filters[-1]) if noted is not None and len(noted.filters) else None
 
 

@@ -18,7 +18,7 @@ ARCHIVE, BYTES = "cifar-10-python.tar.gz", 170_498_071
 """The official archive, and its size."""
 
 
-class Download(Job):
+class Cifar10Download(Job):
     """Downloads CIFAR-10 to `folder` in a process of its own, which ends when the job is stopped."""
 
     computes = False
@@ -50,7 +50,7 @@ class Download(Job):
 
 
 @st.cache_resource(show_spinner=False, on_release=Jobs.stop)
-def downloads() -> Jobs[Download]:
+def downloads() -> Jobs[Cifar10Download]:
     """The downloads that go on, one for each folder, for all sessions."""
     return Jobs()
 
@@ -61,6 +61,6 @@ def has_images(recipe: Recipe) -> bool:
     if recipe.dataset != "cifar10" or (folder / "train.npz").exists():
         return True
     st.info("The whole of CIFAR-10 (170 MB) is not on this machine yet; the 5,000 shipped images need no network.")
-    job = downloads().get(folder, lambda: Download(folder))
+    job = downloads().get(folder, lambda: Cifar10Download(folder))
     panel(job, start="Download CIFAR-10", again="Download CIFAR-10", stop="Stop the download", key="train_download")
     return False

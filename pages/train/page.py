@@ -6,7 +6,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from engine import settings
 from engine.errors import ConvscopeError
-from engine.training import live, run, toml_text
+from engine.training import live_files, run, toml_text
 from engine.training.curves import best_epoch
 from engine.training.queue import jobs
 from engine.training.recipe import Recipe
@@ -112,7 +112,7 @@ def row_of(folder: RunFolder) -> tuple[str, str, str, str]:
 def best_accuracy(folder: RunFolder) -> str:
     """Of the weights that are kept; empty before there are any."""
     try:
-        best = best_epoch(live.read_history(folder), folder.recipe().input_size)
+        best = best_epoch(live_files.read_history(folder), folder.recipe().input_size)
     except ConvscopeError:  # a damaged recipe; the run's own page says so
         return ""
     return texts.percent(best.val_accuracy) if best else ""
@@ -150,7 +150,7 @@ def follow(folder: RunFolder, buttons: ButtonState) -> None:
 
 def draw(folder: RunFolder, status: Status) -> None:
     """Everything that is to be seen of a run at this moment."""
-    history = live.read_history(folder)
+    history = live_files.read_history(folder)
     say_state(folder, status)
     run_view.show_figures(status, history, folder.recipe().input_size)
     curves, filters = st.columns([1.55, 1], gap="medium")
@@ -229,7 +229,7 @@ def explain(folder: RunFolder) -> None:
         )
     with right:
         st.latex(r"w \leftarrow w - \eta\,\nabla_w \text{loss}(w)\qquad(\eta:\ \text{learning rate})")
-        history = pd.DataFrame([vars(record) for record in live.read_history(folder)])
+        history = pd.DataFrame([vars(record) for record in live_files.read_history(folder)])
         if len(history):
             downloads.table("Curves (CSV)", history, f"{folder.name}-history.csv")
     if filters := files.filters(folder):

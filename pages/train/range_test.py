@@ -10,7 +10,7 @@ import torch
 
 from engine.training import range_test, recipe, toml_text
 from engine.training.datasets import Dataset
-from engine.training.range_test import Point
+from engine.training.range_test import RangeTestPoint
 from engine.training.recipe import Recipe
 from pages.common import charts, downloads
 from pages.common.charts import OFF, ON
@@ -25,7 +25,7 @@ class Trial(Job):
     def __init__(self, settings: Recipe) -> None:
         super().__init__()
         self._recipe = settings
-        self.points: list[Point] = []
+        self.points: list[RangeTestPoint] = []
 
     def _work(self) -> None:
         self.points = []
@@ -64,7 +64,7 @@ def _show(trial: Trial) -> None:
     downloads.chart(curve, pd.DataFrame([vars(point) for point in points]), "learning-rates")
 
 
-def chart(points: Sequence[Point], suggested: float | None) -> alt.LayerChart:
+def chart(points: Sequence[RangeTestPoint], suggested: float | None) -> alt.LayerChart:
     """Loss (each batch, and smoothed) against the rate on a log scale; a dashed line at `suggested`."""
     table = pd.DataFrame([vars(point) for point in points])
     rate = alt.X("learning_rate:Q", scale=alt.Scale(type="log"), title="learning rate", axis=alt.Axis(format="~e"))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from engine.settings import ROOT
-from engine.training import live, run
+from engine.training import live_files, run
 from engine.training.queue import jobs
 from engine.training.run import RunFolder
 from tests.browser.conftest import CHROMIUM, NO_CHROMIUM, PATIENCE, Server, wait_for
@@ -55,15 +55,15 @@ def test_a_training_goes_on_while_the_server_is_killed_and_started_again(
     page = open_page(f"{own_server.address}/train?epochs1=1000")
     page.get_by_role("button", name="Start", exact=True).click()
     page.get_by_role("button", name="Pause").wait_for()
-    wait_for(lambda: len(live.read_steps(folder)) >= 3)
+    wait_for(lambda: len(live_files.read_steps(folder)) >= 3)
     page.wait_for_function("location.search.includes('run=first_lesson')")
     before = filters_now(page)
     page.locator(CHART).first.wait_for()
-    link, pid = page.url, live.read_status(folder).pid
+    link, pid = page.url, live_files.read_status(folder).pid
 
     own_server.kill()
-    steps = live.read_steps(folder)
-    wait_for(lambda: len(live.read_steps(folder)) >= len(steps) + 3)
+    steps = live_files.read_steps(folder)
+    wait_for(lambda: len(live_files.read_steps(folder)) >= len(steps) + 3)
     own_server.start()
 
     page.goto(link)
@@ -72,8 +72,8 @@ def test_a_training_goes_on_while_the_server_is_killed_and_started_again(
     page.locator(CHART).first.wait_for()
     curve = page.evaluate(LOSS_CURVE)
     page.wait_for_function(f"before => {LOSS_CURVE} && {LOSS_CURVE} !== before", arg=curve)
-    later = live.read_steps(folder)
-    assert live.read_status(folder).pid == pid
+    later = live_files.read_steps(folder)
+    assert live_files.read_status(folder).pid == pid
     assert later.step[: len(steps)].tolist() == steps.step.tolist()
     assert later.loss[: len(steps)].tolist() == steps.loss.tolist()
     (ROOT / "screenshots").mkdir(exist_ok=True)
@@ -82,7 +82,7 @@ def test_a_training_goes_on_while_the_server_is_killed_and_started_again(
     other = open_page(link, width=1280, height=720)
     other.get_by_role("button", name="Pause").click()
     page.get_by_role("button", name="Go on").wait_for()
-    assert live.read_status(folder).state == "paused"
+    assert live_files.read_status(folder).state == "paused"
     page.get_by_role("button", name="Stop", exact=True).last.click()
     other.get_by_role("button", name="Resume").wait_for()
     assert jobs.look(folder).state == "stopped"

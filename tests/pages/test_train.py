@@ -13,7 +13,7 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from engine.settings import ROOT
-from engine.training import estimate, live, toml_text
+from engine.training import estimate, live_files, toml_text
 from engine.training import recipe as recipes
 from engine.training.curves import step_curve
 from engine.training.estimate import TimePerImage
@@ -71,9 +71,9 @@ def opened(folder: RunFolder) -> AppTest:
 def at_work(folder: RunFolder, holding: ExitStack, **changes: object) -> None:
     """Let the run look as if a process were busy with it."""
     holding.enter_context(folder.held())
-    known = live.read_status(folder)
+    known = live_files.read_status(folder)
     status = replace(known, **{"phase": 0, "images_per_second": 812.0, "seconds_left": 75.0, **changes})
-    live.write_status(folder, status)
+    live_files.write_status(folder, status)
 
 
 # The states of a run -------------------------------------------------------------------------------------------
@@ -94,7 +94,7 @@ def test_a_running_one_shows_figures_curves_filters_and_can_be_commanded(trained
     assert {"Pause", "Stop", "Next phase now"} <= buttons(app)
     assert not {"Resume", "Keep", "Delete it for good"} & buttons(app)
     figures = {metric.label: metric.value for metric in app.metric}
-    history = live.read_history(trained)
+    history = live_files.read_history(trained)
     assert figures["Epoch"] == "2 of 2"
     assert figures["Images per second"] == "812"
     assert figures["Time left, about"] == "75 s"
@@ -131,7 +131,7 @@ def test_a_queued_one_says_its_place_and_can_be_cancelled(root: Path) -> None:
     tickets = []
     for folder in folders:
         folder.begin(lenet())
-        live.write_status(folder, Status("queued", epochs=2))
+        live_files.write_status(folder, Status("queued", epochs=2))
         tickets.append(turns.take_ticket(folder.path))
     try:
         app = opened(folders[1])
@@ -152,7 +152,7 @@ def test_a_queued_one_says_its_place_and_can_be_cancelled(root: Path) -> None:
 
 def test_a_failed_one_says_why(trained: RunFolder) -> None:
     why = "The loss became nan in epoch 2, step 3, at a learning rate of 9: lower the learning rate."
-    live.write_status(trained, replace(live.read_status(trained), state="failed", message=why))
+    live_files.write_status(trained, replace(live_files.read_status(trained), state="failed", message=why))
     app = opened(trained)
     assert not app.exception
     assert [error.value for error in app.error] == [why]
@@ -160,7 +160,7 @@ def test_a_failed_one_says_why(trained: RunFolder) -> None:
 
 
 def test_an_interrupted_one_can_be_resumed(trained: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    live.write_status(trained, replace(live.read_status(trained), state="running", epoch=1))
+    live_files.write_status(trained, replace(live_files.read_status(trained), state="running", epoch=1))
     app = opened(trained)
     assert "Its process has ended before its time" in app.warning[0].value
     resumed: list[str] = []

@@ -11,11 +11,11 @@ import pytest
 import streamlit as st
 
 from engine import pictures, settings
-from engine.training import estimate, live
+from engine.training import estimate, live_files
 from engine.training.curves import best_epoch, step_curve
 from engine.training.estimate import TimePerImage
 from engine.training.plan import Plan
-from engine.training.records import EpochRecord, Progress, Status, step_line, to_csv
+from engine.training.records import EpochRecord, RunProgress, Status, step_line, to_csv
 from engine.training.run import RunFolder
 from pages.train import files
 from tests.apps import assert_no_error, open_page
@@ -35,7 +35,7 @@ def written(folder: RunFolder) -> RunFolder:
     """A run of two epochs with 20 noted steps."""
     folder.path.mkdir()
     folder.begin(lenet())
-    folder.save_filters(Progress(filters=list(KERNELS)))
+    folder.save_filters(RunProgress(filters=list(KERNELS)))
     lines = [step_line(step, step // 10 + 1, 1 / (step + 1), 0.01, 800) for step in range(20)]
     (folder.path / "steps.csv").write_text("step,epoch,loss,learning_rate,images_per_second\n" + "".join(lines))
     return folder
@@ -63,7 +63,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
         monkeypatch.setattr(module, name, counting)
 
-    for module, name in ((live, "read_steps"), (live, "read_filters"), (pictures, "png")):
+    for module, name in ((live_files, "read_steps"), (live_files, "read_filters"), (pictures, "png")):
         count(module, name)
     return counted
 
@@ -78,7 +78,7 @@ def test_steps_are_read_once_and_again_when_there_are_more(written: RunFolder, c
     first = files.curve(written, STATUS)
     assert files.curve(RunFolder(written.path), STATUS) is first
     assert calls["read_steps"] == 1
-    expected = step_curve(live.read_steps(written), Plan(lenet()), 10)
+    expected = step_curve(live_files.read_steps(written), Plan(lenet()), 10)
     np.testing.assert_array_equal(first.loss, expected.loss)
 
     with (written.path / "steps.csv").open("a") as file:
@@ -162,7 +162,7 @@ def test_only_epochs_at_the_final_size_can_be_the_best() -> None:
 
 def test_the_page_shows_the_accuracy_of_the_weights_that_are_kept(listed: RunFolder) -> None:
     (listed.path / "history.csv").write_text(to_csv(epochs((16, 0.9), (32, 0.612))))
-    live.write_status(listed, replace(STATUS, state="stopped", epoch=2, epochs=2))
+    live_files.write_status(listed, replace(STATUS, state="stopped", epoch=2, epochs=2))
     app = open_page("train/page.py", run=listed.name)
     assert_no_error(app)
     assert {metric.label: metric.value for metric in app.metric}["Best so far"] == "61.2 %"

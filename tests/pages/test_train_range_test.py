@@ -8,7 +8,7 @@ import streamlit as st
 
 from engine.training import estimate, range_test
 from engine.training.estimate import TimePerImage
-from engine.training.range_test import Point
+from engine.training.range_test import RangeTestPoint
 from pages.train import range_test as training_range
 from tests.apps import assert_no_error, open_page
 
@@ -71,7 +71,7 @@ def test_a_trial_that_fails_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_without_a_falling_loss_no_rate_is_marked() -> None:
-    rising = [Point(step, 10.0**step, 2.0 + step, 2.0 + step) for step in range(4)]
+    rising = [RangeTestPoint(step, 10.0**step, 2.0 + step, 2.0 + step) for step in range(4)]
     assert range_test.suggested(rising) is None
     drawn = training_range.chart(rising, None).to_dict()
     assert len(drawn["layer"]) == 2

@@ -8,8 +8,8 @@
     keep(folder, name)  its best state becomes a checkpoint, which is measured on the test images; a process as well
     delete(folder)      remove it
 
-Pages and processes talk through files in the run's folder (run.py, live.py). So it does not matter who has started a
-run: another browser, or the app after a restart, sees and commands it as well.
+Pages and processes talk through files in the run's folder (run.py, live_files.py). So it does not matter who has
+started a run: another browser, or the app after a restart, sees and commands it as well.
 """
 
 import json
@@ -24,7 +24,7 @@ from engine.errors import ConvscopeError
 from engine.files import not_writable, write_text
 from engine.names import checked_name
 from engine.settings import ROOT
-from engine.training import live, lock, run
+from engine.training import live_files, lock, run
 from engine.training.control import Control
 from engine.training.queue import turns
 from engine.training.queue.worker import KEEPING, Keeping, note_keeping
@@ -50,7 +50,7 @@ def submit(recipe: Recipe, root: Path) -> RunFolder:
     """
     folder = _new_folder(root, checked_name(recipe.name))
     folder.begin(replace(recipe, name=folder.name))
-    live.write_status(folder, Status("queued", epochs=recipe.epochs, phases=len(recipe.phases)))
+    live_files.write_status(folder, Status("queued", epochs=recipe.epochs, phases=len(recipe.phases)))
     start(folder)
     return folder
 
@@ -68,7 +68,7 @@ def resume(folder: RunFolder) -> None:
     if folder.alive:
         raise ConvscopeError(f"The run {folder.name!r} is going on already.")
     start(folder)
-    live.write_status(folder, replace(status, state="queued", message="", seconds_left=None))
+    live_files.write_status(folder, replace(status, state="queued", message="", seconds_left=None))
 
 
 def start(folder: RunFolder) -> None:
@@ -117,8 +117,8 @@ def spawn(folder: RunFolder, lock_file: int, *arguments: str) -> None:
 def look(folder: RunFolder) -> Status:
     """What the run is doing; "queued" from the moment at which it was asked for."""
     if turns.waiting(folder.path):
-        return replace(live.read_status(folder), state="queued", seconds_left=None)
-    return live.read_status(folder)
+        return replace(live_files.read_status(folder), state="queued", seconds_left=None)
+    return live_files.read_status(folder)
 
 
 def place(folder: RunFolder) -> int:

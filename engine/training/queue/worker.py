@@ -57,12 +57,12 @@ def train(folder: Path, ticket: int) -> int:
 
 
 def _cancelled(folder: Path) -> int:
-    from engine.training import live, run
+    from engine.training import live_files, run
 
     waiting, message = run.RunFolder(folder), "Cancelled while it waited for its turn."
-    status = replace(live.read_status(waiting), state="stopped", message=message, updated=time.time())
-    live.write_status(waiting, status)
-    live.note(waiting, "stopped", message)
+    status = replace(live_files.read_status(waiting), state="stopped", message=message, updated=time.time())
+    live_files.write_status(waiting, status)
+    live_files.note(waiting, "stopped", message)
     return 0
 
 

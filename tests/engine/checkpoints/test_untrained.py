@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from engine import checkpoints, settings
-from engine.training.network import fresh_network
 from engine.training.recipe import Phase, Recipe
+from engine.training.start import fresh_network
 from tests.engine.checkpoints.test_checkpoints import make_card, make_contents
 
 PHASES = (Phase(epochs=1, learning_rate=0.1),)

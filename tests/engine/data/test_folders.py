@@ -14,10 +14,10 @@ from engine.data import folders
 from engine.errors import ConvscopeError
 from engine.evaluation import Predictions, check_card, evaluate
 from engine.settings import ROOT
-from engine.training import live, run
+from engine.training import live_files, run
 from engine.training import recipe as recipes
 from engine.training.__main__ import main
-from engine.training.network import fresh_network
+from engine.training.start import fresh_network
 from tests.engine.checkpoints.test_checkpoints import make_card, make_contents
 from tests.pictures import broken_exif, class_folders, write_picture
 
@@ -220,7 +220,7 @@ def test_a_recipe_without_a_folder_is_one_printed_sentence(tmp_path: Path, capsy
     assert capsys.readouterr().out == (
         "The recipe learns from a folder and does not say which: write data_folder into it, or add --data.\n"
     )
-    assert live.read_status(run.RunFolder(tmp_path / "runs" / "mine")).state == "failed"
+    assert live_files.read_status(run.RunFolder(tmp_path / "runs" / "mine")).state == "failed"
 
 
 def test_many_classes_are_stored_with_their_numbers(tmp_path: Path) -> None:

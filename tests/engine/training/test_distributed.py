@@ -11,7 +11,7 @@ import torch
 from engine.data import LabelledImages
 from engine.errors import ConvscopeError
 from engine.settings import ROOT
-from engine.training import live
+from engine.training import live_files
 from engine.training.__main__ import main
 from engine.training.batches import Batches
 from engine.training.datasets import Splits
@@ -71,11 +71,11 @@ def test_two_processes_follow_one(recipe: Path) -> None:
     learned = state["model"]["features.0.weight"] - state["average"]["module.features.0.weight"]
     assert state["model"]["features.0.weight"].dtype == torch.float64
     assert learned.abs().max() > 1e-4
-    for mine, theirs in zip(live.read_history(one), live.read_history(two), strict=True):
+    for mine, theirs in zip(live_files.read_history(one), live_files.read_history(two), strict=True):
         assert theirs.val_loss == pytest.approx(mine.val_loss, abs=1e-6)
         assert theirs.batch_loss == pytest.approx(mine.batch_loss, abs=1e-6)
     # One writer: one line for the start, one status, one file of TensorBoard's.
-    assert [event.kind for event in live.read_events(two)] == ["started", "finished"]
+    assert [event.kind for event in live_files.read_events(two)] == ["started", "finished"]
     assert len(list((two.path / "tensorboard").iterdir())) == 1
 
 

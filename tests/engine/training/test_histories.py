@@ -11,7 +11,7 @@ import pytest
 from engine import checkpoints, settings
 from engine.errors import ConvscopeError
 from engine.training import comparisons, curves, histories, verdicts
-from engine.training.histories import Budget, Place
+from engine.training.histories import Budget, HistoryFolder
 
 
 def curve(validation, training=None, pixels=None, learning_rate=None) -> pd.DataFrame:
@@ -211,8 +211,8 @@ def shelves(tmp_path, use_folders):
     return tmp_path
 
 
-def place(folder) -> Place:
-    return Place("runs", folder.name, folder)
+def place(folder) -> HistoryFolder:
+    return HistoryFolder("runs", folder.name, folder)
 
 
 def test_every_shipped_history_reads_and_has_a_verdict():

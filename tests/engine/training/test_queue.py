@@ -16,7 +16,7 @@ import pytest
 from engine import checkpoints
 from engine.errors import ConvscopeError
 from engine.settings import ROOT
-from engine.training import live, lock
+from engine.training import live_files, lock
 from engine.training.queue import jobs, turns
 from engine.training.recipe import Phase, Recipe
 from engine.training.records import ALIVE
@@ -140,10 +140,10 @@ def test_one_trains_at_a_time_and_a_failure_or_a_cancelled_one_does_not_hold_up_
     assert jobs.look(failing).state == "failed"
     assert "lower the learning rate" in jobs.look(failing).message
     assert jobs.look(cancelled).state == "stopped"
-    assert live.read_history(cancelled) == []
+    assert live_files.read_history(cancelled) == []
     assert jobs.look(last).state == "finished"
-    assert len(live.read_history(last)) == 2
-    failed_at, started_at = live.read_events(failing)[-1].time, live.read_events(last)[0].time
+    assert len(live_files.read_history(last)) == 2
+    failed_at, started_at = live_files.read_events(failing)[-1].time, live_files.read_events(last)[0].time
     assert started_at >= failed_at
 
     wait_for(lambda: not cancelled.alive)
@@ -159,7 +159,7 @@ def test_a_cancelling_that_comes_while_the_images_are_loaded_is_obeyed(tmp_path:
     jobs.cancel(folder)
     wait_for(lambda: ended(folder) and not folder.alive)
     assert jobs.look(folder).state == "stopped"
-    assert live.read_history(folder) == []
+    assert live_files.read_history(folder) == []
 
 
 SUBMIT = """
@@ -188,16 +188,16 @@ def test_a_training_outlives_the_app_and_is_stopped_and_resumed_by_another_one(t
         assert app.stdout.readline() == "submitted\n"
         os.killpg(app.pid, signal.SIGKILL)
     folder = RunFolder(tmp_path / "long")
-    wait_for(lambda: len(live.read_history(folder)) >= 2)
+    wait_for(lambda: len(live_files.read_history(folder)) >= 2)
     jobs.cancel(folder)
     wait_for(lambda: ended(folder) and not folder.alive)
     assert jobs.look(folder).state == "stopped"
-    done = len(live.read_history(folder))
+    done = len(live_files.read_history(folder))
 
     jobs.resume(folder)
     assert jobs.look(folder).state in ALIVE
-    wait_for(lambda: len(live.read_history(folder)) > done)
-    assert [record.epoch for record in live.read_history(folder)][: done + 1] == list(range(1, done + 2))
+    wait_for(lambda: len(live_files.read_history(folder)) > done)
+    assert [record.epoch for record in live_files.read_history(folder)][: done + 1] == list(range(1, done + 2))
     with pytest.raises(ConvscopeError, match="is training now: stop it"):
         jobs.delete(folder)
     jobs.cancel(folder)

@@ -13,9 +13,9 @@ from engine.data import prepare
 from engine.training.__main__ import main
 from engine.training.batches import Batches
 from engine.training.datasets import Splits
-from engine.training.network import fresh_network
-from engine.training.range_test import Point, range_test, suggested, write_csv
+from engine.training.range_test import RangeTestPoint, range_test, suggested, write_csv
 from engine.training.recipe import Phase
+from engine.training.start import fresh_network
 from tests.pictures import class_folders
 from tests.runs import CPU, lenet
 
@@ -57,14 +57,14 @@ def test_it_stops_when_the_loss_explodes(splits: Splits) -> None:
 
 def test_a_tenth_of_the_rate_at_the_lowest_loss_is_suggested() -> None:
     losses = [2.3, 2.2, 1.9, 1.5, 1.7, 4.0]
-    points = [Point(n, 10.0 ** (n - 5), 9.9 - loss, loss) for n, loss in enumerate(losses)]
+    points = [RangeTestPoint(n, 10.0 ** (n - 5), 9.9 - loss, loss) for n, loss in enumerate(losses)]
     assert suggested(points) == pytest.approx(1e-3)
     assert suggested(points[:1]) is None
     assert suggested([]) is None
 
 
 def test_the_curve_is_stored(tmp_path: Path) -> None:
-    write_csv([Point(0, 1e-6, 2.5, 2.5), Point(1, 1e-5, 2.25, 2.375)], tmp_path / "curve.csv")
+    write_csv([RangeTestPoint(0, 1e-6, 2.5, 2.5), RangeTestPoint(1, 1e-5, 2.25, 2.375)], tmp_path / "curve.csv")
     assert np.loadtxt(tmp_path / "curve.csv", delimiter=",", skiprows=1).tolist() == [
         [0, 1e-6, 2.5, 2.5],
         [1, 1e-5, 2.25, 2.375],

@@ -19,7 +19,7 @@ from torch import Tensor
 from engine.data import LabelledImages
 from engine.errors import ConvscopeError
 from engine.settings import ROOT
-from engine.training import control, live
+from engine.training import control, live_files
 from engine.training.datasets import Splits
 from engine.training.recipe import Phase, Recipe, Resolution
 from engine.training.records import EpochRecord
@@ -233,8 +233,8 @@ def test_runs_that_are_killed_again_and_again_end_bit_for_bit_like_ones_that_wer
         whole, killed = (RunFolder(tmp_path / f"{name}-{kind}") for kind in ("whole", "killed"))
         assert same_end(killed, whole)
         assert not [path.name for path in killed.path.glob(".*")], "what a killed process had half written is left"
-        assert live.read_status(killed).state == "finished"
-        steps = live.read_steps(killed).step
+        assert live_files.read_status(killed).state == "finished"
+        steps = live_files.read_steps(killed).step
         assert np.all(np.diff(steps) > 0), "a step is noted twice"
 
 

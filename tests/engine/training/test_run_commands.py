@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from engine.errors import ConvscopeError
-from engine.training import control, live, loop, run
+from engine.training import control, live_files, loop, run
 from engine.training.datasets import Splits
 from engine.training.loop import Training
 from engine.training.plan import Cut, Plan
@@ -37,7 +37,7 @@ def test_stop_ends_after_the_step_and_costs_the_epoch(splits: Splits, folder: Ru
     assert done[-1] == (1, 1)
     assert progress.epoch == 1
     assert not (folder.path / "command").exists()
-    status = live.read_status(folder)
+    status = live_files.read_status(folder)
     assert (status.state, status.message) == ("stopped", "Stopped; it can go on after epoch 1 of 5.")
     assert not folder.alive
     assert train(TWO_PHASES, splits, folder).epoch == 5
@@ -52,7 +52,7 @@ def test_pause_waits_and_changes_nothing(
     waits: list[str] = []
 
     def waited(_: control.Control) -> str:
-        waits.append(live.read_status(folder).state)
+        waits.append(live_files.read_status(folder).state)
         return ending
 
     monkeypatch.setattr(control.Control, "wait", waited)
@@ -94,8 +94,8 @@ def test_next_phase_ends_the_epoch_and_the_phase_and_is_remembered(splits: Split
     assert [record.optimizer for record in progress.history] == ["sgd", "sgd", "adam", "adam"]
     assert [entry[2] for entry in done] == pytest.approx([0.02] * 6 + [0.001] * 8)
     assert folder.plan(TWO_PHASES) == Plan(TWO_PHASES, (Cut(1, 2),))
-    assert live.read_steps(folder).step.tolist() == list(range(14))
-    status = live.read_status(folder)
+    assert live_files.read_steps(folder).step.tolist() == list(range(14))
+    status = live_files.read_status(folder)
     assert (status.state, status.epoch, status.epochs) == ("finished", 4, 4)
     assert train(TWO_PHASES, splits, folder).epoch == 4
 
@@ -125,7 +125,7 @@ def test_a_command_that_comes_before_the_first_step_is_obeyed(splits: Splits, fo
         folder.begin(lenet())
         run.send(folder, "stop")
         assert Training(lenet(), splits, folder, CPU).run().epoch == 0
-    assert live.read_status(folder).state == "stopped"
+    assert live_files.read_status(folder).state == "stopped"
 
 
 def test_commands_are_refused_where_nobody_hears_them(splits: Splits, folder: RunFolder) -> None:
@@ -193,7 +193,7 @@ def test_early_stopping_waits_for_a_lower_validation_loss(
     recipe = lenet(phases=(Phase(6, 0.01),), early_stopping=patience, batch_size=64)
     progress = train(recipe, splits, folder)
     assert progress.epoch == trained
-    status = live.read_status(folder)
+    status = live_files.read_status(folder)
     assert status.state == "finished"
     assert ("has not fallen for" in status.message) == (trained < 6)
     assert train(recipe, splits, folder).epoch == trained

@@ -19,7 +19,7 @@ import pytest
 from engine import settings
 from engine.errors import ConvscopeError
 from engine.settings import ROOT
-from engine.training import live, lock, run, telemetry
+from engine.training import live_files, lock, run, telemetry
 from engine.training.__main__ import main
 from engine.training.datasets import Splits
 from engine.training.loop import Training
@@ -42,8 +42,8 @@ def eager(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("eager")
 def test_every_step_is_told(splits: Splits, folder: RunFolder) -> None:
     told: list[tuple[StepReport, Status]] = []
-    progress = train(TWO_PHASES, splits, folder, lambda report: told.append((report, live.read_status(folder))))
-    steps = live.read_steps(folder)
+    progress = train(TWO_PHASES, splits, folder, lambda report: told.append((report, live_files.read_status(folder))))
+    steps = live_files.read_steps(folder)
     assert steps.step.tolist() == list(range(20))
     assert steps.epoch.tolist() == [1 + step // 4 for step in range(20)]
     assert steps.loss == pytest.approx([report.loss for report, _ in told], rel=1e-5)
@@ -56,11 +56,11 @@ def test_every_step_is_told(splits: Splits, folder: RunFolder) -> None:
         assert (status.loss, status.learning_rate) == (report.loss, report.learning_rate)
         assert status.updated == pytest.approx(time.time(), abs=300)
     assert told[4][1].seconds_left is not None
-    assert live.read_history(folder) == from_csv(progress.history_csv)
-    end = live.read_status(folder)
+    assert live_files.read_history(folder) == from_csv(progress.history_csv)
+    end = live_files.read_status(folder)
     assert (end.state, end.epoch, end.message) == ("finished", 5, "Finished with epoch 5 of 5.")
     assert kinds(folder) == ["started", "phase", "finished"]
-    assert live.read_events(folder)[1].message == "Phase 2 of 2: adam at a learning rate of 0.001, 2 epochs."
+    assert live_files.read_events(folder)[1].message == "Phase 2 of 2: adam at a learning rate of 0.001, 2 epochs."
 
 
 @pytest.mark.usefixtures("eager")
@@ -69,20 +69,20 @@ def test_filters_are_shown_from_before_training_on_and_while_it_goes_on(splits: 
     snapshots: list[int] = []
 
     def look(_: StepReport) -> None:
-        seen.append(live.read_filters_now(folder))
-        filters = live.read_filters(folder)
+        seen.append(live_files.read_filters_now(folder))
+        filters = live_files.read_filters(folder)
         snapshots.append(0 if filters is None else len(filters.epochs))
 
     progress = train(lenet(ema=0.5), splits, folder, look)
     assert snapshots == [1] * 4 + [2] * 4
     assert all(one is not None and one.shape == (32, 3, 5, 5) for one in seen)
     assert all(not np.array_equal(one, other) for one, other in itertools.pairwise(seen))
-    stored = live.read_filters(folder)
+    stored = live_files.read_filters(folder)
     assert stored is not None
     assert stored.epochs.tolist() == [0, 1, 2]
     assert stored.filters.dtype == np.float16
     assert np.array_equal(stored.filters, np.stack(progress.filters))
-    assert np.array_equal(live.read_filters_now(folder), stored.filters[-1])
+    assert np.array_equal(live_files.read_filters_now(folder), stored.filters[-1])
 
 
 @pytest.mark.usefixtures("eager")
@@ -92,9 +92,9 @@ def test_steps_that_are_made_again_are_noted_once(splits: Splits, folder: RunFol
 
     with pytest.raises(Stop):
         train(lenet(), splits, folder, at(1, 2, stop))
-    assert live.read_steps(folder).step.tolist() == list(range(7))
+    assert live_files.read_steps(folder).step.tolist() == list(range(7))
     train(lenet(), splits, folder)
-    assert live.read_steps(folder).step.tolist() == list(range(8))
+    assert live_files.read_steps(folder).step.tolist() == list(range(8))
     assert kinds(folder) == ["started", "resumed", "finished"]
 
 
@@ -189,9 +189,9 @@ def test_one_process_trains_in_a_folder_and_its_death_is_seen(
 ) -> None:
     monkeypatch.setattr(lock, "PATIENCE", 0.05)
     folder.begin(lenet())
-    live.write_status(folder, Status("running", epoch=3, epochs=9, seconds_left=7.0))
+    live_files.write_status(folder, Status("running", epoch=3, epochs=9, seconds_left=7.0))
     assert folder.alive
-    assert live.read_status(folder).state == "running"
+    assert live_files.read_status(folder).state == "running"
     with pytest.raises(ConvscopeError, match="is in use: another process trains there"):
         train(lenet(), splits, folder)
     with pytest.raises(ConvscopeError, match="is training now: stop it before you delete it"):
@@ -200,19 +200,19 @@ def test_one_process_trains_in_a_folder_and_its_death_is_seen(
     holder.send_signal(signal.SIGKILL)
     holder.wait()
     assert not folder.alive
-    status = live.read_status(folder)
+    status = live_files.read_status(folder)
     assert (status.state, status.epoch, status.epochs, status.seconds_left) == ("interrupted", 3, 9, None)
     assert train(lenet(), splits, folder).epoch == 2
-    assert live.read_status(folder).state == "finished"
+    assert live_files.read_status(folder).state == "finished"
 
 
 @pytest.mark.parametrize("state", ["queued", "measuring", "paused", "stopped", "failed", "finished"])
 def test_only_states_that_need_a_process_can_be_interrupted(folder: RunFolder, state: str) -> None:
-    live.write_status(folder, Status(state))
+    live_files.write_status(folder, Status(state))
     expected = state if state in ("stopped", "failed", "finished") else "interrupted"
-    assert live.read_status(folder).state == expected
+    assert live_files.read_status(folder).state == expected
     with folder.held():
-        assert live.read_status(folder).state == state
+        assert live_files.read_status(folder).state == state
 
 
 def test_a_process_may_take_its_lock_twice(folder: RunFolder) -> None:
@@ -238,12 +238,12 @@ def test_what_a_killed_process_left_half_written_is_removed(splits: Splits, fold
 def fail_with(error: BaseException, folder: RunFolder) -> Status:
     with pytest.raises(type(error)), reporting(folder):
         raise error
-    return live.read_status(folder)
+    return live_files.read_status(folder)
 
 
 def test_failures_are_told(folder: RunFolder) -> None:
     folder.begin(lenet())
-    live.write_status(folder, Status("running", epoch=2, epochs=5))
+    live_files.write_status(folder, Status("running", epoch=2, epochs=5))
     status = fail_with(ConvscopeError("The disk is full: free some space."), folder)
     assert (status.state, status.message, status.epoch) == ("failed", "The disk is full: free some space.", 2)
     assert fail_with(ZeroDivisionError("x"), folder).message == "The program has failed (ZeroDivisionError: x)."
@@ -261,21 +261,21 @@ def test_a_disk_that_fills_up_does_not_break_what_is_only_shown(
     def failing(*_: Any, **__: Any) -> None:
         raise full
 
-    monkeypatch.setattr(live, "write_unsynced", failing)
+    monkeypatch.setattr(live_files, "write_unsynced", failing)
     monkeypatch.setattr("torch.utils.tensorboard.SummaryWriter", failing)
     assert train(lenet(), splits, folder).epoch == 2
-    assert live.read_status(folder).state == "finished"  # as the history tells
-    assert live.read_filters_now(folder) is None
+    assert live_files.read_status(folder).state == "finished"  # as the history tells
+    assert live_files.read_filters_now(folder) is None
 
 
 # Readers -------------------------------------------------------------------------------------------------------
 
 
 def test_readers_of_an_empty_folder_find_nothing(folder: RunFolder) -> None:
-    assert live.read_status(folder).state == "interrupted"
-    assert live.read_history(folder) == live.read_events(folder) == []
-    assert len(live.read_steps(folder)) == 0
-    assert live.read_filters(folder) is live.read_filters_now(folder) is None
+    assert live_files.read_status(folder).state == "interrupted"
+    assert live_files.read_history(folder) == live_files.read_events(folder) == []
+    assert len(live_files.read_steps(folder)) == 0
+    assert live_files.read_filters(folder) is live_files.read_filters_now(folder) is None
     with pytest.raises(ConvscopeError, match=r"holds no run: recipe\.json is missing or damaged"):
         folder.recipe()
 
@@ -285,10 +285,10 @@ def test_readers_survive_damaged_files(folder: RunFolder, content: bytes) -> Non
     folder.begin(lenet())
     for name in ("status.json", "history.csv", "steps.csv", "events.jsonl", "filters.npz", "filters_now.npy"):
         (folder.path / name).write_bytes(content)
-    assert live.read_status(folder).state == "interrupted"
-    assert live.read_history(folder) == live.read_events(folder) == []
-    assert len(live.read_steps(folder)) == 0
-    assert live.read_filters(folder) is live.read_filters_now(folder) is None
+    assert live_files.read_status(folder).state == "interrupted"
+    assert live_files.read_history(folder) == live_files.read_events(folder) == []
+    assert len(live_files.read_steps(folder)) == 0
+    assert live_files.read_filters(folder) is live_files.read_filters_now(folder) is None
 
 
 def test_a_line_that_is_being_written_is_left_out() -> None:
@@ -315,12 +315,12 @@ def test_a_run_from_before_there_was_a_status_is_understood(splits: Splits, fold
     for name in ("status.json", "steps.csv", "events.jsonl", "filters.npz", "filters_now.npy", "lock"):
         (folder.path / name).unlink()
     assert folder.recipe() == lenet()
-    status = live.read_status(folder)
+    status = live_files.read_status(folder)
     assert (status.state, status.epoch, status.epochs) == ("finished", 2, 2)
     folder.begin(lenet())
     longer = lenet(phases=(Phase(3, 0.01, schedule="constant"),))
     (folder.path / "recipe.json").write_text(json.dumps({**old, "phases": [asdict(longer.phases[0])]}))
-    assert live.read_status(folder).state == "interrupted"
+    assert live_files.read_status(folder).state == "interrupted"
     assert train(longer, splits, folder).epoch == 3
 
 

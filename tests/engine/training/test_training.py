@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torch.optim import SGD, Adam, AdamW
 
 import engine.data
-import engine.training.network
+import engine.training.start
 from engine.accuracy.figures import accuracy, cross_entropy
 from engine.data import LabelledImages, prepare
 from engine.errors import ConvscopeError
@@ -24,10 +24,10 @@ from engine.training import datasets, loop
 from engine.training.batches import Batches
 from engine.training.datasets import Splits, measured
 from engine.training.loop import Training
-from engine.training.network import averaged, fresh_network, make_optimizer
 from engine.training.recipe import Phase, Recipe, Resolution
 from engine.training.records import to_csv
 from engine.training.run import RunFolder
+from engine.training.start import averaged, fresh_network, make_optimizer
 from engine.training.telemetry import StepReport
 from tests.runs import CPU, lenet, train
 
@@ -234,7 +234,7 @@ def test_the_best_epoch_is_the_first_of_the_highest_validation_accuracy_at_the_f
 
     monkeypatch.setattr(loop, "measure", measure)
     small = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 10))
-    monkeypatch.setattr(engine.training.network, "fresh_network", lambda *_: small)
+    monkeypatch.setattr(engine.training.start, "fresh_network", lambda *_: small)
     recipe = lenet(
         architecture="resnet18_strided",
         phases=(Phase(4, 0.01),),
@@ -300,8 +300,8 @@ def test_a_loss_that_is_no_number_names_its_place_and_keeps_the_last_state(
             self.steps += self.training
             return self.lenet(x) * (math.inf if self.steps == 11 else 1)
 
-    original = engine.training.network.fresh_network
-    monkeypatch.setattr(engine.training.network, "fresh_network", lambda *args: Exploding(original(*args)))
+    original = engine.training.start.fresh_network
+    monkeypatch.setattr(engine.training.start, "fresh_network", lambda *args: Exploding(original(*args)))
     with pytest.raises(ConvscopeError) as caught:
         train(recipe, splits, folder)
     rate = 0.03 * (1 + math.cos(math.pi * 2 / 8)) / 2

@@ -19,7 +19,7 @@ from engine.accuracy.figures import accuracy, cross_entropy
 from engine.data import LabelledImages, split_validation
 from engine.errors import ConvscopeError
 from engine.evaluation import evaluate
-from engine.training import live
+from engine.training import live_files
 from engine.training.__main__ import main
 from engine.training.batches import Batches
 from engine.training.continuation import continued
@@ -213,7 +213,7 @@ def test_a_signal_stops_after_the_step(
     assert [signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM)] == handlers
     folder = RunFolder(tmp_path / "run")
     assert folder.load()["epoch"] == 1
-    told = live.read_status(folder)
+    told = live_files.read_status(folder)
     assert (told.state, told.message) == ("stopped", "Stopped; it can go on after epoch 1 of 3.")
     assert "Stopped; the same command goes on after the last whole epoch.\n" in capsys.readouterr().out
     assert not (tmp_path / "checkpoints").exists()
@@ -225,7 +225,7 @@ def test_a_run_is_stopped_after_some_epochs_resumed_listed_kept_and_deleted(
     paths = ["--runs", str(tmp_path), "--checkpoints", str(tmp_path / "checkpoints"), "--device", "cpu"]
     assert main([*command, "--stop-after", "1"]) == 0
     assert f"Stopped; `--resume {tmp_path / 'run'}` goes on.\n" in capsys.readouterr().out
-    assert live.read_status(RunFolder(tmp_path / "run")).state == "stopped"
+    assert live_files.read_status(RunFolder(tmp_path / "run")).state == "stopped"
     assert main(["--keep", "run", "--as", "early", *paths]) == 0
     early = checkpoints.load("early", tmp_path / "checkpoints").card
     assert (early.name, early.epochs, early.best_epoch) == ("early", 1, 1)
@@ -238,11 +238,11 @@ def test_a_run_is_stopped_after_some_epochs_resumed_listed_kept_and_deleted(
     capsys.readouterr()
     assert main(["--list", *paths]) == 0
     words = capsys.readouterr().out.splitlines()[1].split()
-    best = max(record.val_accuracy for record in live.read_history(RunFolder(tmp_path / "run")))
+    best = max(record.val_accuracy for record in live_files.read_history(RunFolder(tmp_path / "run")))
     assert words == ["run", "finished", "3/3", f"{best:.2%}"]
     assert main(["--keep", "run", *paths]) == 0
     assert checkpoints.load("tiny", tmp_path / "checkpoints").card.epochs == 3
-    kinds = [event.kind for event in live.read_events(RunFolder(tmp_path / "run"))]
+    kinds = [event.kind for event in live_files.read_events(RunFolder(tmp_path / "run"))]
     assert kinds == ["started", "stopped", "kept", "resumed", "finished", "kept"]
     assert main(["--delete", "run", *paths]) == 0
     assert not (tmp_path / "run").exists()
@@ -314,7 +314,7 @@ def test_a_finished_checkpoint_is_trained_for_some_more_epochs(
     (tmp_path / "more" / "state.pt").unlink()
     assert main(["--resume", "more", *paths]) == 1
     assert "its weights have changed since" in capsys.readouterr().out
-    assert live.read_status(RunFolder(tmp_path / "more")).state == "failed"
+    assert live_files.read_status(RunFolder(tmp_path / "more")).state == "failed"
 
 
 def test_what_cannot_be_continued_is_one_sentence(tmp_path: Path) -> None:
@@ -349,8 +349,8 @@ def test_an_exploding_loss_is_told_in_the_runs_folder(
     text = file.read_text().replace("model_two", "lenet").replace("0.05", '1000\nschedule = "constant"')
     file.write_text(text)
     assert main(command) == 1
-    told = live.read_status(RunFolder(tmp_path / "run"))
+    told = live_files.read_status(RunFolder(tmp_path / "run"))
     assert told.state == "failed"
     assert told.message.startswith("The loss became ")
     assert told.message in capsys.readouterr().out
-    assert live.read_events(RunFolder(tmp_path / "run"))[-1].message == told.message
+    assert live_files.read_events(RunFolder(tmp_path / "run"))[-1].message == told.message

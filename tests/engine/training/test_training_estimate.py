@@ -13,8 +13,8 @@ from engine.training import estimate, toml_text
 from engine.training import recipe as recipes
 from engine.training.datasets import Splits, sampled
 from engine.training.estimate import ImageCounts, TimePerImage
-from engine.training.network import fresh_network, trained_keys
 from engine.training.recipe import Phase, Recipe
+from engine.training.start import fresh_network, trained_keys
 from tests.runs import lenet
 
 TRANSFER = lenet(architecture="resnet18", batch_size=4, base="torchvision:IMAGENET1K_V1", train_last=5)

@@ -20,13 +20,13 @@ from engine.evaluation import evaluate
 from engine.files import sha256
 from engine.models import build
 from engine.own_checkpoint import Origin, add
-from engine.training import finish, live
+from engine.training import finish, live_files
 from engine.training.continuation import continued
 from engine.training.datasets import Splits
 from engine.training.loop import Training
-from engine.training.network import starting_network, train_mode_, trained_keys
 from engine.training.recipe import Phase, Recipe, parse, read
 from engine.training.run import RunFolder
+from engine.training.start import starting_network, train_mode_, trained_keys
 from tests.runs import CPU, train
 
 PHASES = (Phase(1, 0.05, schedule="constant"),)
@@ -160,7 +160,7 @@ def test_a_run_can_be_resumed(bases: Path, splits: Splits, tmp_path: Path) -> No
     Training(recipe, splits, parts, CPU, bases=bases).run()
     mine, theirs = whole.load()["model"], parts.load()["model"]
     assert all(torch.equal(mine[key], theirs[key]) for key in mine)
-    assert live.read_history(parts)[-1].val_loss == live.read_history(whole)[-1].val_loss
+    assert live_files.read_history(parts)[-1].val_loss == live_files.read_history(whole)[-1].val_loss
 
 
 # Torchvision's weights -----------------------------------------------------------------------------------------
