@@ -61,6 +61,7 @@ def test_each_picture_has_the_label_of_its_folder() -> None:
         (packed({"cat/a.png": b"broken"}), "cat/a.png is not a picture in PNG, JPEG or WebP format"),
         (packed({"cat/a.png": picture((1, 2, 3))})[:60], "mine.zip is not a readable ZIP archive"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "archive",
 )
 def test_what_cannot_be_read_is_one_sentence(archive: bytes, message: str) -> None:
     with pytest.raises(ConvscopeError) as caught:
