@@ -12,7 +12,7 @@ with are those of `engine.patches`.
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +78,10 @@ class Maximization:
     steps: np.ndarray
     activations: np.ndarray
 
+    def some(self, of: slice) -> "Maximization":
+        """Some of the pictures."""
+        return Maximization(self.pictures[of], self.steps, self.activations[:, of])
+
 
 def pictures(trained: Trained, chosen: MaximizationSettings) -> Iterator[Maximization]:
     """The pictures as they form, with all activations so far; errors as of `engine.maximization.maximize`."""
@@ -109,6 +113,21 @@ def is_stored(chosen: MaximizationSettings, trained: Trained) -> bool:
     """Whether these pictures are among those that are stored with their checkpoint."""
     own = chosen.network == Weights.of(trained.card) and chosen.layer in layers_of(trained)
     return own and chosen in standard(trained, [chosen.layer])
+
+
+def among(chosen: MaximizationSettings, batch: MaximizationSettings) -> slice | None:
+    """Which pictures of a batch are those of `chosen`; None if it does not hold them."""
+    alike = replace(chosen, first=batch.first, count=batch.count) == batch
+    holds = batch.first <= chosen.first and chosen.channels.stop <= batch.channels.stop
+    return slice(chosen.first - batch.first, chosen.channels.stop - batch.first) if alike and holds else None
+
+
+def find(chosen: MaximizationSettings, trained: Trained) -> Maximization | None:
+    """These pictures, if they are stored with their checkpoint, by themselves or among others; None if not."""
+    for batch in standard(trained, [chosen.layer]):
+        if (part := among(chosen, batch)) and (found := load(path_of(batch), trained.card.weights_sha256)):
+            return found.some(part)
+    return None
 
 
 def layers_of(trained: Trained) -> list[str]:

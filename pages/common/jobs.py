@@ -189,9 +189,13 @@ class Jobs(Generic[AnyJob]):
         """The keys; the job that was asked for last comes last."""
         return iter(list(self._jobs))
 
+    def all(self) -> list[AnyJob]:
+        """The jobs that are kept."""
+        return list(self._jobs.values())
+
     def stop(self) -> None:
         """Ask all of them to end."""
-        for job in list(self._jobs.values()):
+        for job in self.all():
             job.stop()
 
     def _give_up_the_oldest(self) -> None:
@@ -232,12 +236,13 @@ def buttons(*jobs: Job, start: str, key: str, again: str | None = None, stop: st
 def follow(*jobs: Job, look: Callable[[], None] = lambda: None) -> None:
     """How far the jobs are, twice a second while one is alive; when one has ended, the page is drawn once more.
 
+    While none is alive, what `look` draws belongs to the page, so that a click there changes the rest of it too.
+
     Args:
         look: draws what there is so far, below.
     """
     alive = [job.alive for job in jobs]
 
-    @st.fragment(run_every=POLL if any(alive) else None)
     def poll() -> None:
         for job in jobs:
             job.watch()
@@ -248,7 +253,7 @@ def follow(*jobs: Job, look: Callable[[], None] = lambda: None) -> None:
                 _report(job)
         look()
 
-    poll()
+    st.fragment(poll, run_every=POLL)() if any(alive) else poll()
 
 
 def _report(job: Job) -> None:

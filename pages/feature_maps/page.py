@@ -9,8 +9,9 @@ from engine import feature_maps, pictures
 from engine.deconv import silent_channels
 from engine.feature_maps import LayerFigures
 from engine.graph.receptive_field import Pair
-from engine.patches import TopPatches
-from pages.common import controls, downloads, resources, selection, sheets, strongest_images, texts, touch
+from engine.maximization import OBJECTIVES, PRESETS, stored
+from engine.maximization.stored import MaximizationSettings
+from pages.common import ascents, controls, downloads, resources, selection, sheets, strongest_images, texts, touch
 from pages.common.charts import ink
 from pages.common.jobs import panel
 from pages.common.resources import View
@@ -172,20 +173,25 @@ def laid_out(sheet: Sheet, activation: Tensor, order: str) -> str:
 
 
 def one_map(chosen: Selection, view: View, channel: int, activation: Tensor, unit: Pair | None) -> None:
-    """The kernel of the map, the map, and the test images that excite it most."""
-    st.markdown(f"##### Map {channel} of {view.layer}")
-    left, middle, right = st.columns([1, 1, 3], gap="medium")
-    with left:
+    """All that there is of one map, side by side: kernel, map, strongest test images, and maximisation."""
+    with controls_row():
+        st.markdown(f"##### Map {channel} of {view.layer}")
+        crop = selection.segments("Crop the nine images to", CROPS, "crop")
+    kernel, here, nine, maximised = st.columns([1, 1, 3, 1], gap="small")
+    with kernel:
         st.markdown("**Its kernel**")
         show_kernel(view, channel)
-    with middle:
+    with here:
         st.markdown("**The map**")
         grid = touch.units(activation[0, channel], resources.field(view.network, view.layer), view.size).own
         png, alt = drawings.one_map(view, channel, activation), f"Map {channel}, on its own scale"
         touch.show_units(png, alt, "map", grid, unit)
         st.caption("on its own scale")
-    with right:
-        strongest(chosen, view, channel)
+    with nine:
+        strongest(chosen, view, channel, crop)
+    with maximised:
+        st.markdown("**Its maximisation**")
+        show_maximization(chosen, view, channel)
 
 
 def show_kernel(view: View, channel: int) -> None:
@@ -197,7 +203,22 @@ def show_kernel(view: View, channel: int) -> None:
     st.caption(kernel.words)
 
 
-def strongest(chosen: Selection, view: View, channel: int) -> None:
+def show_maximization(chosen: Selection, view: View, channel: int) -> None:
+    """The picture that the Maximisation page makes of the map at first; or the button that makes it."""
+    size, (objective, preset) = chosen.card.input_size, (OBJECTIVES[0], next(iter(PRESETS)))
+    settings = MaximizationSettings(
+        view.network, view.layer, channel, 1, objective, preset, stored.STEPS, stored.SEED, size
+    )
+    job = ascents.ascent(settings)
+    if job.complete and not job.alive:
+        picture = pictures.png(pictures.enlarged(job.maximization.pictures, sheets.SIDE)[0])
+        sheets.show(picture, f"An optimised picture that excites map {channel}")
+        st.caption(f"{preset}, {objective}, {stored.STEPS} steps")
+    else:
+        panel(job, start="Make the picture", key="ascent")
+
+
+def strongest(chosen: Selection, view: View, channel: int, crop: str) -> None:
     """The strongest test images with the deconvnet reconstruction from each; or the button that searches for them."""
     index, search = strongest_images.index(view.network), strongest_images.search(view.network)
     if index is None or search.alive:
@@ -208,13 +229,12 @@ def strongest(chosen: Selection, view: View, channel: int) -> None:
     elif (top := index.of(view.layer)) is None:
         st.caption("This layer is not in the list of strongest images.")
     else:
-        show_top_nine(chosen, view, channel, top)
+        nine = drawings.top_nine(Top(view.network, view.layer, channel, chosen.batch_norm, crop), top)
+        show_top_nine(chosen, view, channel, nine)
 
 
-def show_top_nine(chosen: Selection, view: View, channel: int, top: TopPatches) -> None:
-    crop = selection.segments("Crop the nine images to", CROPS, "crop")
-    nine = drawings.top_nine(Top(view.network, view.layer, channel, chosen.batch_norm, crop), top)
-    left, right = st.columns(2, gap="medium")
+def show_top_nine(chosen: Selection, view: View, channel: int, nine: TopNine) -> None:
+    left, right = st.columns(2, gap="small")
     with left:
         st.markdown("**Its nine strongest test images**")
         sheets.show(nine.patches, f"The nine test images that excite map {channel} most")

@@ -21,7 +21,12 @@ PLAYED_AT_MOST = 64
 
 def sheet(tiles: np.ndarray) -> bytes:
     """A PNG of uint8 `[K, H, W, 3]` in a square."""
-    return pictures.png(pictures.sheet(tiles, width=WIDTH, gap=max(2, 8 - math.isqrt(len(tiles)) // 2)))
+    return pictures.png(pictures.sheet(tiles, width=WIDTH, gap=gap(len(tiles))))
+
+
+def gap(count: int) -> int:
+    """Pixels between two of so many pictures."""
+    return max(2, 8 - math.isqrt(count) // 2)
 
 
 def names(settings: MaximizationSettings) -> list[str]:

@@ -1,21 +1,29 @@
 """Maximisation: pictures that excite a channel or a class, beside the test images that excite it most."""
 
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
 import streamlit as st
 
 from engine.maximization import OBJECTIVES, PRESETS, stored
 from engine.maximization.stored import MaximizationSettings
 from engine.patches import CLASSES, TopPatches
 from engine.weights import Weights
-from pages.common import downloads, resources, selection, sheets, strongest_images, texts
+from pages.common import ascents, controls, downloads, resources, selection, sheets, strongest_images, texts, touch
+from pages.common.ascents import Ascent
 from pages.common.jobs import buttons, follow
 from pages.common.selection import Selection
-from pages.maximization import charts, drawings, jobs
-from pages.maximization.jobs import Ascent
+from pages.common.touch import Grid
+from pages.maximization import charts, drawings
 
 VIEWS = ("16 channels", "all channels", "one channel", "classes")
 STEPS = ("64", "128", "256", "512")
 SEEDS = 100
 NUMBER_WIDTH = 170
+Draw = Callable[[bytes, str, Sequence[float]], None]
+"""Shows a sheet: its PNG, its words for those who cannot see it, and each channel's activation."""
 
 
 def main() -> None:
@@ -26,12 +34,12 @@ def main() -> None:
     what = "the class scores" if settings.layer == CLASSES else f"channels of {chosen.layer}"
     with top:
         texts.headline(f"What excites {what} of {chosen.network} most: optimised pictures and test images")
-    job, search = jobs.ascent(settings), strongest_images.search(chosen.network)
+    job, search = ascents.ascent(settings), strongest_images.search(chosen.network)
     with st.container(horizontal=True):
         buttons(job, start="Make the pictures", again="Make them again", key="ascent")
         if search.alive or strongest(settings) is None:
             buttons(search, start=strongest_images.START, key="search")
-    follow(job, search, look=lambda: draw_results(settings, job))
+    follow(job, search, look=lambda: draw_results(settings, job, job.alive or search.alive))
     explain(settings)
 
 
@@ -75,16 +83,16 @@ def channel_count(network: Weights, layer: str) -> int:
 # The results ---------------------------------------------------------------------------------------------------
 
 
-def draw_results(settings: MaximizationSettings, job: Ascent) -> None:
-    """Everything that changes while a job goes on."""
-    top = strongest(settings)
+def draw_results(settings: MaximizationSettings, job: Ascent, alive: bool) -> None:
+    """Everything that changes while a job goes on; meanwhile no tile can be chosen (see `jobs.follow`)."""
+    top, draw = strongest(settings), partial(show_sheet, settings, alive)
     left, middle, right = st.columns(3, gap="medium")
     with left:
-        show_pictures(settings, job)
+        show_pictures(settings, job, draw)
     with middle:
-        show_images(settings, top)
+        show_images(settings, top, draw)
     with right:
-        show_reconstructions(settings, top)
+        show_reconstructions(settings, top, draw)
     if job.maximization is not None:
         show_ascent(settings, job, top)
 
@@ -95,14 +103,33 @@ def strongest(settings: MaximizationSettings) -> TopPatches | None:
     return None if index is None else index.of(settings.layer, settings.objective)
 
 
-def show_pictures(settings: MaximizationSettings, job: Ascent) -> None:
+def show_pictures(settings: MaximizationSettings, job: Ascent, draw: Draw) -> None:
     """The pictures as they form."""
     st.markdown("**Optimised pictures**")
     if job.maximization is None:
         st.info("Nobody has made these pictures yet.")
         return
-    sheets.show(drawings.sheet(job.maximization.pictures), f"Pictures that excite {settings.layer}")
+    png, alt = drawings.sheet(job.maximization.pictures), f"Pictures that excite {settings.layer}"
+    draw(png, alt, job.maximization.activations[-1])
     st.caption(f"After {job.maximization.steps[-1]} steps, {settings.size} px. {in_rows(settings)}")
+
+
+def show_sheet(settings: MaximizationSettings, alive: bool, png: bytes, alt: str, values: Sequence[float]) -> None:
+    """A sheet whose tiles can be chosen, if there is one for each of several channels; `values`: their activations."""
+    if alive or settings.count == 1 or settings.layer == CLASSES:
+        sheets.show(png, alt)
+        return
+    names = drawings.names(settings)
+    words = [f"{name}: activation {value:.3g}" for name, value in zip(names, values, strict=True)]
+    grid = Grid(settings.count, math.ceil(math.sqrt(settings.count)), drawings.gap(settings.count), words=words)
+    key = alt.split()[0].lower()
+    touch.show(png, alt, key, grid, "Channel", None, lambda cell: show_channel(settings.channels[cell]))
+
+
+def show_channel(channel: int) -> None:
+    """Put one channel into the controls."""
+    controls.put("view", VIEWS[2])
+    controls.put("channel", channel)
 
 
 def in_rows(settings: MaximizationSettings) -> str:
@@ -114,22 +141,28 @@ def in_rows(settings: MaximizationSettings) -> str:
     return f"Channels {settings.first} to {settings.first + settings.count - 1}, row by row."
 
 
-def show_images(settings: MaximizationSettings, top: TopPatches | None) -> None:
+def show_images(settings: MaximizationSettings, top: TopPatches | None, draw: Draw) -> None:
     """The test images that excite the same units most."""
     st.markdown("**Strongest test images**")
     if top is None:
         st.info("Nobody has searched for the test images that excite these units most.")
         return
-    sheets.show(drawings.test_images(drawings.examples(settings, top)), "The strongest test images")
+    png = drawings.test_images(drawings.examples(settings, top))
+    draw(png, "Strongest test images", largest_of(settings, top))
     what = "The nine strongest, row by row" if settings.count == 1 else "The strongest one for each"
     st.caption(f"{what}, of {image_count():,}.")
+
+
+def largest_of(settings: MaximizationSettings, top: TopPatches) -> np.ndarray:
+    """`[K]`: each channel's largest activation on a test image."""
+    return top.values[list(settings.channels), 0]
 
 
 def image_count() -> int:
     return len(resources.images("test"))
 
 
-def show_reconstructions(settings: MaximizationSettings, top: TopPatches | None) -> None:
+def show_reconstructions(settings: MaximizationSettings, top: TopPatches | None, draw: Draw) -> None:
     """The deconvnet reconstructions on those images."""
     st.markdown("**Deconvnet reconstructions from these**")
     if top is None:
@@ -139,7 +172,8 @@ def show_reconstructions(settings: MaximizationSettings, top: TopPatches | None)
         st.caption(f"For at most {drawings.PLAYED_AT_MOST} channels: choose 16 of them.")
         return
     drawn = drawings.reconstructions(examples)
-    sheets.show(drawn.png, "Deconvnet reconstructions on the strongest test images")
+    alt = "Deconvnet reconstructions on the strongest test images"
+    draw(drawn.png, alt, largest_of(settings, top))
     part = f" Only the {drawn.side} × {drawn.side} px that are not zero everywhere." if drawn.trimmed else ""
     st.caption(f"From each channel's strongest unit on that image.{part} Grey is zero.")
 

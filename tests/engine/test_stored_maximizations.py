@@ -1,6 +1,7 @@
 """The pictures that are kept with a checkpoint: what was put in comes out, and nothing else."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -69,3 +70,20 @@ def test_the_command_stores_what_the_page_reads(monkeypatch, use_folders, tmp_pa
     assert "There is no checkpoint 'nothing'" in capsys.readouterr().out
     assert main(["lenet", "conv9"]) == 1
     assert "lenet has no layer 'conv9': choose among conv1, " in capsys.readouterr().out
+
+
+def test_one_picture_is_found_among_those_stored_together(lenet, monkeypatch, tmp_path):
+    monkeypatch.setattr(stored, "path_of", lambda chosen: tmp_path / chosen.file_name)
+    batch = next(iter(stored.standard(lenet, ["conv1"])))
+    made = stored.Maximization(
+        np.arange(16 * 32 * 32 * 3, dtype=np.uint8).reshape(16, 32, 32, 3),
+        np.array([0, batch.steps]),
+        np.arange(32, dtype=np.float32).reshape(2, 16),
+    )
+    one = replace(batch, first=5, count=1)
+    assert stored.find(one, lenet) is None
+    stored.save(made, stored.path_of(batch), lenet.card.weights_sha256)
+    assert np.array_equal(stored.find(one, lenet).pictures, made.pictures[5:6])
+    assert np.array_equal(stored.find(one, lenet).activations, made.activations[:, 5:6])
+    others = ({"first": 15, "count": 2}, {"first": 16}, {"steps": 64}, {"preset": "pixels"}, {"size": 64})
+    assert not any(stored.find(replace(one, **other), lenet) for other in others)

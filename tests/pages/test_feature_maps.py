@@ -114,16 +114,39 @@ def test_the_nine_images_are_those_of_the_stored_index() -> None:
     assert [float(value) for _, value in listed] == pytest.approx(top.values[20].tolist(), abs=0.006)
 
 
+PATCHES, PLAYED_BACK = "The nine test images", "The deconvnet reconstruction from"
+
+
+def picture(app: AppTest, alt: str) -> str:
+    """The address of the one picture whose words begin like this."""
+    [address] = [one.url for image in app.get("image") for one in image.proto.imgs if one.alt.startswith(alt)]
+    return address
+
+
 def test_the_nine_images_can_be_cropped_to_their_reconstructions() -> None:
-    whole = open_page(PAGE, layer="conv5_x", channel="3").get("image")[-2].proto
-    cropped = open_page(PAGE, layer="conv5_x", channel="3", crop="reconstruction").get("image")[-2].proto
-    assert whole != cropped
+    whole = open_page(PAGE, layer="conv5_x", channel="3")
+    cropped = open_page(PAGE, layer="conv5_x", channel="3", crop="reconstruction")
+    assert picture(whole, PATCHES) != picture(cropped, PATCHES)
 
 
 def test_the_switch_for_batch_norm_changes_what_comes_back_only() -> None:
-    on, off = (open_page(PAGE, layer="conv4_x", channel="3", bn=state).get("image") for state in ("true", "false"))
-    assert on[-1].proto != off[-1].proto
-    assert on[-2].proto == off[-2].proto
+    on, off = (open_page(PAGE, layer="conv4_x", channel="3", bn=state) for state in ("true", "false"))
+    assert picture(on, PLAYED_BACK) != picture(off, PLAYED_BACK)
+    assert picture(on, PATCHES) == picture(off, PATCHES)
+
+
+def test_the_maximisation_of_a_map_is_there_if_it_is_stored_and_can_be_made_if_not() -> None:
+    stored, other = (open_page(PAGE, layer="conv4_x", channel=channel) for channel in ("3", "100"))
+    assert picture(stored, "An optimised picture")
+    assert "Make the picture" not in [button.label for button in stored.button]
+    assert "Make the picture" in [button.label for button in other.button]
+
+
+def test_a_link_names_a_unit_and_the_strongest_maps_there() -> None:
+    app = open_page(PAGE, layer="conv4_x", channel="3", unit="chosen unit", row="1", column="2")
+    assert "row 1, column 2" in said(app)
+    assert not app.warning
+    assert "there are 0 to 3" in open_page(PAGE, unit="chosen unit", layer="conv4_x", row="9").warning[0].value
 
 
 def test_words_on_depth_are_those_of_the_engine_and_differ_between_images() -> None:

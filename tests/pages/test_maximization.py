@@ -13,9 +13,9 @@ from engine import patches, weights
 from engine.maximization import OBJECTIVES, PRESETS, stored
 from engine.maximization.stored import Maximization, MaximizationSettings
 from engine.patches import CLASSES, Index, TopPatches
+from pages.common import ascents, strongest_images
 from pages.common import jobs as work
-from pages.common import strongest_images
-from pages.maximization import charts, drawings, jobs
+from pages.maximization import charts, drawings
 from tests.apps import assert_no_error, open_page
 
 PAGE = "maximization/page.py"
@@ -49,7 +49,7 @@ def known(layer: str, count: int) -> None:
 
 
 def made(request: MaximizationSettings) -> Maximization:
-    job = jobs.ascent(request)
+    job = ascents.ascent(request)
     job.start()
     job.wait(60)
     assert job.complete, job.error
@@ -76,7 +76,7 @@ def test_before_anybody_has_made_pictures_the_page_offers_to():
 def test_the_button_makes_the_pictures_and_every_session_sees_them():
     app = open_page(PAGE, checkpoint="lenet", layer="conv1", steps="64")
     button(app, "Make the pictures").click().run()
-    job = jobs.ascent(asked())
+    job = ascents.ascent(asked())
     job.wait(60)
     assert job.complete
     app.run()
@@ -85,7 +85,7 @@ def test_the_button_makes_the_pictures_and_every_session_sees_them():
     other = open_page(PAGE, checkpoint="lenet", layer="conv1", steps="64")
     assert "After 64 steps" in captions(other)
     assert button(other, "Make them again")
-    assert jobs.ascent(asked()) is job
+    assert ascents.ascent(asked()) is job
 
 
 def test_beside_them_stand_the_strongest_images_and_the_deconvnets_pictures():
@@ -133,7 +133,7 @@ def made_up(count: int) -> Maximization:
 
 def test_so_many_channels_that_a_line_for_each_would_be_too_much():
     request = asked("conv5_x", network=weights.find("resnet18"), count=512, steps=128, size=64)
-    jobs.ascent(request).maximization = made_up(512)
+    ascents.ascent(request).maximization = made_up(512)
     app = open_page(PAGE, checkpoint="resnet18", layer="conv5_x", view="all channels")
     assert_no_error(app)
     assert "Channels 0 to 511" in captions(app)
@@ -180,7 +180,7 @@ def test_untrained_weights_have_pictures_of_their_own():
     made(asked())
     before_training = asked(network=weights.find("lenet", weights.UNTRAINED))
     made(before_training)
-    trained, untrained = (jobs.ascent(settings).maximization for settings in (asked(), before_training))
+    trained, untrained = (ascents.ascent(settings).maximization for settings in (asked(), before_training))
     assert not np.array_equal(trained.pictures, untrained.pictures)
 
 
@@ -201,7 +201,7 @@ def test_what_is_standard_is_stored_and_read_again():
     request = asked("conv1", steps=stored.STEPS)
     pictures = made(request)
     st.cache_resource.clear()
-    again = jobs.ascent(request)
+    again = ascents.ascent(request)
     assert again.complete
     assert not again.alive
     assert np.array_equal(again.maximization.pictures, pictures.pictures)
@@ -237,7 +237,7 @@ def test_a_job_can_be_stopped_and_keeps_what_it_has(monkeypatch):
     app.run()
     assert button(app, "Stop")
     button(app, "Stop").click()
-    job = jobs.ascent(asked())
+    job = ascents.ascent(asked())
     job.stop()
     go_on.set()
     job.wait(30)
@@ -278,7 +278,7 @@ def test_what_goes_wrong_in_a_job_is_said_on_the_page(monkeypatch):
         yield
 
     monkeypatch.setattr(stored, "pictures", fails)
-    job = jobs.ascent(asked())
+    job = ascents.ascent(asked())
     job.start()
     job.wait(30)
     app = open_page(PAGE, checkpoint="lenet", layer="conv1", steps="64")
@@ -301,8 +301,8 @@ def held_up(monkeypatch):
     return working, go_on
 
 
-def three_jobs(steps: int) -> list[jobs.Ascent]:
-    three = [jobs.ascent(asked(count=1, first=channel, steps=steps)) for channel in range(3)]
+def three_jobs(steps: int) -> list[ascents.Ascent]:
+    three = [ascents.ascent(asked(count=1, first=channel, steps=steps)) for channel in range(3)]
     for job in three:
         job.start()
     return three

@@ -1,5 +1,7 @@
 """Maximisations that go on while readers look at other pages, one for each settings, whoever asks for it."""
 
+from collections.abc import Iterable
+
 import streamlit as st
 
 from engine.maximization import stored
@@ -11,15 +13,20 @@ from pages.common.jobs import Job, Jobs
 class Ascent(Job):
     """The ascent of one batch of pictures.
 
-    `maximization`: the pictures so far, from disk if they are stored there; None before.
+    `maximization`: the pictures so far; at first those that are there already, in `others` or on disk, or None.
     """
 
-    def __init__(self, settings: MaximizationSettings) -> None:
+    def __init__(self, settings: MaximizationSettings, others: Iterable["Ascent"] = ()) -> None:
         super().__init__()
         self._settings, self._trained = settings, resources.trained(settings.network)
         self._path = stored.path_of(settings) if stored.is_stored(settings, self._trained) else None
         self._weights = settings.network.sha256
-        self.maximization: Maximization | None = self._path and stored.load(self._path, self._weights)
+        self.maximization: Maximization | None = self._among(others) or stored.find(settings, self._trained)
+
+    def _among(self, others: Iterable["Ascent"]) -> Maximization | None:
+        complete = (other for other in others if other.complete)
+        parts = ((other, stored.among(self._settings, other._settings)) for other in complete)
+        return next((other.maximization.some(part) for other, part in parts if part), None)
 
     @property
     def complete(self) -> bool:
@@ -36,7 +43,7 @@ class Ascent(Job):
 
 def ascent(settings: MaximizationSettings) -> Ascent:
     """The one job for these settings."""
-    return _ascents().get(settings, lambda: Ascent(settings))
+    return _ascents().get(settings, lambda: Ascent(settings, _ascents().all()))
 
 
 @st.cache_resource(show_spinner=False, on_release=Jobs.stop)
