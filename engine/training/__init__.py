@@ -4,7 +4,7 @@
     plan.py          which epoch belongs to which phase, once a person has ended a phase early
     batches.py       order and augmentation of the images, both functions of (seed, epoch) alone
     schedule.py      the learning rate at each step
-    step.py          the loss of one batch
+    step.py          the loss of one batch, and the step against its gradient
     datasets.py      the images of a recipe
     team.py          several processes that train one network together
     range_test.py    which learning rates a network learns with

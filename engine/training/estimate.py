@@ -12,7 +12,7 @@ with. Only dropout is left out: it draws from the generator that all threads sha
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,7 @@ from engine.models import ARCHITECTURES, blank, parameter_count
 from engine.training.datasets import TRAIN_SAMPLE
 from engine.training.recipe import Phase, Recipe
 from engine.training.start import freeze_, fresh_network, make_optimizer, train_mode_
-from engine.training.step import losses, number_type
+from engine.training.step import descend, losses, number_type
 
 PER_CLASS = {"cifar10_bundled": BUNDLED_TRAINING_PER_CLASS, "cifar10": 5_000}
 """How many labelled images of each class a dataset has for training and validation."""
@@ -83,13 +83,11 @@ def timed(recipe: Recipe, pixels: int) -> Recipe:
 def cost(recipe: Recipe, budget: float = 1.0) -> TimePerImage:
     """Time some steps of `timed(...)`'s recipe on this machine's CPU, for about `budget` seconds."""
     model = _timed_network(recipe)
-    optimizer = make_optimizer(model, replace(recipe.phases[0], learning_rate=1e-9))
+    optimizer = make_optimizer(model, recipe.phases[0])
 
     def step(images: Tensor) -> None:
         loss, _ = losses(model, images, torch.zeros(len(images), dtype=torch.long), recipe)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        descend(optimizer, loss, learning_rate=1e-9)
 
     per_step = _seconds_per_image(step, recipe, 0.75 * budget)
     model.eval()
@@ -143,7 +141,7 @@ def seconds(recipe: Recipe, count: ImageCounts, cost_at: Callable[[int], TimePer
     """About how long `recipe` takes with `count` images.
 
     Args:
-        cost_at: the result of `cost` for images of so many pixels.
+        cost_at: the result of `cost` for images with a side of that many pixels.
     """
     measured = min(TRAIN_SAMPLE, count.training) + count.validation
     costs = {pixels: cost_at(pixels) for pixels in {recipe.pixels_at(epoch) for epoch in range(recipe.epochs)}}

@@ -36,7 +36,7 @@ from engine.training.records import EpochRecord, RunProgress
 from engine.training.run import RunFolder, check_classes, progress_of
 from engine.training.schedule import learning_rate
 from engine.training.start import averaged, first_filters, make_optimizer, starting_network, train_mode_
-from engine.training.step import losses
+from engine.training.step import descend, losses
 from engine.training.team import ALONE, Team
 from engine.training.telemetry import StepReport, Telemetry
 
@@ -78,7 +78,7 @@ class Training:
         )
 
     def run(self, epochs: int | None = None) -> RunProgress:
-        """Train until the recipe's end, a stop that was asked for, or for so many `epochs`.
+        """Train until the recipe's end, until a requested stop, or for a number of `epochs`.
 
         Raises:
             ConvscopeError: the loss is no longer a number, the state cannot be saved, or another process trains here.
@@ -175,14 +175,12 @@ class Training:
 
     def _step(self, images: Tensor, labels: Tensor, step: int) -> Tensor:
         """One step; returns the plain cross-entropy of the batch."""
-        rate = self._set_learning_rate(step)
+        rate = self._learning_rate(step)
         loss, plain = losses(self.shared_model, images, labels, self.recipe)
         whole_loss, whole_plain = self.team.mean(torch.stack([loss.detach(), plain]))
         if not math.isfinite(value := whole_loss.item()):
             raise ConvscopeError(self._diverged(value, step, rate))
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step()
+        descend(self.optimizer, loss, rate)
         if self.average is not None:
             self.average.update_parameters(self.model)
         report = StepReport(self.progress.epoch, step, len(self.batches), whole_plain.item(), rate)
@@ -190,13 +188,10 @@ class Training:
         self.observe(report)
         return whole_plain
 
-    def _set_learning_rate(self, step: int) -> float:
+    def _learning_rate(self, step: int) -> float:
         phase = self.recipe.phases[self.phase]
         done = self.plan.epoch_in_phase(self.progress.epoch) * len(self.batches) + step
-        rate = learning_rate(phase, done / (phase.epochs * len(self.batches)))
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        return rate
+        return learning_rate(phase, done / (phase.epochs * len(self.batches)))
 
     def _diverged(self, value: float, step: int, rate: float) -> str:
         return (

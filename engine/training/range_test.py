@@ -31,11 +31,11 @@ from engine.training.batches import Batches
 from engine.training.datasets import Splits, sampled
 from engine.training.recipe import Recipe
 from engine.training.start import make_optimizer, starting_network, train_mode_
-from engine.training.step import losses
+from engine.training.step import descend, losses
 
 SMOOTHING = 0.9
 EXPLODED = 4.0
-"""The test stops when the smoothed loss is so many times its lowest value."""
+"""The test stops when the smoothed loss is this many times its lowest value."""
 SETTLED = 5
 """Steps before the loss may be called exploded: the first batches differ much."""
 
@@ -85,11 +85,7 @@ def range_test(
         lowest = min(lowest, point.smoothed)
         if step >= SETTLED and point.smoothed > EXPLODED * lowest:
             return
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        descend(optimizer, loss, rate)
 
 
 def _batches(recipe: Recipe, splits: Splits, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:

@@ -90,7 +90,7 @@ class Recipe:
         options: of the architecture, which may be one of torchvision's, such as "torchvision:vgg16".
         input_size: the side in pixels at the end of training, and of every evaluation; 0 takes the architecture's.
         resolutions: smaller sides for earlier epochs.
-        crop_padding: each image is padded by so many mirrored pixels and cropped again at random.
+        crop_padding: mirrored pixels on each side of an image, before it is cropped again at random.
         flip: mirror half of the images.
         cutout: the side in pixels of a grey square put at random into each image; 0 for none.
         label_smoothing: 0 to 1; only of the loss that is minimised, never of the one that is recorded.
@@ -100,13 +100,13 @@ class Recipe:
             torchvision's weights, and the architecture's otherwise.
         seed: of weights, order, augmentation and dropout.
         initialisation: "default" is the architecture's own; "xavier" or "kaiming" for all its weights.
-        early_stopping: stop after so many epochs at the final image size without a lower validation loss; 0: never.
-        sample: train on the first so many training images of each class; 0 for all.
+        early_stopping: stop after this many epochs at the final image size without a lower validation loss; 0: never.
+        sample: how many training images of each class are used, the first ones; 0 for all.
         keep_weights: false for an experiment, of which only history, filters and predictions are kept.
         group: experiments of one group are meant to be compared.
         base, base_sha256: the checkpoint whose weights it starts from, and the SHA-256 of its `weights.pt` (an empty
             one means: as it is when the run starts); or torchvision's weights, as "torchvision:IMAGENET1K_V1".
-        train_last: train only the last so many convolutions and whatever follows the first of them; 0 for all.
+        train_last: how many of the last convolutions are trained, with all that follows the first of them; 0 for all.
     """
 
     name: str

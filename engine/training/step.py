@@ -1,4 +1,4 @@
-"""What one step computes: the loss of a batch, in the precision that the recipe asks for.
+"""One step: the loss of a batch, in the precision that the recipe asks for, and a move of the weights against it.
 
 With label smoothing s the network is asked for 1 - s + s/K of the true class and s/K of each other one (Szegedy et al.
 2016, section 7). What is recorded is the plain cross-entropy all the same: it can be compared with validation's.
@@ -7,6 +7,7 @@ With label smoothing s the network is asked for 1 - s + s/K of the true class an
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim import Optimizer
 
 from engine.training.recipe import Recipe
 
@@ -28,3 +29,12 @@ def losses(model: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe) -> 
     loss = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
     plain = F.cross_entropy(logits.detach(), labels) if recipe.label_smoothing else loss.detach()
     return loss, plain
+
+
+def descend(optimizer: Optimizer, loss: Tensor, learning_rate: float) -> None:
+    """Move the weights of `optimizer` one step against the gradient of `loss`."""
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
