@@ -59,7 +59,8 @@ def trained(root: Path, splits) -> RunFolder:
 
 
 def buttons(app: AppTest) -> set[str]:
-    return {button.label for button in app.main.button}
+    """The labels of the page's own buttons."""
+    return {button.label for button in app.main.button if button.key != "present_button"}
 
 
 def opened(folder: RunFolder) -> AppTest:
