@@ -15,7 +15,7 @@ from pages import directory
 STYLE = """<style>
 html { font-size: clamp(15px, 8px + 0.625vw, 28px) !important; }
 [data-testid=stHeader] { height: 2.75rem; min-height: 0; }
-[data-testid=stMainBlockContainer] { padding: 2.7rem 1.5rem 1rem; --above: 10.6rem; }
+[data-testid=stMainBlockContainer] { padding: 2.7rem 1.5rem 1rem; --above: 10rem; }
 [data-testid=stMainBlockContainer] [data-testid=stVerticalBlock] { gap: 0.6rem; }
 [data-testid=stSidebarHeader] { height: 2.5rem; margin: 0; }
 [data-testid=stSidebarUserContent] { padding-bottom: 1rem; }
@@ -30,6 +30,7 @@ html { font-size: clamp(15px, 8px + 0.625vw, 28px) !important; }
 [data-testid=stHeader] [data-testid=stTopNav] { padding: 0 0.5rem; }
 [data-testid=stTopNavLink] { padding: 0 0.4rem; }
 [data-testid=stToolbar] > div > :last-child { flex: none; padding-left: 5.5rem; }
+:has(> .st-key-presenting) { position: absolute; }
 .st-key-presenting { position: fixed; top: 0.35rem; right: 3rem; width: auto; z-index: 999991; }
 .st-key-presenting button { min-height: 0; padding: 0.1rem 0.6rem; }
 [class*=st-key-touch-] { position: relative; }

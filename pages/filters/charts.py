@@ -6,7 +6,7 @@ import altair as alt
 import pandas as pd
 
 from engine.filters.words import NO_PATTERN, Description
-from pages.common.charts import LABEL_SIZE, OFF, ON, sized
+from pages.common.charts import LABEL_SIZE, OFF, ON, legend, sized
 
 KINDS = ("edges", "lines", "stripes", "spots", "flat areas", NO_PATTERN)
 
@@ -36,7 +36,7 @@ def response_chart(responses: pd.DataFrame) -> alt.Chart:
             color=alt.Color(
                 "response:Q",
                 scale=alt.Scale(scheme="viridis"),
-                legend=alt.Legend(title="response", titleFontSize=LABEL_SIZE, labelFontSize=LABEL_SIZE),
+                legend=legend("response"),
             ),
             tooltip=["orientation", *(alt.Tooltip(f"{name}:Q", format=f) for name, f in FORMATS.items())],
         )

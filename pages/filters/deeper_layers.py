@@ -1,18 +1,19 @@
 """View "deeper layers" of the Filters page: any convolution's kernel for one feature map."""
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from engine import filters
-from pages.common import downloads, resources, selection, sheets, texts
+from pages.common import downloads, layout, resources, selection, sheets, texts
 from pages.common.selection import Selection
 from pages.filters import kernels
 
 
-def show(chosen: Selection) -> None:
-    """The view."""
+def show(chosen: Selection, row: DeltaGenerator) -> None:
+    """The view; `row` is the place of its controls."""
     model = resources.trained(chosen.network).model
     layers = list(filters.convolutions(model))
-    with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
+    with row:
         layer = selection.choose("Convolution", "convolution", layers, layers[min(1, len(layers) - 1)])
         layer_kernels = filters.kernels(model, layer)
         outputs, inputs, height, width = layer_kernels.shape
@@ -21,7 +22,8 @@ def show(chosen: Selection) -> None:
         f"**Kernel {output} of {layer}**: {height} × {width} weights for each of the {inputs} maps that it reads"
     )
     picture = kernels.deeper_sheet(layer_kernels[output])
-    sheets.show(picture, f"Kernel {output} of {layer}, one picture per input map")
+    with layout.stage():
+        sheets.show(picture, f"Kernel {output} of {layer}, one picture per input map")
     st.caption("The number below each picture is that of the map it reads. Mid-grey is zero; all on one scale.")
     downloads.picture("Kernel (PNG)", picture, f"{chosen.card.name}-{layer}-{output}.png")
     texts.what_to_look_at(

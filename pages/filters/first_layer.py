@@ -5,6 +5,7 @@ from functools import partial
 
 import pandas as pd
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 from torch import Tensor
 
 from engine import filters
@@ -13,7 +14,7 @@ from engine.filters import Tuning
 from engine.filters.words import NO_PATTERN, Description
 from engine.network.convolution import first_convolution
 from engine.weights import TRAINED
-from pages.common import controls, downloads, resources, selection, sheets, texts, touch
+from pages.common import controls, downloads, layout, resources, selection, sheets, texts, touch
 from pages.common.selection import Selection
 from pages.common.touch import Grid
 from pages.filters import charts, kernels
@@ -27,20 +28,25 @@ class Moment:
     words: str
 
 
-def show(chosen: Selection, form: str, scale: str) -> None:
-    """The view."""
-    moment = _choose_moment(chosen)
-    descriptions = kernels.describe(moment.kernels)
-    count = len(descriptions)
-    sheet, detail = st.columns([1.1, 1], gap="large")
-    with detail:
+def show(chosen: Selection, row: DeltaGenerator) -> None:
+    """The view; `row` is the place of its controls."""
+    with row:
+        moment = _choose_moment(chosen)
+        descriptions = kernels.describe(moment.kernels)
+        count = len(descriptions)
         number = selection.number_in_link(f"Filter (0 to {count - 1})", "channel", count)
-        picture = kernels.enlarged(moment.kernels, form, scale, number)
-        _show_one(number, descriptions[number], kernels.tuning(moment.kernels), picture)
+        form, scale = kernels.drawing_controls()
+    with layout.stage():
+        sheet, filter_column, response = st.columns([1.8, 0.85, 2.05], gap="small")
     with sheet:
-        st.markdown(f"**{count} filters** {moment.words}")
         picture = kernels.sheet(moment.kernels, form, scale)
-        _show_sheet(picture, f"{form}, {scale}", descriptions, chosen.card.name, number)
+        _show_filters(picture, f"{form}, {scale}", descriptions, number)
+        st.markdown(f"**{count} filters** {moment.words}")
+        _take_home(picture, descriptions, chosen.card.name)
+    with filter_column:
+        _show_one(number, descriptions[number], kernels.enlarged(moment.kernels, form, scale, number))
+    with response:
+        _show_responses(number, kernels.tuning(moment.kernels))
     st.info(summary(descriptions))
     with st.expander("All filters in words"):
         table = descriptions_table(descriptions)
@@ -81,28 +87,32 @@ def _own_kernels(chosen: Selection) -> Tensor:
     return filters.kernels(model, first_convolution(model))
 
 
-def _show_sheet(picture: bytes, drawing: str, descriptions: tuple[Description, ...], name: str, number: int) -> None:
+def _show_filters(picture: bytes, drawing: str, descriptions: tuple[Description, ...], number: int) -> None:
     words = [f"filter {index}: {one.text}" for index, one in enumerate(descriptions)]
     grid = Grid(len(words), kernels.columns(len(words)), kernels.GAP, kernels.GAP, words)
     alt = f"All filters of the first layer, {drawing}"
     touch.show(picture, alt, "filters", grid, "Filter", number, partial(controls.put, "channel"))
-    st.caption("Mid-grey is zero, bright is positive, dark is negative. Click a filter: it is enlarged beside them.")
+
+
+def _take_home(picture: bytes, descriptions: tuple[Description, ...], name: str) -> None:
+    st.caption("Mid-grey is zero, bright is positive, dark is negative. Click a filter to enlarge it.")
     with st.container(horizontal=True, gap="small"):
         downloads.picture("Filters (PNG)", picture, f"{name}-filters.png")
         downloads.table("In words (CSV)", descriptions_table(descriptions), f"{name}-filters.csv")
 
 
-def _show_one(number: int, description: Description, tuning: Tuning, picture: bytes) -> None:
-    """One filter, large, in words, with its responses to gratings."""
-    left, right = st.columns([1, 1.6], gap="medium")
-    with left:
-        sheets.show(picture, f"Filter {number}: {description.text}")
-    with right:
-        st.markdown(f"### {description.text}")
-        st.caption(_measured(description))
+def _show_one(number: int, description: Description, picture: bytes) -> None:
+    """One filter, large, and in words."""
+    sheets.show(picture, f"Filter {number}: {description.text}")
+    st.markdown(f"#### {description.text}")
+    st.caption(_measured(description))
+
+
+def _show_responses(number: int, tuning: Tuning) -> None:
+    """How a filter responds to gratings."""
     responses = responses_table(tuning, number)
-    st.markdown("**Response to stripes**")
-    st.altair_chart(charts.response_chart(responses), width="stretch")
+    alt = f"Response of filter {number} to stripes, by their orientation and frequency"
+    st.altair_chart(charts.response_chart(responses), height="stretch", alt=alt)
     downloads.table("Responses (CSV)", responses, f"filter-{number}-responses.csv")
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from engine import filters, pictures
 from engine.filters import Snapshots, Tuning
 from engine.filters.words import Description
+from pages.common import layout, selection
 
 WIDTH = 1200
 """How many pixels wide a sheet is at most."""
@@ -36,6 +37,14 @@ def tuning(kernels: Tensor) -> Tuning:
 def describe(kernels: Tensor) -> tuple[Description, ...]:
     """The preferences of kernels `[K, 3, k, k]` in words."""
     return filters.describe(kernels)
+
+
+def drawing_controls() -> tuple[str, str]:
+    """Which colours to draw, and on which scale."""
+    with layout.options({"form": ("weights as", filters.FORMS[0]), "brightness": ("scale", SCALES[0])}):
+        form = selection.segments("Weights as", filters.FORMS, "form")
+        why = "Each filter on its own scale: what does it look like? All on one: which are strong?"
+        return form, selection.segments("Scale", SCALES, "brightness", help=why)
 
 
 # Pictures ------------------------------------------------------------------------------------------------------

@@ -1,23 +1,28 @@
 """View "before and after training" of the Filters page: the same filters before, halfway through and after it."""
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from engine.filters import Snapshots
 from engine.filters.words import NO_PATTERN
-from pages.common import downloads, sheets, texts
+from pages.common import downloads, layout, sheets, texts
 from pages.common.selection import Selection
 from pages.filters import charts, kernels
 
 BEFORE, HALFWAY, AFTER = "before training", "halfway", "after training"
 
 
-def show(chosen: Selection, form: str, scale: str) -> None:
-    """The view."""
+def show(chosen: Selection, row: DeltaGenerator) -> None:
+    """The view; `row` is the place of its controls."""
+    with row:
+        form, scale = kernels.drawing_controls()
     name = chosen.card.name
     kept = kernels.snapshots(name, chosen.card.weights_sha256)
     moments = moments_of_training(kept)
     descriptions = [kernels.describe(kept.kernels[index]) for index in moments.values()]
-    for column, (when, index) in zip(st.columns(len(moments), gap="medium"), moments.items(), strict=True):
+    with layout.stage():
+        columns = st.columns(len(moments), gap="small")
+    for column, (when, index) in zip(columns, moments.items(), strict=True):
         with column:
             epoch = kept.epochs[index]
             st.markdown(f"**{when}** (epoch {epoch})")

@@ -8,7 +8,7 @@ import pytest
 from pages import directory
 from tests.browser.conftest import IDLE
 
-WITH_PICTURES = [page for page in directory.PAGES if page.address in ("learning_curves",)]
+WITH_PICTURES = [page for page in directory.PAGES if page.address in ("learning_curves", "filters")]
 """All pages but Home and the form of Train."""
 PICTURES = "[data-testid=stMain] :is(img, canvas, [data-testid=stVegaLiteChart], [data-testid=stTable])"
 MEASURE = """pictures => {
@@ -76,13 +76,14 @@ def test_the_picture_is_on_the_first_screen_of_a_phone(page: directory.Entry, me
 
 def test_every_page_is_named_in_the_navigation(server: str, open_page: Callable[..., Any]) -> None:
     page = open_page(f"{server}/reconstruction", 1280, 720)
-    page.get_by_test_id("stTopNavLink").first.wait_for()
-    page.wait_for_selector(IDLE)
-    titles = page.get_by_test_id("stTopNavLink").evaluate_all(
-        "links => links.filter(link => link.getBoundingClientRect().right <= innerWidth - 140 && "
-        "link.parentElement.checkVisibility({opacityProperty: true})).map(link => link.innerText)"
+    titles = [entry.title for entry in (directory.HOME, *directory.PAGES)]
+    page.wait_for_function(
+        "titles => [...document.querySelectorAll('[data-testid=stTopNavLink]')].filter(link => "
+        "link.checkVisibility({opacityProperty: true}) && link.getBoundingClientRect().right < innerWidth - 130)"
+        ".map(link => link.innerText).join() === titles",
+        arg=",".join(titles),
+        timeout=60_000,
     )
-    assert titles == [entry.title for entry in (directory.HOME, *directory.PAGES)]
 
 
 def test_options_stay_open_while_they_change_and_name_what_is_not_usual(
