@@ -248,8 +248,8 @@ def test_a_run_is_stopped_after_some_epochs_resumed_listed_kept_and_deleted(
     assert not (tmp_path / "run").exists()
     assert main(["--delete", "run", *paths]) == 1
     assert main(["--list", *paths]) == 0
-    end = f"There is no run 'run': {tmp_path} has none.\nNo runs in {tmp_path}.\n"
-    assert capsys.readouterr().out.endswith(end)
+    refusal = "There is no run 'run' to delete: name one that `--list` shows, without its folder."
+    assert capsys.readouterr().out.endswith(f"{refusal}\nNo runs in {tmp_path}.\n")
 
 
 def test_a_run_without_a_whole_epoch_has_nothing_to_keep(
