@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from pages import directory, startup
+from pages import directory, lecture, startup
 from pages.common import controls, layout, selection, texts
 
 st.set_page_config(page_title="Convscope", page_icon="🔬", layout="wide", initial_sidebar_state=270)
@@ -16,9 +16,12 @@ page = st.navigation(
     ],
     position="top",
 )
+address = page.url_path or directory.HOME.address
 is_new = controls.follow_address(page.url_path)
 with texts.readable_errors():
-    selection.draw_sidebar(directory.page(page.url_path or directory.HOME.address).sidebar)
+    lecture.draw()
+with texts.readable_errors():
+    selection.draw_sidebar(directory.page(address).sidebar)
 layout.present_switch()
 notices = st.container()
 with texts.readable_errors():
@@ -26,4 +29,5 @@ with texts.readable_errors():
     if is_new:
         with notices:
             controls.name_what_is_unknown()
+    lecture.draw_own(address)
 controls.remember_address(page.url_path)

@@ -165,24 +165,27 @@ def _poolings(name: str, layer: str) -> str:
 # Reconstructions -----------------------------------------------------------------------------------------------
 
 
-@functools.lru_cache(maxsize=8)
-def _trained(network: Weights) -> Trained:
+@functools.lru_cache(maxsize=3)
+def trained(network: Weights) -> Trained:
+    """A network, kept."""
     return weights.load(network)
 
 
 @functools.cache
-def _test() -> data.LabelledImages:
-    return data.bundled("test")
+def bundled(split: str) -> data.LabelledImages:
+    """The bundled images of a split, kept."""
+    return data.bundled(split)
 
 
 def _input(card: Card, label: str, size: int = 0) -> Tensor:
-    first = int(np.flatnonzero(_test().labels == _test().classes.index(label))[0])
-    return data.prepare(_test().images[first : first + 1], size or card.input_size, card.mean, card.std)
+    test = bundled("test")
+    first = int(np.flatnonzero(test.labels == test.classes.index(label))[0])
+    return data.prepare(test.images[first : first + 1], size or card.input_size, card.mean, card.std)
 
 
 def _tape(network: Weights, layer: str, label: str, size: int = 0) -> Tape:
-    trained = _trained(network)
-    return tape.record(trained.model, _input(trained.card, label, size), layer)
+    of_network = trained(network)
+    return tape.record(of_network.model, _input(of_network.card, label, size), layer)
 
 
 def _reconstruction(network: Weights, layer: str, label: str, variant: str) -> Reconstruction:
@@ -197,7 +200,7 @@ def _gain(network: Weights, layer: str, label: str, variant: str) -> float:
 
 @functools.lru_cache(maxsize=512)
 def _correlation(network: Weights, layer: str, label: str, variant: str) -> float:
-    image = _input(_trained(network).card, label)
+    image = _input(trained(network).card, label)
     values = torch.cat([_reconstruction(network, layer, label, variant).pixels, image]).double().flatten(2)
     ours, theirs = (values - values.mean(dim=2, keepdim=True)).flatten(1)
     return float(ours @ theirs / (ours.norm() * theirs.norm()))

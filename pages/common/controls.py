@@ -9,17 +9,18 @@ Streamlit drops a value that a control does not offer; the controls here say so,
 silence.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any
-from urllib.parse import parse_qs
+from typing import Any, NoReturn
+from urllib.parse import parse_qs, urlencode
 
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 Explain = Callable[[str], str]
-ADDRESS, ASKED, DRAWN = "_address", "_asked", "_drawn"
-"""In the session: page and address after the last run; what is new in the address, by key; the keys of this run."""
+ADDRESS, ASKED, DRAWN, KNOWN, GOAL = "_address", "_asked", "_drawn", "_known", "_goal"
+"""In the session: page and address after the last run; what is new in the address, by key; the keys of this run, and
+of all runs; whether the whole address is what a reader asked for (`go_to`)."""
 LONGEST = 20
 """Of longer values only the beginning is repeated to the reader."""
 
@@ -39,6 +40,9 @@ def follow_address(page: str) -> bool:
     is_new = ADDRESS not in st.session_state or page != last_page
     st.session_state[ADDRESS] = page, address
     st.session_state[DRAWN] = set()
+    if st.session_state.pop(GOAL, False):
+        _ask_for_all(run, address)
+        return True
     if page == last_page:
         return is_new
     asked = {key: values[-1] for key, values in address.items() if values != last.get(key) and key[0] not in "_$"}
@@ -56,6 +60,29 @@ def follow_address(page: str) -> bool:
     return is_new
 
 
+def go_to(file: str, values: Iterable[tuple[str, str]]) -> NoReturn:
+    """Show a page as this address would show it cold: what `values` leave out gets its usual value."""
+    query: dict[str, list[str]] = {}
+    for key, value in values:
+        query.setdefault(key, []).append(value)
+    with get_script_run_ctx().session_state.query_params() as params:
+        for key in query:  # Streamlit lets nobody set a value that belongs to a control
+            if binding := params.get_binding_for_param(key):
+                params.unbind_widget(binding.widget_id)
+    st.session_state[GOAL] = True
+    st.switch_page(file, query_params=query)
+
+
+def _ask_for_all(run: Any, address: Mapping[str, Sequence[str]]) -> None:
+    """Let every control begin anew, with what the address says of it or else with its usual value."""
+    known = st.session_state.get(KNOWN, set())
+    for key in known:
+        st.session_state.pop(key, None)
+    st.session_state[ASKED] = dict.fromkeys(known) | {key: values[-1] for key, values in address.items()}
+    with run.session_state.query_params() as params:  # on the same page Streamlit would go on with the older address
+        params.set_initial_query_params(urlencode(address, doseq=True))
+
+
 def remember_address(page: str) -> None:
     """Note the address that the controls have led to; call it at the end of a run."""
     st.session_state[ADDRESS] = page, {key: st.query_params.get_all(key) for key in st.query_params}
@@ -69,10 +96,16 @@ def name_what_is_unknown() -> None:
             st.warning(f"The link asks for {said}, but there is no such setting here: it is left out.")
 
 
-def bound(key: str) -> None:
-    """Note that a control takes this key of the address; those that are drawn here do it themselves."""
+def bound(key: str, usual: Any = None) -> None:
+    """Note that a control takes this key of the address; those that are drawn here do it themselves.
+
+    Args:
+        usual: what the control says at first.
+    """
     st.session_state.setdefault(DRAWN, set()).add(key)
-    st.session_state.get(ASKED, {}).pop(key, None)
+    st.session_state.setdefault(KNOWN, set()).add(key)
+    if st.session_state.get(ASKED, {}).pop(key, "") is None and usual is not None:
+        st.session_state[key] = usual  # the browser still has another value
 
 
 def put(key: str, value: Any) -> None:
@@ -104,7 +137,7 @@ def _settle(
     bound(key)
     value = default if asked is None else read(asked)
     fits = value in offered
-    if follows:
+    if follows and not (asked is None and key in st.session_state):  # a page may have chosen a value just now
         st.session_state[key] = value if fits else default
     elif st.session_state.get(key, default) not in offered:
         st.session_state.pop(key)

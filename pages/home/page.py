@@ -5,7 +5,7 @@ import streamlit as st
 
 from engine import weights
 from pages import directory
-from pages.common import selection, texts
+from pages.common import lectures, selection, texts
 
 RECONSTRUCTION, ACCURACY = directory.page("reconstruction"), directory.page("accuracy")
 LECTURES = (
@@ -49,6 +49,15 @@ with left:
             name.page_link(entry.file, label=f"**{entry.title}**")
             words.markdown(entry.question)
 with right:
+    st.markdown("##### Lectures")
+    found, problems = lectures.shipped()
+    for lecture in found:
+        entry = directory.page(lecture.steps[0].link.page)
+        label = f"→ **{lectures.plain(lecture.title)}**, {lecture.minutes} min"
+        link = selection.from_the_beginning(dict(lectures.address(lecture, 1)))
+        st.page_link(entry.file, label=label, query_params=link, help=lectures.plain(lecture.description) or None)
+    for problem in problems:
+        st.warning(lectures.plain(problem))
     st.markdown("##### Begin a lecture here")
     for entry, label, link in LECTURES:
         st.page_link(entry.file, label=f"→ {label}", query_params=selection.from_the_beginning(link))

@@ -69,14 +69,14 @@ def choose(places: Mapping[str, HistoryFolder]) -> tuple[CurveComparison | None,
 
 def own_choice(keys: list[str]) -> list[str]:
     """The curves that the reader picked, which are part of the link; a warning names an unknown one."""
-    bound("curves")
+    default = [key for key in PREFERRED if key in keys] or keys[:1]
+    bound("curves", default)
     unknown = [key for key in st.query_params.get_all("curves") if key and key not in keys]
     if unknown:
         st.warning(f"There is no learning curve {unknown[0]!r} here: it is left out.")
     kept = [key for key in st.session_state.get("curves", []) if key in keys]
     if "curves" in st.session_state and len(kept) < len(st.session_state["curves"]):
         st.session_state["curves"] = kept
-    default = [key for key in PREFERRED if key in keys] or keys[:1]
     why = "Checkpoints stand there by name; experiments and runs of the Train page with their folder."
     control = {"key": "curves", "bind": "query-params", "max_selections": charts.MOST}
     return st.multiselect("Curves", keys, default=default, help=why, **control)

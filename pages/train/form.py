@@ -35,14 +35,14 @@ class Form:
 
     def number(self, label: str, key: str, low: float, high: float, **details: Any) -> None:
         """A number from `low` to `high`; a whole one, if both are."""
-        bound(key)
+        bound(key, self.usual[key])
         _say_if_no_number(key, low, high, self.usual[key])
         value = type(low)(self.usual[key])
         self.chosen[key] = st.number_input(label, low, high, value, key=key, bind="query-params", **details)
 
     def switch(self, label: str, key: str, help: str | None = None) -> None:
         """On or off."""
-        bound(key)
+        bound(key, self.usual[key])
         self.chosen[key] = st.toggle(label, self.usual[key], key=key, bind="query-params", help=help)
 
 

@@ -1,0 +1,70 @@
+"""Lectures as pages show them: those in the folder and a reader's own, and their texts, which are never taken as code.
+
+A lecture may come from anywhere. Its texts reach the screen escaped, as Markdown (`plain`) or as HTML.
+"""
+
+import re
+
+import streamlit as st
+
+from engine import lectures
+from engine.errors import ConvscopeError
+from engine.lectures import Lecture, figures
+from pages import directory
+
+LECTURE, STEP = "lecture", "step"
+"""The keys of the address."""
+OWN = "own"
+"""What the address calls the lecture that a reader has put together or opened; it stays in the session."""
+_OWN = "_own_lecture"
+PAGES = tuple(entry.address for entry in (directory.HOME, *directory.PAGES))
+
+
+@st.cache_data(ttl=10, show_spinner=False)
+def shipped() -> tuple[list[Lecture], list[str]]:
+    """The lectures in the folder, and a sentence for each file that cannot be understood."""
+    found, problems = [], []
+    for name in lectures.names():
+        try:
+            found.append(lectures.load(name, PAGES))
+        except ConvscopeError as error:
+            problems.append(str(error))
+    return found, problems
+
+
+def own() -> Lecture | None:
+    """The reader's own lecture."""
+    return st.session_state.get(_OWN)
+
+
+def keep(lecture: Lecture) -> None:
+    """Make this the reader's own lecture."""
+    st.session_state[_OWN] = lecture
+
+
+def find(name: str) -> Lecture:
+    """The lecture that an address names.
+
+    Raises:
+        ConvscopeError: there is none, or its file cannot be understood.
+    """
+    if name == OWN and (lecture := own()):
+        return lecture
+    known = next((lecture for lecture in shipped()[0] if lecture.name == name), None)
+    return known or lectures.load(name, PAGES)
+
+
+def address(lecture: Lecture, number: int) -> list[tuple[str, str]]:
+    """The values of a step's address; the first step is number 1."""
+    return [*lecture.steps[number - 1].link.values, (LECTURE, lecture.name), (STEP, str(number))]
+
+
+@st.cache_data(max_entries=512, ttl=600, show_spinner=False)
+def filled(text: str) -> str:
+    """A lecture's text with its figures."""
+    return figures.fill(text)
+
+
+def plain(text: str) -> str:
+    """Text as Markdown that shows it as it is."""
+    return re.sub(r"([^\w\s])", r"\\\1", text)

@@ -1,0 +1,176 @@
+"""The strip of a lecture above each page, and a reader's own lecture below it.
+
+The address says which lecture is open, at which step (`?lecture=report-0&step=3`). A reader may leave the path, look
+at anything and come back with one key; the strip stays. Nothing of a lecture is taken as HTML or Markdown.
+"""
+
+import html
+from dataclasses import dataclass, replace
+from typing import NoReturn
+
+import streamlit as st
+from streamlit.runtime.uploaded_file_manager import UploadedFile
+
+from engine import lectures
+from engine.errors import ConvscopeError
+from engine.lectures import Lecture, Link, Step, worksheet
+from pages import directory
+from pages.common import controls, layout, texts
+from pages.common.lectures import LECTURE, OWN, PAGES, STEP, address, filled, find, keep, own, plain
+
+PLACE, ANSWERED, NOTICE, SENTENCE, UPLOAD = "_lecture", "_answered", "_notice", "_sentence", "_lecture_file"
+STYLE = """<style>
+.st-key-lecture { border-left: 4px solid #0072B2; padding: 0.1rem 0.6rem; background: rgba(0, 114, 178, 0.08); }
+.st-key-lecture p { margin: 0; font-size: 0.95rem; line-height: 1.3; }
+.st-key-lecture button { min-height: 0; padding: 0.1rem 0.5rem; }
+</style>"""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the reader is: a lecture's name, the number of a step, and whether the lecture is open at present."""
+
+    name: str
+    number: int
+    is_open: bool = True
+
+
+def draw() -> None:
+    """The strip, if a lecture is open; call it before any control is drawn."""
+    place = _place()
+    if place is None:
+        return
+    try:
+        lecture = find(place.name)
+    except ConvscopeError:
+        _close(None)
+        raise
+    if not 1 <= place.number <= len(lecture.steps):
+        asked = st.query_params.get(STEP, "")[:20]
+        st.session_state[NOTICE] = (
+            f"The link asks for step {asked!r}, but there are 1 to {len(lecture.steps)}: step 1 is shown."
+        )
+        place = replace(place, number=1)
+    is_bare = PLACE not in st.session_state and not set(st.query_params) - {LECTURE, STEP}
+    st.session_state[PLACE] = place
+    if is_bare:  # an address that says no more than this means the step's own view
+        _go_to(lecture, place.number)
+    if place.is_open:
+        _write_address(place)
+        _draw_strip(lecture, place)
+
+
+def _place() -> Place | None:
+    """What the address says, or else where the session was."""
+    controls.bound(LECTURE)
+    controls.bound(STEP)
+    if LECTURE not in st.query_params:
+        return st.session_state.get(PLACE)
+    asked = st.query_params.get(STEP, "1")
+    return Place(st.query_params[LECTURE], int(asked) if asked.isdecimal() and len(asked) < 5 else 0)
+
+
+def _write_address(place: Place) -> None:
+    said = {LECTURE: place.name, STEP: str(place.number)}
+    if any(st.query_params.get(key) != value for key, value in said.items()):
+        st.query_params.update(said)
+
+
+def _close(left: Place | None) -> None:
+    st.session_state[PLACE] = left
+    for key in (LECTURE, STEP):
+        st.query_params.pop(key, None)
+
+
+def _go_to(lecture: Lecture, number: int) -> NoReturn:
+    st.session_state[PLACE] = Place(lecture.name, number)
+    present = [("present", "true")] if st.session_state.get(layout.PRESENT) else []
+    file = directory.page(lecture.steps[number - 1].link.page).file
+    controls.go_to(file, [*present, *address(lecture, number)])
+
+
+def _draw_strip(lecture: Lecture, place: Place) -> None:
+    st.html(STYLE)
+    if notice := st.session_state.pop(NOTICE, None):
+        st.warning(notice)
+    number, last = place.number, len(lecture.steps)
+    with st.container(key="lecture"):
+        said, keys = st.columns([2.7, 1], gap="small", vertical_alignment="center")
+        said.html(_in_html(lecture, number, st.session_state.get(ANSWERED) == place))
+        with keys.container(horizontal=True, gap="xsmall"):
+            goal = 0
+            if st.button("◀", shortcut="PageUp", key="lecture_previous", disabled=number == 1, help="Previous step"):
+                goal = number - 1
+            if st.button("▶", shortcut="PageDown", key="lecture_next", disabled=number == last, help="Next step"):
+                goal = number + 1
+            if lecture.steps[number - 1].answer:
+                st.button("Answer", shortcut="A", key="lecture_answer", on_click=_toggle_answer, args=(place,))
+            if st.button("↺", shortcut="B", key="lecture_back", help="Back to this step as it was"):
+                goal = number
+            st.button("Leave", key="lecture_leave", on_click=_close, args=(replace(place, is_open=False),))
+    if goal:
+        _go_to(lecture, goal)
+
+
+def _toggle_answer(place: Place) -> None:
+    st.session_state[ANSWERED] = None if st.session_state.get(ANSWERED) == place else place
+
+
+def _in_html(lecture: Lecture, number: int, with_answer: bool) -> str:
+    step = lecture.steps[number - 1]
+    head = f"{lecture.title} · {number} of {len(lecture.steps)}"
+    lines = [[(head, step.sentence)], [("?", step.question), ("Look at:", step.look)]]
+    lines += [[("Answer:", step.answer)]] if with_answer else []
+    bold = "<b>{}</b> {}".format
+    said = [[bold(html.escape(head), html.escape(filled(text))) for head, text in line if text] for line in lines]
+    return "".join(f"<p>{' '.join(line)}</p>" for line in said)
+
+
+# A lecture of one's own ----------------------------------------------------------------------------------------
+
+
+def draw_own(page: str) -> None:
+    """The button that keeps the present view, and what a reader may do with a lecture; call it below the page."""
+    place: Place | None = st.session_state.get(PLACE)
+    if place and not place.is_open and st.button("Back to the lecture", shortcut="B", key="lecture_reopen"):
+        _go_to(find(place.name), place.number)
+    lecture = own()
+    with st.popover(f"Your lecture ({len(lecture.steps)})" if lecture else "Your lecture", key="own_lecture"):
+        st.text_input("What is to be seen here", key=SENTENCE, max_chars=lectures.LONGEST["sentence"])
+        st.button("Keep this view", key="lecture_keep", on_click=_keep_view, args=(page,))
+        with texts.readable_errors():
+            _open_file(st.file_uploader("Open a lecture (TOML)", "toml", key=UPLOAD))
+        _offer_files(lecture, "own")
+        if lecture and st.button("Begin your lecture", key="lecture_begin"):
+            _go_to(lecture, 1)
+        if place and place.is_open and place.name != OWN:
+            _offer_files(find(place.name), "open")
+
+
+def _keep_view(page: str) -> None:
+    values = [(key, value) for key in st.query_params for value in st.query_params.get_all(key)]
+    link = Link(page, tuple((key, value) for key, value in values if key not in (LECTURE, STEP, layout.PRESENT)))
+    sentence = st.session_state[SENTENCE].strip() or directory.page(page).title
+    lecture = own() or Lecture(OWN, "Your lecture", "", 10, ())
+    kept = replace(lecture, steps=(*lecture.steps[: lectures.MOST_STEPS - 1], Step(link, sentence)))
+    keep(lectures.parse(lectures.to_toml(kept).encode(), OWN, PAGES, "Your lecture"))
+
+
+def _open_file(file: UploadedFile | None) -> None:
+    if file is not None and st.session_state.get("_opened") != file.file_id:
+        keep(lectures.parse(file.getvalue(), OWN, PAGES, file.name[:60]))
+        st.session_state["_opened"] = file.file_id
+        st.rerun()
+
+
+def _offer_files(lecture: Lecture | None, key: str) -> None:
+    if lecture is None:
+        return
+    st.caption(f"{plain(lecture.title)}: {len(lecture.steps)} steps")
+    with st.container(horizontal=True):
+        for label, content, name, mime in (
+            ("TOML", lambda: lectures.to_toml(lecture), f"{lecture.name}.toml", "text/plain"),
+            ("Worksheet", lambda: worksheet.to_html(lecture, False), f"{lecture.name}.html", "text/html"),
+            ("With answers", lambda: worksheet.to_html(lecture, True), f"{lecture.name}-answers.html", "text/html"),
+        ):
+            st.download_button(label, content, name, mime, on_click="ignore", key=f"{key}-{name}")

@@ -1,0 +1,51 @@
+"""A lecture in a real browser: from the first step to the last by PageDown alone, as a presenter's remote sends it."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from engine import lectures
+from engine.lectures import Lecture
+from pages.common.lectures import PAGES
+from tests.browser.conftest import IDLE
+from tests.browser.test_links import COMPLETE, seen
+
+SLOWEST = 1.0
+"""Seconds that a step may take on a warm server."""
+
+
+def arrive(page: Any, lecture: Lecture, number: int) -> None:
+    page.locator(".st-key-lecture").get_by_text(f"{lecture.title} · {number} of {len(lecture.steps)}").wait_for()
+
+
+def test_a_lecture_goes_from_its_first_to_its_last_step_by_page_down_alone(
+    server: str, open_page: Callable[..., Any]
+) -> None:
+    lecture = lectures.load("batch-norm", PAGES)
+    last = len(lecture.steps)
+    page = open_page(server)
+    page.get_by_text(lecture.title).click()
+    arrive(page, lecture, 1)
+    shown = {1: (page.url, seen(page))}
+    for number in range(2, last + 1):
+        page.keyboard.press("PageDown")
+        arrive(page, lecture, number)
+        page.wait_for_selector(IDLE)
+        if number in (last // 2, last):
+            shown[number] = (page.url, seen(page))
+        assert page.locator("[data-testid=stException]").count() == 0
+    for number, (address, words_and_pictures) in shown.items():
+        cold = open_page(address)
+        arrive(cold, lecture, number)
+        assert seen(cold) == words_and_pictures, number
+        cold.context.close()
+
+    waits = []
+    for number in range(last - 1, 0, -1):
+        start = time.monotonic()
+        page.keyboard.press("PageUp")
+        arrive(page, lecture, number)
+        page.wait_for_function(COMPLETE)
+        waits.append(time.monotonic() - start)
+    assert sorted(waits)[len(waits) // 2] < SLOWEST, waits
+    assert seen(page) == shown[1][1]

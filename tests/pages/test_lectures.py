@@ -1,0 +1,179 @@
+"""Lectures in the app: every step of each, what an address says of them, and a lecture of a reader's own."""
+
+import re
+import time
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from engine import lectures
+from engine.lectures import Lecture, Link, Step, worksheet
+from pages import directory
+from pages.common.lectures import OWN, PAGES, plain
+from tests.apps import MAIN, assert_no_error
+
+HOSTILE = "<img src=x onerror=alert(1)> **bold** [a](javascript:alert(1)) $x$ :red[r]"
+
+
+def opened(page: str = "", **address: str) -> AppTest:
+    app = AppTest.from_file(MAIN, default_timeout=120)
+    for key, value in address.items():
+        app.query_params[key] = value
+    app.run()
+    return app.switch_page(page).run() if page else app
+
+
+def click(app: AppTest, key: str) -> AppTest:
+    return app.button(key=key).click().run()
+
+
+def strip(app: AppTest) -> str:
+    """The strip's text; empty where there is none."""
+    return next((entry.proto.body for entry in app.get("html") if " of " in entry.proto.body), "")
+
+
+def values(app: AppTest) -> dict[str, list[str]]:
+    return {key: list(value) if isinstance(value, list) else [value] for key, value in app.query_params.items()}
+
+
+# Shipped lectures ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", lectures.names())
+def test_every_step_of_a_lecture_shows_its_link_and_nothing_has_to_be_said_about_it(name: str) -> None:
+    lecture = lectures.load(name, PAGES)
+    app = opened(lecture=name, step="1")
+    for number, step in enumerate(lecture.steps, start=1):
+        assert_no_error(app)
+        assert not app.warning
+        assert f"{number} of {len(lecture.steps)}</b>" in strip(app)
+        assert app.query_params["step"] in (str(number), [str(number)])
+        for key, value in step.link.values:
+            control = app.session_state[key]
+            assert value in (
+                [str(one) for one in control] if isinstance(control, list) else [str(control).lower(), str(control)]
+            )
+        if number < len(lecture.steps):
+            click(app, "lecture_next")
+    assert app.button(key="lecture_next").disabled
+    assert not app.button(key="lecture_previous").disabled
+
+
+def test_a_step_is_there_within_a_second_once_its_page_was_seen() -> None:
+    app = click(click(opened(lecture="batch-norm", step="5"), "lecture_next"), "lecture_previous")
+    start = time.perf_counter()
+    click(app, "lecture_next")
+    assert time.perf_counter() - start < 1
+
+
+def test_what_a_step_leaves_out_has_its_usual_value_whatever_was_chosen_before() -> None:
+    app = opened(lecture="report-0", step="11")
+    app.sidebar.selectbox(key="layer").select("conv2_x").run()
+    app.sidebar.selectbox(key="images").select("train").run()
+    click(app, "lecture_back")
+    assert app.sidebar.selectbox(key="layer").value == "conv5_x"
+    assert app.sidebar.selectbox(key="images").value == "test"
+    assert not set(values(app)) - {"class", "lecture", "step"}
+
+
+def test_an_answer_is_hidden_until_it_is_asked_for_and_in_the_next_step() -> None:
+    app = opened(lecture="report-0", step="1")
+    assert "Answer:" not in strip(app)
+    assert "Answer:" in strip(click(app, "lecture_answer"))
+    assert "Answer:" not in strip(click(app, "lecture_next"))
+
+
+def test_the_path_can_be_left_and_found_again() -> None:
+    app = opened(lecture="report-0", step="4")
+    app.switch_page(directory.page("accuracy").file).run()
+    assert "4 of 12" in strip(app)
+    assert app.query_params["step"] in ("4", ["4"])
+    click(app, "lecture_leave")
+    assert not strip(app)
+    assert not {"lecture", "step"} & set(app.query_params)
+    click(app, "lecture_reopen")
+    assert "4 of 12" in strip(app)
+    assert app.session_state["form"] == "red"
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ({"lecture": "report-9"}, "There is no lecture 'report-9'"),
+        ({"lecture": "../recipes/lenet"}, "There is no lecture"),
+        ({"lecture": OWN}, "There is no lecture 'own'"),
+        ({"lecture": "report-0", "step": "99"}, "asks for step '99', but there are 1 to 12"),
+        ({"lecture": "report-0", "step": "-1"}, "asks for step '-1'"),
+        ({"lecture": "report-0", "step": "9" * 5000}, "asks for step '99999"),
+    ],
+)
+def test_an_address_that_asks_for_too_much_is_answered_in_a_sentence(address: dict[str, str], said: str) -> None:
+    app = opened(**address)
+    assert not app.exception
+    assert any(said in one.value for one in [*app.error, *app.warning])
+
+
+def test_a_bare_address_leads_to_the_steps_own_view() -> None:
+    app = opened(lecture="report-0", step="8")
+    assert app.session_state["compare"] == "nothing"
+    assert values(app)["class"] == ["ship"]
+
+
+# One's own -----------------------------------------------------------------------------------------------------
+
+
+def test_kept_views_are_a_lecture_that_is_written_and_read_again() -> None:
+    app = opened("reconstruction/page.py", **{"class": "ship", "bn": "false"})
+    app.text_input(key="_sentence").set_value(HOSTILE).run()
+    click(app, "lecture_keep")
+    app.switch_page("learning_curves/page.py").run()
+    app.text_input(key="_sentence").set_value("").run()
+    click(app, "lecture_keep")
+    kept = app.session_state["_own_lecture"]
+    assert kept.steps[0].sentence == HOSTILE
+    assert dict(kept.steps[0].link.values)["class"] == "ship"
+    assert dict(kept.steps[0].link.values)["bn"] == "false"
+    assert kept.steps[1] == Step(Link("learning_curves", kept.steps[1].link.values), "Learning curves")
+    assert lectures.parse(lectures.to_toml(kept).encode(), OWN, PAGES, "own.toml") == kept
+    click(app, "lecture_begin")
+    assert_no_error(app)
+    assert app.sidebar.toggle(key="bn").value is False
+    assert "<img" not in strip(app)
+    assert "&lt;img src=x onerror=alert(1)&gt; **bold**" in strip(app)
+
+
+def test_a_lecture_from_a_file_is_shown_with_its_unknown_settings_named() -> None:
+    text = 'title = "T"\n[[steps]]\nlink = "filters?clas=ship"\nsentence = "S {accuracy.nobody}"'
+    app = opened("filters/page.py")
+    app.file_uploader(key="_lecture_file").upload("mine.toml", text.encode()).run()
+    click(app, "lecture_begin")
+    assert not app.exception
+    assert any("{accuracy.nobody}" in error.value for error in app.error)
+
+
+def test_markdown_in_a_title_is_shown_as_it_is() -> None:
+    assert re.sub(r"\\(.)", r"\1", plain(HOSTILE)) == HOSTILE
+    assert "\\*\\*bold" in plain(HOSTILE)
+    assert "\\<img" in plain(HOSTILE)
+
+
+# The worksheet -------------------------------------------------------------------------------------------------
+
+
+def test_a_worksheet_is_one_file_with_pictures_questions_and_room() -> None:
+    lecture = lectures.load("batch-norm", PAGES)
+    sheet = worksheet.to_html(lecture, answers=False)
+    assert sheet.count('<img alt="') >= 2 * len(lecture.steps)
+    assert sheet.count('class="room"') == len(lecture.steps)
+    assert set(re.findall(r'(?:src|href)="(\w+:[^;,]*)', sheet)) == {"data:image/png"}
+    assert "<details>" not in sheet
+    assert worksheet.to_html(lecture, answers=True).count("<details>") == len(lecture.steps)
+
+
+def test_a_worksheet_escapes_everything() -> None:
+    link = Link("reconstruction", (("checkpoint", HOSTILE), ("class", '"><script>')))
+    lecture = Lecture(OWN, HOSTILE, HOSTILE, 5, (Step(link, HOSTILE, HOSTILE, HOSTILE, HOSTILE),))
+    for answers in (False, True):
+        sheet = worksheet.to_html(lecture, answers)
+        assert "<img" not in sheet
+        assert "<script" not in sheet
