@@ -102,6 +102,8 @@ QUOTED = {
     (4, "last_layer"): "640",
     (4, "lenet_lowest_loss"): "0.8024",
     (4, "lenet_lowest_loss_epoch"): "6",
+    (4, "training_loss"): "0.0532",
+    (4, "validation_loss"): "0.8744",
     (4, "lowest_loss"): "0.6595",
     (4, "lowest_loss_epoch"): "5",
     (4, "gain_of_model_one"): "3 %",

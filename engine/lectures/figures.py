@@ -23,7 +23,7 @@ from torch import Tensor
 
 from engine import all_networks, data, deconv, feature_maps, network, reconstructions, reports, tape, weights
 from engine.accuracy import comparison
-from engine.accuracy.figures import Share, accuracy, class_figures, commonest_mistake, confusion_matrix, wilson
+from engine.accuracy.figures import Share, accuracy, class_figures, commonest_mistake, confusion_matrix
 from engine.all_networks import Candidate
 from engine.checkpoints import Card, Trained
 from engine.deconv import Reconstruction
@@ -220,11 +220,6 @@ def _reported(report: str, name: str, split: str) -> Reported:
     return next(one for one in reports.FIGURES if (str(one.report), one.network, one.split) == (report, name, split))
 
 
-def _reported_interval(report: str, name: str, split: str) -> str:
-    figure = _reported(report, name, split)
-    return _interval(wilson(round(figure.accuracy * figure.images), figure.images))
-
-
 def _reported_class(number: str, label: str) -> tuple[float, Share]:
     test = reports.TESTS[int(number)]
     place = test.classes.index(label)
@@ -271,8 +266,7 @@ FIGURES: dict[str, Callable[..., str]] = {
     "cosine": lambda name, *of: f"{_cosine(weights.find(name), *of):.2f}",
     "correlation": lambda name, *of: f"{_correlation(weights.find(name), *of):.2f}",
     "report": lambda *of: percent(_reported(*of).accuracy),
-    "report_loss": lambda *of: f"{_reported(*of).loss:.4g}",
-    "report_interval": _reported_interval,
+    "counted_overall": lambda number: _interval(reports.TESTS[int(number)].overall),
     "listed": lambda *of: percent(_reported_class(*of)[0]),
     "counted": lambda *of: _counted(_reported_class(*of)[1]),
     "counted_interval": lambda *of: _interval(_reported_class(*of)[1]),
