@@ -72,7 +72,9 @@ def show_error(error: Exception) -> bool:
     """Show a `ConvscopeError` of a callback or a fragment as its sentence; whether that has been done."""
     if not isinstance(error, ConvscopeError):
         return False
-    st.error(str(error), icon="⚠️")
+    from pages.common import texts
+
+    st.error(texts.plain(error), icon="⚠️")
     return True
 
 

@@ -15,20 +15,22 @@ cannot be compared, so best epoch and verdict look at the epochs at the final si
 Reference: Prechelt (1998), "Early stopping - but when?".
 """
 
-import json
 import math
-from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from engine import checkpoints, settings
 from engine.checkpoints import Card
 from engine.errors import ConvscopeError
+from engine.names import is_name
 from engine.training import recipe as recipes
+from engine.training import run
+from engine.training.recipe import Recipe
 from engine.training.records import from_csv
+from engine.training.run import RunFolder
 
 SOURCES = ("checkpoints", "experiments", "runs")
 """The folders of `settings.folders` in which histories lie: one folder each, with a history.csv in it."""
@@ -116,8 +118,8 @@ def read(place: HistoryFolder) -> History:
         key=place.key,
         source=place.source,
         name=place.name,
-        group=str(recipe.get("group", "")),
-        architecture=card.architecture if card else str(recipe.get("architecture", "")),
+        group=recipe.group if recipe and is_name(recipe.group) else "",  # it becomes a button
+        architecture=card.architecture if card else recipe.architecture if recipe else "",
         budget=_budget(card, recipe),
         table=table,
         test_loss=card.test_loss if card else math.nan,
@@ -156,27 +158,19 @@ def _card(place: HistoryFolder) -> Card | None:
         return None
 
 
-def _recipe(place: HistoryFolder, card: Card | None) -> dict[str, Any]:
-    """The recipe as plain values: a run keeps its own, the others' lie in `recipes/`; empty where there is none."""
-    try:
-        if (place.path / "recipe.json").exists():
-            stored = json.loads((place.path / "recipe.json").read_text())
-            return stored if isinstance(stored, dict) else {}
-        files = sorted(settings.folders.recipes.rglob(f"{card.recipe}.toml")) if card else []
-        return recipes.to_dict(recipes.read(files[0])) if files else {}
-    except (OSError, ValueError, ConvscopeError):
-        return {}
+def _recipe(place: HistoryFolder, card: Card | None) -> Recipe | None:
+    """The recipe: a run keeps its own, the others' lie in `recipes/`; None where there is none."""
+    if (place.path / "recipe.json").exists():
+        return run.stored_recipe(RunFolder(place.path))
+    files = sorted(settings.folders.recipes.rglob(f"{card.recipe}.toml")) if card and is_name(card.recipe) else []
+    with suppress(ConvscopeError):
+        return recipes.read(files[0]) if files else None
 
 
-def _budget(card: Card | None, recipe: Mapping[str, Any]) -> Budget | None:
-    try:
-        images = _images(card.dataset if card else recipe["dataset"], int(recipe.get("sample", 0)))
-        if card:
-            return Budget(card.epochs, images, card.input_size, card.seed)
-        epochs = sum(int(phase["epochs"]) for phase in recipe["phases"])
-        return Budget(epochs, images, int(recipe["input_size"]), int(recipe["seed"]))
-    except (KeyError, TypeError, ValueError):
-        return None
+def _budget(card: Card | None, recipe: Recipe | None) -> Budget | None:
+    if card:
+        return Budget(card.epochs, _images(card.dataset, recipe.sample if recipe else 0), card.input_size, card.seed)
+    return recipe and Budget(recipe.epochs, _images(recipe.dataset, recipe.sample), recipe.input_size, recipe.seed)
 
 
 def _images(dataset: str, sample: int) -> str:

@@ -41,7 +41,7 @@ def _entries() -> list[NetworkEntry]:
         try:
             entries.append(_entry(key_of(candidate), candidate))
         except ConvscopeError as error:
-            st.warning(str(error))
+            st.warning(texts.plain(error))
     return entries
 
 

@@ -98,16 +98,18 @@ def _reported(subject: Subject) -> pd.DataFrame:
 
 def _show_images(subject: Subject, chosen: Selection, label: int | None) -> None:
     if subject.images is None:
-        st.info(subject.why_no_images)
+        st.info(texts.plain(subject.why_no_images))
         return
     image_grid.show_selected(subject, chosen)
     if label is None:
         return
     name = subject.classes[label]
     wrong, right = (images.of_class(subject.predictions, label, correct=correct) for correct in (False, True))
-    st.markdown(f"**{len(wrong)} images of {name} are predicted as another class**; most confident mistakes:")
+    st.markdown(
+        f"**{len(wrong)} images of {texts.plain(name)} are predicted as another class**; most confident mistakes:"
+    )
     _show_grid("wrong", subject, wrong[:WRONG], chosen, f"Images of {name} predicted as another class")
-    st.markdown(f"**{len(right)} images of {name} are predicted correctly**, the most confident first:")
+    st.markdown(f"**{len(right)} images of {texts.plain(name)} are predicted correctly**, the most confident first:")
     _show_grid("right", subject, right[:RIGHT], chosen, f"Images of {name} predicted correctly")
     image_grid.download(subject, np.concatenate([wrong[:WRONG], right[:RIGHT]]), f"{subject.name}-{name}")
 

@@ -46,7 +46,7 @@ def _show_matrix(subject: Subject, cell: tuple[int, int] | None) -> None:
     clicks.chart(spec, f"confusion-{subject.key}-{cell}", alt, partial(select_cell, subject))
     mistake = commonest_mistake(subject.confusion)
     if mistake is not None:
-        true, predicted = (subject.classes[label] for label in mistake[:2])
+        true, predicted = (texts.plain(subject.classes[label]) for label in mistake[:2])
         st.markdown(f"The most frequent mistake: {mistake[2]} images of **{true}** are predicted as **{predicted}**.")
     downloads.chart(spec, matrix_table(subject.confusion, subject.classes), f"{subject.name}-confusion")
 
@@ -78,7 +78,7 @@ def _similar_together(key: str, _subject: Subject) -> tuple[int, ...]:
 def _show_cell(subject: Subject, chosen: Selection) -> tuple[int, int] | None:
     """The images of one cell in the row of the sidebar's class; gives the cell (true class, predicted class)."""
     if subject.images is None:
-        st.info(subject.why_no_images)
+        st.info(texts.plain(subject.why_no_images))
         return None
     image_grid.show_selected(subject, chosen)
     label = clicks.selected_class(chosen, subject)
@@ -87,7 +87,7 @@ def _show_cell(subject: Subject, chosen: Selection) -> tuple[int, int] | None:
     predicted = _predicted_class(subject, label)
     indices = images.of_cell(subject.predictions, label, predicted)
     cell = f"{subject.classes[label]} are predicted as {subject.classes[predicted]}"
-    st.markdown(f"**{len(indices):,} images of {cell}**, the most confident first:")
+    st.markdown(f"**{len(indices):,} images of {texts.plain(cell)}**, the most confident first:")
     tiles = image_grid.tiles(subject, indices[:MOST], lambda true, predicted, confidence: (confidence,))
     image_grid.show("cell", subject.images, tiles, chosen, f"Images of {cell}")
     image_grid.download(subject, indices[:MOST], f"{subject.name}-{cell.replace(' ', '-')}")

@@ -152,8 +152,8 @@ def show_selected(subject: Subject, chosen: Selection) -> None:
         return
     one = subject.predictions.subset(np.array([chosen.index]))
     predicted, truth = subject.classes[int(one.predicted[0])], chosen.truth
-    verdict = "predicted correctly" if predicted == truth else f"predicted as **{predicted}**"
-    st.markdown(f"**{chosen.image_name}: {truth}**, {verdict}")
+    verdict = "predicted correctly" if predicted == truth else f"predicted as **{texts.plain(predicted)}**"
+    st.markdown(f"**{texts.plain(chosen.image_name)}: {texts.plain(truth)}**, {verdict}")
     picture, bars = st.columns([1, 3], gap="small", vertical_alignment="top")
     with picture:
         large = pictures.enlarged(subject.images.images[[chosen.index]], 256)[0]
@@ -169,7 +169,9 @@ def _show_probabilities(one: Predictions, classes: Sequence[str]) -> None:
     """The two most probable classes of an image."""
     probabilities = one.probabilities[0]
     for label in np.argsort(-probabilities, kind="stable")[:2]:
-        st.progress(float(probabilities[label]), f"{classes[label]}  {texts.percent(probabilities[label])}")
+        st.progress(
+            float(probabilities[label]), f"{texts.plain(classes[label])}  {texts.percent(probabilities[label])}"
+        )
 
 
 def _show_links(chosen: Selection, test: LabelledImages) -> None:

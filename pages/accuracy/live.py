@@ -47,7 +47,7 @@ def show(chosen: Selection) -> None:
 
 def _show_whole(chosen: Selection) -> None:
     test = resources.images("test")
-    st.markdown(f"**{chosen.network} on all {len(test):,} test images**")
+    st.markdown(f"**{texts.plain(chosen.network)} on all {len(test):,} test images**")
     job = jobs.whole(chosen.network)
     panel(job, start="Run", again="Run", key="live")
     if (result := job.result) is not None:  # read once: another reader may begin anew at any time
@@ -68,7 +68,7 @@ def _compare_with_stored(chosen: Selection, live: Predictions) -> None:
 
 
 def _show_perturbed(chosen: Selection) -> None:
-    st.markdown(f"**{chosen.network} on perturbed images**")
+    st.markdown(f"**{texts.plain(chosen.network)} on perturbed images**")
     with st.container(horizontal=True, gap="small"):
         kind = selection.segments("Perturbation", tuple(perturbations.PERTURBATIONS), "disturbance")
         count = int(selection.segments("Images", COUNTS, "images_tested"))
@@ -104,7 +104,9 @@ def _say_what_is_not_on_offer(kind: str) -> None:
         st.session_state[kept] = st.query_params.pop(key)[:20]
     if kept in st.session_state:
         shown = f"{perturbations.PERTURBATIONS[kind].unchanged:g} is shown instead"
-        st.warning(f"The link asks for {key} {st.session_state[kept]!r}, which is not on offer here: {shown}.")
+        st.warning(
+            texts.plain(f"The link asks for {key} {st.session_state[kept]!r}, which is not on offer here: {shown}.")
+        )
 
 
 @st.cache_data(max_entries=128, show_spinner=False)

@@ -25,7 +25,7 @@ def show(subject: Subject, chosen: Selection) -> None:
     """The view."""
     predictions = subject.predictions
     if subject.images is None:
-        st.info(subject.why_no_images)
+        st.info(texts.plain(subject.why_no_images))
         return
     kind = selection.segments("Predictions", KINDS, "answers")
     left, right = st.columns([1.5, 1], gap="large")
@@ -62,9 +62,9 @@ def _of_kind(subject: Subject, kind: str) -> np.ndarray:
 
 def _heading(subject: Subject, kind: str) -> str:
     if kind != LABEL_WRONG:
-        return f"**{subject.name}: {kind}**"
+        return f"**{texts.plain(subject.name)}: {kind}**"
     agrees = int(subject.predictions.correct[images.known_wrong(subject.predictions)].sum())
     return (
-        f"**18 test images whose own label is known to be wrong** (Northcutt 2021); {subject.name} predicts "
-        f"that label for {agrees} of them"
+        f"**18 test images whose own label is known to be wrong** (Northcutt 2021); "
+        f"{texts.plain(subject.name)} predicts that label for {agrees} of them"
     )

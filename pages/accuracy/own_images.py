@@ -24,7 +24,7 @@ def show(chosen: Selection) -> None:
     """Ask for an archive, run the network on it, and show its accuracy; the images stay in this session."""
     st.markdown("**Your own test images**")
     label = "A ZIP archive with one folder of pictures for each class"
-    names = f"Folders are named {', '.join(chosen.card.classes)}; those without pictures may be left out."
+    names = f"Folders are named {texts.plain(', '.join(chosen.card.classes))}; those without pictures may be left out."
     file = st.file_uploader(label, "zip", key="live_zip", help=names)
     with texts.readable_errors():
         kept = _kept(chosen, file)
@@ -78,6 +78,6 @@ def _show_result(chosen: Selection, images: LabelledImages, result: Predictions)
             width="stretch",
             alt=f"Most confident mistakes on your images: {mistakes}",
         )
-        st.caption(f"Most confident mistakes, row by row: {mistakes}.")
+        st.caption(f"Most confident mistakes, row by row: {texts.plain(mistakes)}.")
     table = predictions_table(result, names)
     downloads.table("Predictions (CSV)", table, f"{chosen.network.file_name}-own-images.csv")

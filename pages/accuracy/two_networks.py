@@ -32,7 +32,7 @@ def show(first: Subject, chosen: Selection) -> None:
         return
     second = of_network(selection.choose("Compared with", "against", others, others[0]))
     paired = comparison.pair(first.predictions, second.predictions)
-    st.markdown(f"**{comparison.in_words(first.name, second.name, paired)}**")
+    st.markdown(f"**{texts.plain(comparison.in_words(first.name, second.name, paired))}**")
     left, right = st.columns([1, 1.05], gap="large")
     with left:
         _show_dumbbells(first, second)
@@ -66,10 +66,10 @@ def _show_differing(first: Subject, second: Subject, chosen: Selection) -> None:
     way = selection.segments("Images where", tuple(WAYS), "differ")
     indices = comparison.differing(first.predictions, second.predictions, WAYS[way])
     if first.images is None:
-        st.info(f"{len(indices):,} images. {first.why_no_images}")
+        st.info(texts.plain(f"{len(indices):,} images. {first.why_no_images}"))
         return
     image_grid.show_selected(first, chosen)
-    st.markdown(f"**{len(indices):,} images**; the most confident of {first.name} first:")
+    st.markdown(f"**{len(indices):,} images**; the most confident of {texts.plain(first.name)} first:")
     indices = indices[:MOST]
     by_first = image_grid.tiles(first, indices, lambda true, predicted, confidence: (f"is {true}", predicted))
     by_second = image_grid.tiles(second, indices, lambda true, predicted, confidence: (predicted,))
@@ -77,7 +77,7 @@ def _show_differing(first: Subject, second: Subject, chosen: Selection) -> None:
         image_grid.Tile(tile.index, (*tile.lines, *other.lines))
         for tile, other in zip(by_first, by_second, strict=True)
     ]
-    st.caption(f"Below each image: its class, the prediction of {first.name}, and that of {second.name}.")
+    st.caption(texts.plain(f"Below each image: its class, the prediction of {first.name}, and that of {second.name}."))
     alt = f"Images on which {first.name} and {second.name} differ: {way}"
     image_grid.show(f"differ-{way}", first.images, tiles, chosen, alt)
     image_grid.download(first, indices, f"{first.name}-against-{second.name}-images")
@@ -85,7 +85,7 @@ def _show_differing(first: Subject, second: Subject, chosen: Selection) -> None:
 
 def _show_matrices(first: Subject, second: Subject) -> None:
     matrices, difference = _matrices(first.key, second.key, first, second)
-    st.markdown(f"**Confusion of {first.name}, of {second.name}, and their difference**")
+    st.markdown(f"**{texts.plain(f'Confusion of {first.name}, of {second.name}, and their difference')}**")
     columns = st.columns(3, gap="small")
     for column, spec, name in zip(columns, matrices, (first.name, second.name, "difference"), strict=True):
         with column:

@@ -17,6 +17,8 @@ from urllib.parse import parse_qs, urlencode
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
+from pages.common.texts import plain
+
 Explain = Callable[[str], str]
 ADDRESS, ASKED, DRAWN, KNOWN, GOAL = "_address", "_asked", "_drawn", "_known", "_goal"
 """In the session: page and address after the last run; what is new in the address, by key; the keys of this run, and
@@ -93,7 +95,7 @@ def name_what_is_unknown() -> None:
     for key in st.query_params:
         if key not in st.session_state[DRAWN]:
             said = f"{_beginning(key)} {_beginning(st.query_params[key])!r}"
-            st.warning(f"The link asks for {said}, but there is no such setting here: it is left out.")
+            st.warning(plain(f"The link asks for {said}, but there is no such setting here: it is left out."))
 
 
 def bound(key: str, usual: Any = None) -> None:
@@ -143,7 +145,7 @@ def _settle(
         st.session_state.pop(key)
     if from_link and not fits:
         reason = (explain or partial(_not_on_offer, key))(_beginning(asked)).rstrip(".")
-        st.warning(f"{reason}: {_in_link(default)} is shown instead.")
+        st.warning(plain(f"{reason}: {_in_link(default)} is shown instead."))
     return fits
 
 

@@ -17,6 +17,7 @@ from typing import ClassVar, Generic, TypeVar
 import streamlit as st
 
 from engine.errors import ConvscopeError
+from pages.common import texts
 
 AT_WORK, PATIENCE = 2, 20.0
 """How many jobs work at a time; for how many seconds an unwatched one goes on while others wait."""
@@ -258,7 +259,7 @@ def follow(*jobs: Job, look: Callable[[], None] = lambda: None) -> None:
 
 def _report(job: Job) -> None:
     if job.error:
-        st.error(job.error, icon="⚠️")
+        st.error(texts.plain(job.error), icon="⚠️")
     elif job.alive:
         st.progress(job.share, job.words or "Waiting for its turn")
     elif job.stopped:

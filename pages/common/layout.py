@@ -6,7 +6,7 @@ from typing import Any
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from pages.common import controls
+from pages.common import controls, texts
 
 PRESENT = "present"
 
@@ -24,7 +24,7 @@ def options(usual: Mapping[str, tuple[str, Any]]) -> DeltaGenerator:
     Args:
         usual: the name and the usual value of each control in it, by its key.
     """
-    return st.popover(" · ".join(["Options", *controls.differing(usual)]), key="options")
+    return st.popover(" · ".join(["Options", *map(texts.plain, controls.differing(usual))]), key="options")
 
 
 def stage(rows: int = 1) -> DeltaGenerator:

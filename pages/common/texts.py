@@ -1,11 +1,34 @@
-"""Words that all pages share, and how errors reach a reader."""
+"""Words that all pages share, how text from outside is shown, and how errors reach a reader.
 
+Streamlit shows almost every text as Markdown: in `![a](http://...)` the browser would fetch that address. Whatever a
+link, a file or a visitor brings (names of networks, classes, runs, pictures; sentences that repeat them) goes through
+`plain`.
+"""
+
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import streamlit as st
 
 from engine.errors import ConvscopeError
+
+_MARKUP = re.compile(
+    r"[\\`*\[\]<>$~&|]"  # images, links, emphasis, HTML, formulas, colours, entities, tables
+    r"|(?<!\w)_|_(?!\w)"  # emphasis; not the _ within a name
+    r"|^[-+#=]|(?<=^\d)[.)]|(?<=^\d\d)[.)]"  # lists and headings
+)
+_LINKED = re.compile(r"(?<=[:@])(?=[\w/+-])|(?<=\bwww)(?=\.)", re.IGNORECASE)
+_JOINER = "\u2060"
+"""Has no width. Addresses and codes such as `:tada:` are recognised in spite of backslashes, but not with it inside."""
+
+
+def plain(text: object) -> str:
+    """Markdown that shows `text` letter by letter, in one line; what stands between backticks is shown as code."""
+    printable = "".join(letter if letter.isprintable() else "\ufffd" for letter in " ".join(str(text).split()))
+    parts = re.split(r"(`[^`]+`)", printable)  # code at the odd places: nothing in it is interpreted
+    parts[::2] = [_LINKED.sub(_JOINER, _MARKUP.sub(r"\\\g<0>", part)) for part in parts[::2]]
+    return "".join(parts)
 
 
 @contextmanager
@@ -14,12 +37,12 @@ def readable_errors() -> Iterator[None]:
     try:
         yield
     except ConvscopeError as error:
-        st.error(str(error), icon="⚠️")
+        st.error(plain(error), icon="⚠️")
 
 
 def headline(statement: str) -> None:
-    """What the page shows, in one line; its title stands in the navigation."""
-    st.markdown(f"**{statement}**")
+    """What the page shows, in one line of plain text; its title stands in the navigation."""
+    st.markdown(f"**{plain(statement)}**")
 
 
 def what_to_look_at(*lines: str) -> None:

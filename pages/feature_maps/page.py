@@ -118,11 +118,13 @@ def show_image(chosen: Selection, view: View, channel: int, activation: Tensor, 
 def predicted(chosen: Selection, view: View) -> str:
     """The predicted class of the image."""
     answer = resources.answer(view)
-    return f"Predicted: {chosen.card.classes[answer.classes[0]]}, {texts.percent(answer.probabilities[0])}."
+    return (
+        f"Predicted: {texts.plain(chosen.card.classes[answer.classes[0]])}, {texts.percent(answer.probabilities[0])}."
+    )
 
 
 def named(truth: str | None, image_name: str) -> str:
-    return image_name if truth is None else f"{truth}, {image_name}"
+    return texts.plain(image_name if truth is None else f"{truth}, {image_name}")
 
 
 def show_maps(sheet: Sheet, activation: Tensor, channel: int, words: str) -> None:

@@ -28,7 +28,7 @@ def network_table() -> pd.DataFrame:
     """The shipped networks with the figures of their cards."""
     rows = [
         (
-            card.name if card.name == card.architecture else f"{card.name} ({card.architecture})",
+            texts.plain(card.name if card.name == card.architecture else f"{card.name} ({card.architecture})"),
             texts.percent(card.test_accuracy) if card.test_images else "not measured",
             f"{card.parameters:,}",
             f"{card.input_size}\u00a0px",

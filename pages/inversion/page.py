@@ -134,7 +134,7 @@ def show_numbers(settings: InversionSettings, job: Inversion, number: int) -> No
     columns[1].metric("PSNR to the image", f"{at.psnr:.1f} dB")
     columns[2].metric("Loss", f"{at.loss:.4f}")
     if job.answer is not None:
-        columns[3].metric("Predicted for the last picture", answer_in_words(settings, job.answer))
+        columns[3].metric("Predicted for the last picture", texts.plain(answer_in_words(settings, job.answer)))
 
 
 def answer_in_words(settings: InversionSettings, answer: Answer) -> str:

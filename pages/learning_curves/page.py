@@ -73,7 +73,7 @@ def own_choice(keys: list[str]) -> list[str]:
     bound("curves", default)
     unknown = [key for key in st.query_params.get_all("curves") if key and key not in keys]
     if unknown:
-        st.warning(f"There is no learning curve {unknown[0]!r} here: it is left out.")
+        st.warning(texts.plain(f"There is no learning curve {unknown[0][:20]!r} here: it is left out."))
     kept = [key for key in st.session_state.get("curves", []) if key in keys]
     if "curves" in st.session_state and len(kept) < len(st.session_state["curves"]):
         st.session_state["curves"] = kept
@@ -131,7 +131,7 @@ def show_charts(versions: tuple[HistoryVersion, ...], style: Style) -> None:
 def show_verdicts(chosen: Sequence[History]) -> None:
     """One computed sentence for each curve."""
     names = charts.labels(chosen)
-    lines = [f"- **{names[one.key]}.** {verdicts.verdict(one.table).sentence}" for one in chosen]
+    lines = [f"- **{texts.plain(names[one.key])}.** {verdicts.verdict(one.table).sentence}" for one in chosen]
     st.markdown("\n".join(lines))
 
 
@@ -171,7 +171,7 @@ def show_table(chosen: Sequence[History]) -> None:
     """Loss and accuracy on training, validation and test images."""
     names = charts.labels(chosen)
     table = pd.DataFrame([figures(names[one.key], one) for one in chosen])
-    st.table(table.set_index("curve"))
+    st.table(table.set_index(table["curve"].map(texts.plain)).drop(columns="curve"))
     st.caption(
         "Measured at the epoch of the highest validation accuracy, whose weights are kept: training figures on at "
         "most 5,000 training images, as they are, test figures once, from the stored weights. A run that was not kept "
@@ -237,7 +237,7 @@ def main() -> None:
     alive = any_alive(chosen)
     st.fragment(show, run_every=EVERY if alive else None)(chosen, style, alive)
     if comparison is not None:
-        st.caption(comparisons.budget_in_words(history(version).budget for version in readable(chosen)))
+        st.caption(texts.plain(comparisons.budget_in_words(history(version).budget for version in readable(chosen))))
     explain()
 
 

@@ -135,7 +135,7 @@ def show_channel(channel: int) -> None:
 def in_rows(settings: MaximizationSettings) -> str:
     """Which picture is which."""
     if settings.layer == CLASSES:
-        return "Row by row: " + ", ".join(drawings.names(settings)) + "."
+        return f"Row by row: {texts.plain(', '.join(drawings.names(settings)))}."
     if settings.count == 1:
         return f"Channel {settings.first}."
     return f"Channels {settings.first} to {settings.first + settings.count - 1}, row by row."

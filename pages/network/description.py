@@ -8,7 +8,7 @@ from engine.errors import ConvscopeError
 from engine.models import ARCHITECTURES
 from engine.network import NetworkTable
 from engine.weights import Weights
-from pages.common import resources
+from pages.common import resources, texts
 
 SIZES = (32, 64, 128, 224, 256)
 
@@ -43,8 +43,8 @@ def show_remarks(card: Card, described: NetworkTable, size: int) -> None:
     known = ARCHITECTURES.get(card.architecture)
     if size != card.input_size and known is not None and known.fixed_input:
         st.caption(
-            f"{card.name} itself takes {card.input_size} px only, since its dense layer reads all of the last maps. "
-            f"This is the same architecture, built for {size} px: its dense layer has another size."
+            f"{texts.plain(card.name)} itself takes {card.input_size} px only, since its dense layer reads all of the "
+            f"last maps. This is the same architecture, built for {size} px: its dense layer has another size."
         )
     beyond = [part.name for part in network.stages(described) if max(part.receptive_field.size or (0,)) > size]
     if beyond:

@@ -95,7 +95,7 @@ def _say_where(chosen: Selection, convolved: Convolved, channel: int, row: int, 
     exact = svg.short(float(convolved.output[channel, row, column]), 4)
     kernel = "×".join(map(str, convolved.kernels.shape[2:]))
     st.caption(
-        f"{chosen.image_name}, {chosen.card.input_size} px. Kernel {channel} of {convolved.channels}: {kernel} pixels "
-        f"in 3 colours, stride {convolved.windows[0].stride}. The numbers of the window are normalised colours: 0 is "
-        f"the mean of the training images. The network's own output here: {exact}."
+        f"{texts.plain(chosen.image_name)}, {chosen.card.input_size} px. Kernel {channel} of {convolved.channels}: "
+        f"{kernel} pixels in 3 colours, stride {convolved.windows[0].stride}. The numbers of the window are normalised "
+        f"colours: 0 is the mean of the training images. The network's own output here: {exact}."
     )

@@ -120,7 +120,7 @@ def show_image(chosen: Selection) -> None:
     """The image, and its class or name."""
     st.markdown("**The image**")
     sheets.show(image_png(chosen.split, chosen.index), f"The image: {chosen.image_name}")
-    st.caption(f"{chosen.truth}, {chosen.image_name}" if chosen.truth else chosen.image_name)
+    st.caption(texts.plain(f"{chosen.truth}, {chosen.image_name}" if chosen.truth else chosen.image_name))
 
 
 def show_answer(chosen: Selection, view: View) -> None:
@@ -128,7 +128,7 @@ def show_answer(chosen: Selection, view: View) -> None:
     answer = resources.answer(view)
     st.markdown(f"**{texts.verdict(chosen.truth, chosen.card.classes, answer.classes[0])}**")
     for label, probability in list(zip(answer.classes, answer.probabilities, strict=True))[:3]:
-        st.progress(probability, f"{chosen.card.classes[label]}  {texts.percent(probability)}")
+        st.progress(probability, f"{texts.plain(chosen.card.classes[label])}  {texts.percent(probability)}")
 
 
 def show_pictures(comparison: Comparison, drawn: Figure) -> None:
@@ -201,7 +201,9 @@ def show_notes(chosen: Selection, playback: Playback, notes: Sequence[str]) -> N
     """Notes on this very view: its maps and channels, an unusual size."""
     view = playback.view
     if playback.signal == CLASS:
-        st.caption(f"The logit of {chosen.card.classes[playback.channels[0]]}. Grey is zero, bright positive.")
+        st.caption(
+            f"The logit of {texts.plain(chosen.card.classes[playback.channels[0]])}. Grey is zero, bright positive."
+        )
     for note in notes:
         st.caption(note)
     if view.size != chosen.card.input_size:

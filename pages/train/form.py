@@ -11,7 +11,7 @@ import streamlit as st
 
 from engine.models import ARCHITECTURES
 from engine.training.recipe import INITIALISATIONS, OPTIMIZERS, PRECISIONS, Recipe
-from pages.common import selection
+from pages.common import selection, texts
 from pages.common.controls import bound
 from pages.train import controls
 from pages.train.controls import Values
@@ -53,10 +53,8 @@ def _say_if_no_number(key: str, low: float, high: float, usual: float) -> None:
     except ValueError:
         fits = False
     if not fits:
-        st.warning(
-            f"The link asks for {key} {asked!r}, but it must be a number from {low:g} to {high:g}: "
-            f"{usual:g} is shown instead."
-        )
+        offered = f"it must be a number from {low:g} to {high:g}: {usual:g} is shown instead."
+        st.warning(texts.plain(f"The link asks for {key} {asked[:20]!r}, but {offered}"))
 
 
 def draw(base: Recipe) -> Recipe:
@@ -74,7 +72,7 @@ def draw(base: Recipe) -> Recipe:
         _draw_more(form)
     recipe = controls.recipe_of({**form.usual, **form.chosen}, base)
     if remarks := controls.remarks(recipe, base):
-        notes.caption(" ".join(remarks))
+        notes.caption(texts.plain(" ".join(remarks)))
     return recipe
 
 

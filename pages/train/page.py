@@ -163,7 +163,7 @@ def draw(folder: RunFolder, status: Status) -> None:
 def say_state(folder: RunFolder, status: Status) -> None:
     """Why a run does not go on, and how the keeping of its model goes on."""
     if status.state == "failed":
-        st.error(status.message or "The training ended without a word: look into its log.txt.", icon="⚠️")
+        st.error(texts.plain(status.message) or "The training ended without a word: look into its log.txt.", icon="⚠️")
     elif status.state == "interrupted":
         st.warning("Its process has ended before its time: Resume goes on after the last whole epoch.", icon="⚠️")
     elif status.state == "queued" and (place := jobs.place(folder)):
@@ -212,7 +212,9 @@ def offer_keeping(folder: RunFolder) -> None:
 def offer_deletion(folder: RunFolder) -> None:
     """Delete the run, after a second look."""
     with st.popover("Delete", icon=":material/delete:"):
-        st.markdown(f"Delete the run **{folder.name}** with its curves and weights? Models that were kept stay.")
+        st.markdown(
+            f"Delete the run **{texts.plain(folder.name)}** with its curves and weights? Models that were kept stay."
+        )
         if st.button("Delete it for good", key="train_delete"):
             jobs.delete(folder)
             open_run(NEW)

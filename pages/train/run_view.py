@@ -112,9 +112,10 @@ def show_keeping(folder: RunFolder) -> None:
     keeping = jobs.keeping(folder)
     if keeping is None:
         return
+    name, message = texts.plain(keeping.name), texts.plain(keeping.message)
     if keeping.state == "working":
-        st.info(f"Keeping the model as **{keeping.name}**: it answers the test images …", icon="⏳")
+        st.info(f"Keeping the model as **{name}**: it answers the test images …", icon="⏳")
     elif keeping.state == "failed":
-        st.error(keeping.message, icon="⚠️")
+        st.error(message, icon="⚠️")
     else:
-        st.success(f"Kept as **{keeping.name}**: all pages offer it now. {keeping.message}", icon="✅")
+        st.success(f"Kept as **{name}**: all pages offer it now. {message}", icon="✅")

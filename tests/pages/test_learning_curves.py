@@ -65,8 +65,8 @@ def arms(tmp_path: Path, use_folders) -> Path:
     for name, group, seed in (("one", "trial", 1), ("two", "trial", 2), ("alone", "", 1)):
         folder = tmp_path / "runs" / name
         folder.mkdir(parents=True)
-        recipe = {"architecture": "lenet", "dataset": "cifar10", "input_size": 32, "group": group, "seed": seed}
-        (folder / "recipe.json").write_text(json.dumps({**recipe, "phases": [{"epochs": 12}]}))
+        recipe = {"name": "mine", "architecture": "lenet", "input_size": 32, "group": group, "seed": seed}
+        (folder / "recipe.json").write_text(json.dumps({**recipe, "phases": [{"epochs": 12, "learning_rate": 0.1}]}))
         table().to_csv(folder / "history.csv", index=False)
     return tmp_path / "runs"
 

@@ -248,13 +248,14 @@ def test_a_run_is_read_with_its_own_recipe(shelves):
     folder = shelves / "runs" / "mine"
     folder.mkdir()
     recipe = {
+        "name": "mine",
         "architecture": "lenet",
         "dataset": "cifar10_bundled",
         "input_size": 32,
         "seed": 7,
         "group": "trial",
         "sample": 100,
-        "phases": [{"epochs": 6}, {"epochs": 4}],
+        "phases": [{"epochs": 6, "learning_rate": 0.1}, {"epochs": 4, "learning_rate": 0.01}],
     }
     (folder / "recipe.json").write_text(json.dumps(recipe))
     curve(falling(5, 3)).to_csv(folder / "history.csv", index=False)
