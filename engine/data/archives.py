@@ -4,31 +4,53 @@
         cat/  tom.jpg  felix.png
         dog/  rex.jpg
 
-Only folders named like one of the network's classes can be judged, in capitals or not. Every picture becomes a square
-as any photograph does (`engine.photographs.read`), then one of the network's input size. An archive is somebody's file:
-how many pictures it holds and how large each unpacks to are limited before anything is unpacked.
+The folder that is named like one of the network's classes tells a picture's class, in capitals or not; folders around
+it and inside it tell nothing. Every picture becomes a square as any photograph does
+(`engine.data.photographs.read`).
+
+Names in archives come from many systems: with backslashes, with letters taken apart (NFD), in an old code page without
+saying which. They are read in that spelling in which they name a class.
+
+An archive is somebody's file, whose header may lie: entries are counted before they are read, and of each no more is
+unpacked than is allowed.
 
 A few pictures of one's own say little about a network, and the interval says how little; but they often come from a
 world that its training images do not know, and that shows.
 """
 
 import io
-import lzma
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import PurePosixPath
+from unicodedata import normalize
 
 import numpy as np
-from PIL import Image
 
 from engine.data import LabelledImages
-from engine.data.photographs import read
+from engine.data.photographs import KINDS, SUFFIXES, read
 from engine.errors import ConvscopeError
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+MOST_ENTRIES = 20_000
 MOST_IMAGES = 500
 MOST_BYTES = 20_000_000
+"""That one picture may unpack to; `MOST_TOTAL`: all of them."""
+MOST_TOTAL = 1_000_000_000
+CODE_PAGES = ("utf-8", "cp437", "cp850", "cp1252", "cp1250", "cp866", "cp1251", "gb18030", "shift_jis")
+"""What names are tried in that do not say it; the second one is what ZIP means by that."""
+ENTRY = b"PK\x01\x02"
+"""How each entry of the archive's list begins."""
+UTF_8, ENCRYPTED = 0x800, 0x1
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """An entry, its name, and the folders in it that are named like a class, by the class's label."""
+
+    entry: zipfile.ZipInfo
+    path: PurePosixPath
+    folders: dict[int, str]
 
 
 def class_folders(archive: bytes, name: str, classes: Sequence[str], side: int) -> LabelledImages:
@@ -41,48 +63,97 @@ def class_folders(archive: bytes, name: str, classes: Sequence[str], side: int) 
         ConvscopeError: it is no ZIP archive, holds no pictures in folders, too many or too large ones, a damaged one,
             or a folder that is named like none of the classes.
     """
+    if archive.count(ENTRY) > MOST_ENTRIES:
+        raise ConvscopeError(f"{name} holds more than {MOST_ENTRIES:,} files: pack only the class folders.")
     try:
         with zipfile.ZipFile(io.BytesIO(archive)) as opened:
-            entries = [entry for entry in opened.infolist() if _is_picture(entry)]
-            labels = _labels(entries, name, classes)
-            images = [_picture(opened, entry, side) for entry in entries]
+            pictures = _checked(list(_pictures(opened, classes)), name, classes)
+            labels = np.array([next(iter(picture.folders)) for picture in pictures], dtype=np.int64)
+            images, left = np.zeros((len(pictures), side, side, 3), dtype=np.uint8), MOST_TOTAL
+            for image, picture in zip(images, pictures, strict=True):
+                content = _unpacked(opened, picture, left)
+                left -= len(content)
+                image[:] = read(content, str(picture.path), side)
     except ConvscopeError:  # a ValueError itself, and already a sentence
         raise
-    except _DAMAGED as error:
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, OSError, ValueError) as error:
         raise ConvscopeError(f"{name} is not a readable ZIP archive: pack the class folders again.") from error
-    return LabelledImages(np.stack(images), labels, tuple(classes))
+    return LabelledImages(images, labels, tuple(classes))
 
 
-_UNPACKING = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError)
-_DAMAGED = (*_UNPACKING, RuntimeError, EOFError, OSError, ValueError)
-"""How a damaged archive shows itself, depending on where it is damaged and how it was packed."""
+# Names ---------------------------------------------------------------------------------------------------------
 
 
-def _is_picture(entry: zipfile.ZipInfo) -> bool:
-    """Whether an entry is a picture; what file managers add of their own begins with a dot or underscores."""
-    path = PurePosixPath(entry.filename)
-    hidden = any(part.startswith((".", "__")) for part in path.parts)
-    return not entry.is_dir() and not hidden and path.suffix.lower() in SUFFIXES
+def _pictures(opened: zipfile.ZipFile, classes: Sequence[str]) -> Iterator[_Picture]:
+    """The entries that are pictures; what file managers add of their own begins with a dot or underscores."""
+    for entry in opened.infolist():
+        spellings = list(dict.fromkeys(_spellings(entry)))
+        hidden = any(part.startswith((".", "__")) for part in spellings[0].parts)
+        if entry.is_dir() or hidden or spellings[0].suffix.lower() not in SUFFIXES:
+            continue
+        meant = [_Picture(entry, path, _class_folders(path, classes)) for path in spellings]
+        yield next((picture for picture in meant if picture.folders), meant[0])
 
 
-def _labels(entries: Sequence[zipfile.ZipInfo], name: str, classes: Sequence[str]) -> np.ndarray:
-    if not entries:
-        raise ConvscopeError(f"{name} holds no pictures: pack one folder of PNG, JPEG or WebP files for each class.")
-    if len(entries) > MOST_IMAGES:
-        raise ConvscopeError(f"{name} holds {len(entries):,} pictures: leave at most {MOST_IMAGES} of them.")
-    known = {label.lower(): number for number, label in enumerate(classes)}
-    folders = [PurePosixPath(entry.filename).parent.name for entry in entries]
-    unknown = sorted({folder for folder in folders if folder.lower() not in known})
-    if unknown:
+def _spellings(entry: zipfile.ZipInfo) -> Iterator[PurePosixPath]:
+    """What the name of an entry may be: the first is the likeliest."""
+    names = [entry.filename]
+    if not entry.flag_bits & UTF_8 and not entry.filename.isascii():  # Python has read it in code page 437
+        stored = entry.filename.encode("cp437")
+        names = [stored.decode(page, errors="replace") for page in CODE_PAGES]
+        names = [name for name in names if "\ufffd" not in name]
+    for name in names:
+        yield PurePosixPath(normalize("NFC", name.replace("\\", "/")))
+
+
+def _class_folders(path: PurePosixPath, classes: Sequence[str]) -> dict[int, str]:
+    """The folders named like a class, by its label; a name that is written exactly so comes before other capitals."""
+    names, folders = [normalize("NFC", name) for name in classes], {}
+    for folder in path.parts[:-1]:
+        alike = [number for number, name in enumerate(names) if name.casefold() == folder.casefold()]
+        if folder in names or len(alike) == 1:
+            folders[names.index(folder) if folder in names else alike[0]] = folder
+    return folders
+
+
+def _checked(pictures: list[_Picture], name: str, classes: Sequence[str]) -> list[_Picture]:
+    """`pictures`, if there are some, not too many, and all of them in folders that tell one class."""
+    if not pictures:
+        raise ConvscopeError(f"{name} holds no pictures: pack one folder of {KINDS} files for each class.")
+    if len(pictures) > MOST_IMAGES:
+        raise ConvscopeError(f"{name} holds {len(pictures):,} pictures: leave at most {MOST_IMAGES} of them.")
+    spelled: dict[int, str] = {}
+    for picture in pictures:
+        if not picture.folders:
+            raise ConvscopeError(
+                f"{name} has pictures in {picture.path.parent.name!r}, which is no class of this network: name the "
+                f"folders after its classes ({', '.join(classes)})."
+            )
+        if len(picture.folders) > 1:
+            raise ConvscopeError(f"{picture.path} lies in folders of two classes: leave one of them out.")
+        label, folder = next(iter(picture.folders.items()))
+        if spelled.setdefault(label, folder) != folder:
+            raise ConvscopeError(
+                f"{name} has the folders {spelled[label]!r} and {folder!r}, which differ in capitals only: rename one."
+            )
+    return pictures
+
+
+# Content -------------------------------------------------------------------------------------------------------
+
+
+def _unpacked(opened: zipfile.ZipFile, picture: _Picture, left: int) -> bytes:
+    """The content of an entry, of which at most `MOST_BYTES` and `left` are unpacked, whatever its header says."""
+    if picture.entry.flag_bits & ENCRYPTED:
+        raise ConvscopeError(f"{picture.path} is encrypted: pack the class folders without a password.")
+    if picture.entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise ConvscopeError(
-            f"{name} has pictures in {', '.join(repr(folder) for folder in unknown[:3])}, which is no class of this "
-            f"network: name the folders after its classes ({', '.join(classes)})."
+            f"{picture.path} is packed in an unusual way: pack the class folders as a plain ZIP archive."
         )
-    return np.array([known[folder.lower()] for folder in folders], dtype=np.int64)
-
-
-def _picture(opened: zipfile.ZipFile, entry: zipfile.ZipInfo, side: int) -> np.ndarray:
-    if entry.file_size > MOST_BYTES:
-        raise ConvscopeError(f"{entry.filename} is larger than {MOST_BYTES // 1_000_000} MB: make it smaller.")
-    square = Image.fromarray(read(opened.read(entry), entry.filename))
-    return np.asarray(square.resize((side, side), Image.Resampling.LANCZOS))
+    with opened.open(picture.entry) as stream:
+        content = stream.read(min(MOST_BYTES, left) + 1)
+    if len(content) > MOST_BYTES:
+        raise ConvscopeError(f"{picture.path} is larger than {MOST_BYTES // 1_000_000} MB: make it smaller.")
+    if len(content) > left:
+        raise ConvscopeError(f"The pictures unpack to more than {MOST_TOTAL // 1_000_000:,} MB: leave some out.")
+    return content

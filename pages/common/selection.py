@@ -35,7 +35,6 @@ VIEWING_SIZES = (64, 128, 224)
 BUNDLED = ("test", "train")
 SPLITS = (*BUNDLED, PHOTOGRAPHS, OWN)
 WEIGHTS = (weights.TRAINED, weights.UNTRAINED)
-PICTURE_FILES = ("png", "jpg", "jpeg", "webp")
 
 
 @dataclass(frozen=True)
@@ -218,8 +217,8 @@ def _own_picture() -> ChosenImage:
         file = st.camera_input("Take a picture", key="own_camera")
     else:
         file = st.file_uploader(
-            "PNG, JPEG or WebP",
-            PICTURE_FILES,
+            photographs.KINDS,
+            photographs.SUFFIXES,
             key="own_file",
             help="It is not written to disk, and nobody else is shown it.",
         )

@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 from engine.data import archives
 from engine.data.archives import class_folders
 from engine.errors import ConvscopeError
+from tests.memory import peak_memory
 
 CLASSES = ("airplane", "cat", "dog")
 
@@ -58,7 +60,7 @@ def test_each_picture_has_the_label_of_its_folder() -> None:
         (packed({"cat/readme.txt": b"words"}), "mine.zip holds no pictures: pack one folder"),
         (packed({"zebra/a.png": picture((1, 2, 3))}), "mine.zip has pictures in 'zebra', which is no class of this"),
         (packed({"a.png": picture((1, 2, 3))}), "mine.zip has pictures in '', which is no class of this network"),
-        (packed({"cat/a.png": b"broken"}), "cat/a.png is not a picture in PNG, JPEG or WebP format"),
+        (packed({"cat/a.png": b"broken"}), "cat/a.png is not a picture in PNG, JPEG, WebP, GIF"),
         (packed({"cat/a.png": picture((1, 2, 3))})[:60], "mine.zip is not a readable ZIP archive"),
     ],
     ids=lambda value: value if isinstance(value, str) else "archive",
@@ -93,3 +95,73 @@ def test_too_many_and_too_large_pictures_are_refused_unpacked(monkeypatch: pytes
     monkeypatch.setattr(archives, "MOST_BYTES", 10)
     with pytest.raises(ConvscopeError, match=r"cat/0\.png is larger than"):
         read(archive)
+    monkeypatch.setattr(archives, "MOST_BYTES", 1_000)
+    monkeypatch.setattr(archives, "MOST_TOTAL", 200)
+    with pytest.raises(ConvscopeError, match="unpack to more than"):
+        read(archive)
+    monkeypatch.setattr(archives, "MOST_ENTRIES", 2)
+    with pytest.raises(ConvscopeError, match="holds more than 2 files"):
+        read(archive)
+
+
+# Names ---------------------------------------------------------------------------------------------------------
+
+
+def renamed(names: Sequence[bytes | str], content: bytes | None = None) -> bytes:
+    """An archive of pictures under exactly these names; bytes are stored without saying what they mean."""
+    content = content or picture((1, 2, 3), (9, 9))
+    stand_ins = [f"{number:03}" + "x" * (len(name) - 3) for number, name in enumerate(names) if isinstance(name, bytes)]
+    archive = packed({name if isinstance(name, str) else stand_ins.pop(0): content for name in names})
+    for number, name in enumerate(name for name in names if isinstance(name, bytes)):
+        archive = archive.replace((f"{number:03}" + "x" * (len(name) - 3)).encode(), name)
+    return archive
+
+
+NAMES: dict[str, tuple[tuple[str, ...], list[bytes | str]]] = {
+    "backslashes": (("cat", "dog"), [b"cat\\a.png", b"mine\\dog\\b.png"]),
+    "letters apart": (("Bär", "Café"), ["Ba\u0308r/a.png", "Cafe\u0301/b.png"]),
+    "classes' letters apart": (("Ba\u0308r", "cat"), ["Bär/a.png", "cat/b.png"]),
+    "classes in both capitals": (("cat", "Cat"), ["cat/a.png", "Cat/b.png"]),
+    "capitals": (("cat", "dog"), ["CAT/a.png", "Dog/b.png"]),
+    "sub-folders": (("cat", "dog"), ["cat/close up/a.png", "mine/dog/far/away/b.png"]),
+    "UTF-8 unsaid": (("Bär", "Öl"), ["Bär/a.png".encode(), "Öl/b.png".encode()]),
+    "German code pages": (("Bär", "Öl"), ["Bär/a.png".encode("cp850"), "Öl/b.png".encode("cp1252")]),
+    "Russian code pages": (("кот", "пёс"), ["кот/a.png".encode("cp866"), "пёс/b.png".encode("cp1251")]),
+    "eastern code pages": (("猫", "犬"), ["猫/a.png".encode("gb18030"), "犬/b.png".encode("shift_jis")]),
+}
+
+
+@pytest.mark.parametrize("kind", NAMES)
+def test_names_of_every_system_are_read(kind: str) -> None:
+    classes, names = NAMES[kind]
+    assert class_folders(renamed(names), "mine.zip", classes, 8).labels.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("classes", "names", "message"),
+    [
+        (("cat", "dog"), ["cat/a.png", "Cat/b.png"], "has the folders 'cat' and 'Cat', which differ in capitals only"),
+        (("cat", "Cat"), ["CAT/a.png", "cat/b.png"], "has pictures in 'CAT', which is no class"),
+        (("cat", "dog"), ["dog/cat/a.png"], "dog/cat/a.png lies in folders of two classes"),
+    ],
+)
+def test_folders_that_could_be_two_classes_are_refused(
+    classes: tuple[str, ...], names: list[bytes | str], message: str
+) -> None:
+    with pytest.raises(ConvscopeError) as caught:
+        class_folders(renamed(names), "mine.zip", classes, 8)
+    assert message in str(caught.value)
+
+
+# Memory --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2])
+def test_an_archive_that_lies_about_its_sizes_takes_no_memory(method: int) -> None:
+    whole = 250_000_000
+    archive = packed({"cat/a.png": bytes(whole)}, method)
+    for claimed in (whole, 1_000, 2**32 - 2):
+        lying = archive.replace(whole.to_bytes(4, "little"), claimed.to_bytes(4, "little"))
+        with peak_memory() as peak, pytest.raises(ConvscopeError):
+            read(lying)
+        assert peak() < 100_000_000
