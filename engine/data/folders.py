@@ -4,35 +4,43 @@
         cat/   tom.jpg ...          train/  n01440764/ ...
         dog/   rex.png ...          val/    n01440764/ ...
 
-With `train` and `val` or `test` inside, these are the parts: of two, the second is the test set, and the last tenth of
-each class of `train` picks epochs; of all three, `val` does. Without them each class is split 80 / 10 / 10, in the
-order of the SHA-256 of its files' names: the same on every machine, and pictures in a row (of one film, say) are apart.
+Folders named `train`, `valid`, `Testing`, `test_set` and the like are parts, around the classes or inside each of them:
+of two, the second is the test set, and the last tenth of each class of `train` picks epochs; of all three, the
+validation part does. Without parts each class is split 80 / 10 / 10, in the order of the SHA-256 of its files' names:
+the same on every machine, and pictures in a row (of one film, say) are apart.
 
-Every picture is turned upright (EXIF), its shorter side resized to the side that is asked for, and the middle square
-cut out. All of them are kept in memory as bytes: 10,000 pictures of 224 pixels take 1.5 GB, and twice
-that for a moment.
+Every picture becomes a square as any photograph does (`engine.data.photographs.read`). All of them are kept in memory
+as bytes: 10,000 pictures of 224 pixels take 1.5 GB, and twice that for a moment. Whatever is not read is counted.
 """
 
 import hashlib
 import os
-import struct
-import warnings
-from collections.abc import Iterable, Sequence
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
 
 from engine.data import LabelledImages, split_validation
+from engine.data.photographs import SUFFIXES
+from engine.data.photographs import read as read_picture
 from engine.errors import ConvscopeError
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff")
 FEWEST = 10
 """Pictures that a class needs to learn from: 8, 1 and 1 for the three parts."""
-FILTER = Image.Resampling.BICUBIC
+TRAIN, VALIDATION, TEST = "train", "val", "test"
+_ROUND = "(?:set|data|dataset|images?|imgs?|pics?|pictures?|photos?|split|part|folder|seg|my)*"
+_PART = re.compile(
+    rf"{_ROUND}(?:(?P<train>train(?:ing)?|trn)|(?P<val>val|valid|validat(?:e|ion)|dev|development|eval|evaluation)"
+    rf"|(?P<test>test(?:ing)?|tst|hold(?:out)?|heldout)){_ROUND}"
+)
+"""Names of parts, as letters only."""
+NOT_CLASSES = re.compile(r"[.@#$].*|__.*|_?thumb(nail)?s|system volume information|lost\+found", re.IGNORECASE)
+"""Folders that systems and programs make: hidden ones, thumbnails, what was deleted."""
 
 
 @dataclass(frozen=True)
@@ -43,18 +51,25 @@ class Report:
         unreadable: files that are no pictures, or damaged ones, relative to the folder.
         too_few: classes with fewer than `FEWEST` readable pictures to learn from, and how many they have.
         unknown: class folders of the validation or test pictures that nothing was learned of.
+        skipped: how many files were not tried, by kind.
+        taken: which folders were taken as which parts, where the folder has parts.
     """
 
     unreadable: tuple[str, ...] = ()
     too_few: tuple[tuple[str, int], ...] = ()
     unknown: tuple[str, ...] = ()
+    skipped: tuple[tuple[str, int], ...] = ()
+    taken: str = ""
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """The same for a person; none if nothing was left out."""
-        said = []
+        """The same for a person; none if nothing was left out and there are no parts."""
+        said = [self.taken] if self.taken else []
         if self.unreadable:
             said.append(f"Files that are no readable pictures ({len(self.unreadable)}): {_few(self.unreadable)}.")
+        if self.skipped:
+            kinds = ", ".join(f"{count} {kind}" for kind, count in self.skipped)
+            said.append(f"Files that were skipped ({sum(count for _, count in self.skipped)}): {kinds}.")
         if self.too_few:
             named = [f"{name} ({count})" for name, count in self.too_few]
             said.append(f"Classes with fewer than {FEWEST} pictures, which are left out ({len(named)}): {_few(named)}.")
@@ -75,10 +90,11 @@ class FolderImages:
 
 @dataclass(frozen=True)
 class _Part:
-    """The pictures of one part, uint8 `[N, S, S, 3]` by class, and files that could not be read."""
+    """The pictures of one part, uint8 `[N, S, S, 3]` by class, files that could not be read, and how many others."""
 
     images: dict[str, list[np.ndarray]]
     unreadable: tuple[str, ...]
+    skipped: Counter[str]
 
 
 def read(folder: Path, side: int) -> FolderImages:
@@ -89,43 +105,154 @@ def read(folder: Path, side: int) -> FolderImages:
     """
     if not folder.is_dir():
         raise ConvscopeError(f"There is no folder {str(folder)!r}: name one with a folder of pictures for each class.")
-    names = [name for name in ("train", "val", "test") if (folder / name).is_dir()]
-    if "train" in names and len(names) > 1:
-        return _given(folder, names, side)
-    only_train = [entry.name for entry in _class_folders(folder)] == ["train"]
-    return _split(folder / "train" if only_train else folder, side)
+    try:
+        return _read(folder, side)
+    except OSError as error:
+        raise ConvscopeError(f"{error.filename or folder} cannot be read: {error.strerror}.") from error
+
+
+def _read(folder: Path, side: int) -> FolderImages:
+    layout = _layout(folder)
+    parts = {name: _part(classes, folder, side) for name, classes in layout.parts.items()}
+    skipped = sum((part.skipped for part in parts.values()), _outside(layout))
+    unreadable = tuple(name for part in parts.values() for name in part.unreadable)
+    classes, too_few = _enough(parts[TRAIN], folder)
+    unknown = {name for part in parts.values() for name in part.images} - set(parts[TRAIN].images)
+    kinds = tuple(sorted(skipped.items()))
+    report = Report(unreadable, too_few, tuple(sorted(unknown)), kinds, layout.taken)
+    if len(parts) == 1:
+        return FolderImages(*_split(parts[TRAIN], classes, side), report)
+    labelled = {name: _labelled(part.images, classes, side) for name, part in parts.items()}
+    for name, images in labelled.items():
+        if not len(images):
+            raise ConvscopeError(f"{folder} has no pictures of its classes in {layout.names[name]!r}: put some there.")
+    train, validation = labelled[TRAIN], labelled.get(VALIDATION)
+    if len(parts) == 2:
+        train, validation = split_validation(train)
+    return FolderImages(train, validation, labelled[layout.last], report)
+
+
+# Which folders are what ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Which folders hold what.
+
+    Attributes:
+        parts: by part the class folders, by name; all under `TRAIN` if there are no parts.
+        names: what the folder calls its parts.
+        around: folders around class folders, whose own files belong to no class.
+        beside: folders beside them that are neither.
+        taken: the same in a sentence, if there is something to say.
+    """
+
+    parts: dict[str, dict[str, Path]]
+    names: dict[str, str]
+    around: tuple[Path, ...]
+    beside: tuple[Path, ...] = ()
+    taken: str = ""
+
+    @property
+    def last(self) -> str:
+        """The part that judges the result."""
+        return TEST if TEST in self.parts else VALIDATION
+
+
+def _layout(folder: Path) -> _Layout:
+    """Tell parts from classes.
+
+    Raises:
+        ConvscopeError: what is there can be read in two ways, or has parts without classes or nothing to learn from.
+    """
+    around = (folder, *_wrappers(folder))
+    inner = around[-1]
+    children = _visible(inner)
+    named = [child for child in children if _part_of(child)]
+    nested = [child for child in named if _visible(child)]
+    others = [child for child in children if child not in named]
+    if nested:
+        parts = _by_part(nested, folder)
+        if TRAIN not in parts or (len(parts) == 1 and others):
+            raise ConvscopeError(
+                f"{folder} has {_quoted(nested)}{' beside ' + _quoted(others) if others else ''}, so that it is "
+                "unclear what to learn from: put all class folders to learn from into a folder named 'train'."
+            )
+        beside = (*others, *(child for child in named if child not in nested))
+        inside = {name: (part, *_wrappers(part)) for name, part in parts.items()}
+        classes = {name: {path.name: path for path in _visible(inside[name][-1])} for name in parts}
+        around = (*around, *(path for paths in inside.values() for path in paths))
+        names = {name: part.name for name, part in parts.items()}
+        return _Layout(classes, names, around, beside, _taken(names))
+    if named and not others:
+        raise ConvscopeError(
+            f"{folder} has no class folders in {_quoted(named)}: put one folder of pictures for each class there."
+        )
+    splits = [_visible(child) for child in children]
+    if all(splits) and all(_part_of(split) for inside in splits for split in inside):
+        by_class = {child.name: _by_part(inside, folder) for child, inside in zip(children, splits, strict=True)}
+        found = {name: part.name for parts in by_class.values() for name, part in parts.items()}
+        names = {name: found[name] for name in (TRAIN, VALIDATION, TEST) if name in found}
+        if children and TRAIN in names:
+            classes = {name: {kind: parts[name] for kind, parts in by_class.items() if name in parts} for name in names}
+            return _Layout(classes, names, (*around, *children), taken=_taken(names, " of each class"))
+    taken = f"The class folders are those in {inner.relative_to(folder).as_posix()!r}." if inner != folder else ""
+    return _Layout({TRAIN: {child.name: child for child in children}}, {}, around, taken=taken)
+
+
+def _wrappers(folder: Path) -> tuple[Path, ...]:
+    """The folders inside `folder` that each hold nothing but one folder of folders, which is no part."""
+    inside = _visible(folder)
+    if len(inside) != 1 or _part_of(inside[0]) or not (deeper := _visible(inside[0])):
+        return ()
+    if len(deeper) == 1 and not _visible(deeper[0]) and not _part_of(deeper[0]):
+        return ()
+    return inside[0], *_wrappers(inside[0])
+
+
+def _by_part(folders: Iterable[Path], root: Path) -> dict[str, Path]:
+    parts: dict[str, Path] = {}
+    for path in folders:
+        if (other := parts.setdefault(_part_of(path), path)) != path:
+            raise ConvscopeError(
+                f"{root} has {other.name!r} and {path.name!r}, which are names for one part: leave one of them out."
+            )
+    return {name: parts[name] for name in (TRAIN, VALIDATION, TEST) if name in parts}
+
+
+def _part_of(folder: Path) -> str | None:
+    """The part that a folder is named like."""
+    found = _PART.fullmatch(re.sub(r"[\W\d_]", "", folder.name.lower()))
+    return found and found.lastgroup
+
+
+def _taken(names: Mapping[str, str], where: str = "") -> str:
+    uses = {TRAIN: "learned from", VALIDATION: "what picks the epoch", TEST: "the test set"}
+    if len(names) == 1:
+        return f"The folder {names[TRAIN]!r}{where} is split 80 / 10 / 10."
+    last = next(reversed(names))
+    uses[last] = uses[TEST]
+    said = ", ".join(f"{folder!r} is {uses[name]}" for name, folder in names.items())
+    tenth = f", and a tenth of {names[TRAIN]!r} picks the epoch" if len(names) == 2 else ""
+    return f"Of the folders{where}, {said}{tenth}."
+
+
+def _quoted(folders: Sequence[Path]) -> str:
+    return _few([repr(folder.name) for folder in folders])
 
 
 # The parts -----------------------------------------------------------------------------------------------------
 
 
-def _given(folder: Path, names: Sequence[str], side: int) -> FolderImages:
-    parts = {name: _part(folder / name, folder, side) for name in names}
-    classes, too_few = _enough(parts["train"], folder)
-    labelled = {name: _labelled(part.images, classes, side) for name, part in parts.items()}
-    for name in names:
-        if not len(labelled[name]):
-            raise ConvscopeError(f"{folder} has no pictures of its classes in {name!r}: put some there.")
-    train, validation = labelled["train"], labelled.get("val")
-    if len(names) == 2:
-        train, validation = split_validation(train)
-    unreadable = [name for part in parts.values() for name in part.unreadable]
-    unknown = {name for part in parts.values() for name in part.images} - set(parts["train"].images)
-    report = Report(tuple(unreadable), too_few, tuple(sorted(unknown)))
-    return FolderImages(train, validation, labelled[names[-1]], report)
-
-
-def _split(folder: Path, side: int) -> FolderImages:
-    part = _part(folder, folder, side)
-    classes, too_few = _enough(part, folder)
+def _split(part: _Part, classes: Sequence[str], side: int) -> Iterator[LabelledImages]:
+    """80, 10 and 10 % of each class."""
     shares: list[dict[str, list[np.ndarray]]] = [{}, {}, {}]
     for name in classes:
-        tenth = len(part.images[name]) // 10
-        cuts = [0, len(part.images[name]) - 2 * tenth, len(part.images[name]) - tenth, len(part.images[name])]
+        count = len(part.images[name])
+        cuts = [0, count - 2 * (count // 10), count - count // 10, count]
         for share, start, stop in zip(shares, cuts, cuts[1:], strict=False):
             share[name] = part.images[name][start:stop]
-    train, validation, test = (_labelled(share, classes, side) for share in shares)
-    return FolderImages(train, validation, test, Report(part.unreadable, too_few))
+    return (_labelled(share, tuple(classes), side) for share in shares)
 
 
 def _enough(part: _Part, folder: Path) -> tuple[tuple[str, ...], tuple[tuple[str, int], ...]]:
@@ -153,41 +280,81 @@ def _labelled(images: dict[str, list[np.ndarray]], classes: tuple[str, ...], sid
 # Files ---------------------------------------------------------------------------------------------------------
 
 
-def _part(folder: Path, root: Path, side: int) -> _Part:
+def _part(classes: Mapping[str, Path], root: Path, side: int) -> _Part:
     images: dict[str, list[np.ndarray]] = {}
     unreadable: list[str] = []
-    with warnings.catch_warnings(), ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        warnings.simplefilter("ignore")  # odd EXIF entries, and transparency in palettes
-        for class_folder in _class_folders(folder):
-            files = _files(class_folder)
+    skipped = Counter[str]()
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        for name, folder in classes.items():
+            files = _pictures(folder, skipped)
             squares = list(pool.map(partial(_square, side=side), files))
-            images[class_folder.name] = [square for square in squares if square is not None]
+            images[name] = [square for square in squares if square is not None]
             unreadable += [
                 file.relative_to(root).as_posix() for file, square in zip(files, squares, strict=True) if square is None
             ]
-    return _Part(images, tuple(sorted(unreadable)))
+    return _Part(images, tuple(sorted(unreadable)), skipped)
 
 
-def _class_folders(folder: Path) -> list[Path]:
-    return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith((".", "__")))
+def _visible(folder: Path) -> list[Path]:
+    """The folders in `folder` that can be classes or parts."""
+    with os.scandir(folder) as entries:
+        return sorted(Path(entry) for entry in entries if entry.is_dir() and not NOT_CLASSES.fullmatch(entry.name))
 
 
-def _files(folder: Path) -> list[Path]:
-    """The class's pictures, in an order that depends on their names and on nothing else."""
-    files = [file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")]
+def _pictures(folder: Path, skipped: Counter[str]) -> list[Path]:
+    """The class's pictures, in an order that depends on their names and on nothing else; counts all other files."""
+    files = []
+    for place, folders, names in os.walk(folder, onerror=_refuse):
+        for inner in [name for name in folders if NOT_CLASSES.fullmatch(name)]:
+            folders.remove(inner)
+            skipped.update(_all_in(Path(place, inner)))
+        skipped["links to folders"] += sum(Path(place, inner).is_symlink() for inner in folders)
+        for file in (Path(place, name) for name in names):
+            if (kind := _why_not(file)) is None:
+                files.append(file)
+            else:
+                skipped[kind] += 1
     return sorted(files, key=lambda file: hashlib.sha256(file.relative_to(folder).as_posix().encode()).digest())
+
+
+def _refuse(error: OSError) -> None:
+    """A folder that cannot be read is not passed over."""
+    raise error
+
+
+def _outside(layout: _Layout) -> Counter[str]:
+    """The files that are in no class folder."""
+    skipped = Counter[str]()
+    for folder in layout.around:
+        for entry in folder.iterdir():
+            if entry.is_dir() and NOT_CLASSES.fullmatch(entry.name):
+                skipped.update(_all_in(entry))
+            elif not entry.is_dir():
+                skipped[_why_not(entry) or "pictures outside the class folders"] += 1
+    for folder in layout.beside:
+        skipped.update(_all_in(folder))
+    return skipped
+
+
+def _all_in(folder: Path) -> Counter[str]:
+    return Counter({f"in {folder.name!r}": sum(len(names) for _, _, names in os.walk(folder))})
+
+
+def _why_not(file: Path) -> str | None:
+    """What kind of file it is that is not tried; None for a picture."""
+    if not file.is_file():
+        return "broken links" if file.is_symlink() else "that are no regular files"
+    if file.name.startswith("."):
+        return "hidden"
+    suffix = file.suffix.lower()
+    return None if suffix in SUFFIXES else suffix or "without a suffix"
 
 
 def _square(file: Path, side: int) -> np.ndarray | None:
     """uint8 `[side, side, 3]`, or None if the file is no readable picture."""
     try:
-        with Image.open(file) as image:
-            image.draft("RGB", (2 * side, 2 * side))  # a JPEG of many megapixels is unpacked at a fraction of its size
-            upright = ImageOps.exif_transpose(image).convert("RGB")
-            return np.asarray(ImageOps.fit(upright, (side, side), FILTER))
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError, MemoryError):
-        return None
-    except struct.error:  # of damaged EXIF entries
+        return read_picture(file, file.name, side)
+    except ConvscopeError:
         return None
 
 

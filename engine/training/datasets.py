@@ -70,8 +70,15 @@ class Dataset:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What a person should know of them: pictures and classes that were left out."""
-        return self._folder.report.sentences if self.recipe.dataset == "folder" else ()
+        """What a person should know of a folder: what is taken as what, and pictures and classes that were left out."""
+        if self.recipe.dataset != "folder":
+            return ()
+        parts = self._folder
+        counts = (
+            f"{len(parts.train.classes)} classes: {len(parts.train):,} pictures to learn from, "
+            f"{len(parts.validation):,} to pick the epoch, {len(parts.test):,} to test."
+        )
+        return (*parts.report.sentences, counts)
 
     @cached_property
     def _folder(self) -> folders.FolderImages:

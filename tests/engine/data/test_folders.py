@@ -115,13 +115,137 @@ def test_what_cannot_be_used_is_reported(tmp_path: Path) -> None:
     grey.save(tmp_path / "a" / "grey.png")
     read = folders.read(tmp_path, 12)
     assert read.train.classes == ("a", "b")
-    assert len(read.train) + len(read.validation) + len(read.test) == 25
-    assert read.report.unreadable == ("a/broken.jpg", "b/cut.png", "b/exif.jpg")
+    assert len(read.train) + len(read.validation) + len(read.test) == 26
+    assert read.report.unreadable == ("a/broken.jpg", "b/cut.png")
     assert read.report.too_few == (("few", 9),)
     assert read.report.sentences == (
-        "Files that are no readable pictures (3): a/broken.jpg, b/cut.png, b/exif.jpg.",
+        "Files that are no readable pictures (2): a/broken.jpg, b/cut.png.",
+        "Files that were skipped (1): 1 .txt.",
         "Classes with fewer than 10 pictures, which are left out (1): few (9).",
     )
+
+
+def test_every_file_that_is_skipped_is_counted_by_kind(tmp_path: Path) -> None:
+    class_folders(tmp_path, {"a": 20, "b": 20})
+    class_folders(tmp_path / "a" / "@eaDir", {"a-1.png": 2})
+    class_folders(tmp_path / "b", {".ipynb_checkpoints": 3})
+    class_folders(tmp_path, {"__MACOSX": 12, ".thumbnails": 11})
+    class_folders(tmp_path / "a", {"close up": 2})
+    for name in ("a/one.heic", "a/two.HEIC", "b/IMG_0001", "a/._a-1.png", "labels.csv", "loose.png"):
+        (tmp_path / name).touch()
+    (tmp_path / "a" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    (tmp_path / "a" / "elsewhere").symlink_to(tmp_path / "b")
+    (tmp_path / "b" / "linked.png").symlink_to(tmp_path / "a" / "a-0.png")
+    read = folders.read(tmp_path, 12)
+    assert read.train.classes == ("a", "b")
+    assert len(read.train) + len(read.validation) + len(read.test) == 20 + 2 + 20 + 1
+    assert dict(read.report.skipped) == {
+        ".csv": 1,
+        ".heic": 2,
+        "broken links": 1,
+        "hidden": 1,
+        "in '.ipynb_checkpoints'": 3,
+        "in '.thumbnails'": 11,
+        "in '@eaDir'": 2,
+        "in '__MACOSX'": 12,
+        "links to folders": 1,
+        "pictures outside the class folders": 1,
+        "without a suffix": 1,
+    }
+    assert read.report.sentences[0].startswith("Files that were skipped (36): 1 .csv, 2 .heic, 1 broken links, ")
+
+
+# Parts ---------------------------------------------------------------------------------------------------------
+
+TWO = [
+    ("train", "valid"),
+    ("train", "validation"),
+    ("Training", "Testing"),
+    ("train_set", "test_set"),
+    ("training-data", "dev"),
+    ("images_train", "images_val"),
+    ("trainset", "holdout"),
+    ("train2017", "val2017"),
+    ("01 Train", "02 Test"),
+]
+
+
+@pytest.mark.parametrize(("train", "test"), TWO)
+@pytest.mark.parametrize("inside", [False, True], ids=["around the classes", "inside each class"])
+def test_two_parts_are_never_classes(tmp_path: Path, train: str, test: str, inside: bool) -> None:
+    for seed, (part, count) in enumerate({train: 20, test: 12}.items()):
+        for name in ("cat", "dog"):
+            place = tmp_path / name / part if inside else tmp_path / part / name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            class_folders(tmp_path / "made", {name: count}, seed=seed)
+            (tmp_path / "made" / name).rename(place)
+    (tmp_path / "made").rmdir()
+    read = folders.read(tmp_path, 12)
+    assert read.train.classes == ("cat", "dog")
+    assert [np.bincount(part.labels).tolist() for part in (read.train, read.validation, read.test)] == [
+        [18, 18],
+        [2, 2],
+        [12, 12],
+    ]
+    where = " of each class" if inside else ""
+    assert read.report.sentences == (
+        f"Of the folders{where}, {train!r} is learned from, {test!r} is the test set, and a tenth of {train!r} picks "
+        "the epoch.",
+    )
+
+
+@pytest.mark.parametrize("names", [("Train", "Valid", "Test"), ("training_set", "validation_set", "test_set")])
+def test_three_parts_in_a_folder_around_them(tmp_path: Path, names: tuple[str, ...]) -> None:
+    for seed, (name, count) in enumerate(zip(names, (12, 3, 5), strict=True)):
+        class_folders(tmp_path / "archive" / "pets" / name, {"a": count, "b": count}, seed=seed)
+    (tmp_path / "archive" / "pets" / "test-unlabelled").mkdir()
+    read = folders.read(tmp_path, 12)
+    assert [len(part) for part in (read.train, read.validation, read.test)] == [24, 6, 10]
+    assert read.report.sentences == (
+        f"Of the folders, {names[0]!r} is learned from, {names[1]!r} is what picks the epoch, {names[2]!r} is the test "
+        "set.",
+    )
+
+
+def test_what_lies_beside_the_parts_is_counted(tmp_path: Path) -> None:
+    class_folders(tmp_path / "train", {"a": 20, "b": 20})
+    class_folders(tmp_path / "val", {"a": 5, "b": 5})
+    class_folders(tmp_path, {"test": 7, "extra": 4})  # pictures that nobody has labelled
+    read = folders.read(tmp_path, 12)
+    assert [len(part) for part in (read.train, read.validation, read.test)] == [36, 4, 10]
+    assert read.report.skipped == (("in 'extra'", 4), ("in 'test'", 7))
+
+
+def test_class_folders_in_one_other_folder_are_used_and_named(tmp_path: Path) -> None:
+    class_folders(tmp_path / "PetImages", {"cat": 20, "dog": 20})
+    read = folders.read(tmp_path, 12)
+    assert read.train.classes == ("cat", "dog")
+    assert read.report.sentences == ("The class folders are those in 'PetImages'.",)
+
+
+def test_a_train_is_a_class_among_other_vehicles(tmp_path: Path) -> None:
+    assert folders.read(class_folders(tmp_path, {"bus": 10, "car": 10, "train": 10}), 12).train.classes[2] == "train"
+    assert folders.read(class_folders(tmp_path / "x", {"invalid": 10, "valid": 10}), 12).train.classes[1] == "valid"
+
+
+@pytest.mark.parametrize(
+    ("places", "message"),
+    [
+        (["train/a", "train/b", "extra"], "has 'train' beside 'extra', so that it is unclear what to learn from"),
+        (["test/a", "test/b"], "has 'test', so that it is unclear what to learn from: put all class folders"),
+        (
+            ["train", "test"],
+            "has no class folders in 'test', 'train': put one folder of pictures for each class there.",
+        ),
+        (["train/a", "train/b", "Val/a", "valid/a"], "has 'Val' and 'valid', which are names for one part"),
+    ],
+)
+def test_what_could_be_parts_or_classes_is_refused(tmp_path: Path, places: list[str], message: str) -> None:
+    for place in places:
+        class_folders(tmp_path / place, {".": 10})
+    with pytest.raises(ConvscopeError) as caught:
+        folders.read(tmp_path, 12)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -208,7 +332,9 @@ def test_a_run_whose_classes_have_changed_is_not_gone_on_with_and_not_kept(
     changed = ", ".join(name for name in (was, becomes) if name)
     for action in ("--resume", "--keep"):
         assert main([action, "mine", *paths]) == 1
-        assert capsys.readouterr().out == (
+        *counts, said = capsys.readouterr().out.splitlines(keepends=True)
+        assert [line.endswith(" to test.\n") for line in counts] == [True] * (action == "--resume")
+        assert said == (
             f"The pictures have other classes than when the run began (added or missing: {changed}): give the folders "
             "the names that they had, or start a new run.\n"
         )

@@ -96,6 +96,7 @@ def test_images_that_are_too_small_for_it_are_one_printed_sentence(
 ) -> None:
     assert main(command(tmp_path, "alexnet", 16)) == 1
     assert re.fullmatch(
+        r"2 classes: .* to test\.\n"
         r"torchvision:alexnet cannot take images of 16 pixels: choose a larger input_size \(usual are 224\).\n",
         capsys.readouterr().out,
     )

@@ -88,7 +88,8 @@ def test_the_command_prints_the_curve_and_leaves_the_run_as_it_is(
     torch.manual_seed(0)
     named = ["--resume", "mine", *command[1:]] if resumed else command
     assert main([*named, "--range-test"]) == 0
-    printed = capsys.readouterr().out.splitlines()
+    counts, *printed = capsys.readouterr().out.splitlines()
+    assert counts == "2 classes: 32 pictures to learn from, 4 to pick the epoch, 4 to test."
     assert printed[0].split() == ["learning", "rate", "loss", "smoothed"]
     assert printed[-2].startswith("Suggested: ")
     stored = np.loadtxt(folder / "range_test.csv", delimiter=",", skiprows=1)
