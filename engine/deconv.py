@@ -33,9 +33,10 @@ import torch
 from torch import Tensor
 
 from engine.errors import ConvscopeError
+from engine.graph.runs import Cut, Played, norm_of_each, play_back
 from engine.operations import Convolution, Rules
 from engine.operations.convolution import ConvolutionRecord
-from engine.tape import Step, Tape
+from engine.tape import Tape
 
 RELU_RULES = ("deconvnet", "gradient", "guided")
 PATHS = ("both", "residual", "shortcut")
@@ -70,7 +71,7 @@ class Reconstruction:
 
         The last of `gains` is not it where several operations read the image: that is one operation's share.
         """
-        return _ratio(_norm(self.pixels, len(self.pixels)), self.sent)
+        return _ratio(norm_of_each(self.pixels, len(self.pixels)), self.sent)
 
 
 def reconstruct(
@@ -115,9 +116,9 @@ def reconstruct(
     with torch.no_grad():
         if tape.input_shape[0] == len(signal):
             pixels, norms, nodes = _play(tape, signal, rules, cut)
-        else:  # many signals on one image: play one, mapped over all of them
+        else:
             pixels, norms, nodes = _play_each(tape, signal, rules, cut)
-        sent = _norm(signal, len(signal))
+        sent = norm_of_each(signal, len(signal))
     gains = tuple(Gain(node, _ratio(norm, sent)) for node, norm in zip(nodes, norms, strict=True))
     return Reconstruction(pixels, gains, sent)
 
@@ -147,61 +148,28 @@ def residual_blocks(tape: Tape) -> tuple[str, ...]:
 # -------------------------------------------------------------------------------------------------- playback
 
 
-Cut = Mapping[str, str]
-"""Residual add -> the one of its inputs that gets no signal."""
-Played = tuple[Tensor, list[Tensor], list[str]]
-"""The pixels, and after each reversed step the norms `[K]` and the node's name."""
-
-
 def _play(tape: Tape, signal: Tensor, rules: Rules, cut: Cut) -> Played:
-    batch = tape.input_shape[0]
-    arriving: dict[str, Tensor] = {tape.node: signal}
-    norms: list[Tensor] = []
-    nodes: list[str] = []
-    for step in reversed(tape.steps):
-        if step.name not in arriving:
-            continue
-        here = arriving.pop(step.name)
-        sent = _send(step, here, rules, cut)
-        for source, part in sent:
-            arriving[source] = arriving[source] + part if source in arriving else part
-        copies = step.record.copies
-        norms.append(_norm(here, batch) if copies else _joint_norm([part for _, part in sent], batch))
-        nodes.append(step.name)
-    pixels = arriving.get(tape.input)
-    return (signal.new_zeros(tape.input_shape) if pixels is None else pixels), norms, nodes
+    return play_back(tape.steps, {tape.node: signal}, tape.input, tape.input_shape, rules, cut)
 
 
-def _play_each(tape: Tape, signal: Tensor, rules: Rules, cut: Cut) -> Played:
+def _play_each(tape: Tape, signals: Tensor, rules: Rules, cut: Cut) -> Played:
+    """Many signals on one image: play one, mapped over all of them, or one by one where an operation forbids that."""
     nodes: list[str] = []
 
     def play_one(one: Tensor) -> tuple[Tensor, list[Tensor]]:
-        pixels, norms, played = _play(tape, one, rules, cut)
-        nodes[:] = played
+        pixels, norms, nodes[:] = _play(tape, one, rules, cut)
         return pixels, norms
 
-    pixels, norms = torch.func.vmap(play_one, randomness="same")(signal.unsqueeze(1))
+    try:
+        pixels, norms = torch.func.vmap(play_one, randomness="same")(signals.unsqueeze(1))
+    except RuntimeError:
+        each_pixels, each_norms = zip(*map(play_one, signals.unsqueeze(1)), strict=True)
+        pixels, norms = torch.stack(each_pixels), [torch.stack(same) for same in zip(*each_norms, strict=True)]
     return pixels.flatten(0, 1), [norm.flatten() for norm in norms], nodes
-
-
-def _send(step: Step, signal: Tensor, rules: Rules, cut: Cut) -> list[tuple[str, Tensor]]:
-    """The signal that the step passes on to each node that it read."""
-    parts = zip(step.inputs, step.record.reverse(signal, rules), strict=True)
-    return [(source, part) for source, part in parts if source != cut.get(step.name)]
-
-
-def _norm(signal: Tensor, batch: int) -> Tensor:
-    # In double precision: leaving batch norm out may take a signal's square beyond what a float can hold.
-    return torch.linalg.vector_norm(signal.reshape(batch, -1), dim=1, dtype=torch.float64)
 
 
 def _ratio(norm: Tensor, sent: Tensor) -> Tensor:
     return torch.where(sent > 0, norm / sent, 0)
-
-
-def _joint_norm(signals: list[Tensor], batch: int) -> Tensor:
-    norms = [_norm(signal, batch) for signal in signals]
-    return norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms), dim=0)
 
 
 # ---------------------------------------------------------------------------------------------------- checks

@@ -1,230 +1,135 @@
 """A network as a graph: which operation reads which, and what that alone tells.
 
-`torch.fx` runs a network's `forward` once on a stand-in for the image and writes down every operation. It
-computes no number, so the graph knows names and connections, not sizes. Four things can be read from it:
+`trace` runs a network's `forward` once on a stand-in for a small image and writes down every operation:
 
-- names: torchvision's, "layer4.1.relu_1" is the second ReLU in block 1 of layer4;
-- friendly names for a lecture: conv1, conv1_relu, pool1, conv2_x ...;
-- residual adds `F(x) + x` (He et al. 2016, equation 1): the two sides share their history up to x; of what
-  they do not share, the residual F holds more convolutions than the shortcut;
-- which convolution a batch norm normalises.
+    tracer       the stand-ins, and what they answer to a `forward` that asks for sizes
+    memory       who sees what an operation in place has overwritten
+    structure    the graph: names, residual blocks, which convolution a batch norm normalises
+    layers       friendly names for a lecture
+    runs         one forward pass through the graph that records, and its playback
+    check        the graph's answer and gradient against the network's own, once per network
+    receptive_field
 
-Limits: a network whose control flow depends on pixel values cannot be traced, and one in training mode would
-be traced as it trains; both are refused. After an in-place operation, whatever reads its input finds its
-output there: the graph says so explicitly, so that nobody has to overwrite anything to be right.
+A `forward` that only hands sizes on (`x.view(x.size(0), -1)`) has one graph for every size. One that loops over sizes,
+asks for them or computes with them as Python's numbers has a graph for each shape of the images, traced when needed.
 
-References: Reed et al. (2022), "torch.fx: practical program capture and transformation"; node names by
-`torchvision.models.feature_extraction`.
+Limits: a network that does something else with other pixels (`if x.max() > 1`) has no such graph, and one in training
+mode would be traced as it trains; both are refused. So is one that the check finds to differ.
+
+References: Reed et al. (2022), "torch.fx: practical program capture and transformation".
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from torch import fx, nn
-from torch.fx import Node
+import torch
+from torch import nn
+from torch.fx.proxy import TraceError
 
 from engine.errors import ConvscopeError
-from engine.graph.layers import Names, Nodes, Operations, friendly_layers, stage_outputs
-from engine.graph.tracer import StandInTracer
-from engine.operations import Addition, BatchNorm, Call, Convolution, Identity, Image, Operation, operation_of
+from engine.graph.check import OwnAnswer, check
+from engine.graph.structure import Block as Block
+from engine.graph.structure import Graph, build_graph
+from engine.graph.structure import Nodes as Nodes
+from engine.graph.structure import ancestors as ancestors
+from engine.graph.tracer import image_argument, innermost
+
+ImageShape = tuple[int, ...]
+"""[N, 3, H, W] of the images."""
+
+_GRAPHS: "WeakKeyDictionary[nn.Module, dict[ImageShape | None, Graph]]" = WeakKeyDictionary()
+
+# Sides of the small image that a network is traced with: the first one that fits it.
+_SIDES = (64, 32, 28, 224, 96, 128, 256, 299, 384, *range(1, 64), *(100, 112, 150, 160, 192, 200, 240, 300, 512, 518))
 
 
-@dataclass(frozen=True)
-class Block:
-    """A residual add, by node names: `add` sums what `residual` and `shortcut` hold."""
-
-    add: str
-    residual: str
-    shortcut: str
+class _DoesNotFitError(ConvscopeError):
+    """The network itself does not take images of this shape."""
 
 
-@dataclass(frozen=True)
-class Graph:
-    """A traced network.
+def trace(model: nn.Module, shape: ImageShape | None = None) -> Graph:
+    """The graph of `model`, traced and checked at the first call and remembered for as long as the model lives.
 
-    Attributes:
-        nodes: the operations in the order of their execution.
-        names: the name of each node; `by_name` is the reverse.
-        operations: what each node does.
-        input: the node that stands for the image.
-        output: the node of the logits; None if the network does not return a single tensor.
-        layers: friendly name -> node name, in order.
-        stages: stage -> the layer that is its output, in order (see `engine.graph.layers`).
-        blocks: block name -> its residual add, in order.
-        normalised: convolution -> the batch norm that alone reads it, directly or through dropout.
-        constants: tensors that `forward` itself makes up, by the name the graph gives them.
-    """
-
-    nodes: Nodes
-    names: Names
-    operations: Operations
-    input: Node
-    output: Node | None
-    layers: Mapping[str, str]
-    stages: Mapping[str, str]
-    blocks: Mapping[str, Block]
-    normalised: Mapping[Node, Node]
-    constants: Mapping[str, Any]
-    by_name: Mapping[str, Node] = field(repr=False)
-
-    def path_to(self, *nodes: Node) -> Nodes:
-        """The ancestors of `nodes`, which are among them, in the order of their execution."""
-        needed = ancestors(*nodes)
-        return tuple(candidate for candidate in self.nodes if candidate in needed)
-
-    def resolve(self, layer: str) -> Node:
-        """The node of a layer, by its friendly name (which goes first) or its node's name.
-
-        Raises:
-            ConvscopeError: there is no such layer; the message lists the friendly names.
-        """
-        name = self.layers.get(layer, layer)
-        if name not in self.by_name:
-            known = ", ".join([*self.layers, "or a node's name"])
-            raise ConvscopeError(f"There is no layer {layer!r} in this network: choose {known}.")
-        return self.by_name[name]
-
-    def call(self, model: nn.Module, node: Node) -> Call:
-        """What the node calls in `model`, the network that was traced."""
-        normalised = node in self.normalised or node in self.normalised.values()
-        return Call(node, model, self.constants, normalised)
-
-
-# --------------------------------------------------------------------------------------------------- tracing
-
-_GRAPHS: "WeakKeyDictionary[nn.Module, Graph]" = WeakKeyDictionary()
-
-
-def trace(model: nn.Module) -> Graph:
-    """The graph of `model`, traced at the first call and remembered for as long as the model lives.
+    Args:
+        shape: of the images [N, 3, H, W] that the graph is for; None: the names and connections are all that matters.
 
     Raises:
-        ConvscopeError: the model is not in eval mode, does not take one input, or cannot be traced.
+        ConvscopeError: the model is not in eval mode, does not take one image, cannot be traced, or its graph does not
+            compute what it computes itself.
     """
+    _check_eval_mode(model)
+    shape = None if shape is None else tuple(shape)
+    graphs = _GRAPHS.setdefault(model, {})
+    first = graphs.get(None) or graphs.setdefault(None, _first_graph(model, shape))
+    if shape is None or first.shape in (None, shape):
+        return first
+    return graphs.get(shape) or graphs.setdefault(shape, _graph_for(model, shape))
+
+
+def _check_eval_mode(model: nn.Module) -> None:
     training = next((name for name, module in model.named_modules() if module.training), None)
     if training is not None:
         where = f"its module {training!r} is" if training else "it is"
         raise ConvscopeError(
             f"{type(model).__name__} cannot be looked at while {where} in training mode: call .eval()."
         )
-    graph = _GRAPHS.get(model)
-    return _GRAPHS.setdefault(model, _trace(model)) if graph is None else graph
 
 
-def _trace(model: nn.Module) -> Graph:
-    tracer = StandInTracer()
+def _first_graph(model: nn.Module, shape: ImageShape | None) -> Graph:
+    """With a small image if the network takes one, else with one of the size of `shape`, or of a usual size."""
+    image_argument(innermost(model))
+    sizes = [(64, 64), *([] if shape is None else [shape[2:]]), *((side, side) for side in _SIDES[1:])]
+    problems: list[ConvscopeError] = []
+    for size in sizes:
+        try:
+            return _graph_for(model, (1, 3, *size))
+        except _DoesNotFitError as problem:
+            problems.append(problem)
+    raise problems[0 if shape is None else 1]
+
+
+def _graph_for(model: nn.Module, shape: ImageShape) -> Graph:
+    """The graph of `model` for images of `shape`, of any other shape too if its `forward` asks for none."""
+    kind = type(model).__name__
+    image = _random_image(model, shape)
     try:
-        traced = tracer.trace(model)
+        own = OwnAnswer.of(innermost(model), image)
     except Exception as error:
-        reason = str(error).partition(". ")[0].partition("\n")[0].rstrip(".") or type(error).__name__
-        raise ConvscopeError(
-            f"torch.fx cannot trace {type(model).__name__} ({reason}): "
-            "use a network whose forward does not branch on pixel values."
+        size = " x ".join(map(str, shape[2:]))
+        raise _DoesNotFitError(
+            f"{kind} does not take RGB images of {size} px ({_reason(error)}): use another size or another network."
         ) from error
-    return _build_graph(model, tracer.root, traced, tracer.node_to_qualname)
+    problems: list[Exception] = []
+    for sizes_as_numbers in (False, True):
+        try:
+            graph = build_graph(model, image, sizes_as_numbers)
+            check(model, graph, image, own)
+            return graph
+        except Exception as problem:
+            problems.append(problem)
+    refusal = problems[-1]
+    if isinstance(refusal, ConvscopeError):
+        raise refusal
+    if isinstance(refusal, TraceError):
+        raise ConvscopeError(
+            f"The forward of {kind} {refusal}: use a network that does the same with every image."
+        ) from refusal
+    raise ConvscopeError(
+        f"The forward of {kind} cannot be followed ({_reason(refusal)}): let it work on tensors alone."
+    ) from refusal
 
 
-def _build_graph(model: nn.Module, root: nn.Module, traced: fx.Graph, names: Names) -> Graph:
-    nodes = tuple(node for node in traced.nodes if node.op != "output")
-    _put_input_first(nodes)
-    names = {node: names.get(node, node.name) for node in nodes}
-    constants = {name: value for name, value in vars(root).items() if name not in vars(model)}
-    calls = {node: Call(node, model, constants) for node in nodes}
-    operations = {node: operation_of(call) for node, call in calls.items()}
-    _make_in_place_explicit(calls)
-    (returned,) = traced.output_node().args
-    image = _single_input(operations, model)
-    layers = friendly_layers(nodes, names, operations, model)
-    return Graph(
-        nodes=nodes,
-        names=names,
-        operations=operations,
-        input=image,
-        output=returned if isinstance(returned, Node) else None,
-        layers=layers,
-        stages=stage_outputs(layers),
-        blocks=_residual_blocks(nodes, names, operations),
-        normalised=_normalised(operations),
-        constants=constants,
-        by_name={name: node for node, name in names.items()},
-    )
+def _random_image(model: nn.Module, shape: ImageShape) -> torch.Tensor:
+    like = next((tensor for tensor in _tensors(model) if tensor.is_floating_point()), torch.empty(0))
+    noise = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    return noise.to(like.device, like.dtype)
 
 
-def _single_input(operations: Operations, model: nn.Module) -> Node:
-    inputs = [node for node, operation in operations.items() if isinstance(operation, Image)]
-    if len(inputs) != 1:
-        what = f"{type(model).__name__} takes {len(inputs)} inputs"
-        raise ConvscopeError(f"{what}: use a network that takes one image.")
-    return inputs[0]
+def _tensors(model: nn.Module) -> Iterable[torch.Tensor]:
+    yield from model.parameters()
+    yield from model.buffers()
 
 
-def _put_input_first(nodes: Nodes) -> None:
-    """Write `relu(input=x)` as `relu(x)`."""
-    for node in nodes:
-        if not node.args and "input" in node.kwargs:
-            node.args = (node.kwargs["input"],)
-            node.kwargs = {name: value for name, value in node.kwargs.items() if name != "input"}
-
-
-def _make_in_place_explicit(calls: Mapping[Node, Call]) -> None:
-    """Let everything that reads a tensor after an in-place operation read that operation instead."""
-    position = {node: index for index, node in enumerate(calls)}
-    for node, call in calls.items():
-        if node.args and isinstance(node.args[0], Node) and call.in_place:
-            for user in list(node.args[0].users):
-                if position.get(user, len(calls)) > position[node]:
-                    user.replace_input_with(node.args[0], node)
-
-
-# ---------------------------------------------------------------------------------------------------- blocks
-
-
-def ancestors(*nodes: Node) -> frozenset[Node]:
-    """Every node that `nodes` depend on, themselves included."""
-    seen, waiting = set(nodes), list(nodes)
-    while waiting:
-        new = [source for source in waiting.pop().all_input_nodes if source not in seen]
-        seen.update(new)
-        waiting.extend(new)
-    return frozenset(seen)
-
-
-def _residual_blocks(nodes: Nodes, names: Names, operations: Operations) -> dict[str, Block]:
-    blocks: dict[str, Block] = {}
-    for node in nodes:
-        branches = _branches(node, operations) if isinstance(operations[node], Addition) else None
-        if branches is not None:
-            parent = names[node].rpartition(".")[0]
-            name = parent if parent and parent not in blocks else names[node]
-            blocks[name] = Block(names[node], *(names[branch] for branch in branches))
-    return blocks
-
-
-def _branches(add: Node, operations: Operations) -> tuple[Node, Node] | None:
-    """The residual and the shortcut that `add` sums; None if it is some other sum."""
-    sides = [side for side in add.args[:2] if isinstance(side, Node)]
-    histories = [ancestors(side) for side in sides]
-    if len(sides) != 2 or not all(_count(Image, history, operations) for history in histories):
-        return None
-    own = (histories[0] - histories[1], histories[1] - histories[0])
-    counts = [_count(Convolution, nodes, operations) for nodes in own]
-    if counts[0] == counts[1]:
-        return None
-    return (sides[0], sides[1]) if counts[0] > counts[1] else (sides[1], sides[0])
-
-
-def _count(kind: type[Operation], nodes: Iterable[Node], operations: Operations) -> int:
-    return sum(isinstance(operations[node], kind) for node in nodes)
-
-
-def _normalised(operations: Operations) -> dict[Node, Node]:
-    pairs: dict[Node, Node] = {}
-    for batch_norm in (node for node, operation in operations.items() if isinstance(operation, BatchNorm)):
-        source = batch_norm.args[0]
-        while isinstance(operations[source], Identity) and len(source.users) == 1:
-            source = source.args[0]
-        if isinstance(operations[source], Convolution) and len(source.users) == 1:
-            pairs[source] = batch_norm
-    return pairs
+def _reason(error: Any) -> str:
+    return str(error).partition(". ")[0].partition("\n")[0].rstrip(".") or type(error).__name__

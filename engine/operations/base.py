@@ -11,7 +11,7 @@ import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -86,11 +86,15 @@ class Call:
 
     @property
     def in_place(self) -> bool:
-        """Whether it overwrites its first input."""
-        if self.module is not None:
-            return bool(vars(self.module).get("inplace"))
-        trailing = self.node.op != "get_attr" and self.name.endswith("_") and not self.name.endswith("__")
-        return trailing or self.node.target in _AUGMENTED or self.node.kwargs.get("inplace") is True
+        """Whether it overwrites its first input, as it did when the network was traced."""
+        return self.node.meta.get("in_place", False)
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        """What the network calls here: it may overwrite its first input."""
+        if self.node.op == "call_method":
+            return partial(_call_method, str(self.node.target))
+        return self.module or self.node.target
 
     def settings(self, names: Sequence[str], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None) -> dict:
         """The settings `names`, which follow the input in a function's signature; those not passed are left out.
@@ -113,13 +117,13 @@ class Call:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """What the network computes here, without overwriting anything."""
         if self.in_place:
-            args = (args[0].clone(), *args[1:])
-        if self.node.op == "call_method":
-            return getattr(args[0], str(self.node.target))(*args[1:], **kwargs)
-        return (self.module or self.node.target)(*args, **kwargs)
+            lifted = [tensor.new_zeros(()) for tensor in tensors_in(args[1:]) if args[0].dtype == tensor.dtype]
+            args = (sum(lifted, args[0].clone()), *args[1:])  # a copy of the first, and a function of them all
+        return self.function(*args, **kwargs)
 
 
-_AUGMENTED = (operator.iadd, operator.isub, operator.imul, operator.itruediv)
+def _call_method(name: str, value: Any, *args: Any, **kwargs: Any) -> Any:
+    return getattr(value, name)(*args, **kwargs)
 
 
 class Operation:
@@ -196,6 +200,14 @@ def product_in_words(factors: Iterable[int]) -> str:
     return " × ".join(map(str, factors))
 
 
-def is_real(value: Any) -> bool:
-    """Whether it is a tensor of real numbers."""
-    return isinstance(value, Tensor) and value.is_floating_point()
+def is_differentiable(value: Any) -> bool:
+    """Whether it is a tensor of real or complex numbers."""
+    return isinstance(value, Tensor) and (value.is_floating_point() or value.is_complex())
+
+
+def tensors_in(value: Any) -> list[Tensor]:
+    """The tensors in a tensor, or in lists and mappings of them."""
+    if isinstance(value, Tensor):
+        return [value]
+    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, tuple | list) else ()
+    return [tensor for part in parts for tensor in tensors_in(part)]

@@ -14,20 +14,20 @@ class Image(Operation):
     words = "image"
 
     def recognises(self, call: Call) -> bool:
-        return call.node.op == "placeholder" and not call.node.args
+        return call.node.op == "placeholder"
 
 
 class Constant(Operation):
-    """A parameter, a buffer, a tensor that `forward` makes up, or an argument that has a default."""
+    """A parameter, a buffer, or a tensor that `forward` makes up."""
 
     words = "weights"
 
     def recognises(self, call: Call) -> bool:
-        return call.node.op == "get_attr" or (call.node.op == "placeholder" and bool(call.node.args))
+        return call.node.op == "get_attr"
 
-    def run(self, call: Call, *default: Any, **_: Any) -> Any:
-        return default[0] if default else call.constant(call.node)
+    def run(self, call: Call, *_: Any, **__: Any) -> Any:
+        return call.constant(call.node)
 
     def parameters(self, call: Call) -> Iterable[nn.Parameter]:
-        value = call.constant(call.node) if call.node.op == "get_attr" else None
+        value = call.constant(call.node)
         return [value] if isinstance(value, nn.Parameter) else []
