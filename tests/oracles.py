@@ -92,7 +92,7 @@ def relative_error(ours: Tensor, theirs: Tensor) -> float:
 # ------------------------------------------------------------------------------------------------- slow twin
 
 
-class _Rectify(torch.autograd.Function):
+class Rectify(torch.autograd.Function):
     """ReLU (or ReLU6) with one of the three backward rules."""
 
     @staticmethod
@@ -148,7 +148,7 @@ class SlowTwin(fx.Interpreter):
     def _run_with_rules(self, node: fx.Node) -> Any:
         ceiling = relu_ceiling(node, self.module)
         if ceiling is not None and self.relu is not None:
-            return _Rectify.apply(self.env[node.args[0]], self.relu, ceiling)
+            return Rectify.apply(self.env[node.args[0]], self.relu, ceiling)
         if not self.batch_norm and is_batch_norm(node, self.module):
             x = self.env[node.args[0]]
             return x + (self.run_node(node) - x).detach()

@@ -41,7 +41,10 @@ ImageShape = tuple[int, ...]
 _GRAPHS: "WeakKeyDictionary[nn.Module, dict[ImageShape | None, Graph]]" = WeakKeyDictionary()
 
 # Sides of the small image that a network is traced with: the first one that fits it.
-_SIDES = (64, 32, 28, 224, 96, 128, 256, 299, 384, *range(1, 64), *(100, 112, 150, 160, 192, 200, 240, 300, 512, 518))
+_SIDES = (64, 32, 28, 224, 16, 48, 96, 128, 256, 299, 384, 512, 518, *range(1, 320))
+
+_MAY_BE_THE_SIZE = (RuntimeError, AssertionError, ValueError, IndexError)
+"""What a `forward` raises on images of a size that it is not made for."""
 
 
 class _DoesNotFitError(ConvscopeError):
@@ -97,7 +100,8 @@ def _graph_for(model: nn.Module, shape: ImageShape) -> Graph:
         own = OwnAnswer.of(innermost(model), image)
     except Exception as error:
         size = " x ".join(map(str, shape[2:]))
-        raise _DoesNotFitError(
+        refused = _DoesNotFitError if isinstance(error, _MAY_BE_THE_SIZE) else ConvscopeError
+        raise refused(
             f"{kind} does not take RGB images of {size} px ({_reason(error)}): use another size or another network."
         ) from error
     problems: list[Exception] = []

@@ -29,21 +29,22 @@ class OwnAnswer:
     @classmethod
     def of(cls, model: nn.Module, image: Tensor) -> "OwnAnswer":
         """Raises whatever the network's `forward` raises."""
-        with torch.enable_grad():
-            pixels = image.clone().requires_grad_()
-            return cls(model, pixels, tensors_in(model(pixels * 1)))  # a copy: it may overwrite its input
+        pixels = image.clone().requires_grad_()
+        try:
+            with torch.enable_grad():
+                return cls(model, pixels, tensors_in(model(pixels * 1)))  # a copy: it may overwrite its input
+        except RuntimeError:  # autograd forbids some operations in place
+            with torch.no_grad():
+                return cls(model, pixels, tensors_in(model(image.clone())))
 
     def gradient(self, signals: Mapping[int, Tensor]) -> Tensor:
         """The gradient of <signal, tensor>, summed over `signals`, by the image; they go by the tensors' indices."""
-        sent = {index: signal for index, signal in signals.items() if self.tensors[index].requires_grad}
-        if not sent:
-            return torch.zeros_like(self.pixels)
-        tensors = [self.tensors[index] for index in sent]
+        tensors, sent = [self.tensors[index] for index in signals], [*signals.values()]
         try:
-            (found,) = torch.autograd.grad(tensors, self.pixels, [*sent.values()], retain_graph=True, allow_unused=True)
-        except RuntimeError:  # something that autograd needs was overwritten: let it be computed without
-            model = torch.func.functionalize(lambda x: [tensors_in(self.model(x))[index] for index in sent])
-            (found,) = torch.func.vjp(model, self.pixels.detach())[1]([*sent.values()])
+            (found,) = torch.autograd.grad(tensors, self.pixels, sent, retain_graph=True, allow_unused=True)
+        except RuntimeError:  # nothing depends on the pixels, or what autograd needs was overwritten: compute without
+            model = torch.func.functionalize(lambda x: [tensors_in(self.model(x))[index] for index in signals])
+            (found,) = torch.func.vjp(model, self.pixels.detach())[1](sent)
         return torch.zeros_like(self.pixels) if found is None else found
 
 

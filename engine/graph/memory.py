@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.fx import Node
 from torch.fx.node import map_arg
@@ -120,13 +121,12 @@ class SharedMemory:
         others = tuple(read - {base})
 
         def overwrite(before: Tensor, values: Tensor, *others_read: Any) -> Tensor:
-            after = view = before + values.new_zeros(())  # a copy, and a function of both
+            places = torch.arange(before.numel(), device=before.device).reshape(before.shape)
             known = dict(zip(others, others_read, strict=True))
-            for step, function in steps:
-                args, kwargs = map_arg((step.args, step.kwargs), lambda source, view=view: known.get(source, view))
-                view = function(*args, **kwargs)
-            view.copy_(values)
-            return after
+            for step, function in steps:  # which units the part holds: the same view of their numbers
+                args, kwargs = map_arg((step.args, step.kwargs), lambda source, part=places: known.get(source, part))
+                places = function(*args, **kwargs)
+            return before.flatten().scatter(0, places.flatten(), values.flatten()).reshape(before.shape)
 
         return self._add_node("call_function", overwrite, (whole, written, *others), {}, base)
 

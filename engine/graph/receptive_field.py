@@ -32,7 +32,7 @@ from torch import nn
 from torch.fx import Node
 
 from engine.errors import ConvscopeError
-from engine.graph import Graph, trace
+from engine.graph import Graph, ImageShape, trace
 from engine.operations.windows import Window
 
 Pair = tuple[int, int]
@@ -132,13 +132,16 @@ def receptive_field(model: nn.Module, layer: str) -> ReceptiveField:
     return field
 
 
-def receptive_fields(model: nn.Module) -> dict[str, ReceptiveField]:
+def receptive_fields(model: nn.Module, shape: ImageShape | None = None) -> dict[str, ReceptiveField]:
     """`{node name: receptive field}` of every operation that depends on the image, in order of execution.
+
+    Args:
+        shape: of the images, as of `engine.graph.trace`.
 
     Raises:
         ConvscopeError: the model cannot be traced.
     """
-    graph = trace(model)
+    graph = trace(model, shape)
     return {graph.names[node]: field for node, field in _fields(model, graph, graph.nodes).items()}
 
 

@@ -173,7 +173,8 @@ def norm_of_each(signal: Tensor, batch: int) -> Tensor:
     """`[batch]`: the norm of each image's part of `signal`."""
     signal = signal.abs() if signal.is_complex() else signal
     # In double precision: leaving batch norm out may take a signal's square beyond what a float can hold.
-    return torch.linalg.vector_norm(signal.reshape(batch, -1), dim=1, dtype=torch.float64)
+    each = signal.reshape(batch, -1) if signal.numel() % batch == 0 else signal.reshape(1, -1).expand(batch, -1)
+    return torch.linalg.vector_norm(each, dim=1, dtype=torch.float64)
 
 
 def _joint_norm(signals: list[Tensor], batch: int) -> Tensor:

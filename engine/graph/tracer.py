@@ -14,9 +14,10 @@ Reference: Reed et al. (2022), "torch.fx: practical program capture and transfor
 """
 
 import inspect
+import operator
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import count
 from types import MethodType
@@ -94,6 +95,19 @@ class StandIn(fx.Proxy):
     __index__ = __int__
 
 
+def _in_place(operation: Callable, name: str) -> Callable:
+    """What `+=` and its like do to a stand-in; `name`: what torchvision calls the node."""
+
+    def record(stand_in: StandIn, other: Any) -> Any:
+        return stand_in.tracer.create_proxy("call_function", operation, (stand_in, other), {}, name)
+
+    return record
+
+
+for _name in ("add", "sub", "mul", "truediv", "floordiv", "pow"):
+    setattr(StandIn, f"__i{_name}__", _in_place(getattr(operator, f"i{_name}"), _name))
+
+
 def set_item(x: Tensor, index: Any, value: Any) -> Tensor:
     """`x[index] = value`, as an operation in place like others."""
     x[index] = value
@@ -141,6 +155,7 @@ class StandInTracer(NodePathTracer):
         for node in self.graph.nodes:
             if node not in self.node_to_qualname:
                 self.node_to_qualname[node] = self._free_name(node.name)
+        self.values.clear()  # they would wait for the garbage collector
         return self.graph
 
     def _wrap_functions_in(self, names: dict[str, Any]) -> None:

@@ -130,7 +130,8 @@ def describe(model: nn.Module, input_size: int) -> NetworkTable:
     Raises:
         ConvscopeError: the model cannot be traced, or does not take images of that size.
     """
-    graph = trace(model)
+    shape = 1, 3, input_size, input_size
+    graph = trace(model, shape)
     sizes = _output_shapes(model, graph, input_size)
     needed = [node for node in graph.nodes if node in sizes and node is not graph.input]
     if graph.output is not None:
@@ -138,7 +139,7 @@ def describe(model: nn.Module, input_size: int) -> NetworkTable:
         needed = [node for node in needed if node in path]
     stage_of = stage_of_each(needed, graph.names, graph.operations, graph.layers, graph.stages)
     owned = _parameters_by_node(model, graph, needed)
-    fields = receptive_fields(model)
+    fields = receptive_fields(model, shape)
     operations = tuple(
         _row(graph, graph.call(model, node), sizes, stage_of[node], fields.get(graph.names[node], WHOLE), owned[node])
         for node in needed

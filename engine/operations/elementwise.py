@@ -18,7 +18,7 @@ class Elementwise(Operation):
         *(nn.Softplus, nn.Mish, nn.CELU, nn.SELU, nn.Hardtanh, nn.LocalResponseNorm),
     )
     functions = (
-        *(operator.mul, operator.imul, operator.truediv, operator.neg),
+        *(operator.mul, operator.imul, operator.truediv, operator.itruediv, operator.neg),
         *(torch.mul, torch.div, torch.sigmoid, torch.tanh),
         *(F.silu, F.hardswish, F.hardsigmoid, F.sigmoid, F.gelu, F.elu, F.leaky_relu, F.tanh, F.softplus, F.mish),
     )
@@ -29,7 +29,7 @@ class Elementwise(Operation):
         return super().recognises(call) and not isinstance(call.module, nn.ReLU6)  # which is a Hardtanh to PyTorch
 
     def title(self, call: Call, shapes: Shapes) -> str:
-        return "product" if call.name == "mul" else super().title(call, shapes)
+        return "product" if call.name in ("mul", "imul") else super().title(call, shapes)
 
 
 class LayerNorm(Operation):

@@ -176,8 +176,8 @@ def partly_training() -> nn.Module:
         (partly_training, r"LeNet cannot be looked at while its module 'features' is in training mode: call"),
         (
             lambda: Branching().eval(),
-            r"torch\.fx cannot trace Branching \(symbolically traced .*\): use a network whose forward does "
-            r"not branch on pixel values\.$",
+            r"The forward of Branching computes with pixel values outside of tensors, or branches on them: "
+            r"use a network that does the same with every image\.$",
         ),
         (lambda: TwoInputs().eval(), r"TwoInputs takes 2 inputs: use a network that takes one image\.$"),
     ],
