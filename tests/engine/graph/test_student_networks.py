@@ -6,13 +6,16 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from engine.deconv import RELU_RULES, reconstruct
+from engine.errors import ConvscopeError
+from engine.graph import trace
 from engine.graph.tracer import innermost
-from engine.tape import logits, record
-from tests.engine.graph.student_networks import BUILT, NETWORKS, OUT_OF_PLACE, network_of
+from engine.tape import layers, logits, record
+from tests.engine.graph.student_networks import BUILT, NETWORKS, OUT_OF_PLACE, Forward, Student, network_of
 from tests.oracles import Rectify, noise
 
 
@@ -60,3 +63,69 @@ def autograd(forward: Callable[[Tensor], Tensor], x: Tensor, signal: Tensor, rul
 def assert_close(ours: Tensor, theirs: Tensor) -> None:
     assert ours.shape == theirs.shape
     assert float((ours - theirs).norm()) <= 1e-11 * float(theirs.norm())
+
+
+# ----------------------------------------------------------------------------------------- other sizes, names
+
+
+@pytest.mark.parametrize("name", ["pooled_while_large", "padded_to_a_multiple", "coordinates", "branch_on_a_size"])
+def test_a_forward_that_asks_for_sizes_is_right_at_each(name: str) -> None:
+    net = network_of(name)
+    for size in (16, 24, 12, 16):
+        x = noise((2, 3, size, size + 3))
+        assert_close(record(net, x, logits(net)).activation, net(x))
+    assert trace(net, (2, 3, 16, 19)) is trace(net, (2, 3, 16, 19))
+
+
+def test_a_forward_that_hands_sizes_on_has_one_graph_for_all() -> None:
+    for name in ("flat_features_counted_in_a_loop", "view of the batch and -1", "squeeze_and_excite"):
+        net = network_of(name)
+        assert trace(net) is trace(net, (2, 3, 16, 16))
+
+
+def test_names_are_unique_and_know_nothing_of_wrappers() -> None:
+    assert list(trace(network_of("one ReLU in nn.Sequential")).by_name)[:6] == ["input", "0", "1", "2", "1_1", "4"]
+    assert layers(network_of("nn.DataParallel"))["conv1"] == "0.0"
+    assert layers(network_of("nn.DataParallel inside")) == layers(network_of("torch.compile"))
+
+
+# -------------------------------------------------------------------------------------------------- refusals
+
+REFUSED: dict[str, tuple[Forward, str]] = {
+    "branch": (lambda net, x: net.tail(net.start(x) if x.mean() > 0 else x), "branches on them: use a network that"),
+    "number": (lambda net, x: net.tail(net.start(x) * float(x.max())), "computes with pixel values outside of tensors"),
+    "numpy": (
+        lambda net, x: net.tail(net.start(torch.from_numpy(x.numpy()))),
+        r"cannot be followed \(expected np.ndarray",
+    ),
+    "no grad": (lambda net, x: _without_gradient(net, x), "on a random image the graph's gradient is .* off"),
+    "channels": (lambda net, x: net.tail(net.norm(x)), "does not take RGB images of 64 x 64 px .*should contain 3"),
+    "stateful": (lambda net, x: _counted(net, x), "on a random image the graph's answer is .* off"),
+}
+
+
+def _without_gradient(net: Any, x: Tensor) -> Tensor:
+    with torch.no_grad():
+        x = net.start(x)
+    return net.tail(x + net.stem(net.drop(x[:, :3])))
+
+
+def _counted(net: Any, x: Tensor) -> Tensor:
+    COUNT[0] += 1
+    return net.tail(net.start(x) * COUNT[0])
+
+
+COUNT = [0]
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_followed_is_refused_with_the_true_reason(name: str) -> None:
+    forward, reason = REFUSED[name]
+    net = type("Student", (Student,), {"forward": forward})().double().eval().requires_grad_(False)
+    with pytest.raises(ConvscopeError, match=reason):
+        logits(net)
+
+
+def test_a_network_that_draws_at_random_is_compared_at_one_draw() -> None:
+    net = type("Student", (Student,), {"forward": lambda net, x: net.tail(F.dropout(net.start(x)))})().double().eval()
+    assert logits(net) == "fc"

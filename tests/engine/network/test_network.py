@@ -12,6 +12,7 @@ from engine import network
 from engine.errors import ConvscopeError
 from engine.graph import trace
 from engine.models import ARCHITECTURES, build, parameter_count
+from engine.models.torchvision_models import has_fixed_input
 from engine.network import diagram
 from tests import oracles
 from tests.engine.operations.checks import counted_by_torch
@@ -117,6 +118,23 @@ def test_a_real_network_has_the_table_of_its_shapes_and_stays_as_it_was(name):
     before = fingerprint(model)
     assert network.describe(model, SIZES[name]) == network.describe(shapes_of(name), SIZES[name])
     assert fingerprint(model) == before
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("alexnet", "convnext_tiny", "densenet121", "efficientnet_b0", "efficientnet_v2_s", "googlenet"),
+        *("inception_v3", "maxvit_t", "mnasnet0_5", "mobilenet_v2", "mobilenet_v3_small", "regnet_y_400mf"),
+        *("resnet18", "shufflenet_v2_x0_5", "squeezenet1_1", "swin_t", "swin_v2_t", "vgg11", "vit_b_32"),
+    ],
+)
+def test_rows_add_up_to_the_networks_parameters(name):
+    """One of each family that the app offers: attention's own parameters included."""
+    options = {"input_size": 224} if has_fixed_input(name) else {}
+    model = network.shapes_only(f"torchvision:{name}", 10, 224, options)
+    described = network.describe(model, 224)
+    assert sum(row.parameters for row in described.operations) == parameter_count(model)
+    assert sum(stage.parameters for stage in network.stages(described)) == parameter_count(model)
 
 
 def test_helpers_of_training_count_as_unused():
