@@ -26,7 +26,10 @@ html { font-size: clamp(15px, 8px + 0.625vw, 28px) !important; }
 [class*=st-key-stage_] { --height: min(100vh - var(--above), 110vw); }
 .st-key-stage_2 { --height: min((100vh - var(--above)) / 2, 110vw); }
 [class*=st-key-stage_] [data-testid=stImage] img { max-height: var(--height); object-fit: contain; }
-[class*=st-key-stage_] [data-testid=stElementContainer]:has([data-testid=stVegaLiteChart]) { height: var(--height); }
+[class*=st-key-stage_] [data-testid=stElementContainer]:not([class*=st-key-grid]):has([data-testid=stVegaLiteChart]) {
+  height: var(--height);
+}
+.st-key-options button { min-height: 2rem; padding: 0 0.6rem; }
 [data-testid=stHeader] [data-testid=stTopNav] { padding: 0 0.5rem; }
 [data-testid=stTopNavLink] { padding: 0 0.4rem; }
 [data-testid=stToolbar] > div > :last-child { flex: none; padding-left: 5.5rem; }

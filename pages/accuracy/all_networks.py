@@ -4,6 +4,7 @@ from functools import partial
 
 import pandas as pd
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from engine import all_networks
 from engine.all_networks import Candidate, NetworkEntry
@@ -14,13 +15,14 @@ from pages.accuracy.tables import shares_table
 from pages.common import downloads, selection, texts
 from pages.common.charts import ink
 
+HEADLINE = "What accuracy costs: all networks on this machine"
 COSTS = ("parameters", "multiply-adds")
 
 
-def show() -> None:
-    """The view."""
-    texts.headline("What accuracy costs: all networks on this machine")
-    against = selection.segments("Against", COSTS, "cost")
+def show(row: DeltaGenerator) -> None:
+    """The view; `row` is the place of its controls."""
+    with row:
+        against = selection.segments("Against", COSTS, "cost")
     table = _table(_entries())
     chart = partial(charts.all_networks, table, against)
     spec = chart(ink()).to_dict()

@@ -14,22 +14,30 @@ from pages.accuracy import charts, clicks, image_grid
 from pages.accuracy.clicks import Point
 from pages.accuracy.subject import Subject
 from pages.accuracy.tables import shares_table
-from pages.common import downloads, selection, texts
+from pages.common import downloads, layout, selection, texts
 from pages.common.charts import ink
 from pages.common.selection import Selection
 
 ORDERS = ("worst first", "best first", "class order")
 FORMS = ("bars", "table")
+OPTIONS = {"order": ("order", ORDERS[0]), "figures": ("as", FORMS[0])}
 WRONG, RIGHT = 12, 6
 """How many wrongly and how many correctly predicted images a grid shows."""
+COLUMNS = 4
 
 
-def show(subject: Subject, chosen: Selection) -> None:
+def options() -> tuple[str, str]:
+    """In which order the classes stand, and in which form."""
+    return selection.segments("Order", ORDERS, "order"), selection.segments("Show", FORMS, "figures")
+
+
+def show(subject: Subject, chosen: Selection, order: str, form: str) -> None:
     """The view."""
     label = clicks.selected_class(chosen, subject)
-    left, right = st.columns([1, 1.15], gap="large")
+    with layout.stage():
+        left, right = st.columns([1.15, 1], gap="medium")
     with left:
-        _show_figures(subject, label)
+        _show_figures(subject, label, order, form)
     with right:
         _show_images(subject, chosen, label)
     texts.what_to_look_at(
@@ -42,10 +50,7 @@ def show(subject: Subject, chosen: Selection) -> None:
     )
 
 
-def _show_figures(subject: Subject, label: int | None) -> None:
-    with st.container(horizontal=True, gap="small"):
-        order = selection.segments("Order", ORDERS, "order")
-        form = selection.segments("Show", FORMS, "figures")
+def _show_figures(subject: Subject, label: int | None, order: str, form: str) -> None:
     table = class_table(subject)
     name = None if label is None else subject.classes[label]
     bars = partial(_bars, subject.key, order, name, _subject=subject)
@@ -53,7 +58,7 @@ def _show_figures(subject: Subject, label: int | None) -> None:
         st.dataframe(_percentages(table), hide_index=True, height=36 * len(table) + 40)
     else:
         key, alt = f"class-bars-{subject.key}-{name}", f"Accuracy per class of {subject.name}, {order}"
-        clicks.chart(bars(ink()), key, alt, partial(select_class, subject))
+        clicks.chart(bars(ink()), key, alt, partial(select_class, subject), height="stretch")
     downloads.chart(bars, table, f"{subject.name}-classes")
 
 
@@ -100,15 +105,20 @@ def _show_images(subject: Subject, chosen: Selection, label: int | None) -> None
     if subject.images is None:
         st.info(texts.plain(subject.why_no_images))
         return
-    image_grid.show_selected(subject, chosen)
-    if label is None:
-        return
+    if label is not None:
+        _show_images_of(subject, chosen, label)
+    else:
+        image_grid.show_selected(subject, chosen)
+
+
+def _show_images_of(subject: Subject, chosen: Selection, label: int) -> None:
     name = subject.classes[label]
     wrong, right = (images.of_class(subject.predictions, label, correct=correct) for correct in (False, True))
     st.markdown(
         f"**{len(wrong)} images of {texts.plain(name)} are predicted as another class**; most confident mistakes:"
     )
     _show_grid("wrong", subject, wrong[:WRONG], chosen, f"Images of {name} predicted as another class")
+    image_grid.show_selected(subject, chosen)
     st.markdown(f"**{len(right)} images of {texts.plain(name)} are predicted correctly**, the most confident first:")
     _show_grid("right", subject, right[:RIGHT], chosen, f"Images of {name} predicted correctly")
     image_grid.download(subject, np.concatenate([wrong[:WRONG], right[:RIGHT]]), f"{subject.name}-{name}")
@@ -116,4 +126,4 @@ def _show_images(subject: Subject, chosen: Selection, label: int | None) -> None
 
 def _show_grid(name: str, subject: Subject, indices: np.ndarray, chosen: Selection, alt: str) -> None:
     tiles = image_grid.tiles(subject, indices, lambda true, predicted, confidence: (predicted, confidence))
-    image_grid.show(name, subject.images, tiles, chosen, alt)
+    image_grid.show(name, subject.images, tiles, chosen, alt, COLUMNS)

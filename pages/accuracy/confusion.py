@@ -12,23 +12,31 @@ from pages.accuracy import charts, clicks, image_grid
 from pages.accuracy.clicks import Point
 from pages.accuracy.subject import Subject
 from pages.accuracy.tables import matrix_table
-from pages.common import downloads, selection, texts
+from pages.common import downloads, layout, selection, texts
 from pages.common.selection import Selection
 
 CELLS = ("counts", "share of the row")
 ORDERS = ("class order", "similar classes together")
+OPTIONS = {"cells": ("cells", CELLS[0]), "order": ("rows and columns", ORDERS[0])}
 MOST_FREQUENT = "the most frequent mistake"
 MOST = 24
 """How many images a grid shows."""
+COLUMNS = 4
 
 
-def show(subject: Subject, chosen: Selection) -> None:
+def options() -> tuple[str, str]:
+    """What stands in the cells, and in which order."""
+    return selection.segments("Cells", CELLS, "cells"), selection.segments("Rows and columns", ORDERS, "order")
+
+
+def show(subject: Subject, chosen: Selection, cells: str, order: str) -> None:
     """The view."""
-    left, right = st.columns([1.2, 1], gap="large")
+    with layout.stage():
+        left, right = st.columns([1.5, 1], gap="medium")
     with right:
         cell = _show_cell(subject, chosen)
     with left:
-        _show_matrix(subject, cell)
+        _show_matrix(subject, cell, cells, order)
     texts.what_to_look_at(
         "A row shows the predictions for one class; the correct ones stand on the grey diagonal.",
         "With similar classes together, mistakes gather in blocks: are they animals and vehicles?",
@@ -37,13 +45,10 @@ def show(subject: Subject, chosen: Selection) -> None:
     st.latex(r"d(i, j) = 1 - \tfrac{1}{2}\left(p(\text{predicted } j \mid i) + p(\text{predicted } i \mid j)\right)")
 
 
-def _show_matrix(subject: Subject, cell: tuple[int, int] | None) -> None:
-    with st.container(horizontal=True, gap="small"):
-        cells = selection.segments("Cells", CELLS, "cells")
-        order = selection.segments("Rows and columns", ORDERS, "order")
+def _show_matrix(subject: Subject, cell: tuple[int, int] | None, cells: str, order: str) -> None:
     spec = _matrix(subject.key, cells, order, cell, subject)
     alt = f"Confusion matrix of {subject.name}: true class against predicted class, {cells}"
-    clicks.chart(spec, f"confusion-{subject.key}-{cell}", alt, partial(select_cell, subject))
+    clicks.chart(spec, f"confusion-{subject.key}-{cell}", alt, partial(select_cell, subject), height="stretch")
     mistake = commonest_mistake(subject.confusion)
     if mistake is not None:
         true, predicted = (texts.plain(subject.classes[label]) for label in mistake[:2])
@@ -89,7 +94,7 @@ def _show_cell(subject: Subject, chosen: Selection) -> tuple[int, int] | None:
     cell = f"{subject.classes[label]} are predicted as {subject.classes[predicted]}"
     st.markdown(f"**{len(indices):,} images of {texts.plain(cell)}**, the most confident first:")
     tiles = image_grid.tiles(subject, indices[:MOST], lambda true, predicted, confidence: (confidence,))
-    image_grid.show("cell", subject.images, tiles, chosen, f"Images of {cell}")
+    image_grid.show("cell", subject.images, tiles, chosen, f"Images of {cell}", COLUMNS)
     image_grid.download(subject, indices[:MOST], f"{subject.name}-{cell.replace(' ', '-')}")
     return label, predicted
 

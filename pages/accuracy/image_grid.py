@@ -48,26 +48,28 @@ def tiles(subject: Subject, indices: np.ndarray, lines: Callable[[str, str, str]
     ]
 
 
-def show(name: str, test: LabelledImages, grid: Sequence[Tile], chosen: Selection, alt: str) -> None:
+def show(
+    name: str, test: LabelledImages, grid: Sequence[Tile], chosen: Selection, alt: str, columns: int = COLUMNS
+) -> None:
     """Draw a grid of images of `test`; `name` tells it from the other grids of the page."""
     if not grid:
         st.caption("There are no such images.")
         return
     selected = chosen.index if chosen.split == "test" else -1
-    spec = _spec(test, grid, selected, charts.ink())
+    spec = _spec(test, grid, selected, charts.ink(), columns)
     clicks.chart(
         spec, f"grid-{name}-{selected}", alt, lambda point: clicks.select_image(test, int(point["image"])), theme=None
     )
 
 
-def _spec(test: LabelledImages, grid: Sequence[Tile], selected: int, ink: str) -> dict[str, Any]:
+def _spec(test: LabelledImages, grid: Sequence[Tile], selected: int, ink: str, columns: int) -> dict[str, Any]:
     lines = len(grid[0].lines)
     step = SIDE + LINE * lines + 16
-    height = step * -(-len(grid) // COLUMNS)
-    x = {"field": "column", "type": "quantitative", "scale": {"domain": [0, COLUMNS], "nice": False}, "axis": None}
+    height = step * -(-len(grid) // columns)
+    x = {"field": "column", "type": "quantitative", "scale": {"domain": [0, columns], "nice": False}, "axis": None}
     y_scale = {"domain": [height, 0], "nice": False, "zero": False}
     y = {"type": "quantitative", "scale": y_scale, "axis": None}
-    rows = [_row(place, tile, step) for place, tile in enumerate(grid)]
+    rows = [_row(*divmod(place, columns), tile, step) for place, tile in enumerate(grid)]
     for row in rows:
         row |= {"url": _url(test.images[row["image"]]), "selected": row["image"] == selected}
     return {
@@ -80,13 +82,17 @@ def _spec(test: LabelledImages, grid: Sequence[Tile], selected: int, ink: str) -
         "background": None,
         "config": {"view": {"stroke": None}},
         "encoding": {"x": x},
-        "layer": [_image_layer(y), *(_text_layer(number, y, ink) for number in range(lines)), _click_layer(y)],
+        "layer": [
+            _image_layer(y, columns),
+            *(_text_layer(number, y, ink, columns) for number in range(lines)),
+            _click_layer(y),
+        ],
     }
 
 
-def _row(place: int, tile: Tile, step: int) -> dict[str, Any]:
+def _row(down: int, column: int, tile: Tile, step: int) -> dict[str, Any]:
     """The places of a tile and of its lines of text, in columns across and in pixels down."""
-    column, top = place % COLUMNS, place // COLUMNS * step
+    top = down * step
     row = {"image": tile.index, "words": f"test image {tile.index}: " + ", ".join(tile.lines)}
     row |= {"left": column + 0.02, "column": column + 0.5, "right": column + 0.98}
     row |= {"top": top, "middle": top + SIDE / 2 + 2, "bottom": top + step - 4}
@@ -99,16 +105,16 @@ def _url(image: np.ndarray) -> str:
     return "data:image/png;base64," + base64.b64encode(pictures.png(image)).decode()
 
 
-def _image_layer(y: dict[str, Any]) -> dict[str, Any]:
-    width = {"expr": f"width / {COLUMNS} - 8"}
+def _image_layer(y: dict[str, Any], columns: int) -> dict[str, Any]:
+    width = {"expr": f"width / {columns} - 8"}
     return {
         "mark": {"type": "image", "height": SIDE, "width": width, "aspect": True, "smooth": False},
         "encoding": {"y": {"field": "middle", **y}, "url": {"field": "url", "type": "nominal"}},
     }
 
 
-def _text_layer(number: int, y: dict[str, Any], ink: str) -> dict[str, Any]:
-    limit = {"expr": f"width / {COLUMNS} - 4"}
+def _text_layer(number: int, y: dict[str, Any], ink: str, columns: int) -> dict[str, Any]:
+    limit = {"expr": f"width / {columns} - 4"}
     return {
         "mark": {"type": "text", "fontSize": 16, "color": ink, "limit": limit, "font": "sans-serif"},
         "encoding": {"y": {"field": f"y{number}", **y}, "text": {"field": f"line{number}", "type": "nominal"}},

@@ -19,11 +19,14 @@ from pages.common.selection import Selection
 COUNTS = ("200", "500", "1000")
 
 
+def headline(chosen: Selection) -> str:
+    """What the view shows, in one line."""
+    question = "are its predictions the stored ones, and what do worse images do to its accuracy?"
+    return f"{chosen.network}, run now: {question}"
+
+
 def show(chosen: Selection) -> None:
     """The view."""
-    texts.headline(
-        f"{chosen.network}, run now: are its predictions the stored ones, and what do worse images do to its accuracy?"
-    )
     if chosen.card.classes != resources.images("test").classes:
         raise ConvscopeError(
             f"{chosen.network} has other classes than the shipped test images: choose another network."

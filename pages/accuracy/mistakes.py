@@ -36,7 +36,7 @@ def show(subject: Subject, chosen: Selection) -> None:
         tiles = image_grid.tiles(
             subject,
             indices,
-            lambda true, predicted, confidence: (f"{first} {true}", f"predicted {predicted}", confidence),
+            lambda true, predicted, confidence: (f"{first} {true}", f"→ {predicted}", confidence),
         )
         image_grid.show(f"mistakes-{kind}", subject.images, tiles, chosen, f"{subject.name}: {kind}")
         image_grid.download(subject, indices, f"{subject.name}-{kind.replace(' ', '-')}")

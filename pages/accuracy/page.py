@@ -4,9 +4,9 @@ import streamlit as st
 
 from engine.accuracy.figures import accuracy_of
 from pages.accuracy import all_networks, classes, confidence, confusion, live, mistakes, two_networks
-from pages.accuracy.subject import Subject, chosen_subject
+from pages.accuracy.subject import SIDEBAR, Subject, chosen_subject
 from pages.accuracy.tables import interval
-from pages.common import selection, texts
+from pages.common import layout, selection, texts
 
 OF_ONE_NETWORK = {
     "Classes": classes.show,
@@ -15,20 +15,31 @@ OF_ONE_NETWORK = {
     "Two networks": two_networks.show,
     "Confidence": confidence.show,
 }
-VIEWS = ("Classes", "Confusion", "Mistakes", "Two networks", "All networks", "Confidence", "Live")
+OPTIONS = {"Classes": (classes.OPTIONS, classes.options), "Confusion": (confusion.OPTIONS, confusion.options)}
+"""What a view has among the options of the page: the usual values, and a function that draws the controls."""
+ALL = "All networks"
+VIEWS = ("Classes", "Confusion", "Mistakes", "Two networks", ALL, "Confidence", "Live")
 
 
 def main() -> None:
     """The page: a view, and whose figures it shows."""
     chosen = selection.current()
-    with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
+    statement, row = st.container(), layout.row()
+    subject, settings = None, ()
+    with row:
         view = selection.segments("View", VIEWS, "view")
-        subject = chosen_subject(chosen) if view in OF_ONE_NETWORK else None
-    if subject is not None:
-        texts.headline(headline(subject))
-        OF_ONE_NETWORK[view](subject, chosen)
-    elif view == "All networks":
-        all_networks.show()
+        if view in OF_ONE_NETWORK:
+            usual, draw = OPTIONS.get(view, ({}, tuple))
+            with layout.options({"of": ("figures of", SIDEBAR), **usual}):
+                subject, settings = chosen_subject(chosen), draw()
+    with statement:
+        texts.headline(
+            headline(subject) if subject else all_networks.HEADLINE if view == ALL else live.headline(chosen)
+        )
+    if subject:
+        OF_ONE_NETWORK[view](subject, chosen, *settings)
+    elif view == ALL:
+        all_networks.show(row)
     else:
         live.show(chosen)
 

@@ -13,7 +13,7 @@ PRESENT = "present"
 
 def row() -> DeltaGenerator:
     """The row of those controls that are changed mid-sentence."""
-    return st.container(horizontal=True, gap="small", vertical_alignment="bottom", key="row")
+    return st.container(horizontal=True, gap="small", vertical_alignment="bottom", key="controls_row")
 
 
 def options(usual: Mapping[str, tuple[str, Any]]) -> DeltaGenerator:
@@ -53,7 +53,7 @@ html { font-size: clamp(16px, 8px + 0.75vw, 32px) !important; }
 [data-testid=stSidebar], [data-testid=stHeader], [data-testid=stExpandSidebarButton] { display: none !important; }
 [data-testid=stMainBlockContainer] { padding: 0.2rem 0.6rem 1rem; --above: 6.3rem; }
 [data-testid=stMainBlockContainer] [data-testid=stVerticalBlock] { gap: 0.5rem; }
-.st-key-row { zoom: 0.85; }
+.st-key-controls_row { zoom: 0.85; }
 .st-key-presenting { opacity: 0.35; top: auto; bottom: 0.5rem; right: 1rem; }
 .st-key-presenting:is(:hover, :focus-within) { opacity: 1; }
 </style>"""

@@ -6,11 +6,12 @@ import streamlit as st
 from engine import network
 from engine.checkpoints import Card
 from engine.network import NetworkTable, OperationRow, StageRow
-from pages.common import downloads, texts
+from pages.common import downloads, layout, texts
 from pages.network.description import show_remarks
 
 STYLE = """<style>
-.st-key-layer_table :is(td, th) { font-size: 1rem !important; }
+.st-key-layer_table :is(td, th) { font-size: 1rem !important; vertical-align: middle; }
+.st-key-layer_table table { height: calc(var(--height) - 4.5rem); }
 .st-key-layer_table td:nth-child(2) { white-space: nowrap; }
 </style>"""
 Rows = tuple[StageRow, ...] | tuple[OperationRow, ...]
@@ -21,7 +22,7 @@ def show(card: Card, described: NetworkTable, size: int, by_parts: bool) -> None
     rows = network.stages(described) if by_parts else described.operations
     if by_parts:
         st.html(STYLE)
-        st.container(key="layer_table").table(table(rows).set_index("Part"))
+        layout.stage().container(key="layer_table").table(table(rows).set_index("Part"))
     else:
         st.dataframe(table(rows), hide_index=True, height=620, row_height=44)
     st.markdown(

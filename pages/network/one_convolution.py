@@ -4,7 +4,7 @@ import streamlit as st
 
 from engine.network import convolution
 from engine.network.convolution import Convolved
-from pages.common import resources, selection, texts
+from pages.common import layout, resources, selection, texts
 from pages.common.charts import ink
 from pages.common.resources import View
 from pages.common.selection import Selection
@@ -40,7 +40,8 @@ def _show_step(chosen: Selection, view: View, convolved: Convolved) -> None:
         _move_on(convolved)
     channel, row, column = _position(convolved)
     step = convolution.window_sum(convolved, channel, row, column)
-    image, feature_map, numbers = st.columns([0.62, 0.62, 1.6], gap="medium")
+    with layout.stage(2):
+        image, feature_map, numbers = st.columns([0.75, 0.75, 1.6], gap="small")
     with image:
         st.markdown("**The image and the window**")
         pixels = convolution.as_the_network_gets_it(resources.pixels(view.split, view.index), view.size)

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from pages.common import selection, texts
+from pages.common import layout, selection, texts
 from pages.common.selection import Selection
 from pages.network import block_diagram, layer_table, one_convolution
 from pages.network.description import describe, sizes
@@ -17,7 +17,7 @@ def main() -> None:
     card = chosen.card
     count = len(describe(chosen.network, card.input_size).operations)
     texts.headline(f"{chosen.network}: {count} operations, {card.parameters:,} parameters")
-    with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
+    with layout.row():
         view = selection.segments("Show", VIEWS, "view")
         playing = view == CONVOLUTION and st.toggle("Play: one step after the other", key="play")
         size = card.input_size if view == CONVOLUTION else input_size(chosen)

@@ -8,7 +8,9 @@ import pytest
 from pages import directory
 from tests.browser.conftest import IDLE
 
-WITH_PICTURES = [page for page in directory.PAGES if page.address in ("learning_curves", "filters")]
+WITH_PICTURES = [
+    page for page in directory.PAGES if page.address in ("learning_curves", "filters", "accuracy", "network")
+]
 """All pages but Home and the form of Train."""
 PICTURES = "[data-testid=stMain] :is(img, canvas, [data-testid=stVegaLiteChart], [data-testid=stTable])"
 MEASURE = """pictures => {
