@@ -38,7 +38,7 @@ def gain_chart(curves: dict[str, Sequence[Milestone]], by: str) -> alt.Chart:
             "at:N",
             sort=[point.label for point in longest],
             title=None,
-            axis=alt.Axis(labelAngle=-40, labelLimit=120, labelOverlap=False),
+            axis=alt.Axis(labelAngle=-90, labelLimit=120, labelOverlap=False),
         ),
         y=alt.Y(
             "gain:Q", scale=alt.Scale(type="log"), title="gain", axis=_powers_of_ten([row["gain"] for row in rows])

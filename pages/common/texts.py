@@ -42,7 +42,7 @@ def readable_errors() -> Iterator[None]:
 
 def headline(statement: str) -> None:
     """What the page shows, in one line of plain text; its title stands in the navigation."""
-    st.markdown(f"**{plain(statement)}**")
+    st.markdown(f"##### {plain(statement)}")
 
 
 def what_to_look_at(*lines: str) -> None:

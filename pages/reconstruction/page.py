@@ -1,14 +1,15 @@
 """Reconstruction: the signal of a layer, played back to the pixels by a deconvnet, with batch norm and without it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from engine import deconv, pictures
 from engine.operations import Convolution, MaxPool
 from engine.tape import Tape
-from pages.common import downloads, resources, selection, sheets, texts
+from pages.common import downloads, layout, resources, selection, sheets, texts
 from pages.common.resources import CLASS, PHOTOGRAPHS, Playback, View
 from pages.common.selection import Selection
 from pages.reconstruction import comparisons, figure
@@ -20,27 +21,37 @@ UNITS = ("strongest unit", "whole map")
 SCALES = ("1/4", "1/2", "1", "2", "4")
 BEFORE_BATCH_NORM = "This layer is a convolution before its batch norm: choose the layer behind it."
 PREDICTED, ALL_BLOCKS = "predicted", "all"
-NARROWEST = 4
-"""Pictures are never wider than a row of so many."""
+USUAL = {
+    "signal": ("signal", SIGNALS[0]),
+    "unit": ("unit", UNITS[0]),
+    "logit": ("class", PREDICTED),
+    "rule": ("rule", deconv.RELU_RULES[0]),
+    "path": ("path", deconv.PATHS[0]),
+    "block": ("block", ALL_BLOCKS),
+}
+"""The options, each with its name and what it says at first."""
+BESIDE = 2
+"""So many pictures leave room for the chart of the gains beside them."""
 
 
 # The controls --------------------------------------------------------------------------------------------------
 
 
 def draw_controls(chosen: Selection) -> tuple[Playback, Comparison]:
-    """The rows of controls above the pictures: what to play back, and what to set side by side."""
-    with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
-        signal = selection.segments("Signal", SIGNALS, "signal")
-        unit = selection.segments("of each channel", UNITS, "unit") if signal.startswith(("one", "top")) else signal
-        size = selection.viewing_size(chosen)
-        layer = resources.logits(chosen.network) if signal == CLASS else chosen.layer
-        view = chosen.view(layer, size)
-        tape = resources.recording(view)
-        playback = with_channels(Playback(view, unit, batch_norm=chosen.batch_norm), signal, chosen, tape)
-        playback = with_rules(playback, tape)
-    offered = respects_on_offer(playback, tape)
-    with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
-        by = selection.segments("Compare", offered, "compare")
+    """The controls above the pictures: what to set side by side; and behind a button what to play back, and how."""
+    with layout.row():
+        beside = st.container(horizontal=True, gap="small", vertical_alignment="bottom", width="stretch")
+        with layout.options(USUAL | {"size": ("size", str(chosen.card.input_size))}):
+            signal = selection.segments("Signal", SIGNALS, "signal")
+            unit = selection.segments("of each channel", UNITS, "unit") if signal.startswith(("one", "top")) else signal
+            size = selection.viewing_size(chosen)
+            layer = resources.logits(chosen.network) if signal == CLASS else chosen.layer
+            view = chosen.view(layer, size)
+            tape = resources.recording(view)
+            playback = with_channels(Playback(view, unit, batch_norm=chosen.batch_norm), signal, chosen, tape)
+            playback = with_rules(playback, tape)
+    with beside:
+        by = selection.segments("Compare", respects_on_offer(playback, tape), "compare")
         other = second_view(chosen, view) if by == "images" else None
         if by == "batch norm":
             playback = with_weight_scale(playback, tape)
@@ -102,7 +113,7 @@ def with_weight_scale(playback: Playback, tape: Tape) -> Playback:
     before_batch_norm = isinstance(tape.steps[-1].operation, Convolution)
     reason = BEFORE_BATCH_NORM if before_batch_norm else deconv.weight_scale_applies(tape)
     why = reason or "All weights times this. Batch norm divides by it again: the network stays the same. The picture?"
-    scale = selection.steps("Weight scale", SCALES, "weight_scale", "1", disabled=bool(reason), width=300, help=why)
+    scale = selection.steps("Weight scale", SCALES, "weight_scale", "1", disabled=bool(reason), width=180, help=why)
     number = 1 / int(scale[2:]) if scale.startswith("1/") else float(scale)
     return replace(playback, weight_scale=1.0 if reason else number)
 
@@ -118,7 +129,6 @@ def image_png(split: str, index: int) -> bytes:
 
 def show_image(chosen: Selection) -> None:
     """The image, and its class or name."""
-    st.markdown("**The image**")
     sheets.show(image_png(chosen.split, chosen.index), f"The image: {chosen.image_name}")
     st.caption(texts.plain(f"{chosen.truth}, {chosen.image_name}" if chosen.truth else chosen.image_name))
 
@@ -131,47 +141,47 @@ def show_answer(chosen: Selection, view: View) -> None:
         st.progress(probability, f"{texts.plain(chosen.card.classes[label])}  {texts.percent(probability)}")
 
 
-def show_pictures(comparison: Comparison, drawn: Figure) -> None:
-    """One picture large, two on both scales in one row, more in a row for each scale."""
+def show_pictures(chosen: Selection, playback: Playback, comparison: Comparison, drawn: Figure) -> None:
+    """The image; beside it the pictures in rows: on one scale and each on its own, or one of them large."""
     if len(drawn.pictures) == 1:
-        show_one(comparison, drawn.pictures[0])
-    elif len(drawn.pictures) == 2:
-        left, right = st.columns(2, gap="medium")
-        with left:
-            show_shared(comparison, drawn, 2)
-        with right:
-            show_own(comparison, drawn, 2)
+        image, picture = st.columns([1, 2], gap="small")
+        with picture.container(key="stage_1"):
+            show_one(comparison, drawn.pictures[0])
+        rows = [image]
     else:
-        show_signals(drawn)
-        show_own(comparison, drawn, max(NARROWEST, len(drawn.pictures)))
-        show_shared(comparison, drawn, max(NARROWEST, len(drawn.pictures)))
+        shown = [show_shared, show_own] if len(drawn.pictures) == 2 else [show_signal, show_own, show_shared]
+        rows = [show_row(comparison, drawn, show) for show in shown if drawn.signals or show is not show_signal]
+    with rows[0]:
+        show_image(chosen)
+    with rows[-1] if len(drawn.pictures) < 3 else rows[1]:
+        show_answer(chosen, playback.view)
 
 
-def show_shared(comparison: Comparison, drawn: Figure, columns: int) -> None:
-    st.markdown("**On one shared scale**: how strong is each?")
-    for column, picture in zip(st.columns(columns), drawn.pictures, strict=False):
+def show_row(comparison: Comparison, drawn: Figure, show: Callable[..., None]) -> DeltaGenerator:
+    """One row of the pictures; gives the place that it leaves before them."""
+    before, *columns = st.columns(1 + len(drawn.pictures), gap="small")
+    for index, column in enumerate(columns):
         with column:
-            sheets.show(picture.shared, f"{named(comparison, picture)}, shared scale")
-            st.caption(f"**{named(comparison, picture)}**")
+            show(comparison, drawn, index)
+    return before
 
 
-def show_own(comparison: Comparison, drawn: Figure, columns: int) -> None:
-    st.markdown("**Each on its own**: what does each show?")
-    for column, picture in zip(st.columns(columns), drawn.pictures, strict=False):
-        with column:
-            sheets.show(picture.own, f"{named(comparison, picture)}, own scale")
-            st.caption(f"**{named(comparison, picture)}**, {picture.stretch}")
+def show_shared(comparison: Comparison, drawn: Figure, index: int) -> None:
+    picture = drawn.pictures[index]
+    sheets.show(picture.shared, f"{named(comparison, picture)}, shared scale")
+    st.caption(f"**{named(comparison, picture)}**, on one scale")
 
 
-def show_signals(drawn: Figure) -> None:
-    """The signal of each layer, above its picture."""
-    if not drawn.signals:
-        return
-    st.markdown("**The signal**: the sum of the maps")
-    columns = st.columns(max(NARROWEST, len(drawn.signals)))
-    for column, picture, png in zip(columns, drawn.pictures, drawn.signals, strict=False):
-        with column:
-            sheets.show(png, f"The signal of {picture.label}")
+def show_own(comparison: Comparison, drawn: Figure, index: int) -> None:
+    picture = drawn.pictures[index]
+    sheets.show(picture.own, f"{named(comparison, picture)}, own scale")
+    st.caption(f"**{named(comparison, picture)}**, {picture.stretch}")
+
+
+def show_signal(comparison: Comparison, drawn: Figure, index: int) -> None:
+    """The signal of a layer: the sum of its maps."""
+    sheets.show(drawn.signals[index], f"The signal of {drawn.pictures[index].label}")
+    st.caption(f"signal of **{drawn.pictures[index].label}**")
 
 
 def named(comparison: Comparison, picture: Picture) -> str:
@@ -185,16 +195,14 @@ def show_one(comparison: Comparison, picture: Picture) -> None:
     normalised = resources.has_batch_norm(playback.view.network)
     state = "on" if playback.batch_norm else "off"
     caption = f"Batch norm {state}" if normalised else "This network has no batch norm"
-    column, _ = st.columns([2, 3])
-    with column:
-        st.markdown(f"**{caption}**")
-        sheets.show(picture.own, f"The reconstruction. {caption}")
+    sheets.show(picture.own, f"The reconstruction. {caption}")
+    st.markdown(f"**{caption}**")
 
 
-def show_gains(drawn: Figure) -> None:
+def show_gains(drawn: Figure, height: str) -> None:
     """The gain at each stage of the way back."""
-    st.markdown("**Gain: how strong the signal is on its way back**")
-    st.vega_lite_chart(drawn.gain_spec, alt="Gain per layer, from the layer back to the pixels")
+    st.vega_lite_chart(drawn.gain_spec, height=height, alt="Gain per layer, from the layer back to the pixels")
+    st.caption("Gain: how strong the signal is on its way back.")
 
 
 def show_notes(chosen: Selection, playback: Playback, notes: Sequence[str]) -> None:
@@ -210,7 +218,7 @@ def show_notes(chosen: Selection, playback: Playback, notes: Sequence[str]) -> N
         what = "The image is shown" if view.split == PHOTOGRAPHS else "The image is resized"
         st.caption(
             f"{what} to the network at {view.size} px, but it was trained at {chosen.card.input_size} px: "
-            "each unit sees another share of the image, and the predictions on the left are those at this size."
+            "each unit sees another share of the image, and the predictions here are those at this size."
         )
 
 
@@ -223,8 +231,8 @@ def take_home(drawn: Figure) -> None:
 
 LOOK_AT = {
     "batch norm": (
-        "Left: deep in the network one picture drowns the other: without batch norm its size is chance.",
-        "Right: size aside, do they show the same? Leaving batch norm out weighs the channels differently.",
+        "Above: deep in the network one picture drowns the other: without batch norm its size is chance.",
+        "Below: size aside, do they show the same? Leaving batch norm out weighs the channels differently.",
         "Change the weight scale: the network stays the same, and so does the picture with batch norm. The other: no.",
     ),
     "layers": (
@@ -280,23 +288,16 @@ def main() -> None:
     drawn = figure.figure_of(comparison, resources.play)
     if comparison.by == "batch norm" and not chosen.batch_norm:  # the picture that the switch asks for comes first
         drawn = replace(drawn, pictures=drawn.pictures[::-1])
-    image, pictured = st.columns([1, 4.2], gap="medium")
-    with image:
-        show_image(chosen)
-        if len(drawn.pictures) > 2:
-            show_answer(chosen, playback.view)
+    beside = len(drawn.pictures) <= BESIDE
+    with layout.stage(2):
+        pictured, gains = st.columns([1 + len(drawn.pictures), 1.25], gap="small") if beside else (st.container(), None)
     with pictured:
-        show_pictures(comparison, drawn)
-    answer, gains, words = st.columns([1, 2.4, 1.8], gap="medium")
-    with answer:
-        if len(drawn.pictures) <= 2:
-            show_answer(chosen, playback.view)
-    with gains:
-        show_gains(drawn)
-    with words:
-        st.info(drawn.sentence)
-        show_notes(chosen, playback, drawn.notes)
-        take_home(drawn)
+        show_pictures(chosen, playback, comparison, drawn)
+    with gains.container(key="stage_gains") if gains else st.container():
+        show_gains(drawn, "stretch" if gains else "content")
+    st.info(drawn.sentence)
+    show_notes(chosen, playback, drawn.notes)
+    take_home(drawn)
     explain(comparison.by)
 
 

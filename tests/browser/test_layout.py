@@ -9,10 +9,16 @@ from pages import directory
 from tests.browser.conftest import IDLE
 
 WITH_PICTURES = [
-    page for page in directory.PAGES if page.address in ("learning_curves", "filters", "accuracy", "network")
+    page
+    for page in directory.PAGES
+    if page.address in ("learning_curves", "filters", "accuracy", "network", "reconstruction")
 ]
 """All pages but Home and the form of Train."""
-PICTURES = "[data-testid=stMain] :is(img, canvas, [data-testid=stVegaLiteChart], [data-testid=stTable])"
+PICTURES = (
+    "[data-testid=stMain] :is(img, canvas, [data-testid=stVegaLiteChart], [data-testid=stTable], "
+    "[data-testid=stProgress])"
+)
+"""Images, charts and tables; the bars of a network's predictions are a chart, too."""
 MEASURE = """pictures => {
     const bar = document.querySelector('[data-testid=stSidebar]')?.getBoundingClientRect();
     const left = bar ? Math.max(0, bar.right) : 0;

@@ -69,8 +69,8 @@ def test_the_switch_puts_its_picture_first():
     on = open_page("reconstruction/page.py", layer="conv5_x", bn="true")
     off = open_page("reconstruction/page.py", layer="conv5_x", bn="false")
     captions = [[c.value for c in app.caption if c.value.startswith("**batch norm")] for app in (on, off)]
-    assert captions[0][0] == "**batch norm on**"
-    assert captions[1][0] == "**batch norm off**"
+    assert captions[0][0] == "**batch norm on**, on one scale"
+    assert captions[1][0] == "**batch norm off**, on one scale"
     assert captions[0][2:] == captions[1][2:][::-1]
 
 
