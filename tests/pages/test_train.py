@@ -60,7 +60,7 @@ def trained(root: Path, splits) -> RunFolder:
 
 def buttons(app: AppTest) -> set[str]:
     """The labels of the page's own buttons."""
-    return {button.label for button in app.main.button if button.key != "present_button"}
+    return {button.label for button in app.main.button if button.key not in ("present_button", "lecture_keep")}
 
 
 def opened(folder: RunFolder) -> AppTest:
