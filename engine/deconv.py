@@ -238,6 +238,31 @@ def strongest_unit(activation: Tensor, channel: int) -> Tensor:
     return seed
 
 
+def unit(activation: Tensor, channel: int, row: int, column: int) -> Tensor:
+    """One unit of `activation` `[N, C, H, W]`, everything else zero.
+
+    Raises:
+        ConvscopeError: there is no such unit.
+    """
+    return whole_map(units_at(activation, row, column), channel)
+
+
+def units_at(activation: Tensor, row: int, column: int) -> Tensor:
+    """The units of all channels of `activation` `[N, C, H, W]` at one place, everything else zero.
+
+    Raises:
+        ConvscopeError: these are not maps, or have no such place.
+    """
+    if activation.dim() != 4:
+        raise ConvscopeError("A dense layer has no rows and columns: choose a channel only.")
+    height, width = activation.shape[2:]
+    if row not in range(height) or column not in range(width):
+        raise ConvscopeError(f"There is no unit at row {row}, column {column}: the maps are {height} x {width}.")
+    seed = torch.zeros_like(activation)
+    seed[:, :, row, column] = activation[:, :, row, column]
+    return seed
+
+
 def whole_map(activation: Tensor, channel: int) -> Tensor:
     """One channel of `activation` `[N, C, H, W]` (or `[N, C]`), the others zero.
 

@@ -23,7 +23,7 @@ from engine.data import LabelledImages, photographs
 from engine.deconv import Reconstruction
 from engine.errors import ConvscopeError
 from engine.evaluation import Answer
-from engine.graph.receptive_field import ReceptiveField, receptive_field
+from engine.graph.receptive_field import Pair, ReceptiveField, receptive_field
 from engine.tape import Tape
 from engine.weights import Weights
 
@@ -56,7 +56,7 @@ class Playback:
     """Which signal goes back from a view's layer to the pixels, and by which rules; small enough to be a key.
 
     Attributes:
-        signal: one of `SIGNALS`.
+        signal: one of `SIGNALS`; of a chosen unit `place` is the (row, column).
         channels: which ones, none for all at once.
         strongest: instead of `channels`, as many of those that are strongest on the view's image.
         batch_norm, relu, path, weight_scale, switches: see `engine.deconv.reconstruct`.
@@ -73,6 +73,7 @@ class Playback:
     weight_scale: float = 1.0
     switches: str = "recorded"
     strongest: int = 0
+    place: Pair | None = None
 
 
 @dataclass(frozen=True)
@@ -236,18 +237,22 @@ SIGNALS = {
     "all channels": lambda activation, channels: deconv.all_channels(activation),
     "whole map": deconv.map_signals,
     "strongest unit": deconv.unit_signals,
+    "chosen unit": deconv.map_signals,
     CLASS: deconv.map_signals,
 }
-"""Signals as functions of the activation and the channels (of the logits, a class is a channel)."""
+"""Signals as functions of the activation and the channels (of the logits, a class is a channel).
+
+Of a chosen unit the activation is zero at all other places.
+"""
 
 
 def play(playback: Playback) -> PlaybackResult:
     """The playback's signals, played back to the pixels; its tape travels on with the pictures."""
     tape, channels = recording(playback.view), playback.channels
+    activation = deconv.units_at(tape.activation, *playback.place) if playback.place else tape.activation
     if playback.strongest:
-        count = min(playback.strongest, tape.activation.shape[1])
-        channels = tuple(deconv.strongest_channels(tape.activation, count))
-    signals = SIGNALS[playback.signal](tape.activation, channels)
+        channels = tuple(deconv.strongest_channels(activation, min(playback.strongest, activation.shape[1])))
+    signals = SIGNALS[playback.signal](activation, channels)
     names = layers(playback.view.network)
     return PlaybackResult(playback, tape, names, channels, signals, reconstruction(playback, tape, signals))
 

@@ -9,10 +9,13 @@ from engine import pictures
 SIDE = 448
 """About how many pixels high a picture is encoded; the browser fits it to its column, without blurring."""
 
+GAP = 8
+"""Pixels between two pictures of a sheet."""
+
 
 def signed(pixels: Tensor, scale: float) -> np.ndarray:
     """uint8 `[H, W, 4]`: pictures `[K, 3, H, W]` with zero at mid-grey, a single one or all as a square sheet."""
-    return pictures.sheet(pictures.signed(pixels, scale), width=SIDE)
+    return pictures.sheet(pictures.signed(pixels, scale), width=SIDE, gap=GAP)
 
 
 def show(png: bytes, alt: str) -> None:

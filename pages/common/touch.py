@@ -65,14 +65,13 @@ def units(one_map: Tensor, field: ReceptiveField, side: int) -> Grid:
 
 
 def place(height: int, width: int) -> Pair:
-    """The (row, column) of the unit that a reader has chosen in a map of this size, by number or by `choose_unit`."""
+    """The (row, column) of the unit that a reader has chosen in a map of this size, by number or by `put_unit`."""
     row = controls.number_in_link(f"Row (0 to {height - 1})", "row", height)
     return row, controls.number_in_link(f"Column (0 to {width - 1})", "column", width)
 
 
-def choose_unit(columns: int, cell: int) -> None:
-    """Put a unit into the controls, by its number in a map with so many columns."""
-    row, column = divmod(cell, columns)
+def put_unit(row: int, column: int) -> None:
+    """Put a unit into the controls."""
     for key, value in {"unit": CHOSEN, "row": row, "column": column}.items():
         controls.put(key, value)
 
@@ -105,10 +104,12 @@ def show(
         )
 
 
-def show_units(png: bytes, alt: str, key: str, grid: Grid, unit: Pair | None) -> None:
-    """A picture over which a unit can be chosen, for all pictures of the page; arguments as of `show`."""
+def show_units(
+    png: bytes, alt: str, key: str, grid: Grid, unit: Pair | None, put: Callable[[int, int], None] = put_unit
+) -> None:
+    """A picture over which a unit can be chosen; `put` is called with its row and column. The rest is as for `show`."""
     cell = None if unit is None else unit[0] * grid.columns + unit[1]
-    show(png, alt, key, grid, "Unit", cell, partial(choose_unit, grid.columns))
+    show(png, alt, key, grid, "Unit", cell, lambda chosen: put(*divmod(chosen, grid.columns)))
 
 
 def _hand_on(key: str, count: int, on_choice: Callable[[int], None]) -> None:

@@ -8,6 +8,7 @@ from engine.checkpoints import halfway
 from engine.weights import HALFWAY, TRAINED, UNTRAINED, Weights
 from pages.common import resources
 from pages.common.resources import CLASS, Playback, View
+from pages.common.touch import STRONGEST
 
 RESPECTS = ("batch norm", "layers", "ReLU rules", "switches", "paths", "training", "images", "nothing")
 """In what respect playbacks can differ."""
@@ -84,8 +85,10 @@ def _by_image(base: Playback, other: View | None) -> tuple[Variant, ...]:
 
 
 def _at(base: Playback, label: str, view: View) -> Variant:
-    """`base` at another view; a channel that the reader has picked means nothing at another layer."""
+    """`base` at another view; a channel or a unit that the reader has picked means nothing at another layer."""
     moved = replace(base, view=view)
     if base.channels and base.signal != CLASS and view.layer != base.view.layer:
         moved = replace(moved, channels=(), strongest=len(base.channels))
+    if base.place and view.layer != base.view.layer:
+        moved = replace(moved, place=None, signal=STRONGEST)
     return Variant(label, moved)

@@ -30,12 +30,18 @@ from pages.reconstruction.comparisons import Comparison
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture: PNGs on the scale that it shares with the others and on its own, and how far that stretches."""
+    """One picture: PNGs on the scale that it shares with the others and on its own, and how far that stretches.
+
+    `layer`, `channels`: of its tiles, if it has several; `words`: what hovering over each says.
+    """
 
     label: str
     shared: bytes
     own: bytes
     stretch: str
+    layer: str = ""
+    channels: tuple[int, ...] = ()
+    words: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -69,7 +75,7 @@ def draw(comparison: Comparison, results: Mapping[str, PlaybackResult]) -> Figur
     reconstructions = {label: one.reconstruction for label, one in results.items()}
     curves = {label: milestones(one.tape, one.reconstruction, one.layers) for label, one in results.items()}
     return Figure(
-        pictures=_pictures(reconstructions),
+        pictures=_pictures(results),
         signals=tuple(_signals(one) for one in results.values()) if comparison.by == "layers" else (),
         gain_spec=charts.gain_chart(curves, comparison.by).to_dict(),
         gain_table=_gain_table(curves, comparison.by),
@@ -84,13 +90,18 @@ def row(drawn: Sequence[Picture]) -> bytes:
     return pictures.png(pictures.sheet(tiles, len(tiles), gap=16))
 
 
-def _pictures(reconstructions: Mapping[str, Reconstruction]) -> tuple[Picture, ...]:
-    scales = {label: pictures.scale_of(one.pixels) for label, one in reconstructions.items()}
+def _pictures(results: Mapping[str, PlaybackResult]) -> tuple[Picture, ...]:
+    scales = {label: pictures.scale_of(one.reconstruction.pixels) for label, one in results.items()}
     shared = max(scales.values())
-    return tuple(
-        Picture(label, _png(one, shared), _png(one, scales[label]), pictures.stretch_in_words(shared, scales[label]))
-        for label, one in reconstructions.items()
-    )
+    return tuple(_picture(label, one, scales[label], shared) for label, one in results.items())
+
+
+def _picture(label: str, result: PlaybackResult, own: float, shared: float) -> Picture:
+    one, layer, channels = result.reconstruction, result.playback.view.layer, result.channels
+    strongest = result.signals.flatten(1).amax(dim=1).tolist()
+    words = (f"channel {c}: {value:.3g}" for c, value in zip(channels, strongest, strict=False))
+    stretch = pictures.stretch_in_words(shared, own)
+    return Picture(label, _png(one, shared), _png(one, own), stretch, layer, channels, tuple(words))
 
 
 def _png(reconstruction: Reconstruction, scale: float) -> bytes:

@@ -1,23 +1,28 @@
 """Reconstruction: the signal of a layer, played back to the pixels by a deconvnet, with batch norm and without it."""
 
+import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
+from torch import Tensor
 
-from engine import deconv, pictures
+from engine import deconv, feature_maps, pictures
 from engine.operations import Convolution, MaxPool
 from engine.tape import Tape
-from pages.common import downloads, layout, resources, selection, sheets, texts
+from pages.common import controls, downloads, layout, resources, selection, sheets, texts, touch
 from pages.common.resources import CLASS, PHOTOGRAPHS, Playback, View
 from pages.common.selection import Selection
+from pages.common.touch import Grid
 from pages.reconstruction import comparisons, figure
 from pages.reconstruction.comparisons import Comparison
 from pages.reconstruction.figure import Figure, Picture
 
 SIGNALS = ("all channels", "one channel", "top 9", "top 16", CLASS)
-UNITS = ("strongest unit", "whole map")
+UNITS = (touch.STRONGEST, "whole map", touch.CHOSEN)
 SCALES = ("1/4", "1/2", "1", "2", "4")
 BEFORE_BATCH_NORM = "This layer is a convolution before its batch norm: choose the layer behind it."
 PREDICTED, ALL_BLOCKS = "predicted", "all"
@@ -48,7 +53,9 @@ def draw_controls(chosen: Selection) -> tuple[Playback, Comparison]:
             layer = resources.logits(chosen.network) if signal == CLASS else chosen.layer
             view = chosen.view(layer, size)
             tape = resources.recording(view)
-            playback = with_channels(Playback(view, unit, batch_norm=chosen.batch_norm), signal, chosen, tape)
+            place = touch.place(*tape.activation.shape[2:]) if unit == touch.CHOSEN else None
+            playback = Playback(view, unit, batch_norm=chosen.batch_norm, place=place)
+            playback = with_channels(playback, signal, chosen, tape)
             playback = with_rules(playback, tape)
     with beside:
         by = selection.segments("Compare", respects_on_offer(playback, tape), "compare")
@@ -127,10 +134,34 @@ def image_png(split: str, index: int) -> bytes:
     return pictures.png(pictures.enlarged(resources.pixels(split, index), sheets.SIDE)[0])
 
 
-def show_image(chosen: Selection) -> None:
-    """The image, and its class or name."""
-    sheets.show(image_png(chosen.split, chosen.index), f"The image: {chosen.image_name}")
+def show_image(chosen: Selection, playback: Playback) -> None:
+    """The image, and its class or name; a click chooses the unit whose receptive field is there."""
+    png, alt = image_png(chosen.split, chosen.index), f"The image: {chosen.image_name}"
+    if playback.signal == CLASS:
+        sheets.show(png, alt)
+    else:
+        show_units(png, alt, playback)
     st.caption(texts.plain(f"{chosen.truth}, {chosen.image_name}" if chosen.truth else chosen.image_name))
+
+
+def show_units(png: bytes, alt: str, playback: Playback) -> None:
+    """The image with the layer's units over it; the receptive field of the one whose signal is sent has a frame."""
+    view, activation = playback.view, resources.recording(playback.view).activation
+    channel = playback.channels[0] if len(playback.channels) == 1 else None
+    strongest = activation[0].amax(dim=0) if channel is None else activation[0, channel]
+    unit = playback.place
+    if unit is None and channel is not None and playback.signal == touch.STRONGEST and strongest.any():
+        [unit] = feature_maps.strongest_units(strongest[None, None])
+    grid = touch.units(strongest, resources.field(view.network, view.layer), view.size)
+    touch.show_units(png, alt, "image", grid, unit, partial(put_unit, activation))
+
+
+def put_unit(activation: Tensor, row: int, column: int) -> None:
+    """Let the signal be that of a unit; where it was that of all channels, of the channel that is strongest there."""
+    if st.session_state["signal"] == SIGNALS[0]:
+        controls.put("signal", SIGNALS[1])
+        controls.put("channel", int(activation[0, :, row, column].argmax()))
+    touch.put_unit(row, column)
 
 
 def show_answer(chosen: Selection, view: View) -> None:
@@ -152,7 +183,7 @@ def show_pictures(chosen: Selection, playback: Playback, comparison: Comparison,
         shown = [show_shared, show_own] if len(drawn.pictures) == 2 else [show_signal, show_own, show_shared]
         rows = [show_row(comparison, drawn, show) for show in shown if drawn.signals or show is not show_signal]
     with rows[0]:
-        show_image(chosen)
+        show_image(chosen, playback)
     with rows[-1] if len(drawn.pictures) < 3 else rows[1]:
         show_answer(chosen, playback.view)
 
@@ -168,13 +199,13 @@ def show_row(comparison: Comparison, drawn: Figure, show: Callable[..., None]) -
 
 def show_shared(comparison: Comparison, drawn: Figure, index: int) -> None:
     picture = drawn.pictures[index]
-    sheets.show(picture.shared, f"{named(comparison, picture)}, shared scale")
+    show_picture(picture, picture.shared, f"{named(comparison, picture)}, shared scale")
     st.caption(f"**{named(comparison, picture)}**, on one scale")
 
 
 def show_own(comparison: Comparison, drawn: Figure, index: int) -> None:
     picture = drawn.pictures[index]
-    sheets.show(picture.own, f"{named(comparison, picture)}, own scale")
+    show_picture(picture, picture.own, f"{named(comparison, picture)}, own scale")
     st.caption(f"**{named(comparison, picture)}**, {picture.stretch}")
 
 
@@ -182,6 +213,22 @@ def show_signal(comparison: Comparison, drawn: Figure, index: int) -> None:
     """The signal of a layer: the sum of its maps."""
     sheets.show(drawn.signals[index], f"The signal of {drawn.pictures[index].label}")
     st.caption(f"signal of **{drawn.pictures[index].label}**")
+
+
+def show_picture(picture: Picture, png: bytes, alt: str) -> None:
+    """A picture; where it has a tile for each of several channels, a click chooses one of them."""
+    if len(picture.channels) < 2:
+        sheets.show(png, alt)
+        return
+    count, key = len(picture.channels), re.sub(r"\W+", "-", alt)
+    grid = Grid(count, math.ceil(math.sqrt(count)), sheets.GAP, words=picture.words)
+    touch.show(png, alt, key, grid, "Channel", None, lambda cell: put_channel(picture, cell))
+
+
+def put_channel(picture: Picture, cell: int) -> None:
+    """Let the signal be that of one of the picture's channels."""
+    for control, value in {"signal": SIGNALS[1], "channel": picture.channels[cell], "layer": picture.layer}.items():
+        controls.put(control, value)
 
 
 def named(comparison: Comparison, picture: Picture) -> str:
@@ -195,7 +242,7 @@ def show_one(comparison: Comparison, picture: Picture) -> None:
     normalised = resources.has_batch_norm(playback.view.network)
     state = "on" if playback.batch_norm else "off"
     caption = f"Batch norm {state}" if normalised else "This network has no batch norm"
-    sheets.show(picture.own, f"The reconstruction. {caption}")
+    show_picture(picture, picture.own, f"The reconstruction. {caption}")
     st.markdown(f"**{caption}**")
 
 

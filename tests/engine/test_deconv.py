@@ -19,7 +19,9 @@ from engine.deconv import (
     silent_channels,
     strongest_channels,
     strongest_unit,
+    unit,
     unit_signals,
+    units_at,
     weight_scale_applies,
     whole_map,
 )
@@ -328,6 +330,36 @@ def test_seeds() -> None:
 def test_the_strongest_unit_of_a_negative_map_is_its_maximum() -> None:
     activation = torch.tensor([[-3.0, -1], [-2, -4]]).reshape(1, 1, 2, 2)
     assert strongest_unit(activation, 0).flatten().tolist() == [0, -1, 0, 0]
+
+
+def test_a_chosen_unit_is_what_autograd_calls_its_own() -> None:
+    """With the gradient rule the picture of a unit is its activation times the gradient of this very activation."""
+    model, x = network("resnet18"), images("resnet18").requires_grad_(True)
+    tape = record(model, x.detach(), "conv3_x")
+    seed = unit(tape.activation, 3, 1, 2)
+    assert seed.dtype == torch.float64
+    assert_same(seed[:, 3, 1, 2], tape.activation[:, 3, 1, 2])
+    assert seed.count_nonzero() == tape.activation[:, 3, 1, 2].count_nonzero()
+    activation = cut_model(model, layers(model)["conv3_x"])(x)[:, 3, 1, 2]
+    [gradient] = torch.autograd.grad(activation.sum(), x)
+    expected = tape.activation[:, 3, 1, 2].reshape(-1, 1, 1, 1) * gradient
+    assert_same(reconstruct(tape, seed, relu="gradient").pixels, expected)
+
+
+def test_the_strongest_unit_is_a_chosen_one_too() -> None:
+    activation = noise((1, 4, 5, 6))
+    row, column = divmod(int(activation[0, 2].argmax()), 6)
+    assert torch.equal(unit(activation, 2, row, column), strongest_unit(activation, 2))
+    everywhere = sum(units_at(activation, row, column) for row in range(5) for column in range(6))
+    assert torch.equal(everywhere, activation)
+
+
+@pytest.mark.parametrize(("row", "column"), [(-1, 0), (5, 0), (0, 6)])
+def test_a_unit_that_is_not_there_is_refused(row: int, column: int) -> None:
+    with pytest.raises(ConvscopeError, match="There is no unit at row"):
+        unit(noise((1, 4, 5, 6)), 0, row, column)
+    with pytest.raises(ConvscopeError, match="no rows and columns"):
+        unit(noise((1, 4)), 0, 0, 0)
 
 
 def test_strongest_and_silent_channels() -> None:
