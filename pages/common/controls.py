@@ -111,8 +111,16 @@ def bound(key: str, usual: Any = None) -> None:
 
 
 def put(key: str, value: Any) -> None:
-    """Put a value into a control, and so into the link; call it before the control is drawn, as in a callback."""
-    st.session_state[key] = value
+    """Put a value into a control, and so into the link; call it in a callback.
+
+    Of a control that was not drawn in the last run Streamlit would leave the value out of the address: to that one it
+    comes as from a link.
+    """
+    if key in st.session_state.get(DRAWN, ()):
+        st.session_state[key] = value
+    else:
+        asked = st.session_state.setdefault(ASKED, {})
+        asked[key] = st.query_params[key] = _in_link(value)
 
 
 def _beginning(text: str) -> str:

@@ -74,9 +74,11 @@ export default function ({ data, parentElement, setTriggerValue }) {
     words.hidden = cell === null;
     if (cell === null) return;
     words.textContent = inWords(cell);
-    const { x, y, width, height } = tile(cell), low = y > 0.5, end = x > 0.5;
-    words.style.left = end ? "auto" : `${100 * x}%`;
-    words.style.right = end ? `${100 * (1 - x - width)}%` : "auto";
+    const { x, y, width, height } = tile(cell), low = y > 0.5;
+    const { left, width: across } = drawn(), wider = words.offsetWidth > across;
+    const end = wider ? left + across / 2 > innerWidth / 2 : x > 0.5;
+    words.style.left = end ? "auto" : wider ? 0 : `${100 * x}%`;
+    words.style.right = !end ? "auto" : wider ? 0 : `${100 * (1 - x - width)}%`;
     words.style.top = low ? "auto" : `calc(${100 * (y + height)}% + 6px)`;
     words.style.bottom = low ? `calc(${100 * (1 - y)}% + 6px)` : "auto";
   }
