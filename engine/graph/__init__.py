@@ -120,7 +120,8 @@ def _graph_for(model: nn.Module, shape: ImageShape) -> Graph:
             f"The forward of {kind} {refusal}: use a network that does the same with every image."
         ) from refusal
     raise ConvscopeError(
-        f"The forward of {kind} cannot be followed ({_reason(refusal)}): let it work on tensors alone."
+        f"The forward of {kind} cannot be followed ({_reason(refusal)}): "
+        "let it work on tensors alone, with operations that PyTorch can differentiate in eval mode."
     ) from refusal
 
 

@@ -6,6 +6,7 @@ is compared with that of the network's own `forward`, and the playback under "gr
 """
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -30,12 +31,14 @@ class OwnAnswer:
     def of(cls, model: nn.Module, image: Tensor) -> "OwnAnswer":
         """Raises whatever the network's `forward` raises."""
         pixels = image.clone().requires_grad_()
-        try:
-            with torch.enable_grad():
-                return cls(model, pixels, tensors_in(model(pixels * 1)))  # a copy: it may overwrite its input
-        except RuntimeError:  # autograd forbids some operations in place
-            with torch.no_grad():
-                return cls(model, pixels, tensors_in(model(image.clone())))
+        compiled = any("_orig_mod" in module._modules for module in model.modules())
+        with torch.compiler.set_stance("force_eager") if compiled else nullcontext():
+            try:
+                with torch.enable_grad():
+                    return cls(model, pixels, tensors_in(model(pixels * 1)))  # a copy: it may overwrite its input
+            except RuntimeError:  # autograd forbids some operations in place
+                with torch.no_grad():
+                    return cls(model, pixels, tensors_in(model(image.clone())))
 
     def gradient(self, signals: Mapping[int, Tensor]) -> Tensor:
         """The gradient of <signal, tensor>, summed over `signals`, by the image; they go by the tensors' indices."""

@@ -585,7 +585,20 @@ def _transform(net: Any, x: Tensor) -> Tensor:
     return net["fc"](net["second"](net["first"](net["tokens"](x).transpose(1, 2))).mean(1))
 
 
+class Recurrent(nn.Module):
+    """An LSTM over the rows; what it returns is overwritten in place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.lstm, self.fc = nn.Conv2d(3, 8, 3), nn.LSTM(8, 8, batch_first=True), nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        states, (last, _) = self.lstm(self.conv(x).mean(3).transpose(1, 2))
+        return self.fc(torch.relu_(states)[:, -1] + last[0])
+
+
 BUILT: dict[str, Callable[[], nn.Module]] = {
+    "an LSTM": Recurrent,
     "one ReLU in nn.Sequential": _one_relu,
     "nn.DataParallel": lambda: nn.DataParallel(_with_head(_body())),
     "nn.DataParallel inside": lambda: _with_head(nn.DataParallel(_body())),
