@@ -55,7 +55,7 @@ with right:
         entry = directory.page(lecture.steps[0].link.page)
         label = f"→ **{lectures.plain(lecture.title)}**, {lecture.minutes} min"
         link = selection.from_the_beginning(dict(lectures.address(lecture, 1)))
-        st.page_link(entry.file, label=label, query_params=link, help=lectures.plain(lecture.description) or None)
+        st.page_link(entry.file, label=label, query_params=link)
     for problem in problems:
         st.warning(lectures.plain(problem))
     st.markdown("##### Begin a lecture here")
