@@ -1,13 +1,17 @@
 """A checkpoint's card: what the network is, how it was trained, and what its run measured."""
 
-import json
 import math
 from dataclasses import MISSING, dataclass, fields
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, get_type_hints
 
 from engine.errors import ConvscopeError
+from engine.stored import fits, read_json
+
+MOST_CLASSES, LONGEST = 30_000, 200
+"""Of a card: classes, and letters of a class's name."""
+SIZES = range(8, 1025)
 
 
 @dataclass(frozen=True)
@@ -85,23 +89,31 @@ def version(file: Path) -> tuple[int, int, int]:
 
 @lru_cache(maxsize=256)
 def _parsed(file: Path, version: tuple[int, int, int]) -> Card:
-    stored = json.loads(file.read_text())
+    stored = read_json(file)
     # Cards that are older than an entry have its default.
     usual = {field.name: field.default for field in fields(Card) if field.default is not MISSING}
     values = {field.name: {**usual, **stored}[field.name] for field in fields(Card)}
     for key, hint in get_type_hints(Card).items():
-        if not _fits(values[key], hint):
-            raise TypeError(f"{key} is {values[key]!r}")
+        if not fits(values[key], hint):
+            raise TypeError(f"{key} is {repr(values[key])[:LONGEST]}")
     sequences = {key: tuple(values[key]) for key in ("classes", "mean", "std")}
-    return Card(**{**values, **sequences, "name": file.parent.name})
+    card = Card(**{**values, **sequences, "name": file.parent.name})
+    if wrong := [key for key, right in _checks(card).items() if not right]:
+        raise ValueError(f"{wrong[0]} is {repr(values[wrong[0]])[:LONGEST]}")
+    return card
 
 
-def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value from a JSON file is of the type that a field of the card asks for."""
-    kind = get_origin(hint) or hint
-    if kind is tuple:
-        return isinstance(value, list) and all(_fits(entry, get_args(hint)[0]) for entry in value)
-    return isinstance(value, int | float if kind is float else kind)
+def _checks(card: Card) -> dict[str, bool]:
+    """Whether the values, of the right types, are possible, by field."""
+    counts = ("epochs", "best_epoch", "seed", "parameters", "test_images")
+    return {
+        "classes": 0 < len(card.classes) <= MOST_CLASSES and max(map(len, card.classes)) <= LONGEST,
+        "input_size": card.input_size in SIZES,
+        "mean": len(card.mean) == 3 and all(map(math.isfinite, card.mean)),
+        "std": len(card.std) == 3 and all(0 < value < math.inf for value in card.std),
+        "test_accuracy": not (card.test_accuracy < 0 or card.test_accuracy > 1),
+        **{key: 0 <= getattr(card, key) < 1 << 53 for key in counts},
+    }
 
 
 def unusable(name: str, reason: str) -> str:

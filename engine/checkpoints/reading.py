@@ -16,10 +16,14 @@ from engine.accuracy.predictions import Predictions
 from engine.checkpoints.card import Card, read_card, unusable
 from engine.errors import ConvscopeError
 from engine.files import damage_as
-from engine.models import ARCHITECTURES, blank, build
+from engine.models import ARCHITECTURES, blank, build, parameter_count
 from engine.models.initialisation import initialise_
 from engine.models.torchvision_models import PREFIX, TRANSFORM_INPUT, pretrained, takes_imagenet
 from engine.seeding import seeded
+from engine.stored import read_arrays
+
+MOST_PARAMETERS = 300_000_000
+"""Twice as many as VGG-19 has."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,8 @@ def load(name: str, folder: Path | None = None) -> Trained:
         fill_(model, weights)
     except (RuntimeError, AttributeError, TypeError) as error:
         raise ConvscopeError(unusable(name, f"weights.pt does not fit a {card.architecture}")) from error
+    if not all(bool(value.isfinite().all()) for value in model.state_dict().values()):
+        raise ConvscopeError(unusable(name, "weights.pt has numbers that are infinite, or none at all"))
     return Trained(freeze(model), card)
 
 
@@ -151,6 +157,8 @@ def untrained(name: str, folder: Path | None = None) -> Trained:
         ConvscopeError: there is no such checkpoint, or its card is missing or damaged.
     """
     card = read_card(_existing(name, folder))
+    if parameter_count(blank(card.architecture, num_classes=len(card.classes), **card.options)) > MOST_PARAMETERS:
+        raise ConvscopeError(unusable(name, f"it would have more than {MOST_PARAMETERS:,} parameters"))
     with seeded(card.seed):
         model = build(card.architecture, num_classes=len(card.classes), **card.options)
         initialise_(model, card.initialisation)
@@ -187,9 +195,16 @@ def predictions(name: str, folder: Path | None = None) -> StoredPredictions:
         raise ConvscopeError(
             f"There are no stored predictions of {name!r} on the test images: choose a network trained on CIFAR-10."
         )
-    with damage_as(unusable(name, "predictions.npz is damaged")), np.load(file) as stored:
-        test, validation = (
-            Predictions(stored[f"{prefix}logits"].astype(np.float32), stored[f"{prefix}labels"].astype(np.int64))
-            for prefix in ("", "val_")
-        )
-        return StoredPredictions(test, validation)
+    classes = len(read_card(file.parent).classes)
+    with damage_as(unusable(name, "predictions.npz is damaged")):
+        stored = read_arrays(file)
+        return StoredPredictions(*(_predictions(stored, prefix, classes) for prefix in ("", "val_")))
+
+
+def _predictions(stored: dict[str, np.ndarray], prefix: str, classes: int) -> Predictions:
+    logits, labels = (stored[f"{prefix}{key}"] for key in ("logits", "labels"))
+    predictions = Predictions(logits.astype(np.float32), labels.astype(np.int64))
+    known = bool(np.isin(predictions.labels, range(classes)).all())
+    if logits.shape != (len(labels), classes) or labels.ndim != 1 or not np.isfinite(logits).all() or not known:
+        raise ValueError("logits and labels do not belong together")
+    return predictions

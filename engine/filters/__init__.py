@@ -38,6 +38,7 @@ from engine.errors import ConvscopeError
 from engine.filters.words import Description, Preference, in_words
 from engine.graph import trace
 from engine.operations import Convolution
+from engine.stored import read_arrays
 
 DIRECTIONS = 36
 FREQUENCIES = 24
@@ -70,9 +71,9 @@ def snapshots(name: str, folder: Path | None = None) -> Snapshots:
         ConvscopeError: filters.npz is missing or damaged.
     """
     try:
-        with np.load((folder or settings.folders.checkpoints) / name / "filters.npz") as stored:
-            kernels = torch.from_numpy(stored["filters"].astype(np.float32))
-            epochs = tuple(int(epoch) for epoch in stored["epochs"])
+        stored = read_arrays((folder or settings.folders.checkpoints) / name / "filters.npz")
+        kernels = torch.from_numpy(stored["filters"].astype(np.float32))
+        epochs = tuple(int(epoch) for epoch in stored["epochs"])
         if kernels.dim() != 5 or len(epochs) != len(kernels) or not epochs:
             raise ValueError("shapes")
     except Exception as error:  # a damaged archive shows itself as a zip, zlib, value, key or end-of-file error

@@ -4,7 +4,6 @@ The new run starts with the checkpoint's weights and repeats the last phase of i
 likes, at the final image size. The optimizer starts afresh, since its momentum is not part of a checkpoint.
 """
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from engine import checkpoints, settings
 from engine.errors import ConvscopeError
 from engine.models.torchvision_models import PREFIX
 from engine.names import is_name
+from engine.stored import read_json
 from engine.training.recipe import Recipe, checked_recipe, from_dict, read
 
 
@@ -42,7 +42,7 @@ def _recipe_of(checkpoint: str, recipe: str, folder: Path | None) -> Recipe:
     file = (folder or settings.folders.checkpoints) / checkpoint / "recipe.json"
     try:
         if file.exists():
-            return from_dict(json.loads(file.read_text()))
+            return from_dict(read_json(file))
         if is_name(recipe):
             return read(recipe)
     except (OSError, ValueError):  # a ConvscopeError is a ValueError

@@ -26,6 +26,7 @@ from engine import checkpoints, settings
 from engine.checkpoints import Card
 from engine.errors import ConvscopeError
 from engine.names import is_name
+from engine.stored import read_text
 from engine.training import recipe as recipes
 from engine.training import run
 from engine.training.recipe import Recipe
@@ -134,7 +135,7 @@ def read_table(file: Path) -> pd.DataFrame:
         ConvscopeError: the file is missing or damaged, or has no epoch yet.
     """
     try:
-        history = from_csv(file.read_text())
+        history = from_csv(read_text(file))
         if not history:
             raise ValueError("it has no epoch yet")
     except OSError as error:

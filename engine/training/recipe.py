@@ -15,8 +15,7 @@ import tomllib
 from collections import Counter
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
-from types import UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, get_type_hints
 
 from engine import settings
 from engine.errors import ConvscopeError
@@ -25,6 +24,7 @@ from engine.models.initialisation import INITIALISATIONS
 from engine.models.registry import CIFAR10_MEAN, CIFAR10_STD
 from engine.models.torchvision_models import IMAGENET_MEAN, IMAGENET_STD, PREFIX, TRANSFORM_INPUT, takes_imagenet
 from engine.names import RULE, is_name
+from engine.stored import fits
 
 OPTIMIZERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("constant", "cosine", "one_cycle")
@@ -35,6 +35,8 @@ NORMALISATIONS = {"cifar10": (CIFAR10_MEAN, CIFAR10_STD), "imagenet": (IMAGENET_
 
 Table = tuple[str, int]
 """The n-th (from 0) of the tables of one name in a recipe's text."""
+LONGEST = 1_000
+"""Letters of a refusal, which repeats what it refuses."""
 TOP: Table = ("", 0)
 """What stands before the first table."""
 
@@ -195,6 +197,8 @@ def from_dict(values: dict[str, Any], source: str = "recipe.json") -> Recipe:
     Raises:
         ConvscopeError: `values` are no recipe.
     """
+    if not isinstance(values, dict):
+        raise ConvscopeError(f"{source} is no table of settings.")
     return _Reader("", source).recipe(values)
 
 
@@ -222,7 +226,7 @@ class _Reader:
     def refuse(self, key: str, reason: str, table: Table = TOP) -> ConvscopeError:
         number = self.line_of(key, table)
         place = f", line {number}" if number else ""
-        return ConvscopeError(f"{self.source}{place}: {reason}")
+        return ConvscopeError(f"{self.source}{place}: {reason[:LONGEST]}")
 
     def line_of(self, key: str, table: Table) -> int | None:
         """The number of the line that sets `key` in `table`, or of the header of the table `key` (at the top)."""
@@ -267,7 +271,7 @@ class _Reader:
         for key, value in values.items():
             if key not in hints:
                 raise self.refuse(key, f"there is no setting {key!r}: the settings are {', '.join(hints)}.", table)
-            if not _fits(value, hints[key]):
+            if not fits(value, hints[key]):
                 raise self.refuse(key, f"{key} must be {_in_words(hints[key])}, not {value!r}.", table)
         for entry in fields(kind):
             if entry.name not in values and entry.default is entry.default_factory is MISSING:
@@ -325,16 +329,6 @@ class _Reader:
     def within(self, key: str, value: float, low: float, high: float, table: Table = TOP) -> None:
         if not low <= value <= high:
             raise self.refuse(key, f"{key} must lie between {low:g} and {high:g}, not {value:g}.", table)
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    if isinstance(hint, UnionType):
-        return any(_fits(value, part) for part in get_args(hint))
-    if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, get_origin(hint) or hint)
 
 
 def _in_words(hint: Any) -> str:

@@ -13,6 +13,8 @@ STATES = ("queued", "running", "measuring", "paused", "stopped", "finished", "fa
 """What a run can be doing; "interrupted" is what a reader calls a run that says it goes on, but has no process."""
 ALIVE = ("queued", "running", "measuring", "paused")
 """The states that need a living process."""
+MOST_EPOCHS, LONGEST_LINE = 100_000, 1_000
+"""Of the lines of a run's tables: more has no training written."""
 COMMANDS = ("pause", "resume", "stop", "next_phase")
 EVENTS = ("started", "resumed", "phase", "paused", "continued", "stopped", "finished", "failed", "kept")
 
@@ -141,7 +143,10 @@ def from_csv(text: str) -> list[EpochRecord]:
     Raises:
         ValueError: the text is something else, or says what no training writes; one clause for a person.
     """
-    reader = csv.DictReader(text.splitlines())
+    lines = text.splitlines()
+    if len(lines) > MOST_EPOCHS or max(map(len, lines), default=0) > LONGEST_LINE:
+        raise ValueError(f"it has more than {MOST_EPOCHS:,} lines, or one of more than {LONGEST_LINE} letters")
+    reader = csv.DictReader(lines)
     missing = [entry.name for entry in fields(EpochRecord) if entry.name not in (reader.fieldnames or [entry.name])]
     if missing:
         raise ValueError(f"it has no column {missing[0]}")
@@ -166,7 +171,7 @@ def _cell(text: str, name: str, kind: type) -> Any:
         value = float(text) if text else math.nan
     except ValueError:
         raise ValueError(f"{name} {text!r} is not a number") from None
-    if kind is int and value % 1 != 0:
+    if kind is int and value % 1 != 0:  # nor is infinity
         raise ValueError(f"{name} {text!r} is not a whole number")
     return kind(value)
 
@@ -201,8 +206,12 @@ def steps_from_csv(text: str) -> Steps:
         ValueError: a whole line cannot be understood.
     """
     lines = [line for line in text[: text.rfind("\n") + 1].splitlines()[1:] if line]
+    if max(map(len, lines), default=0) > LONGEST_LINE:
+        raise ValueError("a line is too long")
     table = np.loadtxt(lines, delimiter=",", ndmin=2) if lines else np.zeros((0, len(STEP_COLUMNS)))
     if table.shape[1] != len(STEP_COLUMNS):
         raise ValueError(f"{table.shape[1]} columns")
+    if not np.isfinite(table[:, :2]).all():
+        raise ValueError("a step without a number")
     step, epoch, loss, rate, speed = table.T
     return Steps(step.astype(int), epoch.astype(int), loss, rate, speed)

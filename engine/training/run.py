@@ -39,6 +39,7 @@ from engine import settings
 from engine.checkpoints import halfway, write_weights
 from engine.errors import ConvscopeError
 from engine.files import damage_as, write_atomically, write_text
+from engine.stored import read_json
 from engine.training import lock
 from engine.training.control import Control
 from engine.training.plan import Cut, Plan
@@ -75,6 +76,13 @@ class RunFolder:
         """Whether a process trains here, or waits for its turn."""
         return lock.is_held(self.path / "lock")
 
+    def json(self, name: str, otherwise: Any = None) -> Any:
+        """The content of the JSON file `name`; `otherwise` if it is missing or damaged."""
+        try:
+            return read_json(self.path / name)
+        except (OSError, ValueError):
+            return otherwise
+
     def begin(self, recipe: Recipe) -> None:
         """Note the recipe; refuse a folder that holds a run of another one.
 
@@ -107,8 +115,8 @@ class RunFolder:
 
     def plan(self, recipe: Recipe) -> Plan:
         """The recipe, with the phases that were ended before their time."""
-        cuts = read_json(self.path / "cuts.json")
-        return Plan(recipe, tuple(Cut(int(epoch), int(steps)) for epoch, steps in cuts or ()))
+        with damage_as(f"{self.path / 'cuts.json'} is damaged: delete the run {self.name!r}, and start it again."):
+            return Plan(recipe, tuple(Cut(int(epoch), int(steps)) for epoch, steps in self.json("cuts.json", [])))
 
     def save_plan(self, plan: Plan) -> None:
         """Replace `cuts.json`."""
@@ -165,17 +173,9 @@ class RunFolder:
             return (stored["epoch"], stored["weights"]) if "weights" in stored else (None, stored)
 
 
-def read_json(file: Path) -> Any:
-    """The content of a JSON file; None if it is missing or damaged."""
-    try:
-        return json.loads(file.read_text())
-    except (OSError, ValueError):
-        return None
-
-
 def stored_recipe(folder: RunFolder) -> Recipe | None:
     """The run's recipe, which may be older than some settings; None if it is missing or damaged."""
-    values = read_json(folder.path / "recipe.json")
+    values = folder.json("recipe.json")
     try:
         return from_dict(values) if isinstance(values, dict) else None
     except ConvscopeError:

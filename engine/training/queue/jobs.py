@@ -12,7 +12,6 @@ Pages and processes talk through files in the run's folder (run.py, live_files.p
 started a run: another browser, or the app after a restart, sees and commands it as well.
 """
 
-import json
 import os
 import subprocess
 import sys
@@ -180,8 +179,10 @@ def keep(folder: RunFolder, name: str, target: Path) -> None:
 def keeping(folder: RunFolder) -> Keeping | None:
     """How the keeping of the run's model goes on; None if nobody has asked for it."""
     try:
-        noted = Keeping(**json.loads((folder.path / KEEPING).read_text()))
-    except (OSError, ValueError, TypeError):
+        noted = Keeping(**folder.json(KEEPING))
+    except TypeError:
+        return None
+    if not all(isinstance(text, str) for text in vars(noted).values()):
         return None
     if noted.state == "working" and not lock.is_held(folder.path / KEEP_LOCK):
         return Keeping("failed", noted.name, f"Keeping {noted.name!r} was interrupted: try again.")

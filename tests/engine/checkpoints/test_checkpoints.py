@@ -22,6 +22,7 @@ from engine.checkpoints import (
     Contents,
     StoredPredictions,
     available,
+    card,
     half_precision,
     load,
     predictions,
@@ -32,6 +33,7 @@ from engine.data import CIFAR10_CLASSES
 from engine.errors import ConvscopeError
 from engine.evaluation import Predictions
 from engine.models import build
+from engine.stored import read_json
 
 Weights = dict[str, Tensor]
 
@@ -236,10 +238,9 @@ def test_a_checkpoint_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path)
 
 def test_a_card_is_read_once_and_again_when_it_changes(stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reads: list[Path] = []
-    read_text = Path.read_text
-    monkeypatch.setattr(Path, "read_text", lambda path: reads.append(path) or read_text(path))
+    monkeypatch.setattr(card, "read_json", lambda path: reads.append(path) or read_json(path))
     first = [read_card(stored / "tiny"), available(stored)["tiny"], load("tiny", stored).card]
-    assert all(card is first[0] for card in first)
+    assert all(one is first[0] for one in first)
     assert len(reads) == 1
     save(replace(make_card("tiny"), seed=77), make_contents({key: value + 1 for key, value in fresh().items()}), stored)
     assert read_card(stored / "tiny").seed == 77
