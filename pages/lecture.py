@@ -64,7 +64,10 @@ def _place() -> Place | None:
     """What the address says, or else where the session was."""
     controls.bound(LECTURE)
     controls.bound(STEP)
+    went_back = st.session_state.pop(controls.BACK, False)
     if LECTURE not in st.query_params:
+        if went_back:  # to before the lecture
+            st.session_state.pop(PLACE, None)
         return st.session_state.get(PLACE)
     asked = st.query_params.get(STEP, "1")
     return Place(st.query_params[LECTURE], int(asked) if asked.isdecimal() and len(asked) < 5 else 0)

@@ -20,9 +20,9 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from pages.common.texts import plain
 
 Explain = Callable[[str], str]
-ADDRESS, ASKED, DRAWN, KNOWN, GOAL = "_address", "_asked", "_drawn", "_known", "_goal"
+ADDRESS, ASKED, DRAWN, KNOWN, GOAL, BACK = "_address", "_asked", "_drawn", "_known", "_goal", "_back"
 """In the session: page and address after the last run; what is new in the address, by key; the keys of this run, and
-of all runs; whether the whole address is what a reader asked for (`go_to`)."""
+of all runs; whether the whole address is what a reader asked for (`go_to`); whether Back or Forward led here."""
 LONGEST = 20
 """Of longer values only the beginning is repeated to the reader."""
 
@@ -42,6 +42,8 @@ def follow_address(page: str) -> bool:
     is_new = ADDRESS not in st.session_state or page != last_page
     st.session_state[ADDRESS] = page, address
     st.session_state[DRAWN] = set()
+    if run.is_history_navigation:
+        st.session_state[BACK] = True
     if st.session_state.pop(GOAL, False):
         _ask_for_all(run, address)
         return True
