@@ -17,10 +17,11 @@ html { font-size: clamp(15px, 8px + 0.625vw, 28px) !important; }
 [data-testid=stHeader] { height: 2.75rem; min-height: 0; }
 [data-testid=stMainBlockContainer] { padding: 2.7rem 1.5rem 1rem; --above: 10rem; }
 [data-testid=stMainBlockContainer] [data-testid=stVerticalBlock] { gap: 0.6rem; }
+@media (min-width: 768px) { [data-testid=stSidebar][aria-expanded=true] { min-width: 17rem; } }
 [data-testid=stSidebarHeader] { height: 2.5rem; margin: 0; }
 [data-testid=stSidebarUserContent] { padding-bottom: 1rem; }
 [data-testid=stSidebar] [data-testid=stVerticalBlock] { gap: 0.6rem; }
-[data-testid=stMain] h5 { font-size: 1rem; padding: 0; }
+[data-testid=stMain] h5 { font-size: 1rem; padding: 0; margin-bottom: 1rem; }
 [data-testid=stImage] img { image-rendering: pixelated; border-radius: 4px; }
 :has(> [class*=st-key-unused_]), .st-key-presenting .st-key-present { display: none; }
 [data-testid=stSidebar]:not(:has([class*=st-key-used_], [data-testid=stSidebarNav])) { display: none; }

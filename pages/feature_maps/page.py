@@ -1,8 +1,10 @@
 """Feature maps: where each pattern of a layer is in the image, and which test images excite a map most."""
 
+import math
 from dataclasses import replace
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 from torch import Tensor
 
 from engine import feature_maps, pictures
@@ -11,7 +13,18 @@ from engine.feature_maps import LayerFigures
 from engine.graph.receptive_field import Pair
 from engine.maximization import OBJECTIVES, PRESETS, stored
 from engine.maximization.stored import MaximizationSettings
-from pages.common import ascents, controls, downloads, resources, selection, sheets, strongest_images, texts, touch
+from pages.common import (
+    ascents,
+    controls,
+    downloads,
+    layout,
+    resources,
+    selection,
+    sheets,
+    strongest_images,
+    texts,
+    touch,
+)
 from pages.common.charts import ink
 from pages.common.jobs import panel
 from pages.common.resources import View
@@ -23,7 +36,9 @@ from pages.feature_maps.drawings import BRIGHTNESS, CROPS, Sheet, Top, TopNine
 VIEWS = ("one layer", "every layer", "two images")
 TILES = ("maps", "patches in the image")
 ORDERS = ("in order", "strongest first")
-WIDE, HALF_WIDE = 2.2, 1.4
+WIDE, HALF_WIDE = 1.7, 1.4
+USUAL = {"tiles": ("show", TILES[0]), "order": ("order", ORDERS[0]), "brightness": ("brightness", BRIGHTNESS[0])}
+"""The options, each with its name and what it says at first."""
 """How many times as wide as high a sheet is, across the page and across half of it."""
 
 
@@ -31,12 +46,15 @@ def main() -> None:
     """The page."""
     chosen = selection.current()
     texts.headline(f"How {chosen.network} responds to this image, and where")
-    view = selection.segments("Look at", VIEWS, "view", label_visibility="collapsed")
-    {"one layer": one_layer, "every layer": every_layer, "two images": two_images}[view](chosen)
+    row = layout.row()
+    with row:
+        view = selection.segments("Look at", VIEWS, "view")
+    {"one layer": one_layer, "every layer": every_layer, "two images": two_images}[view](chosen, row)
 
 
-def controls_row() -> st.delta_generator.DeltaGenerator:
-    return st.container(horizontal=True, gap="small", vertical_alignment="bottom")
+def beside_options() -> DeltaGenerator:
+    """The place of what is changed mid-sentence, before the options on which it depends."""
+    return st.container(horizontal=True, gap="small", vertical_alignment="bottom", width="stretch")
 
 
 def map_number(activation: Tensor) -> int:
@@ -63,19 +81,23 @@ def in_order(activation: Tensor, order: str) -> tuple[int, ...]:
 # One layer -----------------------------------------------------------------------------------------------------
 
 
-def one_layer(chosen: Selection) -> None:
+def one_layer(chosen: Selection, row: DeltaGenerator) -> None:
     """All maps of the layer as one sheet, and one of them closely."""
-    with controls_row():
-        view = chosen.view(size=selection.viewing_size(chosen))
-        activation = resources.recording(view).activation
-        tiles = selection.segments("Show", TILES, "tiles")
-        order = selection.segments("Order", ORDERS, "order")
-        brightness = selection.segments("Brightness", BRIGHTNESS, "brightness", disabled=tiles != TILES[0])
+    with row:
+        beside = beside_options()
+        with layout.options(USUAL | {"size": ("size", str(chosen.card.input_size))}):
+            view = chosen.view(size=selection.viewing_size(chosen))
+            tiles = selection.segments("Show", TILES, "tiles")
+            order = selection.segments("Order", ORDERS, "order")
+            brightness = selection.segments("Brightness", BRIGHTNESS, "brightness", disabled=tiles != TILES[0])
+    activation = resources.recording(view).activation
+    with beside:
         channel = map_number(activation)
         unit = chosen_unit(activation) or strongest_unit(activation[0, channel])
     channels = in_order(activation, order)
-    sheet = Sheet(view, channels, pictures.columns_for(len(channels), WIDE), brightness)
-    left, right = st.columns([1, 4], gap="medium")
+    sheet = Sheet(view, channels, math.ceil(math.sqrt(WIDE * len(channels))), brightness)
+    with layout.stage():
+        left, right = st.columns([1, 4.2], gap="small")
     with left:
         show_image(chosen, view, channel, activation, unit)
     with right:
@@ -176,7 +198,7 @@ def laid_out(sheet: Sheet, activation: Tensor, order: str) -> str:
 
 def one_map(chosen: Selection, view: View, channel: int, activation: Tensor, unit: Pair | None) -> None:
     """All that there is of one map, side by side: kernel, map, strongest test images, and maximisation."""
-    with controls_row():
+    with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
         st.markdown(f"##### Map {channel} of {view.layer}")
         crop = selection.segments("Crop the nine images to", CROPS, "crop")
     kernel, here, nine, maximised = st.columns([1, 1, 3, 1], gap="small")
@@ -267,9 +289,9 @@ def top_in_words(nine: TopNine, chosen: Selection, view: View) -> str:
 # Every layer ---------------------------------------------------------------------------------------------------
 
 
-def every_layer(chosen: Selection) -> None:
+def every_layer(chosen: Selection, row: DeltaGenerator) -> None:
     """Four maps of every layer, and what changes with depth."""
-    with controls_row():
+    with row:
         view = chosen.view(size=selection.viewing_size(chosen))
     maps = maps_of_all(anywhere(view))
     left, right = st.columns([3, 2], gap="medium")
@@ -317,20 +339,24 @@ def show_depth(of_layers: tuple[LayerFigures, ...], size: int) -> None:
 # Two images ----------------------------------------------------------------------------------------------------
 
 
-def two_images(chosen: Selection) -> None:
+def two_images(chosen: Selection, row: DeltaGenerator) -> None:
     """The same layer on two images of different classes, on one scale."""
-    with controls_row():
-        first = chosen.view(size=selection.viewing_size(chosen))
-        activation = resources.recording(first).activation
-        help = "The same for both images, in either case."
-        brightness = selection.segments("Brightness", BRIGHTNESS, "brightness", help=help)
-        order = selection.segments("Order", ORDERS, "order")
+    with row:
+        beside = beside_options()
+        with layout.options(USUAL | {"size": ("size", str(chosen.card.input_size))}):
+            first = chosen.view(size=selection.viewing_size(chosen))
+            help = "The same for both images, in either case."
+            brightness = selection.segments("Brightness", BRIGHTNESS, "brightness", help=help)
+            order = selection.segments("Order", ORDERS, "order")
+    activation = resources.recording(first).activation
+    with beside:
         truth, second = other_image(chosen, first)
         channel = map_number(activation)
         unit = chosen_unit(activation)
     other, channels = resources.recording(second).activation, in_order(activation, order)
     sheet = Sheet(first, channels, pictures.columns_for(len(channels), HALF_WIDE), brightness, second)
-    left, right = st.columns(2, gap="medium")
+    with layout.stage():
+        left, right = st.columns(2, gap="small")
     with left:
         show_one_of_two(sheet, activation, other, channel, unit, named(chosen.truth, chosen.image_name), order)
         st.caption(predicted(chosen, first))

@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from engine import deconv
 from engine.evaluation import Answer
 from engine.inversion import ALPHA_NORM, PRIORS, VARIATION, Prior
-from pages.common import downloads, jobs, resources, selection, sheets, texts
+from pages.common import downloads, jobs, layout, resources, selection, sheets, texts
 from pages.common.resources import View
 from pages.common.selection import Selection
 from pages.inversion import charts, tiles
@@ -25,6 +26,9 @@ PRIOR_NAMES = {
 WHOLE, CHANNEL = "whole layer", "one channel"
 STEPS = ("50", "100", "200", "400")
 SEEDS = 1000
+
+USUAL = {"steps": ("steps", "200"), "seed": ("seed", 0), "target": ("match", WHOLE)}
+"""The options, each with its name and what it says at first."""
 
 PRIOR_HELP = (
     "What a picture should be like, besides having the right features. Mahendran-Vedaldi: smooth, with values in the "
@@ -46,10 +50,10 @@ class Subject:
 
 def draw_controls(chosen: Selection) -> Subject:
     """The row of controls above the pictures."""
-    with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
-        shown = selection.segments("Show", (ONE, ROW), "view")
-        prior = selection.segments("Prior", tuple(PRIOR_NAMES), "prior", help=PRIOR_HELP)
-        steps = selection.segments("Steps", STEPS, "steps", preferred="200")
+    shown = selection.segments("Show", (ONE, ROW), "view")
+    prior = selection.segments("Prior", tuple(PRIOR_NAMES), "prior", help=PRIOR_HELP)
+    with layout.options(USUAL):
+        steps = selection.segments("Steps", STEPS, "steps", preferred=USUAL["steps"][1])
         seed = selection.number_in_link("Seed of the noise", "seed", SEEDS)
         view = chosen.view()
         channel = channel_to_match(view) if shown == ONE else None
@@ -88,14 +92,14 @@ def show_one(subject: Subject, job: Inversion) -> None:
     original = tiles.image(settings.view)
     inverted = pictures.get(number, tiles.grey(settings.view))
     reconstructed = tiles.deconvnet(settings.view, settings.channel, subject.batch_norm)
-    columns = st.columns([1, 1, 1, 1.5], gap="medium")
-    with columns[0]:
-        show_picture("The image", original, subject.image_name)
-    with columns[1]:
+    with layout.stage():
+        large, beside, curves = st.columns([1.6, 0.8, 1], gap="small")
+    with large:
         show_picture("Inversion", inverted, f"step {number}" if pictures else "waiting" if job.alive else "press Start")
-    with columns[2]:
+    with beside, layout.stage(2):
+        show_picture("The image", original, subject.image_name)
         show_picture("Deconvnet reconstruction", reconstructed, f"same target; {deconvnet_in_words(subject)}")
-    with columns[3]:
+    with curves:
         show_curves(settings, job, number if pictures and not job.alive else None)
     show_numbers(settings, job, number)
     if pictures and not job.alive:
@@ -103,10 +107,9 @@ def show_one(subject: Subject, job: Inversion) -> None:
 
 
 def show_picture(title: str, picture: np.ndarray, caption: str) -> None:
-    """A picture `[S, S, 3]` under its title."""
-    st.markdown(f"**{title}**")
+    """A picture `[S, S, 3]` above its title."""
     sheets.show(tiles.large(picture), f"{title}: {caption}")
-    st.caption(caption)
+    st.caption(f"**{title}**: {caption}")
 
 
 def deconvnet_in_words(subject: Subject) -> str:
@@ -119,9 +122,10 @@ def show_curves(settings: InversionSettings, job: Inversion, marked: int | None)
     """The error and the terms of the loss."""
     rows = charts.term_rows(job.measurements, PRIORS[settings.prior].jitter > 0)
     curves = list(dict.fromkeys(rows["curve"])) or [charts.ERROR]
-    st.markdown(f"**How the loss falls** (dashed: {charts.GOAL})")
     spec = charts.falling_chart(curves, settings.steps, marked)
-    st.vega_lite_chart(rows, spec, key="chart", alt="The relative feature error and the terms of the loss")
+    st.vega_lite_chart(
+        rows, spec, height="stretch", key="chart", alt="The relative feature error and the terms of the loss"
+    )
 
 
 def show_numbers(settings: InversionSettings, job: Inversion, number: int) -> None:
@@ -155,7 +159,8 @@ def show_row(subject: Subject, inversions: Sequence[Inversion]) -> None:
     for column, title in zip(st.columns(len(views) + 1), ["the image", *(view.layer for view in views)], strict=True):
         column.markdown(f"**{title}**")
     words = "Above: the inversion of each layer. Below: the deconvnet reconstruction from the same layer"
-    sheets.show(sheet, f"{words}.")
+    with layout.stage():
+        sheets.show(sheet, f"{words}.")
     for column, figures in zip(st.columns(len(views) + 1), ["", *map(last_figures, inversions)], strict=True):
         column.markdown(figures)
     st.caption(f"{words} ({deconvnet_in_words(subject)}).")
@@ -185,10 +190,11 @@ def save(png: bytes, table: pd.DataFrame) -> None:
         downloads.table("Steps (CSV)", table, "inversion.csv")
 
 
-def show(subject: Subject) -> None:
+def show(subject: Subject, row: DeltaGenerator) -> None:
     """The button, and the pictures, looked at again and again while work is going on."""
     inversions = [inversion_of(settings) for settings in subject.settings]
-    jobs.buttons(*inversions, start="Start", again="Start again", key="inversion")
+    with row:
+        jobs.buttons(*inversions, start="Start", again="Start again", key="inversion")
     jobs.follow(*inversions, look=lambda: draw(subject, inversions))
 
 
@@ -226,12 +232,13 @@ def equation(prior: Prior) -> str:
 def main() -> None:
     """The page."""
     chosen = selection.current()
-    top = st.container()
-    subject = draw_controls(chosen)
+    top, row = st.container(), layout.row()
+    with row:
+        subject = draw_controls(chosen)
     where = chosen.layer if len(subject.settings) == 1 else "each layer"
     with top:
         texts.headline(f"Inversion of {where} of {chosen.network}: from noise to a picture with the same features")
-    show(subject)
+    show(subject, row)
     explain(subject.settings[0].prior)
 
 

@@ -11,7 +11,18 @@ from engine.maximization import OBJECTIVES, PRESETS, stored
 from engine.maximization.stored import MaximizationSettings
 from engine.patches import CLASSES, TopPatches
 from engine.weights import Weights
-from pages.common import ascents, controls, downloads, resources, selection, sheets, strongest_images, texts, touch
+from pages.common import (
+    ascents,
+    controls,
+    downloads,
+    layout,
+    resources,
+    selection,
+    sheets,
+    strongest_images,
+    texts,
+    touch,
+)
 from pages.common.ascents import Ascent
 from pages.common.jobs import buttons, follow
 from pages.common.selection import Selection
@@ -21,7 +32,14 @@ from pages.maximization import charts, drawings
 VIEWS = ("16 channels", "all channels", "one channel", "classes")
 STEPS = ("64", "128", "256", "512")
 SEEDS = 100
-NUMBER_WIDTH = 170
+NUMBER_WIDTH = 140
+USUAL = {
+    "objective": ("objective", OBJECTIVES[0]),
+    "preset": ("parametrisation", next(iter(PRESETS))),
+    "steps": ("steps", str(stored.STEPS)),
+    "seed": ("seed", 0),
+}
+"""The options, each with its name and what it says at first."""
 Draw = Callable[[bytes, str, Sequence[float]], None]
 """Shows a sheet: its PNG, its words for those who cannot see it, and each channel's activation."""
 
@@ -29,13 +47,14 @@ Draw = Callable[[bytes, str, Sequence[float]], None]
 def main() -> None:
     """The page."""
     chosen = selection.current()
-    top = st.container()
-    settings = draw_controls(chosen)
+    top, row = st.container(), layout.row()
+    with row:
+        settings = draw_controls(chosen)
     what = "the class scores" if settings.layer == CLASSES else f"channels of {chosen.layer}"
     with top:
         texts.headline(f"What excites {what} of {chosen.network} most: optimised pictures and test images")
     job, search = ascents.ascent(settings), strongest_images.search(chosen.network)
-    with st.container(horizontal=True):
+    with row:
         buttons(job, start="Make the pictures", again="Make them again", key="ascent")
         if search.alive or strongest(settings) is None:
             buttons(search, start=strongest_images.START, key="search")
@@ -48,19 +67,18 @@ def main() -> None:
 
 def draw_controls(chosen: Selection) -> MaximizationSettings:
     """The row of controls."""
-    with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
-        view = selection.segments("Pictures for", VIEWS, "view")
-        layer = CLASSES if view == "classes" else chosen.layer
-        with st.container(width=NUMBER_WIDTH):
-            first, count = channels(view, channel_count(chosen.network, layer))
+    view = selection.segments("Pictures for", VIEWS, "view")
+    layer = CLASSES if view == "classes" else chosen.layer
+    with st.container(width=NUMBER_WIDTH):
+        first, count = channels(view, channel_count(chosen.network, layer))
+    with layout.options(USUAL | {"size": ("size", str(chosen.card.input_size))}):
         of_class = "The mean of the whole feature map, or one unit in its middle; a class has one unit only."
         objective = selection.segments("Objective", OBJECTIVES, "objective", disabled=view == "classes", help=of_class)
         of_preset = "Gradient ascent on the pixels themselves, or on Fourier coefficients of a picture that moves."
         preset = selection.segments("Parametrisation", list(PRESETS), "preset", help=of_preset)
-        steps = int(selection.segments("Steps", STEPS, "steps", preferred=str(stored.STEPS)))
+        steps = int(selection.segments("Steps", STEPS, "steps", preferred=USUAL["steps"][1]))
         size = selection.viewing_size(chosen)
-        with st.container(width=NUMBER_WIDTH):
-            seed = selection.number_in_link("Random seed", "seed", SEEDS)
+        seed = selection.number_in_link("Random seed", "seed", SEEDS)
     return MaximizationSettings(chosen.network, layer, first, count, objective, preset, steps, seed, size)
 
 
@@ -86,15 +104,16 @@ def channel_count(network: Weights, layer: str) -> int:
 def draw_results(settings: MaximizationSettings, job: Ascent, alive: bool) -> None:
     """Everything that changes while a job goes on; meanwhile no tile can be chosen (see `jobs.follow`)."""
     top, draw = strongest(settings), partial(show_sheet, settings, alive)
-    left, middle, right = st.columns(3, gap="medium")
-    with left:
+    with layout.stage():
+        large, beside, ascent = st.columns([1.6, 0.8, 1], gap="small")
+    with large:
         show_pictures(settings, job, draw)
-    with middle:
+    with beside, layout.stage(2):
         show_images(settings, top, draw)
-    with right:
         show_reconstructions(settings, top, draw)
     if job.maximization is not None:
-        show_ascent(settings, job, top)
+        with ascent:
+            show_ascent(settings, job, top)
 
 
 def strongest(settings: MaximizationSettings) -> TopPatches | None:
@@ -105,13 +124,14 @@ def strongest(settings: MaximizationSettings) -> TopPatches | None:
 
 def show_pictures(settings: MaximizationSettings, job: Ascent, draw: Draw) -> None:
     """The pictures as they form."""
-    st.markdown("**Optimised pictures**")
     if job.maximization is None:
         st.info("Nobody has made these pictures yet.")
         return
     png, alt = drawings.sheet(job.maximization.pictures), f"Pictures that excite {settings.layer}"
     draw(png, alt, job.maximization.activations[-1])
-    st.caption(f"After {job.maximization.steps[-1]} steps, {settings.size} px. {in_rows(settings)}")
+    st.caption(
+        f"**Optimised pictures** after {job.maximization.steps[-1]} steps, {settings.size} px. {in_rows(settings)}"
+    )
 
 
 def show_sheet(settings: MaximizationSettings, alive: bool, png: bytes, alt: str, values: Sequence[float]) -> None:
@@ -143,14 +163,13 @@ def in_rows(settings: MaximizationSettings) -> str:
 
 def show_images(settings: MaximizationSettings, top: TopPatches | None, draw: Draw) -> None:
     """The test images that excite the same units most."""
-    st.markdown("**Strongest test images**")
     if top is None:
         st.info("Nobody has searched for the test images that excite these units most.")
         return
     png = drawings.test_images(drawings.examples(settings, top))
     draw(png, "Strongest test images", largest_of(settings, top))
-    what = "The nine strongest, row by row" if settings.count == 1 else "The strongest one for each"
-    st.caption(f"{what}, of {image_count():,}.")
+    what = "the nine strongest, row by row" if settings.count == 1 else "the strongest one for each"
+    st.caption(f"**Strongest test images**: {what}, of {image_count():,}.")
 
 
 def largest_of(settings: MaximizationSettings, top: TopPatches) -> np.ndarray:
@@ -164,7 +183,6 @@ def image_count() -> int:
 
 def show_reconstructions(settings: MaximizationSettings, top: TopPatches | None, draw: Draw) -> None:
     """The deconvnet reconstructions on those images."""
-    st.markdown("**Deconvnet reconstructions from these**")
     if top is None:
         return
     examples = drawings.examples(settings, top)
@@ -175,24 +193,20 @@ def show_reconstructions(settings: MaximizationSettings, top: TopPatches | None,
     alt = "Deconvnet reconstructions on the strongest test images"
     draw(drawn.png, alt, largest_of(settings, top))
     part = f" Only the {drawn.side} × {drawn.side} px that are not zero everywhere." if drawn.trimmed else ""
-    st.caption(f"From each channel's strongest unit on that image.{part} Grey is zero.")
+    st.caption(f"**Deconvnet reconstructions** from each channel's strongest unit on that image.{part} Grey is zero.")
 
 
 def show_ascent(settings: MaximizationSettings, job: Ascent, top: TopPatches | None) -> None:
     """The activations in words and step by step, and the downloads."""
     largest = drawings.largest(settings, top)
-    chart, words = st.columns([2.4, 1.6], gap="medium")
     table = charts.ascent_table(job.maximization, drawings.names(settings), largest)
     spec = charts.ascent_chart(table)
-    with chart:
-        st.markdown("**Activation after each step**")
-        st.vega_lite_chart(spec, alt="Activation against steps")
-    with words:
-        st.info(drawings.verdict(job.maximization, largest, image_count()))
-        if largest is None:
-            st.caption("Compared with the test images once they have been searched, at the network's own size.")
-        downloads.picture("Pictures (PNG)", drawings.sheet(job.maximization.pictures), "maximization.png")
-        downloads.chart(spec, table, "maximization")
+    st.vega_lite_chart(spec, height="stretch", alt="Activation after each step")
+    st.info(drawings.verdict(job.maximization, largest, image_count()))
+    if largest is None:
+        st.caption("Compared with the test images once they have been searched, at the network's own size.")
+    downloads.picture("Pictures (PNG)", drawings.sheet(job.maximization.pictures), "maximization.png")
+    downloads.chart(spec, table, "maximization")
 
 
 # Words ---------------------------------------------------------------------------------------------------------

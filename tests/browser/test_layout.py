@@ -8,11 +8,7 @@ import pytest
 from pages import directory
 from tests.browser.conftest import IDLE
 
-WITH_PICTURES = [
-    page
-    for page in directory.PAGES
-    if page.address in ("learning_curves", "filters", "accuracy", "network", "reconstruction")
-]
+WITH_PICTURES = [page for page in directory.PAGES if page.address != "train"]
 """All pages but Home and the form of Train."""
 PICTURES = (
     "[data-testid=stMain] :is(img, canvas, [data-testid=stVegaLiteChart], [data-testid=stTable], "

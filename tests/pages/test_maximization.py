@@ -81,9 +81,9 @@ def test_the_button_makes_the_pictures_and_every_session_sees_them():
     assert job.complete
     app.run()
     assert_no_error(app)
-    assert "After 64 steps, 32 px. Channels 0 to 15, row by row." in captions(app)
+    assert "**Optimised pictures** after 64 steps, 32 px. Channels 0 to 15, row by row." in captions(app)
     other = open_page(PAGE, checkpoint="lenet", layer="conv1", steps="64")
-    assert "After 64 steps" in captions(other)
+    assert "after 64 steps" in captions(other)
     assert button(other, "Make them again")
     assert ascents.ascent(asked()) is job
 
@@ -105,7 +105,7 @@ def test_one_channel_shows_its_nine_strongest_images():
     app = open_page(PAGE, checkpoint="lenet", layer="conv2", steps="64", view="one channel", channel="5")
     assert_no_error(app)
     assert len(app.get("image")) == 3
-    assert "The nine strongest, row by row, of 10,000." in captions(app)
+    assert "**Strongest test images**: the nine strongest, row by row, of 10,000." in captions(app)
     assert "Channel 5." in captions(app)
 
 
