@@ -19,8 +19,10 @@ from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
 from engine.data import BUNDLED_TRAINING_PER_CLASS, CIFAR10_CLASSES, VALIDATION_SHARE
+from engine.errors import ConvscopeError
 from engine.models import ARCHITECTURES, blank, parameter_count
 from engine.training.datasets import TRAIN_SAMPLE
+from engine.training.memory import free_memory
 from engine.training.recipe import Phase, Recipe
 from engine.training.start import freeze_, fresh_network, make_optimizer, train_mode_
 from engine.training.step import descend, losses, number_type
@@ -28,6 +30,8 @@ from engine.training.step import descend, losses, number_type
 PER_CLASS = {"cifar10_bundled": BUNDLED_TRAINING_PER_CLASS, "cifar10": 5_000}
 """How many labelled images of each class a dataset has for training and validation."""
 
+PROCESS = 800_000_000
+"""Bytes of a process that has loaded PyTorch and the images."""
 START = 6.0
 """Seconds until a new process has loaded PyTorch and the images."""
 RANDOM = (nn.Dropout, nn.Dropout2d, StochasticDepth)
@@ -51,6 +55,51 @@ def parameters(recipe: Recipe, classes: int = 10) -> int:
         ConvscopeError: there is no such network: the images are too small for it, or it has no such option.
     """
     return parameter_count(blank(recipe.architecture, num_classes=classes, **recipe.build_options))
+
+
+def memory(recipe: Recipe, classes: int = 10) -> int:
+    """About how many bytes a process needs that trains by `recipe`; none of them is spent on it.
+
+    One step runs on PyTorch's "meta" device, whose tensors have shapes only. What autograd keeps of it for the way
+    back is counted at the largest images, once more half of it for the gradients on that way, and for each parameter
+    itself, its gradient, the optimizer's one or two numbers, and its moving average.
+
+    Raises:
+        ConvscopeError: there is no such network.
+    """
+    model = blank(recipe.architecture, num_classes=classes, **recipe.build_options).train()
+    freeze_(model, recipe.train_last)
+    of_model = {value.untyped_storage()._cdata for value in model.state_dict().values()}
+    kept: dict[int, torch.UntypedStorage] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in of_model:
+            kept[storage._cdata] = storage
+        return tensor
+
+    pixels = max(recipe.pixels_at(epoch) for epoch in range(recipe.epochs))
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        model(torch.empty(recipe.batch_size, 3, pixels, pixels, device="meta"))
+    numbers = 2 + bool(recipe.ema) + max(1 if phase.optimizer == "sgd" else 2 for phase in recipe.phases)
+    width = 2 if recipe.precision == "float64" else 1
+    activations = sum(storage.nbytes() for storage in kept.values())
+    learned = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    return PROCESS + width * (3 * activations // 2 + 4 * (parameter_count(model) + numbers * learned))
+
+
+def check_memory(recipe: Recipe) -> None:
+    """Nothing, if a training by `recipe` fits into the memory that is free now.
+
+    Raises:
+        ConvscopeError: it does not; the sentence has both figures.
+    """
+    needed, free = memory(recipe), free_memory()
+    if needed > free:
+        raise ConvscopeError(
+            f"This training needs about {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free: choose a "
+            f"smaller batch than {recipe.batch_size} or smaller images than {recipe.input_size} px."
+        )
 
 
 @dataclass(frozen=True)

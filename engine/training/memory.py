@@ -11,6 +11,7 @@ Reference: mallopt(3) of the Linux manual, M_MMAP_MAX and M_TRIM_THRESHOLD.
 
 import ctypes
 import sys
+from pathlib import Path
 
 _M_TRIM_THRESHOLD, _NEVER = -1, -1
 _M_MMAP_MAX, _NO_BLOCK = -4, 0
@@ -24,3 +25,17 @@ def keep_freed_memory() -> bool:
     if mallopt is None:
         return False
     return bool(mallopt(_M_MMAP_MAX, _NO_BLOCK)) and bool(mallopt(_M_TRIM_THRESHOLD, _NEVER))
+
+
+def free_memory() -> float:
+    """Bytes that a new process may have: what Linux calls available, and what its container leaves; else infinite."""
+    try:
+        lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+        free = 1024.0 * int(lines["MemAvailable"].split()[0])
+    except (OSError, ValueError, KeyError):
+        return float("inf")
+    try:
+        limit, used = (int(Path(f"/sys/fs/cgroup/memory.{name}").read_text()) for name in ("max", "current"))
+    except (OSError, ValueError):  # no limit
+        return free
+    return min(free, float(limit - used))

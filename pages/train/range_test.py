@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 import torch
 
-from engine.training import range_test, recipe, toml_text
+from engine.training import estimate, range_test, recipe, toml_text
 from engine.training.datasets import Dataset
 from engine.training.range_test import RangeTestPoint
 from engine.training.recipe import Recipe
@@ -29,6 +29,7 @@ class Trial(Job):
 
     def _work(self) -> None:
         self.points = []
+        estimate.check_memory(self._recipe)
         splits = Dataset(self._recipe).splits
         for point in range_test.range_test(self._recipe, splits, torch.device("cpu"), STEPS):
             self.points = [*self.points, point]

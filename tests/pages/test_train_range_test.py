@@ -11,6 +11,7 @@ from engine.training.estimate import TimePerImage
 from engine.training.range_test import RangeTestPoint
 from pages.train import range_test as training_range
 from tests.apps import assert_no_error, open_page
+from tests.runs import lenet
 
 PAGE = "train/page.py"
 
@@ -76,3 +77,12 @@ def test_without_a_falling_loss_no_rate_is_marked() -> None:
     drawn = training_range.chart(rising, None).to_dict()
     assert len(drawn["layer"]) == 2
     assert len(training_range.chart(rising, 0.1).to_dict()["layer"]) == 3
+
+
+def test_a_trial_that_does_not_fit_into_memory_is_refused_before_it_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(estimate, "free_memory", lambda: 1e6)
+    trial = training_range.Trial(lenet())
+    trial.start()
+    trial.wait(60)
+    assert "GB are free" in trial.error
+    assert trial.points == []

@@ -23,7 +23,7 @@ from engine.errors import ConvscopeError
 from engine.files import not_writable, write_text
 from engine.names import checked_name
 from engine.settings import ROOT
-from engine.training import live_files, lock, run
+from engine.training import estimate, live_files, lock, run
 from engine.training.control import Control
 from engine.training.queue import turns
 from engine.training.queue.worker import KEEPING, Keeping, note_keeping
@@ -45,8 +45,10 @@ def submit(recipe: Recipe, root: Path) -> RunFolder:
     """A new run in `root`, named after the recipe, with a number if there is such a run already.
 
     Raises:
-        ConvscopeError: the recipe's name cannot be a folder's, or nothing can be written in `root`.
+        ConvscopeError: the recipe's name cannot be a folder's, its training does not fit into the free memory, or
+            nothing can be written in `root`.
     """
+    estimate.check_memory(recipe)
     folder = _new_folder(root, checked_name(recipe.name))
     folder.begin(replace(recipe, name=folder.name))
     live_files.write_status(folder, Status("queued", epochs=recipe.epochs, phases=len(recipe.phases)))

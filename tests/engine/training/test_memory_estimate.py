@@ -1,0 +1,56 @@
+"""The memory that a training needs is known before it starts, and one that does not fit is refused."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from engine.errors import ConvscopeError
+from engine.settings import ROOT
+from engine.training import estimate
+from engine.training.queue import jobs
+from engine.training.recipe import Phase, Recipe
+
+MEASURE = """
+import resource, torch
+from engine.training import estimate
+from engine.training.recipe import Phase, Recipe
+estimate.cost(Recipe("x", {name!r}, (Phase(1, 0.01, {optimizer!r}),), input_size={pixels}, batch_size={batch}), 8.0)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if __import__("sys").platform == "darwin" else 1024))
+"""
+
+
+def recipe(name: str, pixels: int, batch: int, optimizer: str = "sgd") -> Recipe:
+    return Recipe("large", name, (Phase(1, 0.01, optimizer),), input_size=pixels, batch_size=batch)
+
+
+@pytest.mark.parametrize(
+    "what", [("lenet", 32, 64, "sgd"), ("resnet18", 64, 64, "sgd"), ("convnet4", 128, 32, "adam")], ids=str
+)
+def test_the_estimate_is_near_the_measured_peak(what: tuple[str, int, int, str]) -> None:
+    program = MEASURE.format(**dict(zip(("name", "pixels", "batch", "optimizer"), what, strict=True)))
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert 0.6 < estimate.memory(recipe(*what)) / int(done.stdout) < 1.6
+
+
+def test_the_estimate_grows_with_images_batch_and_optimizer() -> None:
+    known = [estimate.memory(recipe("resnet18", *rest)) for rest in ((64, 64), (64, 128), (128, 128), (224, 512))]
+    assert known == sorted(known)
+    assert known[-1] > 8e9
+    assert estimate.memory(recipe("resnet18", 64, 64, "adam")) > known[0]
+
+
+def test_a_training_that_does_not_fit_is_refused_with_both_figures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(estimate, "free_memory", lambda: 4e9)
+    said = r"needs about \d+\.\d GB of memory, and 4\.0 GB are free: choose a smaller batch than 512"
+    with pytest.raises(ConvscopeError, match=said):
+        jobs.submit(recipe("resnet18", 224, 512), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    estimate.check_memory(recipe("resnet18", 64, 128))
+
+
+def test_the_free_memory_is_known() -> None:
+    assert estimate.free_memory() > 1e8
