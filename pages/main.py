@@ -2,8 +2,11 @@
 
 import streamlit as st
 
-from pages import directory, lecture, startup
-from pages.common import controls, layout, selection, texts
+from pages import directory, startup
+
+with startup.IMPORTS:
+    from pages import lecture
+    from pages.common import controls, layout, selection, texts
 
 st.set_page_config(page_title="Convscope", page_icon="🔬", layout="wide", initial_sidebar_state=270)
 

@@ -17,7 +17,7 @@ html { font-size: clamp(15px, 8px + 0.625vw, 28px) !important; }
 [data-testid=stHeader] { height: 2.75rem; min-height: 0; }
 [data-testid=stMainBlockContainer] { padding: 2.7rem 1.5rem 1rem; --above: 10rem; }
 [data-testid=stMainBlockContainer] [data-testid=stVerticalBlock] { gap: 0.6rem; }
-@media (min-width: 768px) { [data-testid=stSidebar][aria-expanded=true] { min-width: 17rem; } }
+@media (min-width: 768px) { [data-testid=stSidebar][aria-expanded=true] { min-width: 17rem !important; } }
 [data-testid=stSidebarHeader] { height: 2.5rem; margin: 0; }
 [data-testid=stSidebarUserContent] { padding-bottom: 1rem; }
 [data-testid=stSidebar] [data-testid=stVerticalBlock] { gap: 0.6rem; }
@@ -53,6 +53,10 @@ _GROUPS = "".join(
 """A line in the navigation before each group of pages; Home comes first."""
 
 
+IMPORTS = threading.Lock()
+"""Held while modules are imported: two threads that import modules which import each other see half of them."""
+
+
 def warm_up() -> threading.Thread:
     """Load in the background what the first visitor needs; whoever comes earlier waits for nothing else.
 
@@ -65,7 +69,8 @@ def warm_up() -> threading.Thread:
 
 def _warm_up() -> None:
     try:
-        from pages.common import selection  # with PyTorch, which takes seconds
+        with IMPORTS:
+            from pages.common import selection  # with PyTorch, which takes seconds
 
         selection.load_what_is_shown_first()
         exempt_modules()
