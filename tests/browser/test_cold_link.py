@@ -53,7 +53,7 @@ def test_a_cold_link_to_reconstruction_without_batch_norm(fresh_server: str, ope
 def test_keyboard_and_network_change_keep_the_link_whole(server: str, open_page: Callable[..., Any]) -> None:
     page = open_page(f"{server}/accuracy?checkpoint=lenet", width=1280, height=720)
     page.get_by_text("Test accuracy of lenet").wait_for()
-    page.get_by_role("link", name="Reconstruction").click()
+    page.get_by_role("link", name="Reconstruction", exact=True).first.click()
     page.wait_for_url("**/reconstruction?**")
     page.wait_for_selector(IDLE)
     assert "checkpoint=lenet" in page.url

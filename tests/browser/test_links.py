@@ -53,6 +53,7 @@ def click(page: Any, link: Any, open_page: Callable[..., Any]) -> tuple[str, tup
     """Click a link: it must show what its address shows when opened cold; gives its path, and what it shows."""
     path, words = urlparse(link.locator("a").get_attribute("href")).path, link.inner_text()
     link.click()
+    page.mouse.move(0, 0)  # off the pictures, which say what is under it
     wait_for_page(page, path)
     clicked = seen(page)
     cold = open_page(page.url)
