@@ -62,7 +62,7 @@ def map_number(activation: Tensor) -> int:
     strongest, count = feature_maps.order_by_strength(activation)[0], activation.shape[1]
     if not names_another_map(count):
         st.session_state["channel"] = st.session_state["_strongest_map"] = strongest
-    return selection.number_in_link(f"Map (strongest: {strongest})", "channel", count)
+    return selection.number_in_link(f"Map (strongest: {strongest})", "channel", count, strongest)
 
 
 def names_another_map(count: int) -> bool:
