@@ -353,7 +353,8 @@ def test_many_classes_are_stored_with_their_numbers(tmp_path: Path) -> None:
     labels = np.arange(300)
     predictions = Predictions(np.eye(300, dtype=np.float32), labels)
     stored = checkpoints.StoredPredictions(predictions, predictions)
-    checkpoints.save(make_card(), replace(make_contents(), predictions=stored), tmp_path)
+    card = replace(make_card(), classes=tuple(map(str, labels)))
+    checkpoints.save(card, replace(make_contents(), predictions=stored), tmp_path)
     assert np.array_equal(checkpoints.predictions("tiny", tmp_path).test.labels, labels)
 
 
