@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import streamlit as st
+from starlette.middleware import Middleware
 
-from pages import startup
+from pages import headers, startup
 
 
 @asynccontextmanager
@@ -19,4 +20,9 @@ async def lifespan(_app: st.App) -> AsyncIterator[None]:
     yield
 
 
-app = st.App("pages/main.py", lifespan=lifespan, on_script_error=startup.show_error)
+app = st.App(
+    "pages/main.py",
+    lifespan=lifespan,
+    middleware=[Middleware(headers.Headers)],
+    on_script_error=startup.show_error,
+)

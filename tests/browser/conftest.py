@@ -111,8 +111,12 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
-    """Opens a page in a new context, as a reader who was never here."""
-    contexts = []
+    """Opens a page in a new context, as a reader who was never here; no page may need what its policy forbids."""
+    contexts, refusals = [], []
+
+    def note_refusal(message: Any) -> None:
+        if "Content Security Policy" in message.text:
+            refusals.append(message.text)
 
     def opened(
         address: str, width: int = 1920, height: int = 1080, on_request: Callable[..., None] | None = None
@@ -120,6 +124,7 @@ def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
         contexts.append(browser.new_context(viewport={"width": width, "height": height}))
         page = contexts[-1].new_page()
         page.set_default_timeout(PATIENCE * 1000)
+        page.on("console", note_refusal)
         if on_request:
             page.on("request", on_request)
         page.goto(address)
@@ -128,3 +133,4 @@ def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
     yield opened
     for context in contexts:
         context.close()
+    assert refusals == []
