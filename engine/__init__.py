@@ -16,7 +16,7 @@ Read it from the ground up; each floor imports only what stands below it (`pypro
     batch_norm, patches, maximization/, all_networks    what needs whole checkpoints or all images
     training/          from a recipe to a checkpoint; queue/: runs that a page starts
     lectures/          paths through the app's views, and the figures in their texts
-    own_checkpoint, zoo    commands: add a network of your own; write README's table of results
+    own_checkpoint, zoo, doctor    commands: add a network of your own; README's table of results; what a lecture lacks
 
 Start with `tape` and `deconv`: they are what the app is built on.
 """

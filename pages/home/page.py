@@ -6,6 +6,7 @@ import streamlit as st
 from engine import weights
 from pages import directory
 from pages.common import lectures, selection, texts
+from pages.home import doctor
 
 RECONSTRUCTION, ACCURACY = directory.page("reconstruction"), directory.page("accuracy")
 LECTURES = (
@@ -68,3 +69,4 @@ st.caption(
     "official 10,000 test images. Choose network, layer, image and batch norm in the sidebar: the "
     "browser's address always restores what you see."
 )
+doctor.draw()
