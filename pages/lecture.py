@@ -18,12 +18,24 @@ from pages import directory
 from pages.common import controls, layout, texts
 from pages.common.lectures import LECTURE, OWN, PAGES, STEP, address, filled, find, keep, own, plain
 
+PLACES = (LECTURE, STEP)
 PLACE, ANSWERED, NOTICE, SENTENCE, UPLOAD = "_lecture", "_answered", "_notice", "_sentence", "_lecture_file"
 STYLE = """<style>
 .st-key-lecture { border-left: 4px solid #0072B2; padding: 0.1rem 0.6rem; background: rgba(0, 114, 178, 0.08); }
 .st-key-lecture p { margin: 0; font-size: 0.95rem; line-height: 1.3; }
 .st-key-lecture button { min-height: 0; padding: 0.1rem 0.5rem; }
 </style>"""
+FOLLOW = """export default () => {
+  const follow = event => {
+    const isStep = ["PageUp", "PageDown"].includes(event.key);
+    const link = isStep && document.querySelector(`.st-key-lecture_${event.key} a[href]`);
+    if (link) { event.preventDefault(); link.click(); }
+  };
+  addEventListener("keydown", follow);
+  return () => removeEventListener("keydown", follow);
+};"""
+_keys = st.components.v2.component("convscope_lecture_keys", js=FOLLOW)
+"""Follows the links to the steps by key, while it is on the page."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +63,9 @@ def draw() -> None:
             f"The link asks for step {asked!r}, but there are 1 to {len(lecture.steps)}: step 1 is shown."
         )
         place = replace(place, number=1)
-    is_bare = PLACE not in st.session_state and not set(st.query_params) - {LECTURE, STEP}
+    page, said = st.session_state[controls.ADDRESS]
+    own_view = lecture.steps[place.number - 1].link
+    is_bare = PLACE not in st.session_state and not set(said) - {*PLACES} and (own_view.values or own_view.page != page)
     st.session_state[PLACE] = place
     if is_bare:  # an address that says no more than this means the step's own view
         _go_to(lecture, place.number)
@@ -87,32 +101,41 @@ def _close(left: Place | None) -> None:
 
 def _go_to(lecture: Lecture, number: int) -> NoReturn:
     st.session_state[PLACE] = Place(lecture.name, number)
+    controls.go_to(*_address(lecture, number))
+
+
+def _address(lecture: Lecture, number: int) -> tuple[str, list[tuple[str, str]]]:
+    """The file of a step's page, and the values of its address."""
     present = [("present", "true")] if st.session_state.get(layout.PRESENT) else []
-    file = directory.page(lecture.steps[number - 1].link.page).file
-    controls.go_to(file, [*present, *address(lecture, number)])
+    return directory.page(lecture.steps[number - 1].link.page).file, [*present, *address(lecture, number)]
 
 
 def _draw_strip(lecture: Lecture, place: Place) -> None:
     st.html(STYLE)
     if notice := st.session_state.pop(NOTICE, None):
         st.warning(notice)
-    number, last = place.number, len(lecture.steps)
+    number = place.number
     with st.container(key="lecture"):
         said, keys = st.columns([2.7, 1], gap="small", vertical_alignment="center")
         said.html(_in_html(lecture, number, st.session_state.get(ANSWERED) == place))
         with keys.container(horizontal=True, gap="xsmall"):
-            goal = 0
-            if st.button("◀", shortcut="PageUp", key="lecture_previous", disabled=number == 1, help="Previous step"):
-                goal = number - 1
-            if st.button("▶", shortcut="PageDown", key="lecture_next", disabled=number == last, help="Next step"):
-                goal = number + 1
+            _link(lecture, number - 1, "◀", "PageUp")
+            _link(lecture, number + 1, "▶", "PageDown")
             if lecture.steps[number - 1].answer:
                 st.button("Answer", shortcut="A", key="lecture_answer", on_click=_toggle_answer, args=(place,))
-            if st.button("↺", shortcut="B", key="lecture_back", help="Back to this step as it was"):
-                goal = number
+            again = st.button("↺", shortcut="B", key="lecture_back", help="Back to this step as it was")
             st.button("Leave", key="lecture_leave", on_click=_close, args=(replace(place, is_open=False),))
-    if goal:
-        _go_to(lecture, goal)
+            _keys(key="lecture_keys", height="content")
+    if again:
+        _go_to(lecture, number)
+
+
+def _link(lecture: Lecture, number: int, label: str, key: str) -> None:
+    """A link to a step, if there is one, which the key follows too."""
+    if 1 <= number <= len(lecture.steps):
+        file, values = _address(lecture, number)
+        with st.container(key=f"lecture_{key}", width="content"):
+            st.page_link(file, label=label, help=key, query_params=values)
 
 
 def _toggle_answer(place: Place) -> None:

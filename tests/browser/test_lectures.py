@@ -1,8 +1,11 @@
 """A lecture in a real browser: from the first step to the last by PageDown alone, as a presenter's remote sends it."""
 
+import os
 import time
 from collections.abc import Callable
 from typing import Any
+
+import pytest
 
 from engine import lectures
 from engine.lectures import Lecture
@@ -49,3 +52,20 @@ def test_a_lecture_goes_from_its_first_to_its_last_step_by_page_down_alone(
         waits.append(time.monotonic() - start)
     assert sorted(waits)[len(waits) // 2] < SLOWEST, waits
     assert seen(page) == shown[1][1]
+
+
+@pytest.mark.skipif("CONVSCOPE_EVERY_STEP" not in os.environ, reason="takes some minutes: set CONVSCOPE_EVERY_STEP")
+@pytest.mark.parametrize("name", lectures.names())
+def test_every_step_shows_what_its_address_shows_cold(server: str, open_page: Callable[..., Any], name: str) -> None:
+    lecture = lectures.load(name, PAGES)
+    page = open_page(server)
+    page.get_by_test_id("stPageLink").filter(has_text=lecture.title).click()
+    for number in range(1, len(lecture.steps) + 1):
+        if number > 1:
+            page.keyboard.press("PageDown")
+        arrive(page, lecture, number)
+        shown = seen(page)
+        cold = open_page(page.url)
+        arrive(cold, lecture, number)
+        assert seen(cold) == shown, number
+        cold.context.close()
