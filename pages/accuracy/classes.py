@@ -16,11 +16,12 @@ from pages.accuracy.subject import Subject
 from pages.accuracy.tables import shares_table
 from pages.common import downloads, layout, selection, texts
 from pages.common.charts import ink
+from pages.common.controls import Option
 from pages.common.selection import Selection
 
 ORDERS = ("worst first", "best first", "class order")
 FORMS = ("bars", "table")
-OPTIONS = {"order": ("order", ORDERS[0]), "figures": ("as", FORMS[0])}
+OPTIONS = {"order": Option("order", ORDERS), "figures": Option("as", FORMS)}
 WRONG, RIGHT = 12, 6
 """How many wrongly and how many correctly predicted images a grid shows."""
 COLUMNS = 4

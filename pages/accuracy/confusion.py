@@ -13,11 +13,12 @@ from pages.accuracy.clicks import Point
 from pages.accuracy.subject import Subject
 from pages.accuracy.tables import matrix_table
 from pages.common import downloads, layout, selection, texts
+from pages.common.controls import Option
 from pages.common.selection import Selection
 
 CELLS = ("counts", "share of the row")
 ORDERS = ("class order", "similar classes together")
-OPTIONS = {"cells": ("cells", CELLS[0]), "order": ("rows and columns", ORDERS[0])}
+OPTIONS = {"cells": Option("cells", CELLS), "order": Option("rows and columns", ORDERS)}
 MOST_FREQUENT = "the most frequent mistake"
 MOST = 24
 """How many images a grid shows."""

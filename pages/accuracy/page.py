@@ -7,6 +7,7 @@ from pages.accuracy import all_networks, classes, confidence, confusion, live, m
 from pages.accuracy.subject import SIDEBAR, Subject, chosen_subject
 from pages.accuracy.tables import interval
 from pages.common import layout, selection, texts
+from pages.common.controls import Option
 
 OF_ONE_NETWORK = {
     "Classes": classes.show,
@@ -16,7 +17,7 @@ OF_ONE_NETWORK = {
     "Confidence": confidence.show,
 }
 OPTIONS = {"Classes": (classes.OPTIONS, classes.options), "Confusion": (confusion.OPTIONS, confusion.options)}
-"""What a view has among the options of the page: the usual values, and a function that draws the controls."""
+"""What a view has among the options of the page: what is known beforehand, and a function that draws the controls."""
 ALL = "All networks"
 VIEWS = ("Classes", "Confusion", "Mistakes", "Two networks", ALL, "Confidence", "Live")
 
@@ -29,8 +30,8 @@ def main() -> None:
     with row:
         view = selection.segments("View", VIEWS, "view")
         if view in OF_ONE_NETWORK:
-            usual, draw = OPTIONS.get(view, ({}, tuple))
-            with layout.options({"of": ("figures of", SIDEBAR), **usual}):
+            options, draw = OPTIONS.get(view, ({}, tuple))
+            with layout.options({"of": Option("figures of", usual=SIDEBAR), **options}):
                 subject, settings = chosen_subject(chosen), draw()
     with statement:
         texts.headline(

@@ -10,6 +10,7 @@ silence.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NoReturn
 from urllib.parse import parse_qs, urlencode
@@ -27,11 +28,35 @@ LONGEST = 20
 """Of longer values only the beginning is repeated to the reader."""
 
 
+@dataclass(frozen=True)
+class Option:
+    """What is known beforehand of a control that is seldom changed.
+
+    Attributes:
+        name: what it is called where its value is told.
+        offered: what it offers, if that is known; the first is the usual one, unless `usual` is given.
+    """
+
+    name: str
+    offered: Sequence[Any] = ()
+    usual: Any = None
+
+    def differs(self, value: Any) -> bool:
+        """Whether the control, given this value, is going to say it, and it is not the usual one."""
+        usual = self.offered[0] if self.usual is None else self.usual
+        is_offered = not self.offered or _in_link(value) in map(_in_link, self.offered)
+        return value is not None and is_offered and _in_link(value) != _in_link(usual)
+
+
 # The address ---------------------------------------------------------------------------------------------------
 
 
-def follow_address(page: str) -> bool:
+def follow_address(page: str, places: Collection[str] = ()) -> bool:
     """Note what a change of page by link, Back or Forward asks of the controls; call it before any is drawn.
+
+    Args:
+        places: keys that no control has; where the address has another value of one of them, the whole of it is meant:
+            what it leaves out gets its usual value.
 
     Returns:
         whether the address is new: that of a cold start, or of another page.
@@ -39,12 +64,14 @@ def follow_address(page: str) -> bool:
     run = get_script_run_ctx()
     address = parse_qs(run.query_string, keep_blank_values=True)
     last_page, last = st.session_state.get(ADDRESS, (page, {}))
-    is_new = ADDRESS not in st.session_state or page != last_page
+    is_cold = ADDRESS not in st.session_state
+    is_new = is_cold or page != last_page
     st.session_state[ADDRESS] = page, address
     st.session_state[DRAWN] = set()
     if run.is_history_navigation:
         st.session_state[BACK] = True
-    if st.session_state.pop(GOAL, False):
+    is_elsewhere = not is_cold and any(key in address and address[key] != last.get(key) for key in places)
+    if st.session_state.pop(GOAL, False) or is_elsewhere:
         _ask_for_all(run, address)
         return True
     if page == last_page:
@@ -57,8 +84,7 @@ def follow_address(page: str) -> bool:
     for key in asked:
         st.session_state.pop(key, None)
     st.session_state[ASKED] = asked
-    for key in dropped:
-        st.query_params[key] = asked[key]
+    _keep({key: address[key] for key in dropped}, run)
     if dropped and run.is_history_navigation:
         st.rerun()
     return is_new
@@ -83,8 +109,19 @@ def _ask_for_all(run: Any, address: Mapping[str, Sequence[str]]) -> None:
     for key in known:
         st.session_state.pop(key, None)
     st.session_state[ASKED] = dict.fromkeys(known) | {key: values[-1] for key, values in address.items()}
+    _keep({key: values for key, values in address.items() if key not in st.query_params}, run)
     with run.session_state.query_params() as params:  # on the same page Streamlit would go on with the older address
         params.set_initial_query_params(urlencode(address, doseq=True))
+
+
+def _keep(dropped: Mapping[str, list[str]], run: Any) -> None:
+    """Keep what Streamlit has left out of `st.query_params` because another page's control of that key had it.
+
+    The browser has it still; to tell it again could give its history an entry of the new address with the old page.
+    """
+    with run.session_state.query_params() as params:
+        for key, values in dropped.items():
+            params.set_with_no_forward_msg(key, values)
 
 
 def remember_address(page: str) -> None:
@@ -196,18 +233,14 @@ def switch(label: str, key: str, enabled: bool, why: str, usual: bool = True) ->
     return _draw(st.toggle, fits, label, value=usual, key=key, disabled=not enabled, help=why)
 
 
-def differing(usual: Mapping[str, tuple[str, Any]]) -> list[str]:
-    """What controls that are not drawn yet are going to say, where it is not the usual.
-
-    Args:
-        usual: the name and the usual value of each control, by its key.
-    """
+def differing(options: Mapping[str, Option]) -> list[str]:
+    """What controls that are not drawn yet are going to say, where it is not the usual; by their keys."""
     new = st.session_state.get(ASKED, {})
     said = []
-    for key, (name, default) in usual.items():
+    for key, option in options.items():
         value = new[key] if key in new else st.session_state.get(key, st.query_params.get(key))
-        if value not in (None, default) and _in_link(value) != _in_link(default):
-            said.append(f"{name} {_beginning(_in_link(value))}")
+        if option.differs(value):
+            said.append(f"{option.name} {_beginning(_in_link(value))}")
     return said
 
 

@@ -1,12 +1,12 @@
 """How a page lies on the screen: the picture first, what is seldom changed behind one button, and a view to present."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from pages.common import controls, texts
+from pages.common.controls import Option
 
 PRESENT = "present"
 
@@ -16,15 +16,15 @@ def row() -> DeltaGenerator:
     return st.container(horizontal=True, gap="small", vertical_alignment="bottom", key="controls_row")
 
 
-def options(usual: Mapping[str, tuple[str, Any]]) -> DeltaGenerator:
+def options(controls_in_it: Mapping[str, Option]) -> DeltaGenerator:
     """The one place of a page for the controls that stay as they are while somebody speaks.
 
     Its button names what differs from the usual.
 
     Args:
-        usual: the name and the usual value of each control in it, by its key.
+        controls_in_it: by their keys.
     """
-    return st.popover(" · ".join(["Options", *map(texts.plain, controls.differing(usual))]), key="options")
+    return st.popover(" · ".join(["Options", *map(texts.plain, controls.differing(controls_in_it))]), key="options")
 
 
 def stage(rows: int = 1) -> DeltaGenerator:

@@ -15,7 +15,7 @@ from engine.models import ARCHITECTURES
 from engine.weights import Weights
 from pages import directory
 from pages.common import pretrained_download, resources
-from pages.common.controls import choose, number_in_link, segments, steps, switch
+from pages.common.controls import Option, choose, number_in_link, segments, steps, switch
 from pages.common.resources import OWN, PHOTOGRAPHS, View
 
 __all__ = ["choose", "number_in_link", "segments", "steps", "switch"]
@@ -178,14 +178,20 @@ def _bundled_image(split: str) -> ChosenImage:
 
 
 def viewing_size(chosen: Selection) -> int:
-    """The input size to look at; a network with a dense layer on its maps has only its own."""
-    own = chosen.card.input_size
-    fixed = ARCHITECTURES[chosen.card.architecture].fixed_input
-    sizes = [str(own)] if fixed else [str(size) for size in sorted({own, *VIEWING_SIZES})]
+    """The input size to look at."""
+    option = size_option(chosen)
+    fixed = len(option.offered) == 1
     reason = (
         "Its dense layer fits one input size only." if fixed else "A larger input gives larger maps in every layer."
     )
-    return int(segments("Size, px", sizes, "size", preferred=str(own), disabled=fixed, help=reason))
+    return int(segments("Size, px", option.offered, "size", preferred=option.usual, disabled=fixed, help=reason))
+
+
+def size_option(chosen: Selection) -> Option:
+    """The sizes to look at; a network with a dense layer on its maps has only its own."""
+    own = chosen.card.input_size
+    sizes = {own} if ARCHITECTURES[chosen.card.architecture].fixed_input else {own, *VIEWING_SIZES}
+    return Option("size", [str(size) for size in sorted(sizes)], str(own))
 
 
 def second_image(split: str) -> ChosenImage:

@@ -26,6 +26,7 @@ from pages.common import (
     touch,
 )
 from pages.common.charts import ink
+from pages.common.controls import Option
 from pages.common.jobs import panel
 from pages.common.resources import View
 from pages.common.selection import Selection
@@ -37,9 +38,12 @@ VIEWS = ("one layer", "every layer", "two images")
 TILES = ("maps", "patches in the image")
 ORDERS = ("in order", "strongest first")
 WIDE, HALF_WIDE = 1.7, 1.4
-USUAL = {"tiles": ("show", TILES[0]), "order": ("order", ORDERS[0]), "brightness": ("brightness", BRIGHTNESS[0])}
-"""The options, each with its name and what it says at first."""
 """How many times as wide as high a sheet is, across the page and across half of it."""
+OPTIONS = {
+    "tiles": Option("show", TILES),
+    "order": Option("order", ORDERS),
+    "brightness": Option("brightness", BRIGHTNESS),
+}
 
 
 def main() -> None:
@@ -85,7 +89,7 @@ def one_layer(chosen: Selection, row: DeltaGenerator) -> None:
     """All maps of the layer as one sheet, and one of them closely."""
     with row:
         beside = beside_options()
-        with layout.options(USUAL | {"size": ("size", str(chosen.card.input_size))}):
+        with layout.options(OPTIONS | {"size": selection.size_option(chosen)}):
             view = chosen.view(size=selection.viewing_size(chosen))
             tiles = selection.segments("Show", TILES, "tiles")
             order = selection.segments("Order", ORDERS, "order")
@@ -343,7 +347,7 @@ def two_images(chosen: Selection, row: DeltaGenerator) -> None:
     """The same layer on two images of different classes, on one scale."""
     with row:
         beside = beside_options()
-        with layout.options(USUAL | {"size": ("size", str(chosen.card.input_size))}):
+        with layout.options(OPTIONS | {"size": selection.size_option(chosen)}):
             first = chosen.view(size=selection.viewing_size(chosen))
             help = "The same for both images, in either case."
             brightness = selection.segments("Brightness", BRIGHTNESS, "brightness", help=help)

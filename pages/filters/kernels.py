@@ -10,6 +10,7 @@ from engine import filters, pictures
 from engine.filters import Snapshots, Tuning
 from engine.filters.words import Description
 from pages.common import layout, selection
+from pages.common.controls import Option
 
 WIDTH = 1200
 """How many pixels wide a sheet is at most."""
@@ -41,7 +42,7 @@ def describe(kernels: Tensor) -> tuple[Description, ...]:
 
 def drawing_controls() -> tuple[str, str]:
     """Which colours to draw, and on which scale."""
-    with layout.options({"form": ("weights as", filters.FORMS[0]), "brightness": ("scale", SCALES[0])}):
+    with layout.options({"form": Option("weights as", filters.FORMS), "brightness": Option("scale", SCALES)}):
         form = selection.segments("Weights as", filters.FORMS, "form")
         why = "Each filter on its own scale: what does it look like? All on one: which are strong?"
         return form, selection.segments("Scale", SCALES, "brightness", help=why)

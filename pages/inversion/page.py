@@ -12,6 +12,7 @@ from engine import deconv
 from engine.evaluation import Answer
 from engine.inversion import ALPHA_NORM, PRIORS, VARIATION, Prior
 from pages.common import downloads, jobs, layout, resources, selection, sheets, texts
+from pages.common.controls import Option
 from pages.common.resources import View
 from pages.common.selection import Selection
 from pages.inversion import charts, tiles
@@ -27,8 +28,11 @@ WHOLE, CHANNEL = "whole layer", "one channel"
 STEPS = ("50", "100", "200", "400")
 SEEDS = 1000
 
-USUAL = {"steps": ("steps", "200"), "seed": ("seed", 0), "target": ("match", WHOLE)}
-"""The options, each with its name and what it says at first."""
+OPTIONS = {
+    "steps": Option("steps", STEPS, "200"),
+    "seed": Option("seed", range(SEEDS)),
+    "target": Option("match", (WHOLE, CHANNEL)),
+}
 
 PRIOR_HELP = (
     "What a picture should be like, besides having the right features. Mahendran-Vedaldi: smooth, with values in the "
@@ -52,8 +56,8 @@ def draw_controls(chosen: Selection) -> Subject:
     """The row of controls above the pictures."""
     shown = selection.segments("Show", (ONE, ROW), "view")
     prior = selection.segments("Prior", tuple(PRIOR_NAMES), "prior", help=PRIOR_HELP)
-    with layout.options(USUAL):
-        steps = selection.segments("Steps", STEPS, "steps", preferred=USUAL["steps"][1])
+    with layout.options(OPTIONS):
+        steps = selection.segments("Steps", STEPS, "steps", preferred=OPTIONS["steps"].usual)
         seed = selection.number_in_link("Seed of the noise", "seed", SEEDS)
         view = chosen.view()
         channel = channel_to_match(view) if shown == ONE else None

@@ -13,7 +13,7 @@ from engine.training.comparisons import CurveComparison
 from engine.training.histories import History, HistoryFolder
 from engine.training.run import RunFolder
 from pages.common import downloads, layout, selection, texts
-from pages.common.controls import bound
+from pages.common.controls import Option, bound
 from pages.learning_curves import charts
 from pages.learning_curves.charts import TRAINING, VALIDATION, Style
 
@@ -21,6 +21,14 @@ OWN_CHOICE = "my choice"
 PREFERRED = ("lenet", "resnet18")
 IMAGES = {"both": (TRAINING, VALIDATION), VALIDATION: (VALIDATION,), TRAINING: (TRAINING,)}
 SMOOTHING = {"none": 0.0, "light": 0.6, "strong": 0.9}
+AXES, SCALES = ("epochs", "time"), ("linear", "log")
+OPTIONS = {
+    "axis": Option("against", AXES),
+    "measured_on": Option("images", tuple(IMAGES)),
+    "loss_scale": Option("loss", SCALES),
+    "smoothing": Option("smoothing", tuple(SMOOTHING)),
+    "reports": Option("the reports' figures", (True, False)),
+}
 EVERY = 2.0  # seconds, after which the page looks again at a training that goes on
 
 
@@ -84,17 +92,10 @@ def own_choice(keys: list[str]) -> list[str]:
 
 def choose_style() -> Style:
     """How the curves are drawn."""
-    usual = {
-        "axis": ("against", "epochs"),
-        "measured_on": ("images", "both"),
-        "loss_scale": ("loss", "linear"),
-        "smoothing": ("smoothing", "none"),
-        "reports": ("the reports' figures", True),
-    }
-    with layout.options(usual):
-        axis = selection.segments("Against", ("epochs", "time"), "axis")
+    with layout.options(OPTIONS):
+        axis = selection.segments("Against", AXES, "axis")
         images = selection.segments("Images", tuple(IMAGES), "measured_on")
-        scale = selection.segments("Loss", ("linear", "log"), "loss_scale")
+        scale = selection.segments("Loss", SCALES, "loss_scale")
         smoothing = selection.segments("Smoothing", tuple(SMOOTHING), "smoothing")
         why = "Dashed lines: what the reports measured on CIFAR-10 with the same kind of network."
         reports = selection.switch("The reports' figures", "reports", True, why)

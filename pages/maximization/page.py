@@ -24,6 +24,7 @@ from pages.common import (
     touch,
 )
 from pages.common.ascents import Ascent
+from pages.common.controls import Option
 from pages.common.jobs import buttons, follow
 from pages.common.selection import Selection
 from pages.common.touch import Grid
@@ -33,13 +34,12 @@ VIEWS = ("16 channels", "all channels", "one channel", "classes")
 STEPS = ("64", "128", "256", "512")
 SEEDS = 100
 NUMBER_WIDTH = 140
-USUAL = {
-    "objective": ("objective", OBJECTIVES[0]),
-    "preset": ("parametrisation", next(iter(PRESETS))),
-    "steps": ("steps", str(stored.STEPS)),
-    "seed": ("seed", 0),
+OPTIONS = {
+    "objective": Option("objective", OBJECTIVES),
+    "preset": Option("parametrisation", tuple(PRESETS)),
+    "steps": Option("steps", STEPS, str(stored.STEPS)),
+    "seed": Option("seed", range(SEEDS)),
 }
-"""The options, each with its name and what it says at first."""
 Draw = Callable[[bytes, str, Sequence[float]], None]
 """Shows a sheet: its PNG, its words for those who cannot see it, and each channel's activation."""
 
@@ -71,12 +71,12 @@ def draw_controls(chosen: Selection) -> MaximizationSettings:
     layer = CLASSES if view == "classes" else chosen.layer
     with st.container(width=NUMBER_WIDTH):
         first, count = channels(view, channel_count(chosen.network, layer))
-    with layout.options(USUAL | {"size": ("size", str(chosen.card.input_size))}):
+    with layout.options(OPTIONS | {"size": selection.size_option(chosen)}):
         of_class = "The mean of the whole feature map, or one unit in its middle; a class has one unit only."
         objective = selection.segments("Objective", OBJECTIVES, "objective", disabled=view == "classes", help=of_class)
         of_preset = "Gradient ascent on the pixels themselves, or on Fourier coefficients of a picture that moves."
         preset = selection.segments("Parametrisation", list(PRESETS), "preset", help=of_preset)
-        steps = int(selection.segments("Steps", STEPS, "steps", preferred=USUAL["steps"][1]))
+        steps = int(selection.segments("Steps", STEPS, "steps", preferred=OPTIONS["steps"].usual))
         size = selection.viewing_size(chosen)
         seed = selection.number_in_link("Random seed", "seed", SEEDS)
     return MaximizationSettings(chosen.network, layer, first, count, objective, preset, steps, seed, size)

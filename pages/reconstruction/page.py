@@ -14,6 +14,7 @@ from engine import deconv, feature_maps, pictures
 from engine.operations import Convolution, MaxPool
 from engine.tape import Tape
 from pages.common import controls, downloads, layout, resources, selection, sheets, texts, touch
+from pages.common.controls import Option
 from pages.common.resources import CLASS, PHOTOGRAPHS, Playback, View
 from pages.common.selection import Selection
 from pages.common.touch import Grid
@@ -26,15 +27,14 @@ UNITS = (touch.STRONGEST, "whole map", touch.CHOSEN)
 SCALES = ("1/4", "1/2", "1", "2", "4")
 BEFORE_BATCH_NORM = "This layer is a convolution before its batch norm: choose the layer behind it."
 PREDICTED, ALL_BLOCKS = "predicted", "all"
-USUAL = {
-    "signal": ("signal", SIGNALS[0]),
-    "unit": ("unit", UNITS[0]),
-    "logit": ("class", PREDICTED),
-    "rule": ("rule", deconv.RELU_RULES[0]),
-    "path": ("path", deconv.PATHS[0]),
-    "block": ("block", ALL_BLOCKS),
+OPTIONS = {
+    "signal": Option("signal", SIGNALS),
+    "unit": Option("unit", UNITS),
+    "logit": Option("class", usual=PREDICTED),
+    "rule": Option("rule", deconv.RELU_RULES),
+    "path": Option("path", deconv.PATHS),
+    "block": Option("block", usual=ALL_BLOCKS),
 }
-"""The options, each with its name and what it says at first."""
 BESIDE = 2
 """So many pictures leave room for the chart of the gains beside them."""
 
@@ -46,7 +46,7 @@ def draw_controls(chosen: Selection) -> tuple[Playback, Comparison]:
     """The controls above the pictures: what to set side by side; and behind a button what to play back, and how."""
     with layout.row():
         beside = st.container(horizontal=True, gap="small", vertical_alignment="bottom", width="stretch")
-        with layout.options(USUAL | {"size": ("size", str(chosen.card.input_size))}):
+        with layout.options(OPTIONS | {"size": selection.size_option(chosen)}):
             signal = selection.segments("Signal", SIGNALS, "signal")
             unit = selection.segments("of each channel", UNITS, "unit") if signal.startswith(("one", "top")) else signal
             size = selection.viewing_size(chosen)

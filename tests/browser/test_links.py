@@ -30,8 +30,6 @@ def glance(page: Any) -> tuple[str, list[str]]:
     words = page.get_by_test_id("stMain").inner_text()
     if "/train" in page.url:  # it also says how long a training would take on this machine at this moment
         words = words.partition("\n")[0]
-    if "/feature_maps" in page.url:  # below the sheet some words differ from a cold start; which ones is not known yet
-        words = words.partition("Click one to look at it below")[0]
     return words, [hashlib.sha256(picture).hexdigest()[:12] for picture in pictures]
 
 
