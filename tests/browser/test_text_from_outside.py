@@ -16,10 +16,10 @@ MARKS = r":red[r] $x$ :tada: :material/home: <b>h</b> **s** [l](http:\\evil.exam
 HOSTILE = rf"![a](http:\\evil.example\i.png) {MARKS}".replace("/", "")
 LINK = f"![a](http://evil.example/i.png) {MARKS}"
 RENDERED = (
-    "img:not([src^='http://127']):not([src^='data:']), a[href*='evil']:not([href*='checkpoint=']), "
+    "img:not([src^='http://127']):not([src^='data:']), a[href*='evil']:not([href*='checkpoint='], [href^='#']), "
     ".katex:not(.katex-display .katex), strong b, em, [class*=Colored]"
 )
-"""What it must not become; the pages' own equations and links to themselves are something else."""
+"""What it must not become; the pages' own equations, and links to themselves and their headings, are something else."""
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason=NO_CHROMIUM)
@@ -37,7 +37,8 @@ def test_no_page_renders_names_or_calls_out_for_them(tmp_path: Path, open_page: 
             page = open_page(address, on_request=lambda request: asked.append(request.url))
             page.locator("[data-testid=stMain]").get_by_text("evil.example").first.wait_for()
             page.wait_for_selector(IDLE)
-            assert page.locator(f"[data-testid=stMain] :is({RENDERED})").count() == 0
+            rendered = page.locator(f"[data-testid=stMain] :is({RENDERED})")
+            assert rendered.evaluate_all("all => all.map(element => element.outerHTML)") == [], path
             words = page.get_by_test_id("stMain").inner_text().replace("\u2060", "")
             assert "![a](http:" in words, path
             assert checkpoint == LINK or HOSTILE in words, path
