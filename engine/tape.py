@@ -20,12 +20,14 @@ Reference: Zeiler & Fergus (2014), "Visualizing and understanding convolutional 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.fx import Node
 
 from engine.errors import ConvscopeError
-from engine.graph import Block, trace
+from engine.graph import Block, Graph, trace
 from engine.graph.runs import Recorder, Step, check_images, compute, forward
 
 
@@ -122,3 +124,67 @@ def activations(model: nn.Module, x: Tensor, names: Sequence[str]) -> dict[str, 
     targets = {name: graph.resolve(name) for name in names}
     values = forward(model, graph, set(targets.values()), x, compute)
     return {name: values[node] for name, node in targets.items()}
+
+
+# ------------------------------------------------------------------------------------- halting at a layer
+
+
+@dataclass(frozen=True)
+class Halt:
+    """A forward pass that halted at a layer, and can go on from there with other values in its place.
+
+    Attributes:
+        activation: what the layer computed, `[N, C, H, W]` (or `[N, C]`).
+        beside: what other nodes computed, by the names asked for.
+    """
+
+    activation: Tensor = field(repr=False)
+    beside: Mapping[str, Tensor] = field(repr=False)
+    _model: nn.Module = field(repr=False)
+    _graph: Graph = field(repr=False)
+    _layer: Node = field(repr=False)
+    _known: Mapping[Node, Any] = field(repr=False)
+    _image: Tensor = field(repr=False)
+
+    def resume(self, activation: Tensor) -> Tensor:
+        """The logits `[N, K]`, with `activation` in the layer's place; autograd can go back to it.
+
+        Only what depends on the layer is computed.
+        """
+        output = self._graph.output
+        known = {**self._known, self._layer: activation}
+        return forward(self._model, self._graph, {output}, self._image, compute, known)[output]
+
+    @property
+    def bytes(self) -> int:
+        """How much memory the values take that are kept."""
+        return sum(value.nbytes for value in [self.activation, *self._known.values()] if isinstance(value, Tensor))
+
+
+@torch.no_grad()
+def halt(model: nn.Module, x: Tensor, layer: str, beside: Sequence[str] = ()) -> Halt:
+    """Run `model` on `x` up to `layer`, and keep what the rest of the network reads.
+
+    That is the layer's activation; of a layer within a residual block also what the shortcut carries past it.
+
+    Args:
+        beside: the names of other nodes whose values are wanted.
+
+    Raises:
+        ConvscopeError: as `record`; the network does not return a single tensor, or does not depend on the layer.
+    """
+    check_images(x)
+    logits(model)
+    graph = trace(model, x.shape)
+    target, others = graph.resolve(layer), {name: graph.resolve(name) for name in beside}
+    after = {target}
+    for node in graph.path_to(graph.output):
+        if not after.isdisjoint(node.all_input_nodes):
+            after.add(node)
+    if graph.output not in after:
+        raise ConvscopeError(f"The answer does not depend on {layer!r}: choose a layer on the way to it.")
+    read = {source for node in after - {target} for source in node.all_input_nodes} - after
+    values = forward(model, graph, {target, *read, *others.values()}, x, compute)
+    known = {node: values[node] for node in read}
+    found = {name: values[node] for name, node in others.items()}
+    return Halt(values[target], found, model, graph, target, known, x[:1])

@@ -33,11 +33,19 @@ Values = dict[Node, Any]
 Compute = Callable[[Call, Operation, Values], Any]
 
 
-def forward(model: nn.Module, graph: Graph, targets: Collection[Node], x: Tensor, compute: Compute) -> Values:
-    """The values of `targets`: computes what they need, in order, and forgets each other value after its last use."""
-    path = graph.path_to(*targets)
+def forward(
+    model: nn.Module, graph: Graph, targets: Collection[Node], x: Tensor, compute: Compute, known: Values | None = None
+) -> Values:
+    """The values of `targets`: computes what they need, in order, and forgets each other value after its last use.
+
+    Args:
+        known: values that are not computed again, and not forgotten.
+    """
+    known = known or {}
+    path = [node for node in graph.path_to(*targets, known=known) if node not in known]
+    targets = {*targets, *known}
     last_reader = {source: node for node in path for source in node.all_input_nodes}
-    values: Values = {}
+    values: Values = dict(known)
     for node in path:
         try:
             values[node] = (

@@ -9,7 +9,7 @@
 Node names are those of `torchvision.models.feature_extraction`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,9 +64,13 @@ class Graph:
     shape: tuple[int, ...] | None
     by_name: Mapping[str, Node] = field(repr=False)
 
-    def path_to(self, *nodes: Node) -> Nodes:
-        """The ancestors of `nodes`, which are among them, in the order of their execution."""
-        needed = ancestors(*nodes)
+    def path_to(self, *nodes: Node, known: Container[Node] = ()) -> Nodes:
+        """The ancestors of `nodes`, which are among them, in the order of their execution.
+
+        Args:
+            known: what is computed already; on their ancestors alone nothing depends any more.
+        """
+        needed = ancestors(*nodes, known=known)
         return tuple(candidate for candidate in self.nodes if candidate in needed)
 
     def resolve(self, layer: str) -> Node:
@@ -117,11 +121,12 @@ def build_graph(model: nn.Module, image: Tensor, sizes_as_numbers: bool) -> Grap
 # ---------------------------------------------------------------------------------------------------- blocks
 
 
-def ancestors(*nodes: Node) -> frozenset[Node]:
-    """Every node that `nodes` depend on, themselves included."""
+def ancestors(*nodes: Node, known: Container[Node] = ()) -> frozenset[Node]:
+    """Every node that `nodes` depend on, themselves included, without what lies behind those that are `known`."""
     seen, waiting = set(nodes), list(nodes)
     while waiting:
-        new = [source for source in waiting.pop().all_input_nodes if source not in seen]
+        node = waiting.pop()
+        new = [source for source in node.all_input_nodes if source not in seen and node not in known]
         seen.update(new)
         waiting.extend(new)
     return frozenset(seen)
