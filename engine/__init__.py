@@ -10,6 +10,9 @@ Read it from the ground up; each floor imports only what stands below it (`pypro
     tape               a forward pass to one layer that keeps what playing it backwards needs
     deconv             plays a tape backwards to the pixels; reconstructions: compares such pictures, in words
     feature_maps, filters/, network/, inversion    other ways to look: activations, kernels, the table, optimised images
+    occlusion, evidence    what in the image the answer is based on    agreement    how much two such maps agree
+    sanity             whether such pictures depend on what was learnt
+    invariance, lesions, adversarial    the image moved; the network with parts switched off; the answer turned
     accuracy/          from predictions to every figure         reports       the figures of the five student reports
     checkpoints/       trained networks on disk                 evaluation    a network's predictions
     pretrained, weights    networks that others trained; which weights of which network
