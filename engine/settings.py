@@ -22,6 +22,7 @@ class Folders:
         experiments: the same without weights.
         bundled: the images that are shipped, and the photographs.
         cifar10: the whole of CIFAR-10, once it is downloaded.
+        features: what frozen layers answer, kept for transfers; may be deleted whenever none is trained.
         runs: trainings that go on or are over, one folder each.
         recipes: what to train, and how.
         lectures: paths through the app's views.
@@ -31,6 +32,7 @@ class Folders:
     experiments: Path = ROOT / "experiments"
     bundled: Path = ROOT / "data" / "bundled"
     cifar10: Path = ROOT / "data" / "cifar10"
+    features: Path = ROOT / "data" / "features"
     runs: Path = ROOT / "runs"
     recipes: Path = ROOT / "recipes"
     lectures: Path = ROOT / "lectures"

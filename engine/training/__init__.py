@@ -9,6 +9,7 @@
     team.py          several processes that train one network together
     range_test.py    which learning rates a network learns with
     start.py         the network at its start, its optimizer, and the average of its weights
+    frozen_features.py   what frozen layers answer, computed once and kept
     loop.py          the training itself, a list of small steps
     run.py           the folder in which a run keeps its state; lock.py: who trains there
     records.py       the records of epochs, steps and events, and their text in files

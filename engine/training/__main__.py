@@ -145,7 +145,7 @@ def _lead(recipe: Recipe, folder: RunFolder, options: argparse.Namespace, team: 
             with ProgressBar() as bar:
                 device = _device(options.device, team)
                 training = Training(recipe, dataset.splits, folder, device, bar.show, options.checkpoints, team)
-                bar.training = training
+                bar.training, training.observe_kept = training, bar.show_kept
                 with stopping_on_signals(training.control.ask_to_stop) as signals:
                     training.run(options.stop_after)
         if training.finished and not options.no_checkpoint:

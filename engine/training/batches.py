@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from engine.data import LabelledImages
+from engine.data import LabelledImages, prepare
 from engine.training.recipe import Recipe
 from engine.training.team import ALONE, Team
 
@@ -54,6 +54,10 @@ class Batches:
         for start in range(0, len(self) * self.recipe.batch_size, self.recipe.batch_size):
             indices = order[start : start + self.recipe.batch_size]
             yield self._augmented(indices, random), self.labels[indices[self.share]]
+
+    def network_input(self, batch: Tensor, pixels: int) -> Tensor:
+        """What the network is fed with at a side of `pixels`, of a batch that `epoch` gave."""
+        return prepare(batch, pixels, *self.recipe.statistics)
 
     def _augmented(self, indices: Tensor, random: torch.Generator) -> Tensor:
         rows = self._offsets(len(indices), random) + torch.arange(self.height)

@@ -3,6 +3,9 @@
     seconds = sum over epochs of  (images learned from) x (seconds per image of a step)
                                 + (images measured)     x (seconds per image of a forward pass)
 
+A transfer that keeps what its frozen layers answer (`keep_frozen`) adds one pass of all images through those, and its
+epochs cost what the layers behind them cost.
+
 Batches grow from a few images until the time that may be spent is spent, so a large network is timed on few images and
 a small one on whole batches. The estimate is rough: other work on the machine, and the cost of saving, are left out.
 
@@ -13,6 +16,7 @@ with. Only dropout is left out: it draws from the generator that all threads sha
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +26,7 @@ from engine.data import BUNDLED_TRAINING_PER_CLASS, CIFAR10_CLASSES, VALIDATION_
 from engine.errors import ConvscopeError
 from engine.models import ARCHITECTURES, blank, parameter_count
 from engine.training.datasets import TRAIN_SAMPLE
+from engine.training.frozen_features import End, FrozenStart
 from engine.training.memory import free_memory
 from engine.training.recipe import Phase, Recipe
 from engine.training.start import freeze_, fresh_network, make_optimizer, train_mode_
@@ -42,10 +47,11 @@ GROWTH = 4
 
 @dataclass(frozen=True)
 class TimePerImage:
-    """Seconds per image: of a training step, and of a forward pass for measuring."""
+    """Seconds per image: of a training step, of a forward pass for measuring, and of what is computed once and kept."""
 
     step: float
     forward: float
+    once: float = 0.0
 
 
 def parameters(recipe: Recipe, classes: int = 10) -> int:
@@ -126,47 +132,59 @@ def timed(recipe: Recipe, pixels: int) -> Recipe:
     phases = (Phase(1, 0.01, optimizer=recipe.phases[0].optimizer),)
     same = {key: getattr(recipe, key) for key in ("options", "batch_size", "precision")}
     transfer = {"base": recipe.base, "train_last": recipe.train_last} if recipe.train_last else {}
+    transfer |= {"keep_frozen": True, "crop_padding": 0} if recipe.keep_frozen else {}
     return Recipe("timed", recipe.architecture, phases, input_size=size, **same, **transfer)
 
 
 def cost(recipe: Recipe, budget: float = 1.0) -> TimePerImage:
     """Time some steps of `timed(...)`'s recipe on this machine's CPU, for about `budget` seconds."""
     model = _timed_network(recipe)
+    network, batch, once = model, partial(_noise, recipe=recipe), 0.0
+    if recipe.keep_frozen:
+        start = FrozenStart(model, recipe, torch.device("cpu"))
+        once, budget = _seconds_per_image(start.answer, recipe, batch, 0.3 * budget), 0.7 * budget
+        network, batch = End(model, start.cut), partial(_features, start=start)
+    _train_mode_(model, recipe)
     optimizer = make_optimizer(model, recipe.phases[0])
 
     def step(images: Tensor) -> None:
-        loss, _ = losses(model, images, torch.zeros(len(images), dtype=torch.long), recipe)
+        loss, _ = losses(network, images, torch.zeros(len(images), dtype=torch.long), recipe)
         descend(optimizer, loss, learning_rate=1e-9)
 
-    per_step = _seconds_per_image(step, recipe, 0.75 * budget)
+    per_step = _seconds_per_image(step, recipe, batch, 0.75 * budget)
     model.eval()
     with torch.inference_mode():
-        return TimePerImage(per_step, _seconds_per_image(model, recipe, 0.25 * budget))
+        return TimePerImage(per_step, _seconds_per_image(network, recipe, batch, 0.25 * budget), once)
 
 
 def _timed_network(recipe: Recipe) -> nn.Module:
-    """The recipe's network as it is trained, but for dropout."""
+    """The recipe's network as it is trained, but for its mode."""
     model = fresh_network(recipe, len(CIFAR10_CLASSES))
     freeze_(model, recipe.train_last)
-    model = model.to(number_type(recipe), memory_format=torch.channels_last)
+    return model.to(number_type(recipe), memory_format=torch.channels_last)
+
+
+def _train_mode_(model: nn.Module, recipe: Recipe) -> None:
+    """As it is trained, but for dropout."""
     train_mode_(model, recipe.train_last)
     for module in model.modules():
         if isinstance(module, RANDOM):
             module.eval()
-    return model
 
 
-def _seconds_per_image(run: Callable[[Tensor], object], recipe: Recipe, budget: float) -> float:
+def _seconds_per_image(
+    run: Callable[[Tensor], object], recipe: Recipe, batch: Callable[[int], Tensor], budget: float
+) -> float:
     """Of the largest batch that can be reached within `budget` seconds, the fastest run."""
     end = time.perf_counter() + budget
     count = min(FIRST_BATCH, recipe.batch_size)
-    _seconds(run, _noise(count, recipe))  # the first run sets up memory and kernels
-    fastest = _seconds(run, _noise(count, recipe))
+    _seconds(run, batch(count))  # the first run sets up memory and kernels
+    fastest = _seconds(run, batch(count))
     while True:
         larger = min(count * GROWTH, recipe.batch_size)
         if time.perf_counter() + 2 * fastest * larger / count > end:
             return fastest / count
-        taken = _seconds(run, _noise(larger, recipe))
+        taken = _seconds(run, batch(larger))
         fastest, count = (min(fastest, taken) if larger == count else taken), larger
 
 
@@ -186,6 +204,10 @@ def _noise(count: int, recipe: Recipe) -> Tensor:
     return noise.contiguous(memory_format=torch.channels_last)
 
 
+def _features(count: int, start: FrozenStart) -> Tensor:
+    return start.answer(_noise(count, start.recipe)).to(number_type(start.recipe))
+
+
 def seconds(recipe: Recipe, count: ImageCounts, cost_at: Callable[[int], TimePerImage]) -> float:
     """About how long `recipe` takes with `count` images.
 
@@ -195,7 +217,8 @@ def seconds(recipe: Recipe, count: ImageCounts, cost_at: Callable[[int], TimePer
     measured = min(TRAIN_SAMPLE, count.training) + count.validation
     costs = {pixels: cost_at(pixels) for pixels in {recipe.pixels_at(epoch) for epoch in range(recipe.epochs)}}
     each = [costs[recipe.pixels_at(epoch)] for epoch in range(recipe.epochs)]
-    return START + sum(count.training * one.step + measured * one.forward for one in each)
+    kept = count.training * (1 + recipe.flip) + count.validation
+    return START + kept * each[-1].once + sum(count.training * one.step + measured * one.forward for one in each)
 
 
 def in_words(seconds: float) -> str:

@@ -25,12 +25,13 @@ import torch
 from torch import Tensor, nn
 
 from engine.accuracy.figures import accuracy, cross_entropy
-from engine.data import LabelledImages, prepare
+from engine.data import LabelledImages
 from engine.errors import ConvscopeError
 from engine.evaluation import evaluate
 from engine.training.batches import Batches
 from engine.training.control import Control, StopRequested
 from engine.training.datasets import Splits, measured, sampled
+from engine.training.frozen_features import FrozenFeatures
 from engine.training.recipe import Recipe
 from engine.training.records import EpochRecord, RunProgress
 from engine.training.run import RunFolder, check_classes, progress_of
@@ -48,6 +49,9 @@ class Training:
         observe: called after each step; raise from it to stop (the last whole epoch is safe on disk).
         bases: the folder of the checkpoint that the recipe starts from; None for the folder of all checkpoints.
         team: the processes that train together, this one among them (team.py).
+
+    Attributes:
+        observe_kept: called while the frozen layers' answers are computed, with how many images are done, of how many.
     """
 
     def __init__(
@@ -62,17 +66,18 @@ class Training:
     ) -> None:
         self.recipe, self.folder, self.device, self.observe, self.team = recipe, folder, device, observe, team
         self.splits = sampled(splits, recipe.sample)
-        self.statistics = recipe.statistics
-        self.batches = Batches(self.splits.train, recipe, device, team)
         self.model = starting_network(recipe, self.splits.train.classes, device, bases)
+        self.kept = FrozenFeatures(self.model, self.splits, recipe, device, team) if recipe.keep_frozen else None
+        self.batches = self.kept or Batches(self.splits.train, recipe, device, team)
         self.average = averaged(self.model, recipe.ema) if recipe.ema else None
         self.phase = 0
         self.optimizer = make_optimizer(self.model, recipe.phases[0])
         self.plan = team.from_leader(lambda: folder.plan(recipe))
         self.progress = RunProgress(filters=[first_filters(self.model)])
         self._resume(team.from_leader(folder.load))
-        self.shared_model = team.wrapped(self.model)
+        self.shared_model = team.wrapped(self.kept.end_of(self.model) if self.kept else self.model)
         self.control = Control(folder.path)
+        self.observe_kept: Callable[[int, int], object] = lambda done, count: None
         self.telemetry = Telemetry(
             folder, recipe.batch_size, len(self.batches), lambda: first_filters(self.measured_model)
         )
@@ -89,6 +94,8 @@ class Training:
             self.folder.tidy()
             try:
                 self.telemetry.begin(self.plan, self.progress)
+                if self.kept and not self.team.from_leader(self._keep_features):
+                    raise StopRequested
                 self._train(self.plan.epochs if epochs is None else self.progress.epoch + epochs)
             except StopRequested:
                 pass
@@ -111,6 +118,15 @@ class Training:
         while not self.finished and self.progress.epoch < end:
             self._enter_phase(self.plan.phase_at(self.progress.epoch))
             self._train_epoch()
+
+    def _keep_features(self) -> bool:
+        """Compute what the frozen layers answer, from where it was broken off; whether that came to its end."""
+        self.telemetry.say("measuring")
+        for done in self.kept.keep():
+            if self.control.command() == "stop":
+                return False
+            self.observe_kept(done, self.kept.count)
+        return True
 
     def _patience_is_over(self) -> bool:
         """Early stopping: the validation loss at the final image size has had its minimum too long ago."""
@@ -146,7 +162,7 @@ class Training:
             self._obey(len(done))
             if len(done) == self.plan.steps_in(epoch, len(self.batches)) or self.plan.phase_at(epoch) != self.phase:
                 break
-            done.append(self._step(prepare(images, pixels, *self.statistics), labels, len(done)))
+            done.append(self._step(self.batches.network_input(images, pixels), labels, len(done)))
         if done:
             self._finish_epoch(torch.stack(done).mean().item(), pixels)
 
@@ -222,8 +238,10 @@ class Training:
 
     def _figures(self, pixels: int) -> tuple[tuple[float, float], tuple[float, float]]:
         """Cross-entropy and accuracy (0-1) on training images, and on validation images."""
-        sample = self.splits.train.subset(measured(self.recipe, len(self.splits.train)))
         model = self.measured_model.eval()
+        if self.kept:
+            return tuple((cross_entropy(one), accuracy(one).value) for one in self.kept.predictions(model))
+        sample = self.splits.train.subset(measured(self.recipe, len(self.splits.train)))
         return tuple(measure(model, images, self.recipe, pixels) for images in (sample, self.splits.validation))
 
     def _state(self) -> dict[str, Any]:

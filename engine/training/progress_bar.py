@@ -31,6 +31,15 @@ class ProgressBar:
         self.bar.set_postfix_str(self._figures(report), refresh=False)
         self.bar.update(done - self.bar.n)
 
+    def show_kept(self, done: int, count: int) -> None:
+        """Of `count` images, the frozen layers have seen `done`."""
+        if self.bar is None:
+            self.bar = tqdm(initial=done, total=count, unit=" images", mininterval=1, desc="frozen layers")
+        self.bar.update(done - self.bar.n)
+        if done == count:
+            self.bar.close()
+            self.bar = None
+
     def _figures(self, report: StepReport) -> str:
         assert self.training is not None
         history = self.training.progress.history

@@ -109,6 +109,7 @@ class Recipe:
         base, base_sha256: the checkpoint whose weights it starts from, and the SHA-256 of its `weights.pt` (an empty
             one means: as it is when the run starts); or torchvision's weights, as "torchvision:IMAGENET1K_V1".
         train_last: how many of the last convolutions are trained, with all that follows the first of them; 0 for all.
+        keep_frozen: what the other layers answer is computed once per image (and mirror image) and kept on disk.
     """
 
     name: str
@@ -136,6 +137,7 @@ class Recipe:
     base: str = ""
     base_sha256: str = ""
     train_last: int = _within(0, 10_000, usual=0)
+    keep_frozen: bool = False
 
     @property
     def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -288,6 +290,11 @@ class _Reader:
             raise self.refuse("initialisation", "weights come from base or from an initialisation, not from both.")
         if recipe.train_last and not recipe.base:
             raise self.refuse("train_last", "train_last needs base, the weights that the other layers keep.")
+        if recipe.keep_frozen and not recipe.train_last:
+            raise self.refuse("keep_frozen", "keep_frozen needs train_last, which says what is frozen.")
+        if recipe.keep_frozen and (recipe.crop_padding or recipe.cutout or recipe.resolutions):
+            reason = "keep_frozen needs images that stay as they are: crop_padding = 0, cutout = 0, no resolutions."
+            raise self.refuse("keep_frozen", reason)
         if recipe.data_folder and recipe.dataset != "folder":
             raise self.refuse("data_folder", 'data_folder needs dataset = "folder".')
         if "input_size" in recipe.options:

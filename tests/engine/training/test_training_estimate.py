@@ -13,6 +13,7 @@ from engine.training import estimate, toml_text
 from engine.training import recipe as recipes
 from engine.training.datasets import Splits, sampled
 from engine.training.estimate import ImageCounts, TimePerImage
+from engine.training.frozen_features import End
 from engine.training.recipe import Phase, Recipe
 from engine.training.start import fresh_network, trained_keys
 from tests.runs import lenet
@@ -36,6 +37,16 @@ def test_of_many_training_images_only_some_are_measured() -> None:
     by_hand = 2 * (45_000 * 3.0 + (5_000 + 5_000) * 1.0)
     taken = estimate.seconds(recipe, ImageCounts(45_000, 5_000), lambda pixels: TimePerImage(3.0, 1.0))
     assert taken == pytest.approx(estimate.START + by_hand)
+
+
+def test_what_frozen_layers_answer_is_computed_once() -> None:
+    recipe = lenet(phases=(Phase(2, 0.1),), train_last=1, base="x", keep_frozen=True, crop_padding=0)
+    epochs = 2 * (90 * 0.1 + 100 * 0.01)
+    for flip, passed in ((True, 190), (False, 100)):
+        taken = estimate.seconds(
+            replace(recipe, flip=flip), ImageCounts(90, 10), lambda pixels: TimePerImage(0.1, 0.01, 0.5)
+        )
+        assert taken == pytest.approx(estimate.START + passed * 0.5 + epochs)
 
 
 @pytest.mark.parametrize(("dataset", "per_class"), [("cifar10", 5_000), ("cifar10_bundled", 500)])
@@ -94,6 +105,20 @@ def test_a_transfer_is_timed_with_the_layers_that_it_keeps(monkeypatch: pytest.M
     norms = {name for name, module in model.named_modules() if isinstance(module, nn.BatchNorm2d)}
     assert {training[name] for name in norms} == {True, False}
     assert all(training[name] == (f"{name}.weight" in learning) for name in norms)
+
+
+def test_a_transfer_that_keeps_features_is_timed_behind_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: set[tuple[type, int]] = set()
+    losses = estimate.losses
+
+    def look(model: nn.Module, batch: torch.Tensor, *rest: object) -> tuple[torch.Tensor, torch.Tensor]:
+        seen.add((type(model), batch.shape[1]))
+        return losses(model, batch, *rest)
+
+    monkeypatch.setattr(estimate, "losses", look)
+    text = toml_text.to_toml(estimate.timed(replace(TRANSFER, keep_frozen=True, crop_padding=0), 32))
+    assert estimate.cost(recipes.parse(text, "timed"), budget=0.01).once > 0
+    assert seen == {(End, 256)}  # what the last stage reads
 
 
 def test_a_base_that_is_learned_on_as_a_whole_costs_as_much_as_none() -> None:
