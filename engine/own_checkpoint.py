@@ -40,9 +40,9 @@ from engine.evaluation import evaluate
 from engine.files import not_writable
 from engine.models import ARCHITECTURES, build, parameter_count
 from engine.models.torchvision_models import TRANSFORM_INPUT
-from engine.names import checked_name, name_of
+from engine.names import name_of
 from engine.network.convolution import first_convolution
-from engine.pretrained import NETWORKS
+from engine.weights import check_free
 
 OnBatch = Callable[[int], object]
 OnRemark = Callable[[str], object]
@@ -90,7 +90,7 @@ def add(
         ConvscopeError: one sentence on what does not fit; nothing is left on the disk then.
     """
     folder = folder or settings.folders.checkpoints
-    _check_name(origin.name, folder)
+    check_free(origin.name, folder, " with --name")
     card, model = _network(origin)
     network = f"a {card.architecture} for {len(card.classes)} classes at {card.input_size} px"
     fitted = weight_files.fitted(file, model.state_dict(), network)
@@ -100,11 +100,6 @@ def add(
     checkpoints.freeze(model)
     predictions = _tested(model, card, test, on_batch)
     return _write(_with_figures(card, predictions), model, predictions, folder)
-
-
-def _check_name(name: str, folder: Path) -> None:
-    if checked_name(name) in NETWORKS or (folder / name).exists():
-        raise ConvscopeError(f"There is a network {name!r} already: choose another name with --name.")
 
 
 # The network ---------------------------------------------------------------------------------------------------

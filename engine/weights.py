@@ -4,10 +4,12 @@ A network is a checkpoint of this app, or one of torchvision's that is on this m
 """
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from engine import checkpoints, pretrained, settings
 from engine.checkpoints import Card, Trained, halfway
 from engine.errors import ConvscopeError
+from engine.names import checked_name
 
 TRAINED, UNTRAINED, HALFWAY = "trained", "untrained", "halfway"
 MOMENTS = {TRAINED: "", UNTRAINED: " before training", HALFWAY: " halfway through its training"}
@@ -69,6 +71,25 @@ def _card(checkpoint: str) -> Card:
 def is_pretrained(name: str) -> bool:
     """Whether a network is one of torchvision's, which the app has neither trained nor tested."""
     return name in pretrained.NETWORKS
+
+
+def check_free(name: str, folder: Path, how: str = "") -> None:
+    """Nothing, if a new network in `folder` may be called `name`; small letters and capitals are the same.
+
+    Args:
+        how: ends the sentence "choose another name", such as " with --as".
+
+    Raises:
+        ConvscopeError: it cannot be a name; or a network, an experiment or one of torchvision's is called so, which
+            the new one would hide.
+    """
+    known = [*pretrained.NETWORKS, *_names_in(folder), *_names_in(settings.folders.experiments)]
+    if checked_name(name).casefold() in [other.casefold() for other in known]:
+        raise ConvscopeError(f"There is a network called {name!r} already: choose another name{how}.")
+
+
+def _names_in(folder: Path) -> list[str]:
+    return [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
 
 
 def load(weights: Weights) -> Trained:

@@ -10,6 +10,7 @@ is the same network in the middle of its training.
     filters.npz       the first layer's kernels from before training to its end
     predictions.npz   logits of the test images and of the validation images
     recipe.json       the whole recipe, of what was trained since it is kept
+    owner             of what somebody has kept of a run: who may remove it
 
 The folders of experiments are the same without `weights.pt`.
 
@@ -19,4 +20,4 @@ Weights are loaded with `weights_only=True`, so a file from a stranger can damag
 
 from engine.checkpoints.card import Card, foreign_card, read_card
 from engine.checkpoints.reading import StoredPredictions, Trained, available, base, freeze, load, predictions, untrained
-from engine.checkpoints.writing import Contents, half_precision, save, write_weights
+from engine.checkpoints.writing import Contents, half_precision, kept, remove, save, write_weights

@@ -16,20 +16,29 @@ from torch import Tensor
 from engine import settings
 from engine.accuracy.predictions import Predictions
 from engine.checkpoints.card import Card
-from engine.checkpoints.reading import StoredPredictions
+from engine.checkpoints.reading import StoredPredictions, available
 from engine.errors import ConvscopeError
 from engine.files import not_writable, sha256, write_atomically, write_text
+
+OWNER = "owner"
 
 
 @dataclass(frozen=True)
 class Contents:
-    """The files of a new checkpoint besides its card; an experiment has no weights."""
+    """The files of a new checkpoint besides its card.
+
+    Attributes:
+        weights: an experiment has none.
+        owner: of a model that somebody has kept of a run, and that can be removed: the text of its file `owner`, empty
+            for everybody's; None for all others.
+    """
 
     weights: dict[str, Tensor] | None
     predictions: StoredPredictions
     filters: dict[str, np.ndarray]
     history: str
     recipe: dict[str, Any] | None = None
+    owner: str | None = None
 
 
 def write_weights(path: Path, weights: dict[str, Any]) -> None:
@@ -109,6 +118,8 @@ def _write_contents(path: Path, contents: Contents) -> None:
         write_weights(path / "weights.pt", contents.weights)
     if contents.recipe is not None:
         write_text(path / "recipe.json", json.dumps(contents.recipe, indent=1) + "\n")
+    if contents.owner is not None:
+        write_text(path / OWNER, contents.owner + "\n")
     write_atomically(path / "predictions.npz", lambda file: np.savez_compressed(file, **arrays))
     write_atomically(path / "filters.npz", lambda file: np.savez_compressed(file, **contents.filters))
     write_text(path / "history.csv", contents.history)
@@ -117,3 +128,32 @@ def _write_contents(path: Path, contents: Contents) -> None:
 def _small(predictions: Predictions) -> np.ndarray:
     """The labels, in as few bytes as the number of classes allows."""
     return predictions.labels.astype(np.min_scalar_type(predictions.logits.shape[1] - 1))
+
+
+# Removing ------------------------------------------------------------------------------------------------------
+
+
+def kept(folder: Path | None = None) -> list[Path]:
+    """The checkpoints in `folder` that somebody has kept of a run, and that can be removed."""
+    folder = folder or settings.folders.checkpoints
+    return sorted(file.parent for file in folder.glob(f"*/{OWNER}") if not file.parent.name.startswith("."))
+
+
+def remove(name: str, folder: Path | None = None) -> None:
+    """Remove a kept checkpoint with all its files.
+
+    Raises:
+        ConvscopeError: there is none of that name that was kept, another one is built on it, or it cannot be removed.
+    """
+    folder = folder or settings.folders.checkpoints
+    if folder / name not in kept(folder):
+        raise ConvscopeError(f"There is no kept model {name!r}: only what was kept of a run can be removed.")
+    if built := [card.name for card in available(folder).values() if card.base == name]:
+        raise ConvscopeError(f"The model {built[0]!r} is built on {name!r}: remove that one first.")
+    hidden = Path(tempfile.mkdtemp(dir=folder, prefix=f".{name}."))
+    try:
+        (folder / name).rename(hidden / name)  # at once: nobody sees half of it
+    except OSError as error:
+        raise ConvscopeError(f"The model {name!r} could not be removed ({error.strerror}).") from error
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)

@@ -35,6 +35,7 @@ from engine.training.recipe import Recipe, to_dict
 from engine.training.records import RunProgress
 from engine.training.run import RunFolder, check_classes, progress_of
 from engine.training.start import fresh_network, trained_keys
+from engine.weights import check_free
 
 AS_IN_RECIPE = ("name", "architecture", "input_size", "seed", "initialisation", "group", "base", "base_sha256")
 """The entries of a card that its recipe has under the same name."""
@@ -42,24 +43,24 @@ PATIENCE = 60.0
 """Seconds within which a run that goes on has written its state, once it has written its best weights."""
 
 
-def keep(run: RunFolder, name: str, folder: Path, place: Path | None = None) -> Card:
+def keep(run: RunFolder, name: str, folder: Path, place: Path | None = None, owner: str = "") -> Card:
     """Make the best state of a run, which may go on, the new checkpoint `name` in `folder`; returns its card.
 
     Args:
         place: where its images lie; see `Dataset`.
+        owner: of the checkpoint, which can be removed; see `Contents`.
 
     Raises:
         ConvscopeError: the name is taken or impossible, or one of the errors of `make_checkpoint`.
     """
     recipe = replace(run.recipe(), keep_weights=True, name=checked_name(name))
-    if (folder / name).exists():
-        raise ConvscopeError(f"There is a checkpoint {name!r} already: choose another name with --as.")
-    return store(recipe, run, Dataset(recipe, place), folder, overwrite=False)
+    check_free(name, folder, " with --as")
+    return store(recipe, run, Dataset(recipe, place), folder, owner)
 
 
-def store(recipe: Recipe, run: RunFolder, dataset: Dataset, folder: Path, overwrite: bool = True) -> Card:
+def store(recipe: Recipe, run: RunFolder, dataset: Dataset, folder: Path, owner: str | None = None) -> Card:
     """`make_checkpoint` with the images of `dataset`; the run notes that it was kept."""
-    card = make_checkpoint(recipe, run, dataset.splits.validation, dataset.test, folder, overwrite)
+    card = make_checkpoint(recipe, run, dataset.splits.validation, dataset.test, folder, owner)
     live_files.note(run, "kept", summary(card))
     return card
 
@@ -75,13 +76,13 @@ def make_checkpoint(
     held_out: LabelledImages,
     test: LabelledImages,
     folder: Path,
-    overwrite: bool = True,
+    owner: str | None = None,
 ) -> Card:
     """Store the run's best weights as checkpoint `recipe.name` in `folder`; returns its card, with measured figures.
 
     Args:
         held_out: the validation images, which decide whether half precision is good enough.
-        overwrite: replace a checkpoint of that name; otherwise it is an error.
+        owner: of a kept one, which replaces no other; see `Contents`. None for what a finished training stores.
 
     Raises:
         ConvscopeError: the run has no best weights or learned other classes, or the checkpoint cannot be stored.
@@ -98,8 +99,8 @@ def make_checkpoint(
     card = _card(recipe, progress, predictions.test, test.classes, parameter_count(model))
     filters = {"filters": np.stack(progress.filters), "epochs": np.arange(len(progress.filters))}
     stored = {key: value for key, value in weights.items() if key in trained} if recipe.keep_weights else None
-    contents = Contents(stored, predictions, filters, progress.history_csv, to_dict(recipe))
-    path = checkpoints.save(card, contents, folder, overwrite)
+    contents = Contents(stored, predictions, filters, progress.history_csv, to_dict(recipe), owner)
+    path = checkpoints.save(card, contents, folder, overwrite=owner is None)
     if recipe.keep_weights:
         halfway.copy(run.path, path)
     return checkpoints.read_card(path)

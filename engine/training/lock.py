@@ -49,6 +49,42 @@ def held(file: Path) -> Iterator[bool]:
             os.close(descriptor)
 
 
+@contextmanager
+def inherited(file: Path, descriptor: int) -> Iterator[None]:
+    """Hold the lock `file`, which this process was started with as the open file `descriptor`."""
+    key = file.resolve()
+    _held[key] = _held.get(key, 0) + 1
+    try:
+        yield
+    finally:
+        _held[key] -= 1
+        os.close(descriptor)
+
+
+@contextmanager
+def for_a_moment(file: Path, shared: bool = False) -> Iterator[None]:
+    """Hold the lock `file` for an instant, which is waited for; `shared`: together with others who only look.
+
+    Raises:
+        OSError: its folder cannot be written.
+    """
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        wait_for(descriptor, shared)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def wait_for(descriptor: int, shared: bool = False) -> None:
+    """Lock an open file as soon as nobody else has it; to wait takes no processor time where the system has `flock`."""
+    if fcntl is not None:
+        fcntl.flock(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+        return
+    while not locked(descriptor, shared):
+        time.sleep(0.02)
+
+
 def take(file: Path, busy: str, patience: float | None = None) -> int:
     """Lock `file`, creating it if need be; returns the open file, which a child process may inherit with its lock.
 

@@ -10,11 +10,14 @@ Reference: mallopt(3) of the Linux manual, M_MMAP_MAX and M_TRIM_THRESHOLD.
 """
 
 import ctypes
+import re
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 _M_TRIM_THRESHOLD, _NEVER = -1, -1
 _M_MMAP_MAX, _NO_BLOCK = -4, 0
+_NO_MEMORY = re.compile(r"OutOfMemoryError|not enough memory|can't allocate memory|Cannot allocate memory|bad_alloc")
 
 
 def keep_freed_memory() -> bool:
@@ -25,6 +28,21 @@ def keep_freed_memory() -> bool:
     if mallopt is None:
         return False
     return bool(mallopt(_M_MMAP_MAX, _NO_BLOCK)) and bool(mallopt(_M_TRIM_THRESHOLD, _NEVER))
+
+
+def give_way_when_memory_ends() -> None:
+    """Let the system kill this process, and not the server, when the whole machine has no memory left (Linux)."""
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory could not be had: Python's, or one of PyTorch's."""
+    return isinstance(error, MemoryError) or bool(_NO_MEMORY.search(f"{type(error).__name__}: {error}"))
+
+
+OUT_OF_MEMORY = "The memory is used up: choose a smaller batch, smaller images or a smaller network."
+"""The sentence for a person."""
 
 
 def free_memory() -> float:

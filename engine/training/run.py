@@ -40,7 +40,7 @@ from engine.checkpoints import halfway, write_weights
 from engine.errors import ConvscopeError
 from engine.files import damage_as, write_atomically, write_text
 from engine.stored import read_json
-from engine.training import lock
+from engine.training import lock, turns
 from engine.training.control import Control
 from engine.training.plan import Cut, Plan
 from engine.training.recipe import Recipe, from_dict, to_dict
@@ -64,17 +64,24 @@ class RunFolder:
         A command that was meant for a process that has ended is removed.
 
         Raises:
-            ConvscopeError: another process trains here.
+            ConvscopeError: another process trains here, or the run waits for its turn.
         """
-        with lock.held(self.path / "lock") as first:
+        if turns.waiting(self.path):
+            raise ConvscopeError(_waits(self.name))
+        with lock.held(self.path / turns.LOCK) as first:
             if first:
                 Control(self.path).forget()
             yield
 
     @property
     def alive(self) -> bool:
-        """Whether a process trains here, or waits for its turn."""
-        return lock.is_held(self.path / "lock")
+        """Whether a process trains here, or the run waits for its turn."""
+        return self.trains or turns.waiting(self.path)
+
+    @property
+    def trains(self) -> bool:
+        """Whether a process trains here."""
+        return lock.is_held(self.path / turns.LOCK)
 
     def json(self, name: str, otherwise: Any = None) -> Any:
         """The content of the JSON file `name`; `otherwise` if it is missing or damaged."""
@@ -222,6 +229,10 @@ def _time_of(file: Path) -> float:
         return 0.0
 
 
+def _waits(name: str) -> str:
+    return f"The run {name!r} waits for its turn: cancel it before you delete it or go on with it."
+
+
 def find(name: str, root: Path | None = None) -> RunFolder:
     """The run in the folder `name`, or the one of that name in `root`.
 
@@ -244,7 +255,7 @@ def send(folder: RunFolder, command: str) -> None:
     """
     if command not in COMMANDS:
         raise ConvscopeError(f"There is no command {command!r}: the commands are {', '.join(COMMANDS)}.")
-    if not folder.alive:
+    if not folder.trains:
         raise ConvscopeError(f"The run {folder.name!r} is not training now, so it cannot be asked for anything.")
     write_text(folder.path / "command", command + "\n")
 
@@ -253,18 +264,20 @@ def delete(name: str, root: Path | None = None) -> None:
     """Remove the run `name` of `root` (None: the folder of all runs) with all its files; links are not followed.
 
     Raises:
-        ConvscopeError: it is training now, there is no such run, it is something else, or it cannot be removed.
+        ConvscopeError: it trains or waits, there is no such run, it is something else, or it cannot be removed.
     """
     folder = RunFolder((root or settings.folders.runs) / name)
     path = folder.path
     if path.name != name or path.is_symlink() or not (path / "recipe.json").is_file() or (path / "card.json").exists():
         raise ConvscopeError(f"There is no run {name!r} to delete: name one that `--list` shows, without its folder.")
-    if folder.alive:
+    if turns.waiting(path):
+        raise ConvscopeError(_waits(name))
+    if folder.trains:
         raise ConvscopeError(f"The run {name!r} is training now: stop it before you delete it.")
     try:
         with folder.held():
             for entry in path.iterdir():
-                if entry.name != "lock":  # Windows removes no file that is open
+                if entry.name != turns.LOCK:  # Windows removes no file that is open
                     shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
         shutil.rmtree(path)
     except OSError as error:

@@ -18,6 +18,7 @@ import numpy as np
 from engine.errors import ConvscopeError
 from engine.files import write_text
 from engine.training import live_files, tensorboard
+from engine.training.memory import OUT_OF_MEMORY, is_out_of_memory
 from engine.training.plan import Plan
 from engine.training.records import STEP_COLUMNS, RunProgress, Status, step_line
 from engine.training.run import RunFolder
@@ -215,6 +216,8 @@ def _note_failure(folder: RunFolder, error: BaseException) -> None:
         state, message = "stopped", "Stopped in the middle of a step."
     elif isinstance(error, ConvscopeError):
         state, message = "failed", str(error)
+    elif is_out_of_memory(error):
+        state, message = "failed", OUT_OF_MEMORY
     else:
         state, message = "failed", f"The program has failed ({type(error).__name__}: {error})."
     known = live_files.read_status(folder)

@@ -201,7 +201,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     [
         (replace(LENET, architecture="lenet6"), "There is no architecture 'lenet6': choose one of lenet"),
         (replace(LENET, name="../mine"), "'../mine' cannot be a name: use up to 60 letters"),
-        (replace(LENET, name="imagenet_vgg16"), "There is a network 'imagenet_vgg16' already"),
+        (replace(LENET, name="imagenet_vgg16"), "There is a network called 'imagenet_vgg16' already"),
         (replace(LENET, classes=("cat",)), "two or more different names"),
         (replace(LENET, classes=("cat", "cat")), "two or more different names"),
         (replace(LENET, input_size=-1), "An image cannot be -1 px wide"),
@@ -216,7 +216,7 @@ def test_what_is_said_about_the_file_must_make_sense(origin: Origin, reason: str
 def test_a_checkpoint_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "checkpoints" / "mine").mkdir(parents=True)
     assert refused(network().state_dict(), LENET, tmp_path) == (
-        "There is a network 'mine' already: choose another name with --name."
+        "There is a network called 'mine' already: choose another name with --name."
     )
 
 

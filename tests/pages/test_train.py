@@ -13,12 +13,12 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from engine.settings import ROOT
-from engine.training import estimate, live_files, toml_text
+from engine.training import estimate, live_files, toml_text, turns
 from engine.training import recipe as recipes
 from engine.training.curves import step_curve
 from engine.training.estimate import TimePerImage
 from engine.training.plan import Plan
-from engine.training.queue import jobs, turns
+from engine.training.queue import jobs
 from engine.training.recipe import Phase, Recipe
 from engine.training.records import Status, Steps
 from engine.training.run import RunFolder
@@ -129,26 +129,26 @@ def test_a_paused_one_can_go_on(trained, holding) -> None:
 
 def test_a_queued_one_says_its_place_and_can_be_cancelled(root: Path) -> None:
     folders = [RunFolder(root / name) for name in ("first", "second")]
-    tickets = []
+    dispatchers = []
     for folder in folders:
         folder.begin(lenet())
         live_files.write_status(folder, Status("queued", epochs=2))
-        tickets.append(turns.take_ticket(folder.path))
+        dispatchers.append(turns.join(folder.path))
     try:
         app = opened(folders[1])
         assert_no_error(app)
         assert "number 2 in the queue" in app.info[0].value
         assert {"Cancel"} == buttons(app)
-        app.main.button(key="train_stop").click().run()
-        assert (folders[1].path / "command").read_text() == "stop\n"
         table = open_page(PAGE).dataframe[0].value
         assert set(table["state"]) == {
             "waits for its turn: number 1 in the queue",
             "waits for its turn: number 2 in the queue",
         }
+        app.main.button(key="train_stop").click().run()
+        assert turns.queue(root) == [folders[0].path]
+        assert jobs.look(folders[1]).state == "stopped"
     finally:
-        for ticket in tickets:
-            os.close(ticket)
+        os.close(dispatchers[0])
 
 
 def test_a_failed_one_says_why(trained: RunFolder) -> None:
@@ -165,7 +165,7 @@ def test_an_interrupted_one_can_be_resumed(trained: RunFolder, monkeypatch: pyte
     app = opened(trained)
     assert "Its process has ended before its time" in app.warning[0].value
     resumed: list[str] = []
-    monkeypatch.setattr(jobs, "start", lambda folder: resumed.append(folder.name))
+    monkeypatch.setattr(jobs, "start", lambda folder, check: resumed.append(folder.name))
     app.main.button(key="train_again").click().run()
     assert_no_error(app)
     assert resumed == ["lesson"]
@@ -178,7 +178,7 @@ def test_a_finished_one_can_be_kept_and_deleted(trained: RunFolder, monkeypatch:
     assert not any("10,000" in caption.value for caption in app.caption)  # a folder has fewer test images
     assert "Resume" not in buttons(app)
     kept: list[str] = []
-    monkeypatch.setattr(jobs, "keep", lambda folder, name, target: kept.append(name))
+    monkeypatch.setattr(jobs, "keep", lambda folder, name, target, **_: kept.append(name))
     app.text_input(key="train_keep_name-lesson").set_value("our_net").run()
     app.main.button(key="train_keep").click().run()
     assert kept == ["our_net"]
@@ -253,19 +253,19 @@ def test_the_text_keeps_options_and_strings() -> None:
 
 
 def test_pressing_start_begins_the_first_lesson_and_shows_it(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tickets: list[int] = []
-    monkeypatch.setattr(jobs, "start", lambda folder: tickets.append(turns.take_ticket(folder.path)))
+    dispatchers: list[int] = []
+    monkeypatch.setattr(jobs, "start", lambda folder, check: dispatchers.append(turns.join(folder.path)))
     app = open_page(PAGE)
     app.main.button(key="train_start").click().run()
     assert_no_error(app)
     assert RunFolder(root / "first_lesson").recipe() == controls.FIRST_LESSON
     assert {"Cancel"} == buttons(app)
-    os.close(tickets[0])
+    os.close(dispatchers[0])
 
 
 def test_what_the_controls_say_is_what_is_trained(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     submitted: list[Recipe] = []
-    monkeypatch.setattr(jobs, "start", lambda folder: submitted.append(folder.recipe()))
+    monkeypatch.setattr(jobs, "start", lambda folder, check: submitted.append(folder.recipe()))
     app = open_page(
         PAGE,
         architecture="ConvNet",

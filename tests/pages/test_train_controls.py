@@ -97,7 +97,7 @@ def test_the_same_network_keeps_its_first_weights() -> None:
 
 def test_the_page_says_so_and_starts_what_can_be_trained(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     submitted: list[Recipe] = []
-    monkeypatch.setattr(jobs, "start", lambda folder: submitted.append(folder.recipe()))
+    monkeypatch.setattr(jobs, "start", lambda folder, check: submitted.append(folder.recipe()))
     app = open_page(PAGE, recipe="resnet18_transfer", architecture="LeNet", dataset="5,000 shipped images")
     assert_no_error(app)
     assert RANDOM in [caption.value for caption in app.caption]

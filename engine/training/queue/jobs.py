@@ -1,4 +1,4 @@
-"""Trainings that a page starts: each in its own process, which outlives the page, and one at a time.
+"""Trainings that a page starts: one at a time, in processes that outlive the page.
 
     submit(recipe)      a new run, which trains as soon as it is its turn
     resume(folder)      a stopped or interrupted run goes on
@@ -13,26 +13,29 @@ started a run: another browser, or the app after a restart, sees and commands it
 """
 
 import os
+import shutil
 import subprocess
-import sys
 import threading
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from engine import weights
 from engine.errors import ConvscopeError
-from engine.files import not_writable, write_text
+from engine.files import not_writable
 from engine.names import checked_name
-from engine.settings import ROOT
-from engine.training import estimate, live_files, lock, run
+from engine.training import estimate, live_files, lock, run, turns
 from engine.training.control import Control
-from engine.training.queue import turns
+from engine.training.queue import owners
+from engine.training.queue.dispatcher import start as start_module
+from engine.training.queue.dispatcher import start_worker
 from engine.training.queue.worker import KEEPING, Keeping, note_keeping
 from engine.training.recipe import Recipe
 from engine.training.records import Status
 from engine.training.run import RunFolder
 
-LOG = "log.txt"
-"""What the process prints."""
+DISPATCHER = "engine.training.queue.dispatcher"
 KEEP_LOCK = "keep.lock"
 LONGEST = 52
 """Letters of a run's name, before a number is put behind it."""
@@ -41,26 +44,38 @@ LONGEST = 52
 # Starting ------------------------------------------------------------------------------------------------------
 
 
-def submit(recipe: Recipe, root: Path) -> RunFolder:
+def submit(recipe: Recipe, root: Path, right: str = "", check: turns.Check = lambda queue: None) -> RunFolder:
     """A new run in `root`, named after the recipe, with a number if there is such a run already.
 
+    Args:
+        right: whoever has it owns the run (owners.py); an empty one leaves it nobody's.
+        check: refuses the run by a ConvscopeError, given the queue.
+
     Raises:
-        ConvscopeError: the recipe's name cannot be a folder's, its training does not fit into the free memory, or
-            nothing can be written in `root`.
+        ConvscopeError: the recipe's name cannot be a folder's, its training does not fit into the free memory, it is
+            refused, or nothing can be written in `root`.
     """
     estimate.check_memory(recipe)
-    folder = _new_folder(root, checked_name(recipe.name))
+    name = checked_name(recipe.name)
+    check(turns.queue(root))  # a refusal leaves nothing behind
+    folder = _new_folder(root, name)
     folder.begin(replace(recipe, name=folder.name))
+    if right:
+        owners.give(folder.path, right)
     live_files.write_status(folder, Status("queued", epochs=recipe.epochs, phases=len(recipe.phases)))
-    start(folder)
+    try:
+        start(folder, check)
+    except ConvscopeError:
+        shutil.rmtree(folder.path, ignore_errors=True)
+        raise
     return folder
 
 
-def resume(folder: RunFolder) -> None:
-    """Go on with a run after its last whole epoch.
+def resume(folder: RunFolder, check: turns.Check = lambda queue: None) -> None:
+    """Go on with a run after its last whole epoch; `check` as in `submit`.
 
     Raises:
-        ConvscopeError: it is finished, it trains or waits already, or its folder cannot be written.
+        ConvscopeError: it is finished, it trains or waits already, it is refused, or its folder cannot be written.
     """
     folder.recipe()
     status = look(folder)
@@ -68,16 +83,27 @@ def resume(folder: RunFolder) -> None:
         raise ConvscopeError(f"The run {folder.name!r} has finished: start a new one.")
     if folder.alive:
         raise ConvscopeError(f"The run {folder.name!r} is going on already.")
-    start(folder)
+    start(folder, check)
     live_files.write_status(folder, replace(status, state="queued", message="", seconds_left=None))
 
 
-def start(folder: RunFolder) -> None:
-    """Let the run wait for its turn and train, in a process of its own."""
-    # Now, not when the training begins: whoever cancels the run while it waits or loads its images is heard.
+def start(folder: RunFolder, check: turns.Check = lambda queue: None) -> None:
+    """Let the run wait for its turn and train."""
+    if os.name == "nt":
+        raise ConvscopeError("On Windows a training cannot be started here: use `python -m engine.training RECIPE`.")
+    # Now, not when the training begins: whoever cancels the run while it loads its images is heard.
     Control(folder.path).forget()
-    ticket = turns.take_ticket(folder.path)
-    spawn(folder, ticket, "train", str(folder.path.resolve()), str(ticket))
+    dispatcher = turns.join(folder.path, check)
+    if dispatcher is None:
+        return
+    root = folder.path.parent.resolve()
+    try:
+        _reaped(lambda: start_module(DISPATCHER, (dispatcher,), subprocess.DEVNULL, str(root), str(dispatcher)))
+    except ConvscopeError:
+        turns.leave(folder.path)
+        raise
+    finally:
+        os.close(dispatcher)  # from now on the lock is the child's alone
 
 
 def _new_folder(root: Path, name: str) -> RunFolder:
@@ -94,22 +120,13 @@ def _new_folder(root: Path, name: str) -> RunFolder:
             raise ConvscopeError(not_writable(path, error)) from error
 
 
-def spawn(folder: RunFolder, lock_file: int, *arguments: str) -> None:
-    """Start a worker that inherits the open, locked file, and does not end with this process."""
-    command = [sys.executable, "-m", "engine.training.queue.worker", *arguments]
-    if os.name == "nt":
-        os.close(lock_file)
-        raise ConvscopeError("On Windows a training cannot be started here: use `python -m engine.training RECIPE`.")
+def _reaped(begin: Callable[[], "subprocess.Popen[bytes]"]) -> None:
+    """Begin a process; somebody has to ask for its exit status, or it stays in the system's list of processes."""
     try:
-        with (folder.path / LOG).open("ab") as log:
-            streams = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": subprocess.STDOUT}
-            process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, pass_fds=(lock_file,), **streams)
+        process = begin()
     except OSError as error:
         raise ConvscopeError(f"The training could not be started ({error.strerror or error}).") from error
-    finally:
-        os.close(lock_file)  # from now on the lock is the child's alone
-    # Somebody has to ask for its exit status, or it stays in the system's list of processes.
-    threading.Thread(target=process.wait, daemon=True, name=f"reaps {folder.name}").start()
+    threading.Thread(target=process.wait, daemon=True, name="reaps a process").start()
 
 
 # While it goes on ----------------------------------------------------------------------------------------------
@@ -134,10 +151,13 @@ def cancel(folder: RunFolder) -> None:
     Raises:
         ConvscopeError: it does neither.
     """
-    if turns.waiting(folder.path):
-        write_text(folder.path / "command", "stop\n")
-    else:
+    if not turns.leave(folder.path):
         run.send(folder, "stop")
+        return
+    message = "Cancelled while it waited for its turn."
+    status = replace(live_files.read_status(folder), state="stopped", message=message, updated=time.time())
+    live_files.write_status(folder, status)
+    live_files.note(folder, "stopped", message)
 
 
 def delete(folder: RunFolder) -> None:
@@ -146,8 +166,6 @@ def delete(folder: RunFolder) -> None:
     Raises:
         ConvscopeError: it trains, waits, or is being kept; or it cannot be removed.
     """
-    if turns.waiting(folder.path):
-        raise ConvscopeError(f"The run {folder.name!r} waits for its turn: cancel it before you delete it.")
     if lock.is_held(folder.path / KEEP_LOCK):
         raise ConvscopeError(f"The model of the run {folder.name!r} is being kept: wait until that is done.")
     run.delete(folder.name, folder.path.parent)
@@ -156,15 +174,17 @@ def delete(folder: RunFolder) -> None:
 # Keeping -------------------------------------------------------------------------------------------------------
 
 
-def keep(folder: RunFolder, name: str, target: Path) -> None:
+def keep(folder: RunFolder, name: str, target: Path, is_owners: bool = True) -> None:
     """Begin to make the run's best state the checkpoint `name` in `target`; `keeping` tells how it goes on.
 
+    Args:
+        is_owners: whether it belongs to whoever owns the run; otherwise it is nobody's.
+
     Raises:
-        ConvscopeError: there is such a checkpoint, its name is none, no epoch is done, it is being kept already, or
+        ConvscopeError: there is such a network, its name is none, no epoch is done, it is being kept already, or
             the run's folder cannot be written.
     """
-    if (target / checked_name(name)).exists():
-        raise ConvscopeError(f"There is a network called {name!r} already: choose another name.")
+    weights.check_free(name, target)
     if not (folder.path / "best.pt").exists():
         raise ConvscopeError(f"The run {folder.name!r} has no whole epoch at its final image size yet: let it go on.")
     held = lock.take(
@@ -175,7 +195,12 @@ def keep(folder: RunFolder, name: str, target: Path) -> None:
     except ConvscopeError:
         os.close(held)
         raise
-    spawn(folder, held, "keep", str(folder.path.resolve()), str(held), name, str(target.resolve()))
+    path, owner = folder.path.resolve(), owners.of(folder.path) if is_owners else ""
+    arguments = ("keep", str(path), str(held), name, str(target.resolve()), owner)
+    try:
+        _reaped(lambda: start_worker(path, (held,), *arguments))
+    finally:
+        os.close(held)  # from now on the lock is the child's alone
 
 
 def keeping(folder: RunFolder) -> Keeping | None:

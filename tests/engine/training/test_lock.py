@@ -20,7 +20,7 @@ sys.modules["msvcrt"] = types.SimpleNamespace(locking=locking, LK_NBLCK=real.LOC
 sys.modules["fcntl"] = None  # so that importing it fails
 from pathlib import Path
 from engine.training import lock
-from engine.training.queue import turns
+from engine.training import turns
 
 file = Path(sys.argv[1]) / "lock"
 lock.PATIENCE = 0.1
@@ -31,11 +31,13 @@ with lock.held(file):
     with lock.held(file):
         pass
     assert lock.is_held(file)
-ticket = turns.take_ticket(file.parent)
-assert turns.waiting(file.parent)
-assert (file.parent / "ticket").read_text().isdecimal()
-os.close(ticket)
-assert not turns.waiting(file.parent)
+run = file.parent / "run"
+run.mkdir()
+dispatcher = turns.join(run)
+assert turns.waiting(run)
+assert (file.parent / ".queue").read_text() == "run\\n"
+os.close(dispatcher)
+assert not turns.waiting(run)
 assert not lock.is_held(file)
 assert set(places) == {lock.FAR}
 print("done")

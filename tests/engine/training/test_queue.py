@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,8 +17,8 @@ import pytest
 from engine import checkpoints
 from engine.errors import ConvscopeError
 from engine.settings import ROOT
-from engine.training import live_files, lock
-from engine.training.queue import jobs, turns
+from engine.training import live_files, lock, run, turns
+from engine.training.queue import dispatcher, jobs
 from engine.training.recipe import Phase, Recipe
 from engine.training.records import ALIVE
 from engine.training.run import RunFolder
@@ -51,62 +52,117 @@ def folders(root: Path, count: int) -> list[Path]:
 
 def test_the_queue_is_in_the_order_of_asking(tmp_path: Path) -> None:
     first, second, third = folders(tmp_path, 3)
-    tickets = [turns.take_ticket(folder) for folder in (third, first, second)]
+    dispatcher, *none = [turns.join(folder) for folder in (third, first, second)]
+    assert none == [None, None]  # one dispatcher is enough
     assert turns.queue(tmp_path) == [third, first, second]
-    os.close(tickets[1])
+    assert turns.leave(first)
     assert turns.queue(tmp_path) == [third, second]
     assert not turns.waiting(first)
-    for ticket in (tickets[0], tickets[2]):
-        os.close(ticket)
+    assert not turns.leave(first)
+    os.close(dispatcher)
     assert turns.queue(tmp_path) == []
 
 
-def test_a_run_has_one_ticket(tmp_path: Path) -> None:
+def test_a_run_waits_once(tmp_path: Path) -> None:
     (folder,) = folders(tmp_path, 1)
-    ticket = turns.take_ticket(folder)
+    dispatcher = turns.join(folder)
     with pytest.raises(ConvscopeError, match="waits for its turn already"):
-        turns.take_ticket(folder)
-    os.close(ticket)
-    os.close(turns.take_ticket(folder))
+        turns.join(folder)
+    os.close(dispatcher)
+    os.close(turns.join(folder))
 
 
-def test_each_waits_for_the_one_before_it(tmp_path: Path) -> None:
+def test_what_waited_for_a_dispatcher_that_was_killed_does_not_begin_with_the_next_one(tmp_path: Path) -> None:
     first, second = folders(tmp_path, 2)
-    tickets = [turns.take_ticket(folder) for folder in (first, second)]
+    os.close(turns.join(first))
+    dispatcher = turns.join(second)
+    assert turns.queue(tmp_path) == [second]
+    os.close(dispatcher)
+
+
+def test_each_waits_for_the_one_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = folders(tmp_path, 2)
+    own_lock, _ = [turns.join(folder) for folder in (first, second)]
     order: list[str] = []
     release = threading.Event()
 
-    def train(folder: Path, ticket: int) -> None:
-        turn = turns.wait(folder, ticket, lambda: True)
-        order.append(folder.name)
-        release.wait(20)
-        os.close(turn)
+    class Process:
+        def __init__(self, folder: Path, locks: tuple[int, ...], *arguments: str) -> None:
+            assert lock.is_held(folder / "lock")
+            order.append(folder.name)
 
-    threads = [threading.Thread(target=train, args=pair) for pair in zip((first, second), tickets, strict=True)]
-    for thread in reversed(threads):
-        thread.start()
+        def wait(self) -> int:
+            release.wait(20)
+            return 0
+
+    monkeypatch.setattr(dispatcher, "start_worker", Process)
+    thread = threading.Thread(target=dispatcher.dispatch, args=(tmp_path, own_lock))
+    thread.start()
     wait_for(lambda: order == ["run0"], 20)
-    time.sleep(3 * turns.INTERVAL)
+    time.sleep(0.3)
     assert order == ["run0"]
     assert turns.queue(tmp_path) == [second]
     release.set()
-    for thread in threads:
-        thread.join(20)
+    thread.join(20)
     assert order == ["run0", "run1"]
     assert turns.queue(tmp_path) == []
+    assert not lock.is_held(tmp_path / turns.DISPATCHER)
 
 
 def test_who_is_not_wanted_any_more_leaves_the_queue(tmp_path: Path) -> None:
-    first, second = folders(tmp_path, 2)
-    tickets = [turns.take_ticket(folder) for folder in (first, second)]
-    asked = iter([True, True, False])
-    assert turns.wait(second, tickets[1], lambda: next(asked)) is None
-    assert turns.queue(tmp_path) == [first]
-    os.close(tickets[0])
+    made = [RunFolder(path) for path in folders(tmp_path, 2)]
+    for folder in made:
+        folder.begin(TINY)
+    dispatcher, _ = [turns.join(folder.path) for folder in made]
+    jobs.cancel(made[1])
+    assert turns.queue(tmp_path) == [made[0].path]
+    assert jobs.look(made[1]).state == "stopped"
+    os.close(dispatcher)
 
 
-def test_a_process_that_waits_does_not_load_pytorch() -> None:
-    look = "import engine.training.queue.worker, sys; sys.exit('torch' in sys.modules)"
+def cpu_seconds(pid: int) -> float:
+    """Processor time that a process has used so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def stands_still(pid: int) -> bool:
+    before = cpu_seconds(pid)
+    time.sleep(1.0)
+    return cpu_seconds(pid) == before
+
+
+def dispatchers(root: Path) -> list[int]:
+    """The dispatchers of the runs in `root` that are at work."""
+    wanted = f"queue.dispatcher\0{root.resolve()}\0".encode()
+    known = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it has ended
+            known += [int(file.parent.name)] if wanted in file.read_bytes() else []
+    return known
+
+
+def test_forty_that_wait_are_one_small_process_that_does_nothing(tmp_path: Path) -> None:
+    training = os.open(tmp_path / turns.TURN, os.O_RDWR | os.O_CREAT)
+    assert lock.locked(training)  # as if a run were trained
+    waiting = [RunFolder(path) for path in folders(tmp_path, 40)]
+    for folder in waiting:
+        folder.begin(TINY)
+        jobs.start(folder)
+    assert jobs.place(waiting[39]) == 40
+    (pid,) = dispatchers(tmp_path)
+    wait_for(lambda: stands_still(pid), 60)  # its start takes a while
+    with pytest.raises(ConvscopeError, match="waits for its turn: cancel it"):
+        run.delete("run7", tmp_path)
+    for folder in waiting:
+        jobs.cancel(folder)
+    os.close(training)
+    wait_for(lambda: not dispatchers(tmp_path), 20)
+    assert {jobs.look(folder).state for folder in waiting} == {"stopped"}
+
+
+def test_who_waits_loads_no_pytorch() -> None:
+    look = "import engine.training.queue.dispatcher, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", look], cwd=ROOT, check=False).returncode == 0
 
 
@@ -115,7 +171,7 @@ def test_a_run_that_goes_on_is_not_stopped_by_an_old_command(
 ) -> None:
     folder.begin(TINY)
     (folder.path / "command").write_text("stop\n")  # meant for a process that is no more
-    monkeypatch.setattr(jobs, "spawn", lambda folder, ticket, *_: os.close(ticket))
+    monkeypatch.setattr(turns, "join", lambda folder, check: None)
     jobs.resume(folder)
     assert not (folder.path / "command").exists()
 
@@ -247,17 +303,17 @@ def full(*_: object) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-@pytest.mark.parametrize("call", ["truncate", "write"])
+@pytest.mark.parametrize("call", ["fsync", "replace"])
 def test_a_full_disk_leaves_a_run_that_can_be_resumed_and_deleted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
     (folder,) = folders(tmp_path, 1)
     with monkeypatch.context() as patch:
         patch.setattr(os, call, full)
-        with pytest.raises(ConvscopeError, match=r"ticket could not be written \(No space left on device\)"):
-            turns.take_ticket(folder)
+        with pytest.raises(ConvscopeError, match=r"\.queue could not be written \(No space left on device\)"):
+            turns.join(folder)
     assert not turns.waiting(folder)
-    os.close(turns.take_ticket(folder))
+    os.close(turns.join(folder))
 
 
 def test_a_full_disk_leaves_a_run_that_can_be_kept_and_deleted(

@@ -230,7 +230,7 @@ def test_a_run_is_stopped_after_some_epochs_resumed_listed_kept_and_deleted(
     early = checkpoints.load("early", tmp_path / "checkpoints").card
     assert (early.name, early.epochs, early.best_epoch) == ("early", 1, 1)
     assert main(["--keep", "run", "--as", "early", *paths]) == 1
-    assert "There is a checkpoint 'early' already: choose another name with --as." in capsys.readouterr().out
+    assert "There is a network called 'early' already: choose another name with --as." in capsys.readouterr().out
 
     assert main(["--resume", "run", "--no-checkpoint", *paths]) == 0
     assert RunFolder(tmp_path / "run").load()["epoch"] == 3

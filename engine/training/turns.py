@@ -1,0 +1,128 @@
+"""Whose turn it is: of all runs in one folder one trains at a time, in the order in which they were asked for.
+
+    runs/.queue        the names of the runs that wait, the next one first
+    runs/.changing     locked for the moment in which somebody reads or changes that
+    runs/.dispatcher   locked by the process that starts the next run (queue/dispatcher.py)
+    runs/.turn         locked by the process that trains
+
+To wait takes no process and no time: a waiting run is a line in a file. The first one that joins the queue starts the
+dispatcher, which ends when nobody waits any more. The locks end with the processes that hold them, however they end
+(see lock.py); what stands in the queue of a dispatcher that was killed does not wait any more, and can be resumed.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from engine.errors import ConvscopeError
+from engine.files import not_writable, write_text
+from engine.names import is_name
+from engine.training import lock
+
+QUEUE, CHANGING, DISPATCHER, TURN = ".queue", ".changing", ".dispatcher", ".turn"
+LOCK = "lock"
+"""In a run's folder: held by the process that trains there."""
+PATIENCE = 0.1
+"""Seconds for which a locked file is tried: somebody who only looks holds the lock for an instant."""
+
+Check = Callable[[Sequence[Path]], None]
+"""Looks at the queue, and raises a ConvscopeError if nobody may join it."""
+
+
+def queue(root: Path) -> list[Path]:
+    """The folders in `root` whose runs wait, the next one first."""
+    if not (root / QUEUE).exists():
+        return []
+    try:
+        with lock.for_a_moment(root / CHANGING, shared=True):
+            return _waiting(root) if lock.is_held(root / DISPATCHER) else []
+    except OSError:  # somebody else's folder
+        return []
+
+
+def waiting(folder: Path) -> bool:
+    """Whether the run in `folder` waits for its turn."""
+    return folder in queue(folder.parent)
+
+
+def join(folder: Path, check: Check = lambda queue: None) -> int | None:
+    """Let the run in `folder` wait behind all others.
+
+    Returns:
+        the locked file of the dispatcher, if there is none: it must be started with it. None if one is at work.
+
+    Raises:
+        ConvscopeError: the run waits already, `check` refuses it, or the folder of runs cannot be written.
+    """
+    root = folder.parent
+    try:
+        with lock.for_a_moment(root / CHANGING):
+            dispatcher = os.open(root / DISPATCHER, os.O_RDWR | os.O_CREAT, 0o644)
+            is_first = lock.locked(dispatcher)
+            try:
+                _append(folder, [] if is_first else _waiting(root), check)
+            except BaseException:
+                os.close(dispatcher)
+                raise
+            if is_first:
+                return dispatcher
+            os.close(dispatcher)
+            return None
+    except OSError as error:
+        raise ConvscopeError(not_writable(root / QUEUE, error)) from error
+
+
+def _append(folder: Path, others: list[Path], check: Check) -> None:
+    if folder in others:
+        raise ConvscopeError(f"The run {folder.name!r} waits for its turn already.")
+    check(others)
+    _write(folder.parent, [*others, folder])
+
+
+def leave(folder: Path) -> bool:
+    """Let the run in `folder` wait no longer; whether it did.
+
+    Raises:
+        ConvscopeError: the folder of runs cannot be written.
+    """
+    root = folder.parent
+    if not waiting(folder):
+        return False
+    with lock.for_a_moment(root / CHANGING):
+        others = _waiting(root)
+        if folder not in others:  # its turn has come
+            return False
+        _write(root, [other for other in others if other != folder])
+        return True
+
+
+def take_next(root: Path, dispatcher: int) -> tuple[Path, int] | None:
+    """The run whose turn it is, and the lock of its folder, which is taken; for the dispatcher.
+
+    None if nobody waits: then its own lock is given up, and whoever comes next starts another dispatcher.
+    """
+    with lock.for_a_moment(root / CHANGING):
+        others = _waiting(root)
+        while others:
+            folder = others.pop(0)
+            try:
+                held = lock.take(folder / LOCK, "somebody trains there", PATIENCE)
+            except ConvscopeError:  # it was begun from a shell, or its folder is gone
+                continue
+            _write(root, others)
+            return folder, held
+        (root / QUEUE).unlink(missing_ok=True)
+        os.close(dispatcher)
+        return None
+
+
+def _waiting(root: Path) -> list[Path]:
+    try:
+        names = (root / QUEUE).read_text().split()
+    except (OSError, ValueError):
+        return []
+    return [root / name for name in names if is_name(name) and (root / name).is_dir()]
+
+
+def _write(root: Path, folders: Sequence[Path]) -> None:
+    write_text(root / QUEUE, "".join(f"{folder.name}\n" for folder in folders))
