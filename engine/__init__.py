@@ -2,7 +2,7 @@
 
 Read it from the ground up; each floor imports only what stands below it (`pyproject.toml` keeps that).
 
-    errors, settings, seeding, files, names    sentences for readers, folders, random numbers, safe writes
+    errors, settings, seeding, files, names    sentences for readers, folders and use, random numbers, safe writes
     models/            the networks and their registry
     data/              images: data sets, folders, archives, uploads
     operations/        what networks are made of: one file per operation, which holds all that is known of it

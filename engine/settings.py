@@ -8,7 +8,7 @@ entry of `Use`, such as CONVSCOPE_KEY. A program that is running already, such a
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from engine.errors import ConvscopeError
@@ -65,7 +65,7 @@ class Use:
     """
 
     kind: str = ALONE
-    key: str = ""
+    key: str = field(default="", repr=False)
     minutes: int = 30
     models: int = 20
 

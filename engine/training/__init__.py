@@ -11,7 +11,7 @@
     start.py         the network at its start, its optimizer, and the average of its weights
     frozen_features.py   what frozen layers answer, computed once and kept
     loop.py          the training itself, a list of small steps
-    run.py           the folder in which a run keeps its state; lock.py: who trains there
+    run.py           the folder in which a run keeps its state; lock.py: who trains there; turns.py: who waits
     records.py       the records of epochs, steps and events, and their text in files
     control.py       the commands of a person while a run goes on
     telemetry.py     writes what a run reports meanwhile; live_files.py: the files that it goes to; tensorboard.py
@@ -19,8 +19,8 @@
     continuation.py  a finished checkpoint is trained for some more epochs
     histories.py     the histories on disk; curves.py: figures from them; verdicts.py: converged, overfitting, ...
     comparisons.py   which histories belong on one chart
-    estimate.py      how long a training will take
-    queue/           runs that a page starts, each in a process of its own, one after the other
+    estimate.py      how long a training will take, and how much memory; memory.py: what is free of it
+    queue/           runs that a page starts, one after the other, in processes of their own; whose they are
 
 `python -m engine.training RECIPE` runs it; see `__main__.py`.
 """

@@ -15,7 +15,7 @@ with. Only dropout is left out: it draws from the generator that all threads sha
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -37,6 +37,8 @@ PER_CLASS = {"cifar10_bundled": BUNDLED_TRAINING_PER_CLASS, "cifar10": 5_000}
 
 PROCESS = 800_000_000
 """Bytes of a process that has loaded PyTorch and the images."""
+TIMED = 1_000_000_000
+"""Bytes that the timing of a few images may take, which is done beside the pages."""
 START = 6.0
 """Seconds until a new process has loaded PyTorch and the images."""
 RANDOM = (nn.Dropout, nn.Dropout2d, StochasticDepth)
@@ -137,7 +139,14 @@ def timed(recipe: Recipe, pixels: int) -> Recipe:
 
 
 def cost(recipe: Recipe, budget: float = 1.0) -> TimePerImage:
-    """Time some steps of `timed(...)`'s recipe on this machine's CPU, for about `budget` seconds."""
+    """Time some steps of `timed(...)`'s recipe on this machine's CPU, for about `budget` seconds.
+
+    Raises:
+        ConvscopeError: the network is too large for that.
+    """
+    first = memory(replace(recipe, batch_size=FIRST_BATCH)) - PROCESS
+    if first > TIMED:
+        raise ConvscopeError(f"Its steps are not timed: {FIRST_BATCH} images take {first / 1e9:.1f} GB of memory.")
     model = _timed_network(recipe)
     network, batch, once = model, partial(_noise, recipe=recipe), 0.0
     if recipe.keep_frozen:

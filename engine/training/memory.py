@@ -15,6 +15,8 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from engine.errors import ConvscopeError
+
 _M_TRIM_THRESHOLD, _NEVER = -1, -1
 _M_MMAP_MAX, _NO_BLOCK = -4, 0
 _NO_MEMORY = re.compile(r"OutOfMemoryError|not enough memory|can't allocate memory|Cannot allocate memory|bad_alloc")
@@ -38,10 +40,12 @@ def give_way_when_memory_ends() -> None:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory could not be had: Python's, or one of PyTorch's."""
+    if isinstance(error, ConvscopeError):  # a sentence already, in which a name may say anything
+        return False
     return isinstance(error, MemoryError) or bool(_NO_MEMORY.search(f"{type(error).__name__}: {error}"))
 
 
-OUT_OF_MEMORY = "The memory is used up: choose a smaller batch, smaller images or a smaller network."
+OUT_OF_MEMORY = "There is no memory left for this: choose a smaller batch, smaller images or a smaller network."
 """The sentence for a person."""
 
 

@@ -29,6 +29,10 @@ Check = Callable[[Sequence[Path]], None]
 """Looks at the queue, and raises a ConvscopeError if nobody may join it."""
 
 
+def anybody(queue: Sequence[Path]) -> None:
+    """The check that lets every run join."""
+
+
 def queue(root: Path) -> list[Path]:
     """The folders in `root` whose runs wait, the next one first."""
     if not (root / QUEUE).exists():
@@ -45,7 +49,7 @@ def waiting(folder: Path) -> bool:
     return folder in queue(folder.parent)
 
 
-def join(folder: Path, check: Check = lambda queue: None) -> int | None:
+def join(folder: Path, check: Check = anybody) -> int | None:
     """Let the run in `folder` wait behind all others.
 
     Returns:

@@ -1,7 +1,8 @@
 """Work that goes on while readers look at other pages, and the panel that starts, stops and follows it.
 
 Each job has one thread, which never calls Streamlit; any session can watch it and stop it. Two jobs work at a time, so
-that thirty readers do not slow each other to a standstill; while others wait, one that nobody watches gives way.
+that thirty readers do not slow each other to a standstill. While others wait, one that nobody watches gives way for
+good, and one that is watched after some seconds, until its turn comes again: round robin over the visitors.
 
 A page writes a subclass of `Job`, keeps its jobs in `Jobs`, and draws a `panel`; or, where button and progress have
 different places, `buttons` and `follow`.
@@ -9,18 +10,24 @@ different places, `buttons` and `follow`.
 
 import threading
 import time
+from bisect import insort
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from functools import partial
+from operator import attrgetter
 from typing import ClassVar, Generic, TypeVar
 
 import streamlit as st
 
 from engine.errors import ConvscopeError
-from pages.common import texts
+from engine.training.memory import OUT_OF_MEMORY, is_out_of_memory
+from pages.common import texts, visitors
 
 AT_WORK, PATIENCE = 2, 20.0
 """How many jobs work at a time; for how many seconds an unwatched one goes on while others wait."""
+SLICE = 5.0
+"""Seconds after which a watched one lets others have a turn."""
 KEPT = 64
 """How many jobs of a kind are kept, whether at work, done, or not begun."""
 POLL = 0.5
@@ -36,34 +43,94 @@ def _leaving() -> bool:
     return not threading.main_thread().is_alive()
 
 
+@dataclass(eq=False)
+class Turn:
+    """A job's turn, which it waits for or has.
+
+    Attributes:
+        visitor: who began the job.
+        round: in which round over the visitors it comes; a visitor has one turn in each.
+        begun: when it has come, on the monotonic clock; None while it waits.
+    """
+
+    visitor: str = ""
+    round: int = 0
+    begun: float | None = None
+
+
 class Turns:
-    """Lets `at_work` jobs work at a time, and knows whether others wait."""
+    """Lets `at_work` jobs work at a time, one of each visitor after the other, and knows whether others wait.
+
+    A turn is asked for in the round after the visitor's last one, but in none that is over; the earliest round comes
+    first, and in it who asked first (start-time fair queueing, Goyal et al. 1996, with turns of equal cost).
+    """
 
     def __init__(self, at_work: int) -> None:
-        self._free, self._lock, self._waiting = threading.Semaphore(at_work), threading.Lock(), 0
+        self._free, self._changed = at_work, threading.Condition()
+        self._waiting: list[Turn] = []  # the next one first
+        self._round, self._last = 0, dict[str, int]()  # the present one, and the last one of each visitor
 
     @property
     def wanted(self) -> bool:
-        return self._waiting > 0
+        return bool(self._waiting)
+
+    def place(self, turn: Turn | None) -> int:
+        """How many turns will have come when this one has: 1 for the next one; 0 if it does not wait."""
+        with self._changed:
+            return self._waiting.index(turn) + 1 if turn in self._waiting else 0
 
     @contextmanager
-    def turn(self, stop: threading.Event) -> Iterator[None]:
+    def turn(self, stop: threading.Event, turn: Turn | None = None) -> Iterator[None]:
         """Wait for a turn and hold it; raises `Stopped` once `stop` is set, or the program ends, before it has come."""
-        self._count(1)
-        try:
-            while not self._free.acquire(timeout=0.1):
-                if stop.is_set() or _leaving():
-                    raise Stopped
-        finally:
-            self._count(-1)
+        turn = turn or Turn()
+        self._wait(turn, stop)
         try:
             yield
         finally:
-            self._free.release()
+            self._give_back(turn)
 
-    def _count(self, change: int) -> None:
-        with self._lock:
-            self._waiting += change
+    def let_others_in(self, stop: threading.Event, turn: Turn) -> None:
+        """Give the turn to somebody who waits, if it has lasted, and wait for the next one; raises like `turn`."""
+        if self.wanted and turn.begun is not None and time.monotonic() - turn.begun > SLICE:
+            self._give_back(turn)
+            self._wait(turn, stop)
+
+    def _wait(self, turn: Turn, stop: threading.Event) -> None:
+        with self._changed:
+            self._join(turn)
+            try:
+                while not (self._free and self._waiting[:1] == [turn]):
+                    if turn not in self._waiting or stop.is_set() or _leaving():
+                        raise Stopped
+                    self._changed.wait(POLL)
+                self._waiting.remove(turn)
+                self._free, self._round, turn.begun = self._free - 1, turn.round, time.monotonic()
+                self._changed.notify_all()
+            finally:
+                self._leave(turn)
+
+    def _join(self, turn: Turn) -> None:
+        self._last = {visitor: last for visitor, last in self._last.items() if last >= self._round}
+        turn.round = self._last[turn.visitor] = max(self._round, self._last.get(turn.visitor, -1) + 1)
+        insort(self._waiting, turn, key=attrgetter("round"))
+
+    def leave(self, turn: Turn) -> None:
+        """Wait no longer: whoever is behind it comes nearer at once."""
+        with self._changed:
+            self._leave(turn)
+
+    def _leave(self, turn: Turn) -> None:
+        if turn in self._waiting:
+            self._waiting.remove(turn)
+            if self._last.get(turn.visitor) == turn.round:  # a turn that nobody has had does not count
+                self._last[turn.visitor] -= 1
+            self._changed.notify_all()
+
+    def _give_back(self, turn: Turn) -> None:
+        with self._changed:
+            if turn.begun is not None:
+                self._free, turn.begun = self._free + 1, None
+                self._changed.notify_all()
 
 
 TURNS = Turns(AT_WORK)
@@ -74,6 +141,7 @@ class Job:
 
     Attributes:
         computes: whether it takes a turn, and the program's end waits for the step at hand; not so for a download.
+        private: whether it is one session's alone, and so ends when nobody watches it any more.
         words: how far it is, such as "50 of 200 images"; nothing before it has begun.
         share: how much of it is done, 0-1.
         error: one sentence, if it has failed.
@@ -81,12 +149,14 @@ class Job:
     """
 
     computes: ClassVar[bool] = True
+    private: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self.words, self.share, self.error, self.stopped = "", 0.0, "", False
         self._lock, self._stop = threading.Lock(), threading.Event()
         self._thread: threading.Thread | None = None
-        self._complete, self._watched = False, time.monotonic()
+        self._complete, self._turn = False, Turn()
+        self._watched = {"": time.monotonic()}  # by visitor
         self.registered: Callable[[], Job] = lambda: self
 
     @property
@@ -102,7 +172,20 @@ class Job:
     @property
     def watched(self) -> bool:
         """Whether somebody has looked at it within the last `PATIENCE` seconds."""
-        return time.monotonic() - self._watched <= PATIENCE
+        return time.monotonic() - max(list(self._watched.values())) <= PATIENCE
+
+    @property
+    def place(self) -> int:
+        """Its place in the queue, 1 for the next one; 0 if it does not wait."""
+        return TURNS.place(self._turn)
+
+    def is_others(self, visitor: str) -> bool:
+        """Whether another visitor has begun it, or looks at it at this moment."""
+        now = time.monotonic()
+        watched = any(
+            now - last < 4 * POLL for other, last in list(self._watched.items()) if other not in ("", visitor)
+        )
+        return watched and self._turn.visitor != visitor
 
     def start(self) -> None:
         """Begin, unless it is at work already.
@@ -115,6 +198,7 @@ class Job:
         with self._lock:
             if not self.alive:
                 self._stop.clear()
+                self._turn = Turn(visitors.name())
                 self.watch()
                 self.words, self.share, self.error, self.stopped = "", 0.0, "", False
                 self._complete = False
@@ -124,10 +208,13 @@ class Job:
     def stop(self) -> None:
         """Ask it to end after the step at hand; its results so far stay."""
         self._stop.set()
+        TURNS.leave(self._turn)
 
     def watch(self) -> None:
-        """Note that somebody looks at it."""
-        self._watched = time.monotonic()
+        """Note that this visitor looks at it."""
+        now = time.monotonic()
+        lately = {visitor: last for visitor, last in list(self._watched.items()) if now - last <= PATIENCE}
+        self._watched = {**lately, visitors.name(): now}
 
     def wait(self, seconds: float) -> None:
         """Wait for its end, at most so many seconds."""
@@ -136,7 +223,7 @@ class Job:
 
     def _run(self) -> None:
         try:
-            with TURNS.turn(self._stop) if self.computes else nullcontext():
+            with TURNS.turn(self._stop, self._turn) if self.computes else nullcontext():
                 self.go_on_unless_stopped()
                 self._work()
             self._complete = True
@@ -145,7 +232,10 @@ class Job:
         except ConvscopeError as error:
             self.error = str(error)
         except Exception as error:  # nobody else would learn of it: this is a thread
-            self.error = f"It could not be finished ({type(error).__name__}: {error}): try again, or other settings."
+            told = OUT_OF_MEMORY if is_out_of_memory(error) else None
+            self.error = (
+                told or f"It could not be finished ({type(error).__name__}: {error}): try again, or other settings."
+            )
 
     def _work(self) -> None:
         raise NotImplementedError
@@ -157,10 +247,12 @@ class Job:
             self.go_on_unless_stopped()
 
     def go_on_unless_stopped(self) -> None:
-        """Call it between two steps: raises `Stopped` when the work is to end."""
-        gives_way = self.computes and not self.watched and TURNS.wanted
+        """Call it between two steps: raises `Stopped` when the work is to end, and may wait while others work."""
+        gives_way = self.computes and not self.watched and (self.private or TURNS.wanted)
         if self._stop.is_set() or _leaving() or gives_way:
             raise Stopped
+        if self.computes:
+            TURNS.let_others_in(self._stop, self._turn)
 
 
 AnyJob = TypeVar("AnyJob", bound=Job)
@@ -261,7 +353,8 @@ def _report(job: Job) -> None:
     if job.error:
         st.error(texts.plain(job.error), icon="⚠️")
     elif job.alive:
-        st.progress(job.share, job.words or "Waiting for its turn")
+        waits = f"Waiting for its turn: number {place} in the queue" if (place := job.place) else ""
+        st.progress(job.share, " · ".join(filter(None, (job.words, waits))) or "It begins …")
     elif job.stopped:
         st.caption(f"Stopped after {job.words}." if job.words else "Stopped before it began.")
 
@@ -273,4 +366,7 @@ def _start_all(jobs: Sequence[Job]) -> None:
 
 def _stop_all(jobs: Sequence[Job]) -> None:
     for job in jobs:
-        job.stop()
+        if not visitors.leads() and job.is_others(visitors.name()):
+            st.toast("Somebody else has begun this, or looks on: it goes on.")
+        else:
+            job.stop()

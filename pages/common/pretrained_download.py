@@ -5,6 +5,7 @@ from typing import ClassVar
 import streamlit as st
 
 from engine import pretrained
+from pages.common import visitors
 from pages.common.jobs import Job, panel
 
 
@@ -33,7 +34,9 @@ def download(name: str) -> Download:
 
 
 def offer() -> None:
-    """A button for each network that is not here, behind one that opens the list."""
+    """A button for each network that is not here, behind one that opens the list; in a class only for the lecturer."""
+    if not visitors.leads():
+        return
     missing = [name for name in pretrained.DOWNLOADS if name not in pretrained.available()]
     if not missing:
         return

@@ -22,24 +22,32 @@ def _cost(recipe_text: str) -> Future[TimePerImage]:
     return _timer().submit(lambda: estimate.cost(parse(recipe_text, "timed")))
 
 
+def _costs(recipe: Recipe) -> dict[int, Future[TimePerImage]]:
+    """What a step costs, by the size of the images."""
+    sizes = sorted({recipe.pixels_at(epoch) for epoch in range(recipe.epochs)})
+    return {size: _cost(toml_text.to_toml(estimate.timed(recipe, size))) for size in sizes}
+
+
+def seconds(recipe: Recipe) -> float | None:
+    """About how long `recipe` takes; None if that is not known, or not yet."""
+    costs, images = _costs(recipe), estimate.images(recipe)
+    if images is None or not all(cost.done() and not cost.exception() for cost in costs.values()):
+        return None
+    return estimate.seconds(recipe, images, lambda pixels: costs[pixels].result())
+
+
 def show_estimate(recipe: Recipe) -> None:
     """About how long `recipe` will take; measured beside the page, which goes on."""
     count = estimate.parameters(recipe)
-    sizes = sorted({recipe.pixels_at(epoch) for epoch in range(recipe.epochs)})
-    costs = {size: _cost(toml_text.to_toml(estimate.timed(recipe, size))) for size in sizes}
-    waits = not all(cost.done() for cost in costs.values())
-    show = partial(_say_estimate, recipe, count, costs)
+    waits = not all(cost.done() for cost in _costs(recipe).values())
+    show = partial(_say_estimate, recipe, count)
     st.fragment(show, run_every=0.5 if waits else None)()
 
 
-def _say_estimate(recipe: Recipe, count: int, costs: dict[int, Future[TimePerImage]]) -> None:
-    epochs = f"{recipe.epochs} epoch{'s' if recipe.epochs > 1 else ''}"
-    if not all(cost.done() for cost in costs.values()):
-        st.markdown(f"{count:,} parameters, {epochs}: timing a few steps …")
+def _say_estimate(recipe: Recipe, count: int) -> None:
+    words = f"{count:,} parameters, {recipe.epochs} epoch{'s' if recipe.epochs > 1 else ''}"
+    if not all(cost.done() for cost in _costs(recipe).values()):
+        st.markdown(f"{words}: timing a few steps …")
         return
-    images = estimate.images(recipe)
-    if images is None:
-        st.markdown(f"{count:,} parameters, {epochs}")
-        return
-    seconds = estimate.seconds(recipe, images, lambda pixels: costs[pixels].result())
-    st.markdown(f"{count:,} parameters, {epochs}: **about {estimate.in_words(seconds)}** on this machine")
+    taken = seconds(recipe)
+    st.markdown(words if taken is None else f"{words}: **about {estimate.in_words(taken)}** on this machine")

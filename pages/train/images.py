@@ -11,6 +11,7 @@ import streamlit as st
 from engine import settings
 from engine.errors import ConvscopeError
 from engine.training.recipe import Recipe
+from pages.common import visitors
 from pages.common.jobs import Job, Jobs, panel
 
 COMMAND = [sys.executable, "-m", "engine.data", "download"]
@@ -61,6 +62,9 @@ def has_images(recipe: Recipe) -> bool:
     if recipe.dataset != "cifar10" or (folder / "train.npz").exists():
         return True
     st.info("The whole of CIFAR-10 (170 MB) is not on this machine yet; the 5,000 shipped images need no network.")
+    if not visitors.leads():
+        st.caption("Only the lecturer can get it.")
+        return False
     job = downloads().get(folder, lambda: Cifar10Download(folder))
     panel(job, start="Download CIFAR-10", again="Download CIFAR-10", stop="Stop the download", key="train_download")
     return False

@@ -6,14 +6,14 @@ from streamlit.delta_generator import DeltaGenerator
 
 from engine import settings
 from engine.errors import ConvscopeError
-from engine.training import live_files, run, toml_text
+from engine.training import live_files, run, toml_text, turns
 from engine.training.curves import best_epoch
-from engine.training.queue import jobs
+from engine.training.queue import jobs, limits
 from engine.training.recipe import Recipe
 from engine.training.records import ALIVE, Status
 from engine.training.run import RunFolder
-from pages.common import downloads, selection, texts
-from pages.train import estimate, files, images, range_test, run_view
+from pages.common import downloads, selection, texts, visitors
+from pages.train import estimate, files, images, kept_models, range_test, run_view
 from pages.train import form as training_form
 
 NEW = "a new training"
@@ -56,17 +56,21 @@ def prepare(runs: list[RunFolder], top: DeltaGenerator) -> None:
     """The form, the Start button, and the runs that there are."""
     form, side = st.columns([1.9, 1], gap="large")
     recipe = None
+    visitors.follow_right(None)
     with texts.readable_errors():
         with top:
             base = training_form.starting_point()
         with form:
             recipe = training_form.draw(base)
-            range_test.draw(recipe)
+            if visitors.may_train():
+                range_test.draw(recipe)
     with side:
         if recipe is not None:
             with texts.readable_errors():
                 offer_start(recipe)
         show_runs(runs)
+        kept_models.show()
+        visitors.offer_key()
 
 
 def offer_start(recipe: Recipe) -> None:
@@ -75,12 +79,35 @@ def offer_start(recipe: Recipe) -> None:
     with words:
         estimate.show_estimate(recipe)
         ready = images.has_images(recipe)
+        if not visitors.may_train():
+            st.caption("Only the lecturer trains on this server.")
     st.html(LARGE_START)
-    if start.button("Start", type="primary", width="stretch", disabled=not ready, key="train_start"):
-        open_run(jobs.submit(recipe, settings.folders.runs).name)
+    disabled = not (ready and visitors.may_train())
+    if start.button("Start", type="primary", width="stretch", disabled=disabled, key="train_start"):
+        open_run(submit(recipe).name)
     text, why = toml_text.to_toml(recipe), "`python -m engine.training FILE` trains from it without the app."
     button = {"on_click": "ignore", "key": "train_recipe", "width": "stretch", "help": why}
     st.download_button("These settings as a recipe (TOML)", text, f"{recipe.name}.toml", "text/plain", **button)
+
+
+def submit(recipe: Recipe) -> RunFolder:
+    """Start the run, which belongs to this visitor where runs have owners.
+
+    Raises:
+        ConvscopeError: it cannot be started, or is more than this visitor may do.
+    """
+    if not visitors.leads():
+        limits.check_training(estimate.seconds(recipe))
+    right = visitors.new_right()
+    folder = jobs.submit(recipe, settings.folders.runs, right, may_join())
+    if right:
+        visitors.rights().add(right)
+    return folder
+
+
+def may_join() -> turns.Check:
+    """What refuses a run of this visitor the queue."""
+    return turns.anybody if visitors.leads() else limits.of_queue(settings.folders.runs, visitors.rights())
 
 
 def show_runs(runs: list[RunFolder]) -> None:
@@ -130,10 +157,12 @@ def button_state(folder: RunFolder, status: Status) -> ButtonState:
 
 def show(folder: RunFolder, top: DeltaGenerator) -> None:
     """A run: buttons, and everything that changes while it goes on."""
+    visitors.follow_right(folder.path)
     status = jobs.look(folder)
     buttons = button_state(folder, status)
     with top.container(horizontal=True, vertical_alignment="bottom"):
         offer_commands(folder, status)
+        visitors.offer_key()
     moving = status.state in ALIVE or buttons[2] == "working"
     st.fragment(follow, run_every=0.5 if moving else None)(folder, buttons)
     explain(folder)
@@ -172,7 +201,10 @@ def say_state(folder: RunFolder, status: Status) -> None:
 
 
 def offer_commands(folder: RunFolder, status: Status) -> None:
-    """The buttons that make sense now."""
+    """The buttons that make sense now; for others than its owner there are none."""
+    if not visitors.may_change(folder.path):
+        st.caption("This run is somebody else's: look on, or start one of your own.")
+        return
     with texts.readable_errors():
         if status.state in ("running", "measuring"):
             command(folder, "Pause", "pause", ":material/pause:")
@@ -187,7 +219,7 @@ def offer_commands(folder: RunFolder, status: Status) -> None:
         if status.state != "finished" and st.button(
             "Resume", key="train_again", type="primary", icon=":material/play_arrow:"
         ):
-            jobs.resume(folder)
+            jobs.resume(folder, may_join())
             st.rerun()
         offer_keeping(folder)
         offer_deletion(folder)
@@ -205,7 +237,10 @@ def offer_keeping(folder: RunFolder) -> None:
         name = st.text_input("Name", folder.name, max_chars=60, key=f"train_keep_name-{folder.name}")
         st.caption("The best epoch's weights answer the test images, and become a network for all pages.")
         if st.button("Keep", key="train_keep", type="primary"):
-            jobs.keep(folder, name.strip(), settings.folders.checkpoints)
+            target = settings.folders.checkpoints
+            if not visitors.leads():
+                limits.check_keeping(target, settings.folders.runs, visitors.rights())
+            jobs.keep(folder, name.strip(), target, is_owners=visitors.owns(folder.path))
             st.rerun()
 
 
@@ -222,6 +257,11 @@ def offer_deletion(folder: RunFolder) -> None:
 
 def explain(folder: RunFolder) -> None:
     """What to look at, the equation, and the downloads."""
+    if not visitors.leads() and visitors.owns(folder.path):
+        st.caption(
+            "This run is yours. The address of this page carries the right to it: keep it to come back, and leave out "
+            "`right` when you give it to others, who then only look on."
+        )
     left, right = st.columns([1.55, 1], gap="medium")
     with left:
         texts.what_to_look_at(

@@ -1,6 +1,7 @@
 """A training that is started in a real browser, while the server is killed and started again."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +14,27 @@ from engine.training.run import RunFolder
 from tests.browser.conftest import CHROMIUM, NO_CHROMIUM, PATIENCE, Server, wait_for
 
 
-@pytest.fixture
-def own_server(tmp_path: Path) -> Iterator[Server]:
+@contextmanager
+def training_server(runs: Path, **environment: str) -> Iterator[Server]:
     """A fresh server whose folder of runs is empty; its trainings are stopped at the end."""
     if CHROMIUM is None:
         pytest.skip(NO_CHROMIUM)
-    server = Server(CONVSCOPE_RUNS=str(tmp_path / "runs"))
+    server = Server(CONVSCOPE_RUNS=str(runs), **environment)
     try:
         yield server
     finally:
         server.kill()
-        for folder in run.runs(tmp_path / "runs"):
+        for folder in run.runs(runs):
             if folder.alive:
                 jobs.cancel(folder)
                 wait_for(lambda folder=folder: not folder.alive)
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[Server]:
+    """A server of this test's own."""
+    with training_server(tmp_path / "runs") as server:
+        yield server
 
 
 def filters_now(page) -> bytes:

@@ -39,3 +39,28 @@ def test_the_environment_names_other_folders(tmp_path: Path) -> None:
 def test_an_unknown_folder_is_an_error() -> None:
     with pytest.raises(TypeError), settings.using(nothing=Path()):
         pass
+
+
+def told(**environment: str) -> subprocess.CompletedProcess[str]:
+    look = "from engine import settings; print(*settings.use.__dict__.values(), sep='|')"
+    known = {**os.environ, **{f"CONVSCOPE_{name}": value for name, value in environment.items()}}
+    return subprocess.run([sys.executable, "-c", look], cwd=settings.ROOT, env=known, text=True, capture_output=True)
+
+
+def test_the_environment_says_how_this_copy_is_used_and_says_it_right_or_nothing_starts() -> None:
+    assert settings.Use() == settings.Use("alone", "", 30, 20)
+    alone, shared, misspelt, weak, endless = (
+        told(),
+        told(USE="class", KEY="a long word", MINUTES="5", MODELS="0"),
+        told(USE="klass"),
+        told(USE="class", KEY="short"),
+        told(MINUTES="-1"),
+    )
+    assert alone.stdout == "alone||30|20\n"
+    assert shared.stdout == "class|a long word|5|0\n"
+    assert misspelt.stderr.endswith("CONVSCOPE_USE must be 'alone' or 'class', not 'klass'.\n")
+    assert weak.stderr.endswith("CONVSCOPE_KEY must have at least 8 letters.\n")
+    assert endless.stderr.endswith("CONVSCOPE_MINUTES must be a whole number, 0 for none.\n")
+    with settings.used(kind="class"):
+        assert settings.use.kind == "class"
+    assert settings.use.kind == "alone"

@@ -4,13 +4,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from engine import settings
 from engine.settings import ROOT
-from pages.common import jobs
+from pages.common import jobs, visitors
 from pages.common.jobs import Job, Jobs
 
 
@@ -244,3 +245,128 @@ time.sleep(0.3)
 """
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+# Turns ---------------------------------------------------------------------------------------------------------
+
+
+class Steps(Job):
+    """Takes steps until it is told to end, and notes each in a list that several share."""
+
+    def __init__(self, name: str, log: list[str]) -> None:
+        super().__init__()
+        self.name, self.log, self.enough = name, log, threading.Event()
+
+    def _work(self) -> None:
+        while not self.enough.is_set():
+            self.log.append(self.name)
+            time.sleep(0.01)
+            self.go_on_unless_stopped()
+
+
+def wait_until(what: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not what():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.01)
+
+
+def test_turns_go_round_the_visitors(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns = jobs.Turns(0)
+    stop = threading.Event()
+    asked = [jobs.Turn(visitor) for visitor in ("a", "a", "a", "b", "c", "b")]
+    threads = []
+    for turn in asked:
+        threads.append(threading.Thread(target=lambda turn=turn: suppressed(turns, stop, turn)))
+        threads[-1].start()
+        wait_until(lambda turn=turn: turns.place(turn) > 0)
+    assert sorted(range(6), key=lambda number: turns.place(asked[number])) == [0, 3, 4, 1, 5, 2]
+    stop.set()
+    for thread in threads:
+        thread.join(30)
+    assert not turns.wanted
+
+
+def suppressed(turns: jobs.Turns, stop: threading.Event, turn: jobs.Turn) -> None:
+    with pytest.raises(jobs.Stopped), turns.turn(stop, turn):
+        pass
+
+
+def test_a_watched_job_lets_others_in_and_goes_on_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "TURNS", jobs.Turns(1))
+    monkeypatch.setattr(jobs, "SLICE", 0.05)
+    log: list[str] = []
+    first, second = Steps("first", log), Steps("second", log)
+    first.start()
+    wait_until(lambda: log.count("first") > 3)
+    second.start()
+    wait_until(lambda: log.count("second") > 3)
+    wait_until(lambda: log[-1] == "first")  # again
+    assert {first.place, second.place} == {0, 1}
+    assert first.alive
+    assert second.alive
+    for job in (first, second):
+        job.enough.set()
+        job.wait(30)
+        assert job.complete
+
+
+def test_who_waits_is_told_the_place_in_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "TURNS", jobs.Turns(0))
+    waiting = [Counting() for _ in range(2)]
+    for number, job in enumerate(waiting):
+        job.start()
+        wait_until(lambda job=job, number=number: job.place == number + 1)
+    assert what_is_drawn(page(waiting[1], None)) == ["Stop", "Waiting for its turn: number 2 in the queue"]
+    for job in waiting:
+        job.stop()
+        job.wait(30)
+
+
+class Private(Steps):
+    private = True
+
+
+def test_what_is_one_sessions_alone_ends_when_its_viewer_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "TURNS", jobs.Turns(2))
+    shared, private = Steps("shared", []), Private("private", [])
+    for job in (shared, private):
+        job.start()
+        wait_until(lambda job=job: len(job.log) > 2)
+    monkeypatch.setattr(jobs, "PATIENCE", -1.0)
+    private.wait(30)
+    assert private.stopped
+    assert shared.alive  # nobody waits
+    shared.stop()
+    shared.wait(30)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory")],
+)
+def test_a_job_without_memory_says_so(error: Exception) -> None:
+    class Greedy(Job):
+        def _work(self) -> None:
+            raise error
+
+    job = Greedy()
+    job.start()
+    job.wait(30)
+    assert job.error.startswith("There is no memory left for this")
+
+
+def test_in_a_class_nobody_stops_what_others_look_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    job = Counting()
+    app = page(job, None)
+    app.button(key="count_start").click().run()
+    wait_for_words(job, "0 of 3 numbers")
+    with settings.used(kind="class"):
+        monkeypatch.setattr(visitors, "name", lambda: "another")
+        app.run().button(key="count_stop").click().run()
+        assert [toast.value for toast in app.toast] == ["Somebody else has begun this, or looks on: it goes on."]
+        assert job.alive
+    app.run().button(key="count_stop").click().run()
+    job.releases.release(3)
+    job.wait(30)
+    assert job.stopped

@@ -44,7 +44,7 @@ LONGEST = 52
 # Starting ------------------------------------------------------------------------------------------------------
 
 
-def submit(recipe: Recipe, root: Path, right: str = "", check: turns.Check = lambda queue: None) -> RunFolder:
+def submit(recipe: Recipe, root: Path, right: str = "", check: turns.Check = turns.anybody) -> RunFolder:
     """A new run in `root`, named after the recipe, with a number if there is such a run already.
 
     Args:
@@ -71,7 +71,7 @@ def submit(recipe: Recipe, root: Path, right: str = "", check: turns.Check = lam
     return folder
 
 
-def resume(folder: RunFolder, check: turns.Check = lambda queue: None) -> None:
+def resume(folder: RunFolder, check: turns.Check = turns.anybody) -> None:
     """Go on with a run after its last whole epoch; `check` as in `submit`.
 
     Raises:
@@ -87,7 +87,7 @@ def resume(folder: RunFolder, check: turns.Check = lambda queue: None) -> None:
     live_files.write_status(folder, replace(status, state="queued", message="", seconds_left=None))
 
 
-def start(folder: RunFolder, check: turns.Check = lambda queue: None) -> None:
+def start(folder: RunFolder, check: turns.Check = turns.anybody) -> None:
     """Let the run wait for its turn and train."""
     if os.name == "nt":
         raise ConvscopeError("On Windows a training cannot be started here: use `python -m engine.training RECIPE`.")

@@ -8,11 +8,11 @@ server nobody's are.
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-from engine import settings
+from engine import checkpoints, settings
 from engine.errors import ConvscopeError
 from engine.training import run
 from engine.training.estimate import in_words
-from engine.training.queue import owners
+from engine.training.queue import jobs, owners
 
 WAITING_EACH, WAITING, RUNS = 1, 20, 300
 """Runs of one student that wait; waiting ones of all; and runs that there are, whatever they do."""
@@ -30,7 +30,9 @@ def check_training(seconds: float | None) -> None:
     if not most:
         raise ConvscopeError("Only the lecturer trains on this server: ask for the training that you want.")
     if seconds is None:
-        raise ConvscopeError("How long this training takes is not known yet: press Start again in a moment.")
+        raise ConvscopeError(
+            "How long this training takes is not known yet: press Start again in a moment, or choose a smaller network."
+        )
     if seconds > most:
         raise ConvscopeError(
             f"This training would take about {in_words(seconds)}, and {in_words(most)} are allowed on this server: "
@@ -52,15 +54,16 @@ def of_queue(root: Path, rights: Collection[str]) -> Callable[[Sequence[Path]], 
     return check
 
 
-def check_keeping(target: Path, rights: Collection[str]) -> None:
-    """Nothing, if a student with these rights may keep another model in `target`.
+def check_keeping(target: Path, root: Path, rights: Collection[str]) -> None:
+    """Nothing, if a student with these rights may keep another model of the runs in `root` in `target`.
 
     Raises:
         ConvscopeError: students cannot keep models here, or enough are kept.
     """
     if not settings.use.models:
         raise ConvscopeError("Only the lecturer keeps models on this server: ask for it.")
-    kept = [file.parent for file in target.glob(f"*/{owners.FILE}") if owners.of(file.parent)]
+    begun = [folder.path for folder in run.runs(root) if (now := jobs.keeping(folder)) and now.state == "working"]
+    kept = [folder for folder in (*checkpoints.kept(target), *begun) if owners.of(folder)]
     if sum(owners.belongs(folder, rights) for folder in kept) >= KEPT_EACH:
         raise ConvscopeError(f"You keep {KEPT_EACH} models already: remove one of them first.")
     if len(kept) >= settings.use.models:

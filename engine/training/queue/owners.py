@@ -10,9 +10,8 @@ import secrets
 from collections.abc import Iterable
 from pathlib import Path
 
+from engine.checkpoints.writing import OWNER
 from engine.files import write_text
-
-FILE = "owner"
 
 
 def new_right() -> str:
@@ -31,13 +30,13 @@ def give(folder: Path, right: str) -> None:
     Raises:
         ConvscopeError: the folder cannot be written.
     """
-    write_text(folder / FILE, digest(right) + "\n")
+    write_text(folder / OWNER, digest(right) + "\n")
 
 
 def of(folder: Path) -> str:
     """The digest of the right to what is in `folder`; empty if it is nobody's."""
     try:
-        with (folder / FILE).open("rb") as file:
+        with (folder / OWNER).open("rb") as file:
             return file.read(100).decode().strip()
     except (OSError, ValueError):
         return ""

@@ -16,10 +16,12 @@ from pathlib import Path
 from engine.errors import ConvscopeError
 from engine.files import write_text
 from engine.training import lock, turns
-from engine.training.memory import give_way_when_memory_ends, keep_freed_memory
+from engine.training.memory import OUT_OF_MEMORY, give_way_when_memory_ends, is_out_of_memory, keep_freed_memory
 
 KEEPING = "keep.json"
 """The file that tells how the keeping of a run's model goes on."""
+KEEPS = ".keeping"
+"""In the folder of runs: locked by the process that keeps a model."""
 
 
 @dataclass(frozen=True)
@@ -54,16 +56,23 @@ def train(folder: Path, held: int) -> int:
 
 def keep(folder: Path, name: str, checkpoints: Path, owner: str) -> int:
     """Make the run's best state the checkpoint `name` of `owner` (owners.py); returns the exit status."""
+    with lock.for_a_moment(folder.parent / KEEPS):  # one after the other: each reads all test images
+        result = _keep(folder, name, checkpoints, owner)
+    print(result.message)
+    note_keeping(folder, result)
+    return int(result.state == "failed")
+
+
+def _keep(folder: Path, name: str, checkpoints: Path, owner: str) -> Keeping:
     from engine.training import finish
     from engine.training.run import RunFolder
 
     try:
-        result = Keeping("done", name, finish.summary(finish.keep(RunFolder(folder), name, checkpoints, owner=owner)))
+        return Keeping("done", name, finish.summary(finish.keep(RunFolder(folder), name, checkpoints, owner=owner)))
     except ConvscopeError as error:
-        result = Keeping("failed", name, str(error))
-    print(result.message)
-    note_keeping(folder, result)
-    return int(result.state == "failed")
+        return Keeping("failed", name, str(error))
+    except Exception as error:
+        return Keeping("failed", name, OUT_OF_MEMORY if is_out_of_memory(error) else f"It has failed ({error}).")
 
 
 def note_keeping(folder: Path, keeping: Keeping) -> None:

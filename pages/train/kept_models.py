@@ -1,0 +1,21 @@
+"""The models that were kept of runs, and a way to remove them again."""
+
+import streamlit as st
+
+from engine import checkpoints
+from pages.common import texts, visitors
+
+
+def show() -> None:
+    """The kept models that this visitor may remove, each behind a second look."""
+    names = [path.name for path in checkpoints.kept() if visitors.may_change(path)]
+    if not names:
+        return
+    with st.expander("Kept models"):
+        for name in names:
+            with st.popover(texts.plain(name), icon=":material/delete:", width="stretch"):
+                st.markdown(f"Remove the model **{texts.plain(name)}** from all pages, for everybody?")
+                if st.button("Remove it for good", key=f"train_remove-{name}"):
+                    with texts.readable_errors():
+                        checkpoints.remove(name)
+                        st.rerun()
