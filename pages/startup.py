@@ -10,6 +10,7 @@ import threading
 import streamlit as st
 
 from engine.errors import ConvscopeError
+from engine.training.memory import OUT_OF_MEMORY, is_out_of_memory
 from pages import directory
 
 STYLE = """<style>
@@ -79,12 +80,13 @@ def _warm_up() -> None:
 
 
 def show_error(error: Exception) -> bool:
-    """Show a `ConvscopeError` of a callback or a fragment as its sentence; whether that has been done."""
-    if not isinstance(error, ConvscopeError):
+    """Show a `ConvscopeError` of a callback or fragment, or a lack of memory, as a sentence; whether that was done."""
+    lacks_memory = is_out_of_memory(error)
+    if not (lacks_memory or isinstance(error, ConvscopeError)):
         return False
     from pages.common import texts
 
-    st.error(texts.plain(error), icon="⚠️")
+    st.error(OUT_OF_MEMORY if lacks_memory else texts.plain(error), icon="⚠️")
     return True
 
 

@@ -21,7 +21,7 @@ world that its training images do not know, and that shows.
 import io
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from unicodedata import normalize
@@ -42,6 +42,7 @@ CODE_PAGES = ("utf-8", "cp437", "cp850", "cp1252", "cp1250", "cp866", "cp1251", 
 ENTRY = b"PK\x01\x02"
 """How each entry of the archive's list begins."""
 UTF_8, ENCRYPTED = 0x800, 0x1
+OnPicture = Callable[[int, int], object]
 
 
 @dataclass(frozen=True)
@@ -53,11 +54,15 @@ class _Picture:
     folders: dict[int, str]
 
 
-def class_folders(archive: bytes, name: str, classes: Sequence[str], side: int) -> LabelledImages:
+def class_folders(
+    archive: bytes, name: str, classes: Sequence[str], side: int, on_picture: OnPicture = lambda done, total: None
+) -> LabelledImages:
     """The pictures of a ZIP archive with a folder per class, uint8 `[N, side, side, 3]`, labels indices into `classes`.
 
     Args:
         archive: its content; `name`: what an error calls it.
+        on_picture: called before each picture with the number of those that are read, and of all; raise from it to
+            stop.
 
     Raises:
         ConvscopeError: it is no ZIP archive, holds no pictures in folders, too many or too large ones, a damaged one,
@@ -70,7 +75,8 @@ def class_folders(archive: bytes, name: str, classes: Sequence[str], side: int) 
             pictures = _checked(list(_pictures(opened, classes)), name, classes)
             labels = np.array([next(iter(picture.folders)) for picture in pictures], dtype=np.int64)
             images, left = np.zeros((len(pictures), side, side, 3), dtype=np.uint8), MOST_TOTAL
-            for image, picture in zip(images, pictures, strict=True):
+            for done, (image, picture) in enumerate(zip(images, pictures, strict=True)):
+                on_picture(done, len(pictures))
                 content = _unpacked(opened, picture, left)
                 left -= len(content)
                 image[:] = read(content, str(picture.path), side)

@@ -6,6 +6,7 @@ behind. The predictions of runs on perturbed images are kept for everybody, up t
 """
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from operator import attrgetter
 
@@ -15,6 +16,7 @@ import streamlit as st
 from engine.accuracy.predictions import Predictions
 from engine.checkpoints import Trained
 from engine.data import LabelledImages, perturbations
+from engine.data.archives import OnPicture
 from engine.evaluation import evaluate
 from engine.weights import Weights
 from pages.common import resources
@@ -23,6 +25,8 @@ from pages.common.jobs import Job
 BATCH = 50
 KEPT = 512
 """How many runs' predictions are kept, the latest; those of 1,000 images take 50 kB."""
+NO_IMAGES = LabelledImages(np.zeros((0, 1, 1, 3), dtype=np.uint8), np.zeros(0, dtype=np.int64), ())
+"""What there is of an archive before it is decoded."""
 
 
 class Evaluation(Job):
@@ -69,6 +73,29 @@ class Evaluation(Job):
 def whole(network: Weights) -> Evaluation:
     """The run of a network on all test images, the same for all sessions."""
     return Evaluation(resources.trained(network), resources.images("test"))
+
+
+class OwnEvaluation(Evaluation):
+    """The predictions for a reader's pictures, which are decoded first, one picture after the other.
+
+    Attributes:
+        images: the pictures, once they are decoded.
+    """
+
+    private = True
+
+    def __init__(self, trained: Trained, decode: Callable[[OnPicture], LabelledImages]) -> None:
+        super().__init__(trained, NO_IMAGES)
+        self._decode = decode
+
+    @property
+    def images(self) -> LabelledImages:
+        return self._images
+
+    def _work(self) -> None:
+        if self._images is NO_IMAGES:
+            self._images = self._decode(lambda done, total: self.advance(done, total, "pictures read"))
+        super()._work()
 
 
 # Perturbed images ----------------------------------------------------------------------------------------------

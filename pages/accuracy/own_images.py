@@ -1,6 +1,11 @@
-"""A lecturer's own test set in the Live view of the Accuracy page: a ZIP archive of class folders."""
+"""A lecturer's own test set in the Live view of the Accuracy page: a ZIP archive of class folders.
+
+It is decoded as a job, in its turn and not in the page's own thread: it may take a minute, and ends when its reader
+leaves.
+"""
 
 from dataclasses import dataclass
+from functools import partial
 
 import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
@@ -11,7 +16,7 @@ from engine.accuracy.figures import accuracy
 from engine.accuracy.predictions import Predictions
 from engine.data import LabelledImages, archives
 from engine.weights import Weights
-from pages.accuracy.jobs import Evaluation
+from pages.accuracy.jobs import OwnEvaluation
 from pages.accuracy.tables import interval, predictions_table
 from pages.common import downloads, resources, texts
 from pages.common.jobs import panel
@@ -34,12 +39,11 @@ def show(chosen: Selection) -> None:
 
 @dataclass(frozen=True)
 class OwnImages:
-    """An archive in a session: its images, and the run of a network on them."""
+    """An archive in a session, and the run of a network on its images."""
 
     network: Weights
     file_id: str
-    images: LabelledImages
-    job: Evaluation
+    job: OwnEvaluation
 
 
 def _kept(chosen: Selection, file: UploadedFile | None) -> OwnImages | None:
@@ -51,8 +55,8 @@ def _kept(chosen: Selection, file: UploadedFile | None) -> OwnImages | None:
         kept = st.session_state["_live_own"] = None
     if kept is None and file is not None:
         card = chosen.card
-        images = archives.class_folders(file.getvalue(), file.name, card.classes, card.input_size)
-        kept = OwnImages(*asked, images, Evaluation(resources.trained(chosen.network), images))
+        decode = partial(archives.class_folders, file.getvalue(), file.name, card.classes, card.input_size)
+        kept = OwnImages(*asked, OwnEvaluation(resources.trained(chosen.network), decode))
         st.session_state["_live_own"] = kept
         kept.job.start()
     return kept
@@ -61,7 +65,7 @@ def _kept(chosen: Selection, file: UploadedFile | None) -> OwnImages | None:
 def _show_run(chosen: Selection, kept: OwnImages) -> None:
     panel(kept.job, start="Run", key="live_own")
     if (result := kept.job.result) is not None:
-        _show_result(chosen, kept.images, result)
+        _show_result(chosen, kept.job.images, result)
 
 
 def _show_result(chosen: Selection, images: LabelledImages, result: Predictions) -> None:

@@ -141,7 +141,7 @@ class Job:
 
     Attributes:
         computes: whether it takes a turn, and the program's end waits for the step at hand; not so for a download.
-        private: whether it is one session's alone, and so ends when nobody watches it any more.
+        private: whether it is one visitor's alone, and so ends when they have left.
         words: how far it is, such as "50 of 200 images"; nothing before it has begun.
         share: how much of it is done, 0-1.
         error: one sentence, if it has failed.
@@ -248,7 +248,8 @@ class Job:
 
     def go_on_unless_stopped(self) -> None:
         """Call it between two steps: raises `Stopped` when the work is to end, and may wait while others work."""
-        gives_way = self.computes and not self.watched and (self.private or TURNS.wanted)
+        is_left = self.private and not visitors.is_here(self._turn.visitor)
+        gives_way = self.computes and not self.watched and (is_left or TURNS.wanted)
         if self._stop.is_set() or _leaving() or gives_way:
             raise Stopped
         if self.computes:

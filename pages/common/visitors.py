@@ -9,6 +9,7 @@ import hmac
 from pathlib import Path
 
 import streamlit as st
+from streamlit import runtime
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from engine import settings
@@ -25,6 +26,11 @@ def name() -> str:
     """What tells this visitor's session from others; empty outside of one."""
     run = get_script_run_ctx(suppress_warning=True)
     return run.session_id if run else ""
+
+
+def is_here(visitor: str) -> bool:
+    """Whether the visitor of that name has a page open; so it is believed where nobody can tell."""
+    return not (visitor and runtime.exists()) or runtime.get_instance().is_active_session(visitor)
 
 
 def is_class() -> bool:

@@ -1,15 +1,18 @@
-"""Which learning rate? A short trial at rising rates, on the Train page, before a training is started."""
+"""Which learning rate? A short trial at rising rates, on the Train page, before a training is started.
+
+It trains in a process of its own, which is asked for each step, so that it stops and gives way as every job does.
+"""
 
 from collections.abc import Sequence
+from contextlib import closing
 from functools import partial
 
 import altair as alt
 import pandas as pd
 import streamlit as st
-import torch
 
-from engine.training import estimate, range_test, recipe, toml_text
-from engine.training.datasets import Dataset
+from engine.training import range_test, recipe, toml_text
+from engine.training.queue import rates
 from engine.training.range_test import RangeTestPoint
 from engine.training.recipe import Recipe
 from pages.common import charts, downloads
@@ -29,11 +32,11 @@ class Trial(Job):
 
     def _work(self) -> None:
         self.points = []
-        estimate.check_memory(self._recipe)
-        splits = Dataset(self._recipe).splits
-        for point in range_test.range_test(self._recipe, splits, torch.device("cpu"), STEPS):
-            self.points = [*self.points, point]
-            self.advance(point.step + 1, STEPS, "steps")
+        self.advance(0, STEPS, "steps")
+        with closing(rates.points(self._recipe, STEPS)) as points:
+            for point in points:
+                self.points = [*self.points, point]
+                self.advance(point.step + 1, STEPS, "steps")
 
 
 @st.cache_resource(show_spinner=False, on_release=Jobs.stop)

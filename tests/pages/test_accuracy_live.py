@@ -12,11 +12,11 @@ import streamlit as st
 
 from engine import checkpoints, pictures, weights
 from engine.accuracy.figures import accuracy
-from engine.data import perturbations
+from engine.data import archives, perturbations
 from engine.evaluation import Predictions
 from pages.accuracy import jobs as accuracy_jobs
 from pages.accuracy.jobs import Evaluation, PerturbedEvaluation, PerturbedTest, Results
-from pages.common import jobs, resources
+from pages.common import jobs, resources, visitors
 from pages.common.jobs import Job
 from tests.apps import assert_no_error, open_page
 
@@ -111,7 +111,7 @@ def test_whoever_drags_the_slider_leaves_no_trail_of_runs(
     for strength in ("5", "10", "15"):
         app.select_slider(key="strength_noise").set_value(strength).run()
     assert [job.test.strength for job in begun] == [0, 5, 10, 15]
-    assert progress(app) == ["Waiting for its turn"]
+    assert progress(app) == ["Waiting for its turn: number 1 in the queue"]
     for _ in range(10):
         batch_by_batch()
     for job in begun:
@@ -244,7 +244,7 @@ def test_archives_wait_for_their_turn_and_can_be_stopped(begun: list[Job], turns
     begun[0].wait(60)
     with turns.turn(threading.Event()):
         upload(app, archive_of(range(8)))
-        assert progress(app) == ["Waiting for its turn"]
+        assert progress(app) == ["Waiting for its turn: number 1 in the queue"]
         app.button(key="live_own_stop").click().run()
     begun[1].wait(60)
     app.run()
@@ -262,8 +262,41 @@ def test_another_archive_stops_the_earlier_one(begun: list[Job], turns: jobs.Tur
     assert [(job.words, job.complete) for job in begun[1:]] == [("", False), ("4 of 4 images", True)]
 
 
+def test_an_archive_is_decoded_in_its_turn_and_no_further_when_its_reader_has_left(
+    begun: list[Job], turns: jobs.Turns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, go_on = threading.Event(), threading.Event()
+    threads: list[threading.Thread] = []
+    read = archives.read
+
+    def slowly(*arguments: object) -> np.ndarray:
+        threads.append(threading.current_thread())
+        reading.set()
+        go_on.wait(60)
+        return read(*arguments)
+
+    monkeypatch.setattr(archives, "read", slowly)
+    app = page()
+    begun[0].wait(60)
+    with turns.turn(threading.Event()):
+        upload(app, archive_of(range(8)))  # the page is drawn to its end
+        assert threads == []
+    job = app.session_state["_live_own"].job
+    assert reading.wait(60)
+    app.run()
+    assert progress(app) == ["0 of 8 pictures read"]
+    monkeypatch.setattr(jobs, "PATIENCE", -1.0)
+    monkeypatch.setattr(visitors, "is_here", lambda visitor: False)
+    go_on.set()
+    job.wait(60)
+    assert (job.stopped, job.result, len(threads)) == (True, None, 1)
+    assert threads[0] is not threading.main_thread()
+
+
 def test_an_archive_that_is_none_is_one_sentence() -> None:
     app = upload(page(), b"nothing")
+    app.session_state["_live_own"].job.wait(60)
+    app.run()
     assert not app.exception
     assert app.error[0].value.startswith("mine.zip is not a readable ZIP archive")
 

@@ -327,13 +327,16 @@ class Private(Steps):
     private = True
 
 
-def test_what_is_one_sessions_alone_ends_when_its_viewer_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_one_visitors_alone_ends_when_they_have_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs, "TURNS", jobs.Turns(2))
     shared, private = Steps("shared", []), Private("private", [])
     for job in (shared, private):
         job.start()
         wait_until(lambda job=job: len(job.log) > 2)
     monkeypatch.setattr(jobs, "PATIENCE", -1.0)
+    count = len(private.log)
+    wait_until(lambda: len(private.log) > count + 2)  # another page is open
+    monkeypatch.setattr(visitors, "is_here", lambda visitor: False)
     private.wait(30)
     assert private.stopped
     assert shared.alive  # nobody waits

@@ -84,4 +84,6 @@ def test_an_error_before_the_first_visitor_is_logged(
 
 def test_only_a_readable_error_of_a_callback_is_shown_as_a_sentence() -> None:
     assert startup.show_error(ConvscopeError("Choose another one."))
+    assert startup.show_error(MemoryError())
+    assert startup.show_error(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"))
     assert not startup.show_error(ValueError())

@@ -1,14 +1,21 @@
 """The trial of learning rates on the Train page."""
 
+import subprocess
+import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 import streamlit as st
+import torch
 
 from engine.training import estimate, range_test
+from engine.training.datasets import Dataset
 from engine.training.estimate import TimePerImage
+from engine.training.queue import rates
 from engine.training.range_test import RangeTestPoint
+from pages.train import controls
 from pages.train import range_test as training_range
 from tests.apps import assert_no_error, open_page
 from tests.runs import lenet
@@ -47,6 +54,10 @@ def test_a_trial_shows_its_curve_and_the_rate_that_the_engine_suggests(monkeypat
     (trial,) = trials
     trial.wait(120)
     assert [point.step for point in trial.points][:3] == [0, 1, 2]
+    splits = Dataset(controls.FIRST_LESSON).splits
+    expected = range_test.range_test(controls.FIRST_LESSON, splits, torch.device("cpu"), 12)
+    for point, same in zip(trial.points, expected, strict=True):
+        assert vars(point) == pytest.approx(vars(same), rel=1e-3)
     app.run()
     assert_no_error(app)
     rate = range_test.suggested(trial.points)
@@ -56,19 +67,37 @@ def test_a_trial_shows_its_curve_and_the_rate_that_the_engine_suggests(monkeypat
     assert len(charts) == 1
 
 
-def test_a_trial_that_fails_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+WITHOUT_MEMORY = """
+from engine.training.queue import rates
+def fail(*_):
+    raise MemoryError("no memory")
+rates.range_test = fail
+rates.main()
+"""
+KILLED = "import os; os.kill(os.getpid(), 9)"
+
+
+@pytest.mark.parametrize("program", [WITHOUT_MEMORY, KILLED])
+def test_a_trial_that_fails_is_one_sentence(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
     trials = only_trial(monkeypatch)
-
-    def fail(*_: object) -> None:
-        raise MemoryError("no memory")
-
-    monkeypatch.setattr(range_test, "range_test", fail)
+    monkeypatch.setattr(rates, "COMMAND", [sys.executable, "-c", program])
     app = open_page(PAGE)
     app.button(key="train_range_start").click().run()
     trials[0].wait(60)
     app.run()
     assert not app.exception
     assert any("no memory" in error.value for error in app.error)
+
+
+def test_a_trial_trains_in_a_process_of_its_own_which_ends_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[subprocess.Popen] = []
+    start = subprocess.Popen
+    monkeypatch.setattr(rates.subprocess, "Popen", lambda *args, **more: begun.append(start(*args, **more)) or begun[0])
+    monkeypatch.setattr(range_test, "range_test", lambda *_: pytest.fail("it trains in the server"))
+    with closing(rates.points(lenet(dataset="cifar10_bundled"), 12)) as points:
+        assert next(points).step == 0
+        assert begun[0].poll() is None
+    assert begun[0].poll() is not None
 
 
 def test_without_a_falling_loss_no_rate_is_marked() -> None:
