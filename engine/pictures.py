@@ -22,6 +22,10 @@ KEPT = 0.998
 """The share of its values other than zero that a picture's own scale covers; the few beyond are clipped, lest they
 flatten the rest. Zeros do not count: what a single early unit sends back is a small patch on an empty ground."""
 
+VIRIDIS = tuple(
+    tuple(bytes.fromhex(colour))
+    for colour in ["440154", "482878", "3e4989", "31688e", "26828e", "1f9e89", "35b779", "6ece58", "b5de2b", "fde725"]
+)
 FRAME = (230, 159, 0)
 """Okabe & Ito's orange, which viridis and most photographs do not hold."""
 INK = "#808080"
@@ -54,6 +58,13 @@ def signed(pixels: Tensor, scale: float | Sequence[float] | np.ndarray) -> np.nd
 def signed_each(pixels: Tensor) -> np.ndarray:
     """`signed`, with each picture on its own scale."""
     return signed(pixels, [scale_of(picture) for picture in pixels])
+
+
+def viridis(shares: np.ndarray) -> np.ndarray:
+    """uint8 `[..., 3]` of shares `[...]`: from viridis' dark end (0 and below) to its bright end (1 and above)."""
+    steps, anchors = np.linspace(0, 1, 256), np.linspace(0, 1, len(VIRIDIS))
+    table = np.stack([np.interp(steps, anchors, channel) for channel in zip(*VIRIDIS, strict=True)], axis=1)
+    return np.rint(table).astype(np.uint8)[np.rint(np.clip(shares, 0, 1) * 255).astype(np.uint8)]
 
 
 def overlaid(maps: Tensor) -> Tensor:

@@ -9,10 +9,6 @@ from engine import pictures
 from engine.graph.receptive_field import Box, Pair
 from engine.pictures import FRAME
 
-VIRIDIS = tuple(
-    tuple(bytes.fromhex(colour))
-    for colour in ["440154", "482878", "3e4989", "31688e", "26828e", "1f9e89", "35b779", "6ece58", "b5de2b", "fde725"]
-)
 SHADE = 0.3
 """How much of a picture's brightness is left outside a patch."""
 
@@ -25,9 +21,7 @@ def coloured(maps: Tensor, scales: Tensor, signed: bool) -> np.ndarray:
     if signed:
         return pictures.signed(maps[:, None].expand(-1, 3, -1, -1), scales.double().numpy())
     shares = (maps / scales.clamp(min=1e-30)[:, None, None]).numpy()
-    steps, anchors = np.linspace(0, 1, 256), np.linspace(0, 1, len(VIRIDIS))
-    table = np.stack([np.interp(steps, anchors, channel) for channel in zip(*VIRIDIS, strict=True)], axis=1)
-    return np.rint(table).astype(np.uint8)[np.rint(np.clip(shares, 0, 1) * 255).astype(np.uint8)]
+    return pictures.viridis(shares)
 
 
 def _frame(picture: np.ndarray, box: Box, thickness: int) -> None:

@@ -12,7 +12,7 @@ import streamlit as st
 import torch
 from streamlit.testing.v1 import AppTest
 
-from engine import checkpoints, feature_maps, patches, settings, weights
+from engine import checkpoints, feature_maps, patches, pictures, settings, weights
 from engine.data import LabelledImages
 from engine.graph.receptive_field import Box
 from pages.common import strongest_images
@@ -281,9 +281,9 @@ def test_colours_of_responses_and_of_signed_maps() -> None:
     grey = feature_tiles.coloured(maps, torch.tensor([2.0]), signed=True)
     assert grey[0, 0, :, 0].tolist() == [0, 128, 191, 255]
     viridis = feature_tiles.coloured(maps, torch.tensor([2.0]), signed=False)
-    assert tuple(viridis[0, 0, 0]) == tuple(viridis[0, 0, 1]) == feature_tiles.VIRIDIS[0]
-    assert tuple(viridis[0, 0, 3]) == feature_tiles.VIRIDIS[-1]
-    assert (feature_tiles.coloured(torch.zeros(1, 2, 2), torch.zeros(1), False) == feature_tiles.VIRIDIS[0]).all()
+    assert tuple(viridis[0, 0, 0]) == tuple(viridis[0, 0, 1]) == pictures.VIRIDIS[0]
+    assert tuple(viridis[0, 0, 3]) == pictures.VIRIDIS[-1]
+    assert (feature_tiles.coloured(torch.zeros(1, 2, 2), torch.zeros(1), False) == pictures.VIRIDIS[0]).all()
 
 
 def test_patches_are_lit_and_the_rest_is_dark() -> None:
