@@ -31,6 +31,8 @@ USUAL = {
 }
 """What the sidebar says at first, as a link says it."""
 PREFERRED = USUAL["checkpoint"]
+PREDICTED = "predicted"
+"""Instead of a class: the one that the network predicts."""
 VIEWING_SIZES = (64, 128, 224)
 BUNDLED = ("test", "train")
 SPLITS = (*BUNDLED, PHOTOGRAPHS, OWN)
@@ -197,6 +199,12 @@ def size_option(chosen: Selection) -> Option:
 def second_image(split: str) -> ChosenImage:
     """Another bundled image, to set beside the sidebar's; its controls appear where this is called."""
     return _of_class(split if split in BUNDLED else BUNDLED[0], "class2", "number2", preferred=1)
+
+
+def class_to_explain(chosen: Selection, view: View) -> int:
+    """The class whose logit is looked at: one that the reader picks, or the one that the network predicts."""
+    asked = choose("Class", "logit", [PREDICTED, *chosen.card.classes], PREDICTED)
+    return resources.answer(view).classes[0] if asked == PREDICTED else chosen.card.classes.index(asked)
 
 
 def _of_class(split: str, class_key: str, number_key: str, preferred: int) -> ChosenImage:

@@ -26,11 +26,11 @@ SIGNALS = ("all channels", "one channel", "top 9", "top 16", CLASS)
 UNITS = (touch.STRONGEST, "whole map", touch.CHOSEN)
 SCALES = ("1/4", "1/2", "1", "2", "4")
 BEFORE_BATCH_NORM = "This layer is a convolution before its batch norm: choose the layer behind it."
-PREDICTED, ALL_BLOCKS = "predicted", "all"
+ALL_BLOCKS = "all"
 OPTIONS = {
     "signal": Option("signal", SIGNALS),
     "unit": Option("unit", UNITS),
-    "logit": Option("class", usual=PREDICTED),
+    "logit": Option("class", usual=selection.PREDICTED),
     "rule": Option("rule", deconv.RELU_RULES),
     "path": Option("path", deconv.PATHS),
     "block": Option("block", usual=ALL_BLOCKS),
@@ -68,18 +68,12 @@ def draw_controls(chosen: Selection) -> tuple[Playback, Comparison]:
 def with_channels(playback: Playback, signal: str, chosen: Selection, tape: Tape) -> Playback:
     """The channels of the signal: none in particular, one that the reader picks, or the strongest ones."""
     if signal == CLASS:
-        return replace(playback, channels=(class_to_explain(chosen, playback.view),))
+        return replace(playback, channels=(selection.class_to_explain(chosen, playback.view),))
     if signal == "one channel":
         strongest = deconv.strongest_channels(tape.activation, 1)[0]
         label, count = f"Channel (strongest: {strongest})", tape.activation.shape[1]
         return replace(playback, channels=(selection.number_in_link(label, "channel", count, strongest),))
     return replace(playback, strongest=0 if signal == "all channels" else int(signal.removeprefix("top ")))
-
-
-def class_to_explain(chosen: Selection, view: View) -> int:
-    """The class whose logit is the signal: one that the reader picks, or the one that the network predicts."""
-    asked = selection.choose("Class", "logit", [PREDICTED, *chosen.card.classes], PREDICTED)
-    return resources.answer(view).classes[0] if asked == PREDICTED else chosen.card.classes.index(asked)
 
 
 def with_rules(playback: Playback, tape: Tape) -> Playback:
