@@ -44,6 +44,7 @@ PAGES = (
         LOOK_INSIDE,
         SIDEBAR,
     ),
+    Entry("evidence", "Evidence", "What in the image is the answer based on?", LOOK_INSIDE, (NETWORK, LAYER, IMAGE)),
     Entry("inversion", "Inversion", "How much of an image does a layer remember?", LOOK_INSIDE, SIDEBAR),
     Entry("maximization", "Maximisation", "Which image excites a channel most?", LOOK_INSIDE, (NETWORK, LAYER)),
 )

@@ -1,0 +1,1 @@
+"""The page Evidence: what in the image the answer is based on."""

@@ -1,0 +1,236 @@
+"""A square slides over the image: what becomes of the answer, and of the strongest map? (Zeiler & Fergus, figure 7)"""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+from torch import Tensor
+
+from engine import deconv, pictures
+from engine.occlusion import Occlusion
+from pages.common import downloads, jobs, layout, resources, selection, sheets, texts, touch
+from pages.common.resources import Playback, View
+from pages.common.selection import Selection
+from pages.evidence import drawings
+from pages.evidence.jobs import FILLS, Occluding, OcclusionSettings, occlusion_of
+
+USUAL_FILL = next(iter(FILLS))
+SQUARES, STRIDES = (8, 4, 2), (32, 16, 8)
+"""The side of the image over these gives the squares and strides on offer; the middle one of each at first."""
+
+NAMED = ("blue", "orange", "green", "violet")
+"""What Streamlit calls the first of `drawings.COLOURS`."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What the view shows: the settings, the class whose probability is drawn, and the class names."""
+
+    settings: OcclusionSettings
+    label: int
+    classes: tuple[str, ...]
+
+    @property
+    def view(self) -> View:
+        return self.settings.view
+
+
+def draw(chosen: Selection, row: DeltaGenerator) -> None:
+    """The view."""
+    with row:
+        settings = draw_controls(chosen)
+        label = selection.class_to_explain(chosen, settings.view)
+        shown = Shown(settings, label, tuple(chosen.card.classes))
+        job = occlusion_of(settings)
+        jobs.buttons(job, start="Start", again="Again", key="occlusion")
+    jobs.follow(job, look=lambda: draw_maps(shown, job))
+    explain()
+
+
+def draw_controls(chosen: Selection) -> OcclusionSettings:
+    """Size, stride and fill of the square; the rest follows from the sidebar."""
+    view = chosen.view()
+    squares, strides = ([str(max(1, view.size // part)) for part in parts] for parts in (SQUARES, STRIDES))
+    square = selection.segments("Square, px", list(dict.fromkeys(squares)), "square", preferred=squares[1])
+    with layout.options({"stride": ("stride", strides[1]), "fill": ("fill", USUAL_FILL)}):
+        stride = selection.segments("Stride, px", list(dict.fromkeys(strides)), "stride", preferred=strides[1])
+        fill = selection.segments("Fill", tuple(FILLS), "fill")
+    (channel,) = deconv.strongest_channels(resources.recording(view).activation, 1)
+    return OcclusionSettings(view, int(square), int(stride), fill, channel)
+
+
+def usual_settings(chosen: Selection) -> OcclusionSettings:
+    """What the view shows at first, of this selection."""
+    view = chosen.view()
+    (channel,) = deconv.strongest_channels(resources.recording(view).activation, 1)
+    return OcclusionSettings(view, view.size // SQUARES[1], max(1, view.size // STRIDES[1]), USUAL_FILL, channel)
+
+
+# The pictures --------------------------------------------------------------------------------------------------
+
+
+def draw_maps(shown: Shown, job: Occluding) -> None:
+    """The probability of the class, large; beside it the image, the answers, the strongest map and its picture."""
+    found, image, channel = job.found, resources.input_pixels(shown.view), shown.settings.channel
+    name = texts.plain(shown.classes[shown.label])
+    with layout.stage():
+        large, *beside = st.columns([2, 1, 1], gap="small")
+    with large:
+        draw_probability(shown, found, image)
+        st.caption(f"**p({name})** with the square there: bright 1, dark 0. Point at it for the numbers.")
+    first, second = beside
+    with first, layout.stage(2):
+        show(image, "The image", f"{prediction(shown)}")
+        show(activity(found, image), f"Map {channel} of {shown.view.layer}", "its sum with the square there")
+    with second, layout.stage(2):
+        classes = commonest(shown, found)
+        show(most_probable(found, classes, image), "Most probable class", legend(shown, found, classes))
+        show(reconstruction(shown), f"Deconvnet of map {channel}", "its strongest unit, played back; grey is zero")
+    if found is not None:
+        st.info(in_words(shown, found))
+        with st.container(horizontal=True):
+            downloads.picture("Picture (PNG)", drawings.large(probability(shown, found, image)), "occlusion.png")
+            downloads.table("Numbers (CSV)", table(shown, found), "occlusion.csv")
+
+
+def show(picture: np.ndarray, title: str, caption: str) -> None:
+    sheets.show(drawings.large(picture), title)
+    st.caption(f"**{title}**: {caption}")
+
+
+def draw_probability(shown: Shown, found: Occlusion | None, image: np.ndarray) -> None:
+    """The map of the class's probability over the image; pointing at a square frames it and gives its numbers."""
+    words = f"The probability of {shown.classes[shown.label]} with a square hidden at each place"
+    if found is None:
+        sheets.show(drawings.large(drawings.over_image(np.full(image.shape[:2], np.nan), image)), words)
+        return
+    rows, columns = found.boxes.shape[:2]
+    steps = (0, shown.settings.stride, shown.settings.patch)
+    grid = touch.Grid(
+        rows * columns, columns, words=square_words(shown, found), field=(steps, steps), side=shown.view.size
+    )
+    png = drawings.large(probability(shown, found, image))
+    touch.show(png, words, "occlusion", grid, "Square", None, lambda _cell: None)
+
+
+def probability(shown: Shown, found: Occlusion, image: np.ndarray) -> np.ndarray:
+    """uint8 `[S, S, 3]`: at each pixel the mean over the squares that hide it, on the scale 0-1."""
+    return drawings.over_image(over_pixels(found, found.probability(shown.label)), image)
+
+
+def activity(found: Occlusion | None, image: np.ndarray) -> np.ndarray:
+    """uint8 `[S, S, 3]`: the strongest map's sum, from its smallest to its largest value."""
+    if found is None or found.activity is None:
+        return drawings.over_image(np.full(image.shape[:2], np.nan), image)
+    return drawings.over_image(drawings.stretched(found.over_pixels(found.activity)), image)
+
+
+def over_pixels(found: Occlusion, values: Tensor) -> np.ndarray:
+    return found.over_pixels(values).numpy()
+
+
+def most_probable(found: Occlusion | None, classes: tuple[int, ...], image: np.ndarray) -> np.ndarray:
+    if found is None:
+        return drawings.over_image(np.full(image.shape[:2], np.nan), image)
+    return drawings.answers(found, classes, image)
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _reconstruction(view: View, channel: int) -> np.ndarray:
+    pixels = resources.play(Playback(view, "strongest unit", (channel,))).reconstruction.pixels
+    return pictures.signed_each(pixels)[0]
+
+
+def reconstruction(shown: Shown) -> np.ndarray:
+    """uint8 `[S, S, 3]`: the deconvnet picture of the strongest map's strongest unit."""
+    return _reconstruction(shown.view, shown.settings.channel)
+
+
+# Words ---------------------------------------------------------------------------------------------------------
+
+
+def prediction(shown: Shown) -> str:
+    """What the network predicts for the whole image."""
+    answer = resources.answer(shown.view)
+    return f"{texts.plain(shown.classes[answer.classes[0]])}, {texts.percent(answer.probabilities[0])}"
+
+
+def square_words(shown: Shown, found: Occlusion) -> list[str]:
+    """What pointing at each square says."""
+    of_class, predicted = found.probability(shown.label).flatten().tolist(), found.predicted().flatten().tolist()
+    most = found.logits.softmax(dim=-1).amax(dim=-1).flatten().tolist()
+    active = [float("nan")] * found.squares if found.activity is None else found.activity.flatten().tolist()
+    words = []
+    for index, (top, left, bottom, right) in enumerate(found.boxes.flatten(0, 1).tolist()):
+        place = f"rows {top}-{bottom - 1}, columns {left}-{right - 1} hidden"
+        if predicted[index] < 0:
+            words.append(f"{place}: not yet")
+            continue
+        words.append(
+            f"{place}\np({shown.classes[shown.label]}) = {of_class[index]:.3f}\n"
+            f"most probable: {shown.classes[predicted[index]]}, {most[index]:.3f}\n"
+            f"map {shown.settings.channel}: {active[index]:.3g}"
+        )
+    return words
+
+
+def commonest(shown: Shown, found: Occlusion | None) -> tuple[int, ...]:
+    """The classes that are most probable somewhere: the whole image's first, then by how often."""
+    own = resources.answer(shown.view).classes[0]
+    if found is None:
+        return (own,)
+    counted = Counter(label for label in found.predicted().flatten().tolist() if label >= 0)
+    return (own, *(label for label, _ in counted.most_common() if label != own))
+
+
+def legend(shown: Shown, found: Occlusion | None, classes: tuple[int, ...]) -> str:
+    """The names of the classes beside their colours, as Markdown."""
+    if found is None:
+        return ""
+    named = zip(NAMED, classes, strict=False)
+    return " ".join(f":{colour}[■] {texts.plain(shown.classes[label])}" for colour, label in named)
+
+
+def in_words(shown: Shown, found: Occlusion) -> str:
+    """What hiding does to the answer, in two sentences computed from the maps."""
+    of_class, answer = found.probability(shown.label), resources.answer(shown.view)
+    before = answer.probabilities[answer.classes.index(shown.label)]
+    known = of_class[~of_class.isnan()]
+    name = texts.plain(shown.classes[shown.label])
+    flat = of_class.nan_to_num(2.0).flatten()
+    top, left, bottom, right = found.boxes.flatten(0, 1)[int(flat.argmin())].tolist()
+    own = answer.classes[0]
+    turned = int(((found.predicted() != own) & (found.predicted() >= 0)).sum())
+    return (
+        f"Of the whole image p({name}) is {before:.2f}. Hidden squares leave between {float(known.min()):.2f} "
+        f"(rows {top}-{bottom - 1}, columns {left}-{right - 1}) and {float(known.max()):.2f}. "
+        f"{turned} of {found.done} squares change the predicted class."
+    )
+
+
+def table(shown: Shown, found: Occlusion) -> pd.DataFrame:
+    """A row per square."""
+    rows = pd.DataFrame(found.boxes.flatten(0, 1).numpy(), columns=["top", "left", "bottom", "right"])
+    rows[f"p({shown.classes[shown.label]})"] = found.probability(shown.label).flatten().numpy()
+    rows["most probable"] = [
+        shown.classes[label] if label >= 0 else "" for label in found.predicted().flatten().tolist()
+    ]
+    if found.activity is not None:
+        rows[f"map {shown.settings.channel}"] = found.activity.flatten().numpy()
+    return rows
+
+
+def explain() -> None:
+    """What to look at, and the equation."""
+    texts.what_to_look_at(
+        "Where is the map dark? That part of the image must be visible for the answer. Is it the object?",
+        "A larger square hides whole parts, a smaller one says more exactly where. Black or white instead of the mean "
+        "colour: a square is an image, too.",
+        "Does the strongest map fall where its deconvnet picture is? Then that picture shows what excites it.",
+    )
+    st.latex(
+        r"p(\text{class}\mid x_{rc}),\qquad x_{rc}=x\text{ with the square at row }r\text{, column }c\text{ filled}"
+    )

@@ -1,0 +1,164 @@
+"""The Evidence page without a browser: its views, its jobs, and what is said of them."""
+
+import numpy as np
+import pytest
+import streamlit as st
+import torch
+from streamlit.testing.v1 import AppTest
+
+from engine import agreement, checkpoints, data, deconv, evidence, occlusion, sanity, tape, weights
+from engine.occlusion import Occlusion
+from engine.sanity import Check
+from pages.common.resources import View
+from pages.evidence import charts, drawings, methods, sanity_check
+from pages.evidence.jobs import FILLS, OcclusionSettings, SanitySettings, occlusion_of, sanity_of
+from tests.apps import assert_no_error, assert_pictures_have_words, open_page
+from tests.oracles import fingerprint
+
+PAGE = "evidence/page.py"
+FIRST = int((data.bundled("test").labels == 8).nonzero()[0][0])
+VIEW = View(weights.find("lenet"), "pool3", "test", FIRST, 32)
+LINK = {"checkpoint": "lenet", "class": "ship"}
+
+
+@pytest.fixture(autouse=True)
+def _fresh_caches() -> None:
+    st.cache_data.clear()
+    st.cache_resource.clear()
+
+
+def image() -> torch.Tensor:
+    card = checkpoints.load("lenet").card
+    return data.prepare(data.bundled("test").images[FIRST : FIRST + 1], 32, card.mean, card.std)
+
+
+def strongest() -> int:
+    return deconv.strongest_channels(tape.features(checkpoints.load("lenet").model, image(), "pool3"), 1)[0]
+
+
+def settings(**changes: object) -> OcclusionSettings:
+    return OcclusionSettings(
+        **{"view": VIEW, "patch": 8, "stride": 2, "fill": "mean colour", "channel": strongest(), **changes}
+    )
+
+
+def infos(app: AppTest) -> list[str]:
+    return [info.value for info in app.info]
+
+
+def test_occlusion_begins_by_itself_and_says_what_the_engine_measures() -> None:
+    before = fingerprint(checkpoints.load("lenet").model)
+    app = open_page(PAGE, **LINK)
+    assert_no_error(app)
+    assert not app.warning
+    job = occlusion_of(settings())
+    job.wait(60)
+    assert job.complete
+    app.run()
+    assert_no_error(app)
+    assert_pictures_have_words(app)
+    assert len(app.get("image")) == 5
+    model = checkpoints.load("lenet").model
+    expected = occlusion.occlude(model, image(), patch=8, stride=2, unit_map=("pool3", strongest()))
+    assert torch.allclose(job.found.logits, expected.logits, atol=1e-4)
+    assert torch.allclose(job.found.activity, expected.activity, rtol=1e-4)
+    own = int(model(image())[0].argmax())
+    turned = int((job.found.predicted() != own).sum())
+    assert infos(app)[0].endswith(f"{turned} of 256 squares change the predicted class.")
+    lowest = float(job.found.probability(own).min())
+    assert f"leave between {lowest:.2f} (rows" in infos(app)[0]
+    assert fingerprint(model) == before
+
+
+def test_the_squares_fill_size_and_class_come_from_the_link() -> None:
+    app = open_page(PAGE, **LINK, square="16", stride="4", fill="white", logit="dog")
+    assert_no_error(app)
+    assert not app.warning
+    job = occlusion_of(settings(patch=16, stride=4, fill="white"))
+    job.wait(60)
+    card, model = checkpoints.load("lenet").card, checkpoints.load("lenet").model
+    white = ((1 - np.array(card.mean)) / np.array(card.std)).tolist()
+    expected = occlusion.occlude(model, image(), patch=16, stride=4, fill=white)
+    assert torch.allclose(job.found.logits, expected.logits, atol=1e-4)
+    app.run()
+    assert infos(app)[0].startswith("Of the whole image p(dog) is ")
+    assert app.get("button_group")
+
+
+def test_methods_stand_side_by_side_with_their_agreement_in_words() -> None:
+    app = open_page(PAGE, **LINK, view="methods")
+    job = occlusion_of(settings())
+    job.wait(60)
+    app.run()
+    assert_no_error(app)
+    assert_pictures_have_words(app)
+    assert len(app.get("image")) == 6
+    model = checkpoints.load("lenet").model
+    label = int(model(image())[0].argmax())
+    drop = model(image()).softmax(1)[0, label] - job.found.over_pixels(job.found.probability(label))
+    heats = {
+        "occlusion": drop,
+        "Grad-CAM of pool3": evidence.enlarged(evidence.grad_cam(model, image(), "pool3", label), 32, 32),
+        **evidence.heats_of_class(model, image(), label),
+    }
+    assert infos(app) == [agreement.in_words(heats)]
+    pictures = open_page(PAGE, checkpoint="resnet18_strided", view="methods", drawn="picture", logit="cat")
+    assert_no_error(pictures)
+    assert any("class activation map" in caption.value for caption in pictures.caption)
+
+
+def test_the_table_of_methods_is_symmetric() -> None:
+    heats = {name: torch.rand(32, 32, generator=torch.Generator().manual_seed(seed)) for seed, name in enumerate("abc")}
+    values = methods.table(heats)[list("abc")].to_numpy()
+    assert np.allclose(values, values.T)
+    assert np.allclose(np.diag(values), 1)
+
+
+def test_the_sanity_check_shows_every_method_and_stage() -> None:
+    app = open_page(PAGE, **LINK, view="sanity check")
+    model = checkpoints.load("lenet").model
+    label = int(model(image())[0].argmax())
+    job = sanity_of(SanitySettings(VIEW, label, 0))
+    job.wait(60)
+    assert job.complete
+    app.run()
+    assert_no_error(app)
+    assert_pictures_have_words(app)
+    assert len(app.get("image")) == 1 + 5
+    steps = list(sanity.cascade(model, lambda some: evidence.heats_of_class(some, image(), label)))
+    for rule in evidence.RULES:
+        found = [check.correlation for check in job.checks[rule]]
+        assert found == pytest.approx([step[rule].correlation for step in steps], abs=1e-3)
+    assert infos(app)[0].startswith("With everything from conv1 up random, ")
+    rows = charts.correlation_rows(job.checks)
+    assert len(rows) == 4 * 6
+    assert charts.correlation_chart(rows).to_dict()["encoding"]
+
+
+def test_words_of_the_sanity_check_follow_the_figures() -> None:
+    def steps(rho: float) -> list[Check]:
+        return [Check("trained", torch.zeros(1, 1), 1.0), Check("conv1", torch.zeros(1, 1), rho)]
+
+    words = sanity_check.cascade_in_words({"a": steps(0.8), "b": steps(0.1)})
+    assert "the maps of a (0.80) are still much the same" in words
+    assert "those of b (0.10) have nothing left" in words
+    assert "every map keeps some" in sanity_check.cascade_in_words({"a": steps(0.4)})
+    assert "only the trained network" in sanity_check.cascade_in_words({"a": steps(1)[:1]})
+
+
+def test_drawings_show_what_is_unknown_in_grey_and_classes_in_their_colours() -> None:
+    white = np.full((4, 4, 3), 255, np.uint8)
+    shares = np.array([[0.0, 1.0], [np.nan, 0.5]]).repeat(2, 0).repeat(2, 1)
+    drawn = drawings.over_image(shares, white)
+    assert tuple(drawn[3, 0]) == (128, 128, 128)
+    assert tuple(drawn[0, 0]) == (0x44, 0x01, 0x54)
+    assert drawings.over_image(shares, white * 0)[0, 3].sum() < drawn[0, 3].sum()
+    assert drawings.stretched(torch.tensor([[2.0, 4.0]])).tolist() == [[0, 1]]
+    assert not drawings.stretched(torch.ones(2, 2)).any()
+    logits = torch.tensor([[[1.0, 0.0], [0.0, 1.0]], [[1.0, 0.0], [float("nan")] * 2]])
+    found = Occlusion(logits, occlusion.squares(4, 4, 2, 2), None, 3)
+    colours = drawings.answers(found, (1, 0), white)
+    assert tuple(colours[0, 3]) == tuple(drawings.COLOURS[0])
+    assert tuple(colours[0, 0]) == tuple(colours[3, 1]) == tuple(drawings.COLOURS[1])
+    assert tuple(colours[3, 3]) == (128, 128, 128)
+    assert list(FILLS) == ["mean colour", "black", "grey", "white"]
