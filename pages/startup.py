@@ -34,7 +34,7 @@ html { font-size: clamp(15px, 8px + 0.625vw, 28px) !important; }
 }
 .st-key-options button { min-height: 2rem; padding: 0 0.6rem; }
 [data-testid=stHeader] [data-testid=stTopNav] { padding: 0 0.5rem; }
-[data-testid=stTopNavLink] { padding: 0 0.4rem; }
+[data-testid=stTopNavLink] { padding: 0 0.15rem; }
 [data-testid=stToolbar] > div > :last-child { flex: none; padding-left: 5.5rem; }
 :has(> .st-key-presenting) { position: absolute; }
 .st-key-presenting { position: fixed; top: 0.35rem; right: 3rem; width: auto; z-index: 999991; }

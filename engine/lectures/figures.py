@@ -21,15 +21,33 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine import all_networks, data, deconv, feature_maps, network, reconstructions, reports, tape, weights
+from engine import (
+    adversarial,
+    all_networks,
+    data,
+    deconv,
+    evaluation,
+    feature_maps,
+    invariance,
+    network,
+    occlusion,
+    reconstructions,
+    reports,
+    sanity,
+    tape,
+    weights,
+)
 from engine.accuracy import comparison
 from engine.accuracy.figures import Share, accuracy, class_figures, commonest_mistake, confusion_matrix
 from engine.all_networks import Candidate
 from engine.checkpoints import Card, Trained
 from engine.deconv import Reconstruction
 from engine.errors import ConvscopeError
+from engine.invariance import Curve
+from engine.occlusion import Occlusion
 from engine.operations import MaxPool
 from engine.reports import Reported
+from engine.sanity import SignalChecks
 from engine.tape import Tape
 from engine.training import curves, histories, verdicts
 from engine.training.histories import History
@@ -213,6 +231,66 @@ def _cosine(network: Weights, layer: str, label: str) -> float:
     )
 
 
+# Evidence ------------------------------------------------------------------------------------------------------
+
+
+@functools.lru_cache(maxsize=16)
+def _occlusion(network: Weights, label: str) -> Occlusion:
+    """As the page Evidence hides squares at first: a quarter of the image wide, a sixteenth apart."""
+    of_network = trained(network)
+    size = of_network.card.input_size
+    return occlusion.occlude(of_network.model, _input(of_network.card, label), patch=size // 4, stride=size // 16)
+
+
+def _class(network: Weights, label: str) -> int:
+    return trained(network).card.classes.index(label)
+
+
+def _lowest(name: str, label: str) -> str:
+    network = weights.find(name)
+    return f"{float(_occlusion(network, label).probability(_class(network, label)).min()):.2f}"
+
+
+def _turned(name: str, label: str) -> str:
+    network = weights.find(name)
+    found, own = _occlusion(network, label), _moved_curve(network, label, "shift", 0).logits[0].argmax()
+    return f"{int((found.predicted() != own).sum())} of {found.squares}"
+
+
+@functools.lru_cache(maxsize=64)
+def _moved_curve(network: Weights, label: str, kind: str, amount: float, layers: tuple[str, ...] = ()) -> Curve:
+    of_network = trained(network)
+    return invariance.curve(of_network.model, _input(of_network.card, label), kind, [amount], layers)
+
+
+def _distance(name: str, layer: str, label: str, kind: str, amount: str) -> str:
+    return f"{float(_moved_curve(weights.find(name), label, kind, float(amount), (layer,)).distances[0, 0]):.2f}"
+
+
+def _moved(name: str, label: str, kind: str, amount: str) -> str:
+    network = weights.find(name)
+    curve = _moved_curve(network, label, kind, float(amount))
+    return f"{float(curve.probability(_class(network, label))[0]):.2f}"
+
+
+@functools.lru_cache(maxsize=16)
+def _signals(network: Weights, layer: str, label: str, other: str) -> SignalChecks:
+    of_network = trained(network)
+    images = (_input(of_network.card, which) for which in (label, other))
+    return sanity.check_signals(of_network.model, *images, layer)
+
+
+def _perturbed(name: str, label: str, level: str) -> str:
+    """The probability of the class after one step of at most `level` of 255."""
+    network = weights.find(name)
+    of_network, true = trained(network), _class(network, label)
+    scale = {"std": of_network.card.std, "mean": of_network.card.mean}
+    image = _input(of_network.card, label)
+    changed = adversarial.perturb(of_network.model, image, true, epsilon=int(level) / 255, **scale)
+    answer = evaluation.answer(of_network.model, changed)
+    return f"{answer.probabilities[answer.classes.index(true)]:.2f}"
+
+
 # The reports ---------------------------------------------------------------------------------------------------
 
 
@@ -265,6 +343,13 @@ FIGURES: dict[str, Callable[..., str]] = {
     "gain": lambda name, *of: f"{_gain(weights.find(name), *of):.2g}",
     "cosine": lambda name, *of: f"{_cosine(weights.find(name), *of):.2f}",
     "correlation": lambda name, *of: f"{_correlation(weights.find(name), *of):.2f}",
+    "lowest": _lowest,
+    "turned": _turned,
+    "distance": _distance,
+    "moved": _moved,
+    "noise": lambda name, layer, label: f"{_signals(weights.find(name), layer, label, label).noise_correlation:.2f}",
+    "other_switches": lambda name, *of: f"{_signals(weights.find(name), *of).others_correlation:.2f}",
+    "perturbed": _perturbed,
     "report": lambda *of: percent(_reported(*of).accuracy),
     "counted_overall": lambda number: _interval(reports.TESTS[int(number)].overall),
     "listed": lambda *of: percent(_reported_class(*of)[0]),

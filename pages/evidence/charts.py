@@ -1,4 +1,4 @@
-"""The chart of the sanity check: how fast each method's map departs from the trained network's."""
+"""The charts of the Evidence page: rank correlations, accuracy against epsilon, and curves of moved images."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,6 +9,7 @@ from engine.sanity import Check
 from pages.common.charts import OKABE_ITO, legend, sized
 
 HEIGHT = 300
+PROBABILITY = "probability"
 
 
 def correlation_rows(checks: Mapping[str, Sequence[Check]]) -> pd.DataFrame:
@@ -31,7 +32,43 @@ def correlation_chart(rows: pd.DataFrame) -> alt.Chart:
                 scale=alt.Scale(domain=methods, range=list(OKABE_ITO[: len(methods)])),
                 legend=legend("", len(methods)),
             ),
-            tooltip=["method", "random from", alt.Tooltip("rank correlation:Q", format=".2f")],
+            tooltip=["method:N", "random from:N", alt.Tooltip("rank correlation:Q", format=".2f")],
         )
     )
     return sized(line, HEIGHT)
+
+
+def accuracy_chart(rows: pd.DataFrame) -> alt.Chart:
+    """The accuracy on perturbed images against epsilon."""
+    line = (
+        alt.Chart(rows)
+        .mark_line(strokeWidth=3, point=alt.OverlayMarkDef(size=110), color=OKABE_ITO[0])
+        .encode(
+            x=alt.X("epsilon, of 255:Q"),
+            y=alt.Y("accuracy:Q", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%")),
+            tooltip=["epsilon, of 255", alt.Tooltip("accuracy:Q", format=".1%")],
+        )
+    )
+    return sized(line, HEIGHT)
+
+
+def moving_chart(rows: pd.DataFrame, title: str, unit: str, amount: float) -> alt.LayerChart:
+    """One figure of the moved images against the amount, a curve per image; a line stands at the chosen amount."""
+    images = list(dict.fromkeys(rows["image"]))
+    lines = (
+        alt.Chart(rows)
+        .mark_line(strokeWidth=3)
+        .encode(
+            x=alt.X("amount:Q", title=unit),
+            y=alt.Y("value:Q", title=title),
+            color=alt.Color(
+                "image:N",
+                scale=alt.Scale(domain=images, range=list(OKABE_ITO[: len(images)])),
+                legend=legend("", len(images)) if rows["what"].eq(PROBABILITY).any() else None,
+            ),
+            tooltip=["image:N", "amount:Q", alt.Tooltip("value:Q", format=".2f")],
+        )
+    )
+    chosen = pd.DataFrame({"amount": [amount]})
+    rule = alt.Chart(chosen).mark_rule(strokeDash=[6, 4], strokeWidth=2, color="#888888").encode(x="amount:Q")
+    return sized(rule + lines, HEIGHT)

@@ -6,13 +6,18 @@ import numpy as np
 import streamlit as st
 from torch import Tensor, nn
 
-from engine import evidence, sanity
+from engine import adversarial, evidence, invariance, sanity
+from engine.accuracy.figures import accuracy
 from engine.checkpoints import Trained
+from engine.data import LabelledImages, first_of_each_class, prepare
+from engine.invariance import Curve
 from engine.occlusion import Occlusion, occlude_in_steps
 from engine.sanity import Check
+from engine.weights import Weights
 from pages.common import resources
 from pages.common.jobs import Job, Jobs
 from pages.common.resources import View
+from pages.common.selection import BUNDLED
 
 FILLS = {"mean colour": None, "black": 0.0, "grey": 0.5, "white": 1.0}
 """What a square is filled with, as pixels in 0-1; the data's mean colour is 0 once it is normalised."""
@@ -98,6 +103,108 @@ class Checking(Job):
         return {GRAD_CAM: evidence.enlarged(coarse, *image.shape[2:]), **evidence.heats_of_class(model, image, label)}
 
 
+EPSILONS = (0, 0.5, 1, 2, 4, 8)
+"""Of the accuracy curve, on the scale of 8-bit pixels."""
+ATTACKED = 20
+"""How many test images of each class are attacked for it."""
+
+
+@dataclass(frozen=True)
+class AttackSettings:
+    """Which network is attacked on the test images, in how many steps."""
+
+    network: Weights
+    steps: int
+
+
+class Attacking(Job):
+    """Many images, perturbed.
+
+    Attributes:
+        accuracies: for each of `EPSILONS`, once all is done.
+    """
+
+    def __init__(self, settings: AttackSettings, trained: Trained, test: LabelledImages) -> None:
+        super().__init__()
+        self._settings, self._trained = settings, trained
+        self._test = test.subset(first_of_each_class(test.labels, ATTACKED))
+        self.accuracies: list[float] = []
+
+    def _work(self) -> None:
+        self.accuracies = []
+        card, labels = self._trained.card, self._test.labels
+        found = adversarial.accuracy_curve(
+            self._trained.model,
+            prepare(self._test.images, card.input_size, card.mean, card.std),
+            labels,
+            [level / 255 for level in EPSILONS],
+            std=card.std,
+            mean=card.mean,
+            steps=self._settings.steps,
+            on_batch=lambda done: self.advance(done, len(labels), "images"),
+        )
+        self.accuracies = [accuracy(predictions).value for predictions in found]
+
+
+@dataclass(frozen=True)
+class MovingSettings:
+    """Which images (as views of one network) are moved, how, and the layers whose features are compared."""
+
+    views: tuple[View, ...]
+    kind: str
+    amounts: tuple[float, ...]
+    layers: tuple[str, str]
+
+
+class Moving(Job):
+    """Images that are moved step by step.
+
+    Attributes:
+        images: each view with the class whose probability is followed: the image's, or else the predicted one.
+        curves: one for each image so far.
+    """
+
+    def __init__(self, settings: MovingSettings, trained: Trained, inputs: list[Tensor], labels: list[int]) -> None:
+        super().__init__()
+        self.settings, self._trained, self._inputs = settings, trained, inputs
+        self.images = list(zip(settings.views, labels, strict=True))
+        self.curves: list[Curve] = []
+
+    def _work(self) -> None:
+        self.curves = []
+        settings = self.settings
+        for done, image in enumerate(self._inputs, 1):
+            found = invariance.curve(self._trained.model, image, settings.kind, settings.amounts, settings.layers)
+            self.curves = [*self.curves, found]
+            self.advance(done, len(self._inputs), "images")
+
+
+def attacks_of(settings: AttackSettings) -> Attacking:
+    """The one job with these settings; a reader begins it."""
+    return _attacks().get(
+        settings, lambda: Attacking(settings, resources.trained(settings.network), resources.images("test"))
+    )
+
+
+def moving_of(settings: MovingSettings) -> Moving:
+    """The one job with these settings, begun if nobody has begun or stopped it."""
+    return _begun(_movings().get(settings, lambda: _moving(settings)))
+
+
+def _moving(settings: MovingSettings) -> Moving:
+    labels = [_label(view) for view in settings.views]
+    inputs = [resources.network_input(view) for view in settings.views]
+    return Moving(settings, resources.trained(settings.views[0].network), inputs, labels)
+
+
+def _label(view: View) -> int:
+    """The image's class, if its data set's classes are the network's; else the predicted one."""
+    classes = resources.trained(view.network).card.classes
+    if view.split in BUNDLED and tuple(resources.images(view.split).classes) == tuple(classes):
+        return int(resources.images(view.split).labels[view.index])
+    return resources.answer(view).classes[0]
+
+
 def occlusion_of(settings: OcclusionSettings) -> Occluding:
     """The one job with these settings, begun if nobody has begun or stopped it."""
     return _begun(_occlusions().get(settings, lambda: Occluding(settings, *_of(settings.view))))
@@ -121,6 +228,16 @@ def _of(view: View) -> tuple[Trained, Tensor]:
 
 @st.cache_resource(show_spinner=False, on_release=Jobs.stop)
 def _occlusions() -> Jobs[Occluding]:
+    return Jobs()
+
+
+@st.cache_resource(show_spinner=False, on_release=Jobs.stop)
+def _attacks() -> Jobs[Attacking]:
+    return Jobs()
+
+
+@st.cache_resource(show_spinner=False, on_release=Jobs.stop)
+def _movings() -> Jobs[Moving]:
     return Jobs()
 
 

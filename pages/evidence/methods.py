@@ -11,6 +11,7 @@ from torch import Tensor
 from engine import agreement, evidence, pictures
 from engine.deconv import Reconstruction
 from pages.common import downloads, jobs, layout, resources, selection, sheets, texts
+from pages.common.controls import Option
 from pages.common.resources import View
 from pages.common.selection import Selection
 from pages.evidence import drawings
@@ -54,13 +55,14 @@ def draw(chosen: Selection, row: DeltaGenerator) -> None:
     with row:
         drawn = selection.segments("Draw as", DRAWN, "drawn")
         settings = usual_settings(chosen)
-        label = selection.class_to_explain(chosen, settings.view)
+        with layout.options({"logit": Option("class", usual=selection.PREDICTED)}):
+            label = selection.class_to_explain(chosen, settings.view)
     job = occlusion_of(settings)
     name = texts.plain(chosen.card.classes[label])
     jobs.follow(job, look=lambda: draw_methods(chosen, settings.view, label, drawn, job, name))
     texts.what_to_look_at(
         "Which methods point at the object, which at its edges, which everywhere?",
-        "Choose another class: the class activation map and occlusion change; guided and deconvnet pictures hardly do.",
+        "Options, another class: class activation map and occlusion change; guided and deconvnet pictures hardly do.",
         "Occlusion asks the network itself: where another method disagrees with it, what does that one show?",
     )
     st.latex(r"M(i,j)=\sum_k w_k A_k(i,j)\qquad \rho=\mathrm{corr}\,(\mathrm{rank}\,M_1,\ \mathrm{rank}\,M_2)")

@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
-from torch import Tensor
 
 from engine import deconv, pictures
 from engine.occlusion import Occlusion
 from pages.common import downloads, jobs, layout, resources, selection, sheets, texts, touch
+from pages.common.controls import Option
 from pages.common.resources import Playback, View
 from pages.common.selection import Selection
 from pages.evidence import drawings
@@ -21,17 +21,20 @@ USUAL_FILL = next(iter(FILLS))
 SQUARES, STRIDES = (8, 4, 2), (32, 16, 8)
 """The side of the image over these gives the squares and strides on offer; the middle one of each at first."""
 
+BRIGHTNESS = ("one scale", "each its own")
+BRIGHTNESS_HELP = "One scale: probabilities from 0 to 1. Each its own: from the smallest to the largest on this image."
 NAMED = ("blue", "orange", "green", "violet")
 """What Streamlit calls the first of `drawings.COLOURS`."""
 
 
 @dataclass(frozen=True)
 class Shown:
-    """What the view shows: the settings, the class whose probability is drawn, and the class names."""
+    """What the view shows: the settings, the class whose probability is drawn, the class names, one of `BRIGHTNESS`."""
 
     settings: OcclusionSettings
     label: int
     classes: tuple[str, ...]
+    brightness: str
 
     @property
     def view(self) -> View:
@@ -41,25 +44,32 @@ class Shown:
 def draw(chosen: Selection, row: DeltaGenerator) -> None:
     """The view."""
     with row:
-        settings = draw_controls(chosen)
-        label = selection.class_to_explain(chosen, settings.view)
-        shown = Shown(settings, label, tuple(chosen.card.classes))
-        job = occlusion_of(settings)
+        shown = draw_controls(chosen)
+        job = occlusion_of(shown.settings)
         jobs.buttons(job, start="Start", again="Again", key="occlusion")
     jobs.follow(job, look=lambda: draw_maps(shown, job))
     explain()
 
 
-def draw_controls(chosen: Selection) -> OcclusionSettings:
-    """Size, stride and fill of the square; the rest follows from the sidebar."""
+def draw_controls(chosen: Selection) -> Shown:
+    """Size, stride and fill of the square, the class and the scale; the rest follows from the sidebar."""
     view = chosen.view()
     squares, strides = ([str(max(1, view.size // part)) for part in parts] for parts in (SQUARES, STRIDES))
     square = selection.segments("Square, px", list(dict.fromkeys(squares)), "square", preferred=squares[1])
-    with layout.options({"stride": ("stride", strides[1]), "fill": ("fill", USUAL_FILL)}):
+    options = {
+        "stride": Option("stride", strides, strides[1]),
+        "fill": Option("fill", tuple(FILLS)),
+        "brightness": Option("brightness", BRIGHTNESS),
+        "logit": Option("class", usual=selection.PREDICTED),
+    }
+    with layout.options(options):
         stride = selection.segments("Stride, px", list(dict.fromkeys(strides)), "stride", preferred=strides[1])
         fill = selection.segments("Fill", tuple(FILLS), "fill")
+        brightness = selection.segments("Brightness", BRIGHTNESS, "brightness", help=BRIGHTNESS_HELP)
+        label = selection.class_to_explain(chosen, view)
     (channel,) = deconv.strongest_channels(resources.recording(view).activation, 1)
-    return OcclusionSettings(view, int(square), int(stride), fill, channel)
+    settings = OcclusionSettings(view, int(square), int(stride), fill, channel)
+    return Shown(settings, label, tuple(chosen.card.classes), brightness)
 
 
 def usual_settings(chosen: Selection) -> OcclusionSettings:
@@ -77,18 +87,20 @@ def draw_maps(shown: Shown, job: Occluding) -> None:
     found, image, channel = job.found, resources.input_pixels(shown.view), shown.settings.channel
     name = texts.plain(shown.classes[shown.label])
     with layout.stage():
-        large, *beside = st.columns([2, 1, 1], gap="small")
+        large, beside = st.columns([1.08, 1], gap="small")
     with large:
         draw_probability(shown, found, image)
-        st.caption(f"**p({name})** with the square there: bright 1, dark 0. Point at it for the numbers.")
-    first, second = beside
-    with first, layout.stage(2):
-        show(image, "The image", f"{prediction(shown)}")
+        scale = "bright 1, dark 0" if shown.brightness == BRIGHTNESS[0] else "on its own scale"
+        st.caption(f"**p({name})** with the square there: {scale}. Point at it for the numbers.")
+    classes = commonest(shown, found)
+    with beside, layout.stage(2):
+        left, right = st.columns(2, gap="small")
+    with left:
+        show(image, "The image", prediction(shown))
         show(activity(found, image), f"Map {channel} of {shown.view.layer}", "its sum with the square there")
-    with second, layout.stage(2):
-        classes = commonest(shown, found)
-        show(most_probable(found, classes, image), "Most probable class", legend(shown, found, classes))
-        show(reconstruction(shown), f"Deconvnet of map {channel}", "its strongest unit, played back; grey is zero")
+    with right:
+        show(most_probable(found, classes, image), "Most probable", legend(shown, found, classes))
+        show(reconstruction(shown), f"Deconvnet of map {channel}", "its strongest unit; grey is zero")
     if found is not None:
         st.info(in_words(shown, found))
         with st.container(horizontal=True):
@@ -117,8 +129,10 @@ def draw_probability(shown: Shown, found: Occlusion | None, image: np.ndarray) -
 
 
 def probability(shown: Shown, found: Occlusion, image: np.ndarray) -> np.ndarray:
-    """uint8 `[S, S, 3]`: at each pixel the mean over the squares that hide it, on the scale 0-1."""
-    return drawings.over_image(over_pixels(found, found.probability(shown.label)), image)
+    """uint8 `[S, S, 3]`: at each pixel the mean over the squares that hide it."""
+    means = found.over_pixels(found.probability(shown.label))
+    one_scale = shown.brightness == BRIGHTNESS[0]
+    return drawings.over_image(means.double().numpy() if one_scale else drawings.stretched(means), image)
 
 
 def activity(found: Occlusion | None, image: np.ndarray) -> np.ndarray:
@@ -126,10 +140,6 @@ def activity(found: Occlusion | None, image: np.ndarray) -> np.ndarray:
     if found is None or found.activity is None:
         return drawings.over_image(np.full(image.shape[:2], np.nan), image)
     return drawings.over_image(drawings.stretched(found.over_pixels(found.activity)), image)
-
-
-def over_pixels(found: Occlusion, values: Tensor) -> np.ndarray:
-    return found.over_pixels(values).numpy()
 
 
 def most_probable(found: Occlusion | None, classes: tuple[int, ...], image: np.ndarray) -> np.ndarray:

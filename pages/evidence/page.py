@@ -1,12 +1,14 @@
 """Evidence: what in the image is the network's answer based on?"""
 
 from pages.common import layout, selection, texts
-from pages.evidence import methods, occlusion, sanity_check
+from pages.evidence import adversarial, invariance, methods, occlusion, sanity_check
 
 VIEWS = {
     "occlusion": occlusion.draw,
     "methods": methods.draw,
     "sanity check": sanity_check.draw,
+    "adversarial": adversarial.draw,
+    "invariance": invariance.draw,
 }
 
 

@@ -10,6 +10,7 @@ from engine import pictures, sanity
 from engine.sanity import TRAINED, Check, SignalChecks
 from pages.common import downloads, jobs, layout, resources, selection, sheets, texts
 from pages.common.charts import ink
+from pages.common.controls import Option
 from pages.common.resources import View
 from pages.common.selection import Selection
 from pages.evidence import charts, drawings
@@ -25,8 +26,10 @@ def draw(chosen: Selection, row: DeltaGenerator) -> None:
     """The view."""
     view = chosen.view()
     with row:
-        label = selection.class_to_explain(chosen, view)
-        with layout.options({"seed": ("seed", 0)}):
+        with layout.options(
+            {"logit": Option("class", usual=selection.PREDICTED), "seed": Option("seed", range(SEEDS))}
+        ):
+            label = selection.class_to_explain(chosen, view)
             seed = selection.number_in_link("Seed of the random weights", "seed", SEEDS)
             other = selection.second_image(chosen.split)
         job = sanity_of(SanitySettings(view, label, seed))
@@ -54,7 +57,7 @@ def draw_cascade(view: View, job: Checking) -> None:
     names = ", ".join(checks)
     with layout.stage():
         sheets.show(png, f"Heat maps of {names}, while the network becomes random from the answer down")
-    st.caption(f"Rows: {names}. Each map has its own scale; the number is its rank correlation with the trained one.")
+    st.caption("Each map has its own scale; the number is its rank correlation with the trained network's.")
     st.info(cascade_in_words(checks))
     rows = charts.correlation_rows(checks)
     st.altair_chart(charts.correlation_chart(rows), key="correlations")
@@ -73,11 +76,18 @@ def cascade_sheet(view: View, checks: dict[str, list[Check]]) -> bytes:
         pictures.sheet(
             pictures.enlarged(np.stack(tiles), TILE),
             columns,
-            labels=[f"{check.correlation:.2f}" for check in every],
+            labels=[label_of(name, check) for name, of_method in checks.items() for check in of_method],
             heads=[(check.stage,) for check in every[:columns]],
             ink="#ffffff" if ink() == "white" else "#000000",
         )
     )
+
+
+def label_of(name: str, check: Check) -> str:
+    """Below the trained network's map the method's name, below the others their rank correlation with it."""
+    if check.stage == TRAINED:
+        return name
+    return "empty" if math.isnan(check.correlation) else f"{check.correlation:.2f}"
 
 
 def cascade_in_words(checks: dict[str, list[Check]]) -> str:
@@ -93,7 +103,7 @@ def cascade_in_words(checks: dict[str, list[Check]]) -> str:
     if survive:
         said.append(f"the maps of {', '.join(survive)} are still much the same: they hardly depend on what was learnt")
     if fall:
-        said.append(f"those of {', '.join(fall)} have nothing left of the trained network's")
+        said.append(f"the maps of {', '.join(fall)} have nothing left of the trained network's")
     if not (survive or fall):
         said.append("every map keeps some of the trained network's, and none keeps most")
     return f"{said[0]}, {'; '.join(said[1:])} (rank correlations in brackets)."

@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+import torch
 
 from engine import checkpoints, data, deconv, lectures, reports, tape
 from engine.errors import ConvscopeError
@@ -11,7 +12,7 @@ from engine.lectures import Lecture, Link, Step, figures
 from pages import directory
 
 PAGES = tuple(entry.address for entry in (directory.HOME, *directory.PAGES))
-SHIPPED = ["batch-norm", *(f"report-{number}" for number in range(5))]
+SHIPPED = ["batch-norm", "founding-paper", *(f"report-{number}" for number in range(5))]
 TYPED = re.compile(r"\d+(\.\d+)? %|\d\.\d|\d{2},\d{3}")
 NOT_MEASURED = re.compile(r"95 % interval|(section|figure) \d[.\d]*|10,000 test images")
 
@@ -34,7 +35,7 @@ answer = "<b>**bold**</b>"
 """
 
 
-def test_six_lectures_are_shipped() -> None:
+def test_seven_lectures_are_shipped() -> None:
     assert lectures.names() == SHIPPED
 
 
@@ -88,6 +89,43 @@ def test_figures_of_reports_are_cited() -> None:
     assert figures.fill("{report.0.resnet18.test}") == "83.0 %"
     assert figures.fill("{counted.0.bird} and {listed.1.cat}") == "28 of 39 and 54.0 %"
     assert figures.fill("{quoted.1.cross_entropy}") == reports.QUOTED[1, "cross_entropy"]
+
+
+def test_figures_of_evidence_are_those_of_single_passes() -> None:
+    trained, test = checkpoints.load("lenet"), data.bundled("test")
+    card, index = trained.card, int(np.flatnonzero(test.labels == 8)[0])
+    image = data.prepare(test.images[index : index + 1], 32, card.mean, card.std)
+    hidden = [
+        trained.model(torch.where(mask, 0.0, image))[0]
+        for top in range(0, 32, 2)
+        for left in range(0, 32, 2)
+        for mask in [_square(top, left)]
+    ]
+    probabilities = torch.stack(hidden).softmax(1)
+    assert figures.fill("{lowest.lenet.ship}") == f"{float(probabilities[:, 8].min()):.2f}"
+    own = trained.model(image).argmax()
+    assert figures.fill("{turned.lenet.ship}") == f"{int((probabilities.argmax(1) != own).sum())} of 256"
+    rolled = image.roll(5, 3)
+    assert figures.fill("{moved.lenet.ship.shift.5}") == f"{float(trained.model(rolled).softmax(1)[0, 8]):.2f}"
+    still, moved = (tape.features(trained.model, x, "conv2_relu") for x in (image, rolled))
+    assert (
+        figures.fill("{distance.lenet.conv2_relu.ship.shift.5}")
+        == f"{float((moved - still).norm() / still.norm()):.2f}"
+    )
+    inner = image.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(torch.nn.functional.cross_entropy(trained.model(inner), torch.tensor([8])), inner)
+    scale = torch.tensor(card.std).view(1, 3, 1, 1)
+    offset = torch.tensor(card.mean).view(1, 3, 1, 1)
+    changed = (((image + gradient.sign() * 3 / 255 / scale) * scale + offset).clamp(0, 1) - offset) / scale
+    assert figures.fill("{perturbed.lenet.ship.3}") == f"{float(trained.model(changed).softmax(1)[0, 8]):.2f}"
+    assert figures.fill("{other_switches.lenet.conv2_relu.ship.ship}") == "1.00"
+    assert -1 <= float(figures.fill("{noise.lenet.conv2_relu.ship}")) < 1
+
+
+def _square(top: int, left: int) -> torch.Tensor:
+    mask = torch.zeros(1, 1, 32, 32, dtype=torch.bool)
+    mask[..., top : top + 8, left : left + 8] = True
+    return mask
 
 
 @pytest.mark.parametrize("figure", ["{accuracy.vgg}", "{nothing.at.all}", "{gain.lenet}", "{report.9.lenet.test}"])

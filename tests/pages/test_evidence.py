@@ -6,12 +6,34 @@ import streamlit as st
 import torch
 from streamlit.testing.v1 import AppTest
 
-from engine import agreement, checkpoints, data, deconv, evidence, occlusion, sanity, tape, weights
+from engine import (
+    adversarial,
+    agreement,
+    checkpoints,
+    data,
+    deconv,
+    evidence,
+    invariance,
+    occlusion,
+    sanity,
+    tape,
+    weights,
+)
 from engine.occlusion import Occlusion
 from engine.sanity import Check
 from pages.common.resources import View
-from pages.evidence import charts, drawings, methods, sanity_check
-from pages.evidence.jobs import FILLS, OcclusionSettings, SanitySettings, occlusion_of, sanity_of
+from pages.evidence import charts, drawings, jobs, methods, sanity_check
+from pages.evidence import invariance as page_invariance
+from pages.evidence.jobs import (
+    EPSILONS,
+    FILLS,
+    AttackSettings,
+    OcclusionSettings,
+    SanitySettings,
+    attacks_of,
+    occlusion_of,
+    sanity_of,
+)
 from tests.apps import assert_no_error, assert_pictures_have_words, open_page
 from tests.oracles import fingerprint
 
@@ -141,7 +163,7 @@ def test_words_of_the_sanity_check_follow_the_figures() -> None:
 
     words = sanity_check.cascade_in_words({"a": steps(0.8), "b": steps(0.1)})
     assert "the maps of a (0.80) are still much the same" in words
-    assert "those of b (0.10) have nothing left" in words
+    assert "the maps of b (0.10) have nothing left" in words
     assert "every map keeps some" in sanity_check.cascade_in_words({"a": steps(0.4)})
     assert "only the trained network" in sanity_check.cascade_in_words({"a": steps(1)[:1]})
 
@@ -162,3 +184,68 @@ def test_drawings_show_what_is_unknown_in_grey_and_classes_in_their_colours() ->
     assert tuple(colours[0, 0]) == tuple(colours[3, 1]) == tuple(drawings.COLOURS[1])
     assert tuple(colours[3, 3]) == (128, 128, 128)
     assert list(FILLS) == ["mean colour", "black", "grey", "white"]
+
+
+def test_an_adversarial_image_is_the_engines_and_its_answer_is_said() -> None:
+    link = {**LINK, "view": "adversarial", "epsilon": "8"}
+    app = open_page(PAGE, **link, attack="10 steps (PGD)", toward="cat", transfer="true")
+    assert_no_error(app)
+    assert not app.warning
+    assert_pictures_have_words(app)
+    assert len(app.get("image")) == 6
+    trained = checkpoints.load("lenet")
+    scale = {"mean": trained.card.mean, "std": trained.card.std}
+    changed = adversarial.perturb(trained.model, image(), 8, epsilon=8 / 255, steps=10, target=3, **scale)
+    probabilities = trained.model(changed).softmax(1)[0]
+    predicted = int(probabilities.argmax())
+    said = infos(app)[0]
+    assert said.startswith("No pixel changes by more than 8 of 255. The answer turns from ")
+    assert said.endswith(f"to {data.bundled('test').classes[predicted]} ({float(probabilities.max()):.2f}).")
+    asked = app.table[0].value
+    assert list(asked.index) == [name for name, card in weights.cards().items() if card.classes == trained.card.classes]
+    assert asked.loc["lenet", "perturbed"].startswith(data.bundled("test").classes[predicted])
+
+
+def test_two_hundred_images_are_attacked_when_a_reader_asks() -> None:
+    app = open_page(PAGE, **LINK, view="adversarial")
+    next(button for button in app.button if button.key == "attack_all_start").click().run()
+    job = attacks_of(AttackSettings(weights.find("lenet"), 1))
+    job.wait(60)
+    app.run()
+    assert_no_error(app)
+    assert len(job.accuracies) == len(EPSILONS)
+    assert job.accuracies == sorted(job.accuracies, reverse=True)
+    test = data.bundled("test")
+    trained = checkpoints.load("lenet")
+    first = test.subset(data.first_of_each_class(test.labels, 20))
+    inputs = data.prepare(first.images, 32, trained.card.mean, trained.card.std)
+    assert job.accuracies[0] == pytest.approx(float((trained.model(inputs).argmax(1).numpy() == first.labels).mean()))
+
+
+def test_moved_images_have_a_curve_each() -> None:
+    app = open_page(PAGE, **LINK, view="invariance", kind="shift", by="4")
+    assert_no_error(app)
+    assert not app.warning
+    job = next(iter(jobs._movings().all()))
+    job.wait(60)
+    app.run()
+    assert_no_error(app)
+    assert_pictures_have_words(app)
+    assert [label for _, label in job.images] == [8, 9, 0, 1, 2]
+    amounts = page_invariance.amounts_of("shift", 32)
+    assert 0 in amounts
+    model = checkpoints.load("lenet").model
+    expected = invariance.curve(model, image(), "shift", amounts, job.settings.layers)
+    assert torch.allclose(job.curves[0].distances, expected.distances, atol=1e-5)
+    rows = page_invariance.curve_rows(job)
+    assert len(rows) == 5 * 3 * len(amounts)
+    assert infos(app) == [page_invariance.in_words(rows, job)]
+    for kind in ("scale", "rotate"):
+        assert invariance.KINDS[kind].unchanged in page_invariance.amounts_of(kind, 32)
+
+
+def test_a_photograph_is_explained_and_moved_by_what_is_predicted() -> None:
+    for view in ("adversarial", "invariance"):
+        app = open_page(PAGE, checkpoint="lenet", images="photographs", view=view)
+        assert_no_error(app)
+        assert not app.warning
