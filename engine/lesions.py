@@ -34,7 +34,7 @@ from engine.errors import ConvscopeError
 from engine.graph import trace
 
 AT_ONCE = 50
-KEPT_BYTES = 96_000_000
+KEPT_BYTES = 64_000_000
 """How much memory the activations of all images may take; beyond it they are computed again for each lesion."""
 
 RESIDUAL, SHORTCUT = "residual", "shortcut"
@@ -53,7 +53,7 @@ class Patient:
     channels: int
     labels: np.ndarray = field(repr=False)
     _model: nn.Module = field(repr=False)
-    _images: Tensor = field(repr=False)
+    _rest: Tensor = field(repr=False)
     _halts: tuple[tape.Halt, ...] = field(repr=False)
 
     @torch.no_grad()
@@ -80,10 +80,11 @@ class Patient:
         return Predictions(torch.cat(logits).numpy(), self.labels)
 
     def _halt(self, start: int) -> tape.Halt:
-        kept = start // AT_ONCE
-        if kept < len(self._halts):
-            return self._halts[kept]
-        return tape.halt(self._model, self._images[start : start + AT_ONCE], self.layer)
+        batch, kept = start // AT_ONCE, len(self._halts)
+        if batch < kept:
+            return self._halts[batch]
+        first = (batch - kept) * AT_ONCE
+        return tape.halt(self._model, self._rest[first : first + AT_ONCE], self.layer)
 
 
 def prepare(
@@ -108,7 +109,8 @@ def prepare(
         halts.append(halt)
         if on_batch is not None:
             on_batch(min(start + AT_ONCE, len(labels)))
-    return Patient(layer, channels, true_classes, model, images, tuple(halts))
+    rest = images[len(halts) * AT_ONCE :].clone()  # not a view, which would keep all images
+    return Patient(layer, channels, true_classes, model, rest, tuple(halts))
 
 
 def evaluate_without(

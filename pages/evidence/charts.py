@@ -10,6 +10,7 @@ from pages.common.charts import OKABE_ITO, legend, sized
 
 HEIGHT = 300
 PROBABILITY = "probability"
+WHOLE, WITHOUT = "the whole network", "without the part"
 
 
 def correlation_rows(checks: Mapping[str, Sequence[Check]]) -> pd.DataFrame:
@@ -72,3 +73,20 @@ def moving_chart(rows: pd.DataFrame, title: str, unit: str, amount: float) -> al
     chosen = pd.DataFrame({"amount": [amount]})
     rule = alt.Chart(chosen).mark_rule(strokeDash=[6, 4], strokeWidth=2, color="#888888").encode(x="amount:Q")
     return sized(rule + lines, HEIGHT)
+
+
+def recall_chart(rows: pd.DataFrame, classes: list[str]) -> alt.Chart:
+    """The share of each class that is recognised, as two bars per class."""
+    names = [WHOLE, WITHOUT]
+    bars = (
+        alt.Chart(rows)
+        .mark_bar()
+        .encode(
+            x=alt.X("class:N", sort=classes, title=None, axis=alt.Axis(labelAngle=0, labelLimit=140)),
+            xOffset=alt.XOffset("network:N", sort=names),
+            y=alt.Y("recognised:Q", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%")),
+            color=alt.Color("network:N", scale=alt.Scale(domain=names, range=list(OKABE_ITO[:2])), legend=legend("")),
+            tooltip=["class:N", "network:N", alt.Tooltip("recognised:Q", format=".1%")],
+        )
+    )
+    return sized(bars, HEIGHT)

@@ -6,11 +6,13 @@ import numpy as np
 import streamlit as st
 from torch import Tensor, nn
 
-from engine import adversarial, evidence, invariance, sanity
+from engine import adversarial, evidence, invariance, lesions, sanity
 from engine.accuracy.figures import accuracy
+from engine.accuracy.predictions import Predictions
 from engine.checkpoints import Trained
 from engine.data import LabelledImages, first_of_each_class, prepare
 from engine.invariance import Curve
+from engine.lesions import Patient, evaluate_without_branch
 from engine.occlusion import Occlusion, occlude_in_steps
 from engine.sanity import Check
 from engine.weights import Weights
@@ -177,6 +179,80 @@ class Moving(Job):
             found = invariance.curve(self._trained.model, image, settings.kind, settings.amounts, settings.layers)
             self.curves = [*self.curves, found]
             self.advance(done, len(self._inputs), "images")
+
+
+EXAMINED, EXAMINED_BYTES = 100, 50_000_000
+"""How many test images of each class a network with a lesion is tried on, and how much memory all may take."""
+
+
+@dataclass(frozen=True)
+class Lesion:
+    """What is switched off: channels of a layer, or one branch of a residual block; nothing, for comparison."""
+
+    layer: str
+    channels: tuple[int, ...] = ()
+    block: str = ""
+    branch: str = ""
+
+
+class Operating(Job):
+    """One network and layer, tried on test images with one lesion after the other.
+
+    Attributes:
+        found: the predictions with each lesion so far; the first is that of the whole network.
+    """
+
+    def __init__(self, trained: Trained, layer: str, test: LabelledImages) -> None:
+        super().__init__()
+        self._trained, self._layer = trained, layer
+        at_most = EXAMINED_BYTES // (len(test.classes) * 3 * 4 * trained.card.input_size**2)
+        self._test = test.subset(first_of_each_class(test.labels, max(1, min(EXAMINED, at_most))))
+        self._patient: Patient | None = None
+        self._asked: list[Lesion] = []
+        self.found: dict[Lesion, Predictions] = {}
+
+    def ask(self, lesion: Lesion) -> None:
+        """Begin with a lesion, unless it is done, at work, or a reader has stopped this one."""
+        if lesion in self.found:
+            return
+        is_new = lesion not in self._asked
+        if is_new:
+            self._asked = [lesion, *self._asked]
+        if is_new or not (self.alive or self.stopped or self.error):
+            self.start()
+
+    def _work(self) -> None:
+        while self._asked:
+            lesion = self._asked[0]
+            for one in (Lesion(self._layer), lesion):
+                if one not in self.found:
+                    self.found = {**self.found, one: self._predictions(one)}
+            self._asked = [other for other in self._asked if other != lesion]
+
+    def _predictions(self, lesion: Lesion) -> Predictions:
+        labels = self._test.labels
+        if lesion.branch:
+            return evaluate_without_branch(
+                self._trained.model, self._inputs(), labels, lesion.block, lesion.branch, on_batch=self._note
+            )
+        if self._patient is None:
+            self._patient = lesions.prepare(
+                self._trained.model, self._inputs(), labels, self._layer, on_batch=self._note
+            )
+        return self._patient.without(lesion.channels, self._note)
+
+    def _inputs(self) -> Tensor:
+        card = self._trained.card
+        return prepare(self._test.images, card.input_size, card.mean, card.std)
+
+    def _note(self, done: int) -> None:
+        self.advance(done, len(self._test.labels), "images")
+
+
+@st.cache_resource(max_entries=2, show_spinner=False, on_release=Job.stop)
+def operation_on(network: Weights, layer: str) -> Operating:
+    """The one job on this network and layer; few are kept, since each holds the layer's activations."""
+    return Operating(resources.trained(network), layer, resources.images("test"))
 
 
 def attacks_of(settings: AttackSettings) -> Attacking:

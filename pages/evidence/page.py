@@ -1,7 +1,7 @@
 """Evidence: what in the image is the network's answer based on?"""
 
 from pages.common import layout, selection, texts
-from pages.evidence import adversarial, invariance, methods, occlusion, sanity_check
+from pages.evidence import adversarial, invariance, lesions, methods, occlusion, sanity_check
 
 VIEWS = {
     "occlusion": occlusion.draw,
@@ -9,6 +9,7 @@ VIEWS = {
     "sanity check": sanity_check.draw,
     "adversarial": adversarial.draw,
     "invariance": invariance.draw,
+    "lesions": lesions.draw,
 }
 
 

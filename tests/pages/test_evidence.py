@@ -14,11 +14,13 @@ from engine import (
     deconv,
     evidence,
     invariance,
+    lesions,
     occlusion,
     sanity,
     tape,
     weights,
 )
+from engine.accuracy.figures import accuracy
 from engine.occlusion import Occlusion
 from engine.sanity import Check
 from pages.common.resources import View
@@ -249,3 +251,27 @@ def test_a_photograph_is_explained_and_moved_by_what_is_predicted() -> None:
         app = open_page(PAGE, checkpoint="lenet", images="photographs", view=view)
         assert_no_error(app)
         assert not app.warning
+
+
+def test_a_lesion_is_tried_on_a_thousand_images() -> None:
+    app = open_page(PAGE, **LINK, view="lesions", count="4")
+    assert_no_error(app)
+    assert not app.warning
+    job = jobs.operation_on(weights.find("lenet"), "pool3")
+    job.wait(60)
+    app.run()
+    assert_no_error(app)
+    trained, test = checkpoints.load("lenet"), data.bundled("test")
+    first = test.subset(data.first_of_each_class(test.labels, 100))
+    inputs = data.prepare(first.images, 32, trained.card.mean, trained.card.std)
+    channels = deconv.strongest_channels(tape.features(trained.model, image(), "pool3"), 4)
+    expected = lesions.evaluate_without(trained.model, inputs, first.labels, "pool3", channels)
+    found = job.found[jobs.Lesion("pool3", tuple(channels))]
+    assert np.allclose(found.logits, expected.logits, atol=1e-4)
+    whole = job.found[jobs.Lesion("pool3")]
+    assert np.allclose(whole.logits, trained.model(inputs).numpy(), atol=1e-4)
+    assert f"on 1,000 test images goes from {100 * accuracy(whole).value:.1f} % to" in infos(app)[0]
+    app = open_page(PAGE, checkpoint="resnet18_strided", view="lesions", part="residual", of_block="layer3.1")
+    jobs.operation_on(weights.find("resnet18_strided"), "conv5_x").stop()
+    assert_no_error(app)
+    assert not app.warning
