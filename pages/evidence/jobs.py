@@ -17,7 +17,7 @@ from engine.occlusion import Occlusion, occlude_in_steps
 from engine.sanity import Check
 from engine.weights import Weights
 from pages.common import resources
-from pages.common.jobs import Job, Jobs
+from pages.common.jobs import AnyJob, Job, Jobs
 from pages.common.resources import View
 from pages.common.selection import BUNDLED
 
@@ -263,8 +263,8 @@ def attacks_of(settings: AttackSettings) -> Attacking:
 
 
 def moving_of(settings: MovingSettings) -> Moving:
-    """The one job with these settings, begun if nobody has begun or stopped it."""
-    return _begun(_movings().get(settings, lambda: _moving(settings)))
+    """The one job with these settings, begun if it is neither done nor at work."""
+    return _begun(_movings().get(settings, lambda: _moving(settings)), anew=True)
 
 
 def _moving(settings: MovingSettings) -> Moving:
@@ -281,9 +281,9 @@ def _label(view: View) -> int:
     return resources.answer(view).classes[0]
 
 
-def occlusion_of(settings: OcclusionSettings) -> Occluding:
-    """The one job with these settings, begun if nobody has begun or stopped it."""
-    return _begun(_occlusions().get(settings, lambda: Occluding(settings, *_of(settings.view))))
+def occlusion_of(settings: OcclusionSettings, anew: bool = False) -> Occluding:
+    """The one job with these settings, begun if nobody has begun or stopped it; `anew`: also one that has stopped."""
+    return _begun(_occlusions().get(settings, lambda: Occluding(settings, *_of(settings.view))), anew)
 
 
 def sanity_of(settings: SanitySettings) -> Checking:
@@ -292,8 +292,8 @@ def sanity_of(settings: SanitySettings) -> Checking:
     return _begun(_checks().get(settings, lambda: Checking(settings, *_of(settings.view), stages)))
 
 
-def _begun(job: Job) -> Job:
-    if not (job.alive or job.complete or job.stopped or job.error):
+def _begun(job: AnyJob, anew: bool = False) -> AnyJob:
+    if not (job.alive or job.complete or job.error or (job.stopped and not anew)):
         job.start()
     return job
 

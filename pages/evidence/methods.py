@@ -57,7 +57,7 @@ def draw(chosen: Selection, row: DeltaGenerator) -> None:
         settings = usual_settings(chosen)
         with layout.options({"logit": Option("class", usual=selection.PREDICTED)}):
             label = selection.class_to_explain(chosen, settings.view)
-    job = occlusion_of(settings)
+    job = occlusion_of(settings, anew=True)
     name = texts.plain(chosen.card.classes[label])
     jobs.follow(job, look=lambda: draw_methods(chosen, settings.view, label, drawn, job, name))
     texts.what_to_look_at(
