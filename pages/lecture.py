@@ -26,16 +26,23 @@ STYLE = """<style>
 .st-key-lecture button { min-height: 0; padding: 0.1rem 0.5rem; }
 </style>"""
 FOLLOW = """export default () => {
-  const follow = event => {
-    const isStep = ["PageUp", "PageDown"].includes(event.key);
-    const link = isStep && document.querySelector(`.st-key-lecture_${event.key} a[href]`);
-    if (link) { event.preventDefault(); link.click(); }
+  const step = address => new URL(address).searchParams.get("step");
+  const follow = (key, tries) => {
+    const link = document.querySelector(`.st-key-lecture_${key} a[href]`);
+    if (link && step(link.href) !== step(location.href)) link.click();
+    else if (link && tries) setTimeout(follow, 50, key, tries - 1);
   };
-  addEventListener("keydown", follow);
-  return () => removeEventListener("keydown", follow);
+  if (window.convscopeKeys) return;
+  window.convscopeKeys = true;
+  addEventListener("keydown", event => {
+    if (["PageUp", "PageDown"].includes(event.key) && document.querySelector(".st-key-lecture")) {
+      event.preventDefault();
+      follow(event.key, 200);
+    }
+  });
 };"""
 _keys = st.components.v2.component("convscope_lecture_keys", js=FOLLOW)
-"""Follows the links to the steps by key, while it is on the page."""
+"""Follows the links to the steps by key; one that leads to where the browser is already is an old one: it waits."""
 
 
 @dataclass(frozen=True)

@@ -73,6 +73,9 @@ def follow_address(page: str, places: Collection[str] = ()) -> bool:
     is_elsewhere = not is_cold and any(key in address and address[key] != last.get(key) for key in places)
     if st.session_state.pop(GOAL, False) or is_elsewhere:
         _ask_for_all(run, address)
+        if page == last_page:  # of a link to the page that it shows the browser does not take the address by itself
+            _release(address, run)
+            st.query_params.from_dict(address)
         return True
     if page == last_page:
         return is_new
@@ -95,12 +98,17 @@ def go_to(file: str, values: Iterable[tuple[str, str]]) -> NoReturn:
     query: dict[str, list[str]] = {}
     for key, value in values:
         query.setdefault(key, []).append(value)
-    with get_script_run_ctx().session_state.query_params() as params:
-        for key in query:  # Streamlit lets nobody set a value that belongs to a control
-            if binding := params.get_binding_for_param(key):
-                params.unbind_widget(binding.widget_id)
+    _release(query, get_script_run_ctx())
     st.session_state[GOAL] = True
     st.switch_page(file, query_params=query)
+
+
+def _release(keys: Iterable[str], run: Any) -> None:
+    """Part these keys of the address from their controls: Streamlit lets nobody else set them."""
+    with run.session_state.query_params() as params:
+        for key in keys:
+            if binding := params.get_binding_for_param(key):
+                params.unbind_widget(binding.widget_id)
 
 
 def _ask_for_all(run: Any, address: Mapping[str, Sequence[str]]) -> None:

@@ -97,32 +97,34 @@ def server() -> Iterator[str]:
 
 
 @pytest.fixture(scope="package")
-def browser() -> Iterator[Any]:
-    """Chromium."""
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Chromium with a profile: it keeps Streamlit's compiled code, which takes longer than the pages themselves."""
     if CHROMIUM is None:
         pytest.skip(NO_CHROMIUM)
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        profile = tmp_path_factory.mktemp("profile")
+        browser = playwright.chromium.launch_persistent_context(profile, executable_path=CHROMIUM, args=FLAGS)
         yield browser
         browser.close()
 
 
 @pytest.fixture
 def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
-    """Opens a page in a new context, as a reader who was never here; no page may need what its policy forbids."""
-    contexts, refusals = [], []
+    """Opens a page in a new tab, which is a new session of the server; no page may need what its policy forbids."""
+    pages, refusals = [], []
 
     def note_refusal(message: Any) -> None:
         if "Content Security Policy" in message.text:
             refusals.append(message.text)
 
     def opened(
-        address: str, width: int = 1920, height: int = 1080, on_request: Callable[..., None] | None = None
+        address: str, width: int = 1280, height: int = 720, on_request: Callable[..., None] | None = None
     ) -> Any:
-        contexts.append(browser.new_context(viewport={"width": width, "height": height}))
-        page = contexts[-1].new_page()
+        pages.append(browser.new_page())
+        page = pages[-1]
+        page.set_viewport_size({"width": width, "height": height})
         page.set_default_timeout(PATIENCE * 1000)
         page.on("console", note_refusal)
         if on_request:
@@ -131,6 +133,6 @@ def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
         return page
 
     yield opened
-    for context in contexts:
-        context.close()
+    for page in pages:
+        page.close()
     assert refusals == []

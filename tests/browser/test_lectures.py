@@ -41,7 +41,7 @@ def test_a_lecture_goes_from_its_first_to_its_last_step_by_page_down_alone(
         cold = open_page(address)
         arrive(cold, lecture, number)
         assert seen(cold) == words_and_pictures, number
-        cold.context.close()
+        cold.close()
 
     waits = []
     for number in range(last - 1, 0, -1):
@@ -68,4 +68,4 @@ def test_every_step_shows_what_its_address_shows_cold(server: str, open_page: Ca
         cold = open_page(page.url)
         arrive(cold, lecture, number)
         assert seen(cold) == shown, number
-        cold.context.close()
+        cold.close()

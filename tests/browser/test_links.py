@@ -64,7 +64,7 @@ def click(page: Any, link: Any, open_page: Callable[..., Any]) -> tuple[str, tup
         page.wait_for_timeout(2000)
         clicked, shown = seen(page), seen(cold)
     assert shown == clicked, words
-    cold.context.close()
+    cold.close()
     return path, clicked
 
 
@@ -95,4 +95,4 @@ def test_an_image_of_the_accuracy_page_opens_on_other_pages(server: str, open_pa
         page.wait_for_selector(IDLE)
         assert links.count() == 3
         click(page, links.nth(number), open_page)
-        page.context.close()
+        page.close()
