@@ -8,6 +8,7 @@ Read it from the ground up; each floor imports only what stands below it (`pypro
     operations/        what networks are made of: one file per operation, which holds all that is known of it
     graph/             a network as a graph of operations; receptive fields
     tape               a forward pass to one layer that keeps what playing it backwards needs
+    tiles              feature maps as pictures: colours, frames, shades
     deconv             plays a tape backwards to the pixels; reconstructions: compares such pictures, in words
     feature_maps, filters/, network/, inversion    other ways to look: activations, kernels, the table, optimised images
     occlusion, evidence    what in the image the answer is based on    agreement    how much two such maps agree

@@ -15,10 +15,10 @@ from engine import data, feature_maps, patches, pictures
 from engine.deconv import silent_channels
 from engine.graph.receptive_field import Box, Pair, ReceptiveField
 from engine.patches import TopPatches
+from engine.tiles import coloured, dotted, fitted, lit
 from engine.weights import Weights
 from pages.common import resources, sheets
 from pages.common.resources import View
-from pages.feature_maps.tiles import coloured, dotted, fitted, lit
 
 BRIGHTNESS = ("one scale", "each its own")
 CROPS = ("receptive field", "reconstruction")
@@ -195,12 +195,17 @@ def _cropped(tiles: np.ndarray, boxes: list[Box]) -> np.ndarray:
 @st.cache_resource(max_entries=24, show_spinner=False)
 def four_of_every_layer(view: View, ink: str, ground: pictures.Colour, _maps: dict[str, Tensor]) -> bytes:
     """A PNG: the four strongest maps of every layer, one column per layer."""
-    side = 160 if len(_maps) <= 9 else 120
+    side = side_of_four(len(_maps))
     columns = np.stack([_four(activation, side) for activation in _maps.values()], axis=1)
     # The font that the drawing library brings along has no multiplication sign.
     heads = [(name, "{1} of {2} x {3}".format(*activation.shape)) for name, activation in _maps.items()]
     tiles = columns.reshape(-1, side, side, 3)
     return pictures.png(pictures.sheet(tiles, len(_maps), heads=heads, ink=ink, ground=ground))
+
+
+def side_of_four(layers: int) -> int:
+    """How many pixels wide a map is, where so many layers stand side by side."""
+    return 160 if layers <= 9 else 120
 
 
 def _four(activation: Tensor, side: int) -> np.ndarray:

@@ -13,10 +13,10 @@ import torch
 from streamlit.testing.v1 import AppTest
 
 from engine import checkpoints, feature_maps, patches, pictures, settings, weights
+from engine import tiles as feature_tiles
 from engine.data import LabelledImages
 from engine.graph.receptive_field import Box
 from pages.common import strongest_images
-from pages.feature_maps import tiles as feature_tiles
 from tests.apps import assert_no_error, open_page
 
 PAGE = "feature_maps/page.py"
