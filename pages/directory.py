@@ -11,7 +11,7 @@ class Entry:
         address: its path in the link, and the name of its package.
         title: its name in the navigation.
         question: what it answers, in one line.
-        group: what it is for; Home and the navigation list the pages by group.
+        group: what it is for; the navigation marks the groups.
         sidebar: which of the sidebar's controls it uses.
     """
 

@@ -6,7 +6,7 @@ from pages import directory, startup
 
 with startup.IMPORTS:
     from pages import lecture
-    from pages.common import controls, layout, selection, texts
+    from pages.common import controls, downloads, layout, selection, texts
 
 st.set_page_config(page_title="Convscope", page_icon="🔬", layout="wide", initial_sidebar_state=270)
 
@@ -25,7 +25,8 @@ with texts.readable_errors():
     lecture.draw()
 with texts.readable_errors():
     selection.draw_sidebar(directory.page(address).sidebar)
-layout.present_switch()
+beside = layout.present_switch()
+downloads.begin()
 notices = st.container()
 with texts.readable_errors():
     page.run()
@@ -33,4 +34,5 @@ with texts.readable_errors():
         with notices:
             controls.name_what_is_unknown()
     lecture.draw_own(address)
+downloads.draw_menu(beside)
 controls.remember_address(page.url_path)

@@ -35,10 +35,14 @@ html { font-size: clamp(15px, 8px + 0.625vw, 28px) !important; }
 .st-key-options button { min-height: 2rem; padding: 0 0.6rem; }
 [data-testid=stHeader] [data-testid=stTopNav] { padding: 0 0.5rem; }
 [data-testid=stTopNavLink] { padding: 0 0.15rem; }
-[data-testid=stToolbar] > div > :last-child { flex: none; padding-left: 5.5rem; }
+[data-testid=stToolbar] > div > :last-child { flex: none; padding-left: 8rem; }
 :has(> .st-key-presenting) { position: absolute; }
 .st-key-presenting { position: fixed; top: 0.35rem; right: 3rem; width: auto; z-index: 999991; }
-.st-key-presenting button { min-height: 0; padding: 0.1rem 0.6rem; }
+.st-key-presenting button { min-height: 0; padding: 0.1rem 0.4rem; }
+.st-key-share [data-testid=stIconMaterial] { display: none; }
+[data-testid=stPopoverBody]:has(.st-key-share_menu) { width: min(44rem, 96vw); }
+.st-key-share_menu pre code { font-size: 0.8rem; }
+.st-key-share_menu [data-testid=stDownloadButton] button { min-height: 0; padding: 0.1rem 0.6rem; }
 [class*=st-key-touch-] { position: relative; }
 [class*=st-key-touch-] img { cursor: pointer; }
 [class*=st-key-cells-] { position: absolute !important; inset: 0; pointer-events: none; }

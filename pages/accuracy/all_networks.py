@@ -9,7 +9,7 @@ from streamlit.delta_generator import DeltaGenerator
 from engine import all_networks
 from engine.all_networks import Candidate, NetworkEntry
 from engine.errors import ConvscopeError
-from pages.accuracy import charts
+from pages.accuracy import charts, code
 from pages.accuracy.subject import candidates, key_of
 from pages.accuracy.tables import shares_table
 from pages.common import downloads, selection, texts
@@ -27,7 +27,8 @@ def show(row: DeltaGenerator) -> None:
     chart = partial(charts.all_networks, table, against)
     spec = chart(ink()).to_dict()
     st.vega_lite_chart(spec=spec, width="stretch", alt=f"Test accuracy of {len(table)} networks against {against}")
-    downloads.chart(chart, table, "networks")
+    downloads.chart(chart, table, "networks", f"Accuracy against {against}")
+    downloads.code(code.of_all_networks())
     texts.what_to_look_at(
         "Each vertical line is a 95 % interval.",
         "Ten times the parameters: how much more accuracy? The axis at the bottom counts in powers of ten.",

@@ -10,7 +10,7 @@ import streamlit as st
 from engine import reports
 from engine.accuracy import images
 from engine.accuracy.figures import class_figures
-from pages.accuracy import charts, clicks, image_grid
+from pages.accuracy import charts, clicks, code, image_grid
 from pages.accuracy.clicks import Point
 from pages.accuracy.subject import Subject
 from pages.accuracy.tables import shares_table
@@ -60,7 +60,8 @@ def _show_figures(subject: Subject, label: int | None, order: str, form: str) ->
     else:
         key, alt = f"class-bars-{subject.key}-{name}", f"Accuracy per class of {subject.name}, {order}"
         clicks.chart(bars(ink()), key, alt, partial(select_class, subject), height="stretch")
-    downloads.chart(bars, table, f"{subject.name}-classes")
+    downloads.chart(bars, table, f"{subject.name}-classes", "Accuracy of each class")
+    downloads.code(code.of_classes(subject))
 
 
 def select_class(subject: Subject, point: Point) -> None:

@@ -9,7 +9,7 @@ import streamlit as st
 from engine.accuracy import calibration
 from engine.accuracy.predictions import Predictions
 from engine.errors import ConvscopeError
-from pages.accuracy import charts
+from pages.accuracy import charts, code
 from pages.accuracy.subject import Subject
 from pages.accuracy.tables import shares_table
 from pages.common import downloads, texts
@@ -32,6 +32,7 @@ def show(subject: Subject, chosen: Selection) -> None:
         return
     view = _charts(subject.key, ink(), subject)
     st.markdown(f"**{view.sentence}**")
+    downloads.code(code.of_confidence(subject.name))
     left, right = st.columns(2, gap="large")
     with left:
         _show_chart(view, subject, "reliability", "Reliability diagram: accuracy against mean confidence")
@@ -55,7 +56,11 @@ def _show_chart(view: Charts, subject: Subject, name: str, title: str) -> None:
     spec, table = view.charts[name]
     st.markdown(f"**{title}**")
     st.vega_lite_chart(spec=spec, width="stretch", alt=f"{title}: {subject.name}")
-    downloads.chart(lambda ink: _charts(subject.key, ink, subject).charts[name][0], table, f"{subject.name}-{name}")
+
+    def drawing(ink: str) -> dict[str, Any]:
+        return _charts(subject.key, ink, subject).charts[name][0]
+
+    downloads.chart(drawing, table, f"{subject.name}-{name}", title.partition(":")[0], title)
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)

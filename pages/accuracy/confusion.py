@@ -8,7 +8,7 @@ import streamlit as st
 from engine.accuracy import images
 from engine.accuracy.confusion import row_normalised, similarity_order
 from engine.accuracy.figures import commonest_mistake
-from pages.accuracy import charts, clicks, image_grid
+from pages.accuracy import charts, clicks, code, image_grid
 from pages.accuracy.clicks import Point
 from pages.accuracy.subject import Subject
 from pages.accuracy.tables import matrix_table
@@ -38,6 +38,9 @@ def show(subject: Subject, chosen: Selection, cells: str, order: str) -> None:
         cell = _show_cell(subject, chosen)
     with left:
         _show_matrix(subject, cell, cells, order)
+    if cell is not None:
+        name = _cell_in_words(subject, cell).replace(" ", "-")
+        image_grid.download(subject, images.of_cell(subject.predictions, *cell)[:MOST], f"{subject.name}-{name}")
     texts.what_to_look_at(
         "A row shows the predictions for one class; the correct ones stand on the grey diagonal.",
         "With similar classes together, mistakes gather in blocks: are they animals and vehicles?",
@@ -54,7 +57,9 @@ def _show_matrix(subject: Subject, cell: tuple[int, int] | None, cells: str, ord
     if mistake is not None:
         true, predicted = (texts.plain(subject.classes[label]) for label in mistake[:2])
         st.markdown(f"The most frequent mistake: {mistake[2]} images of **{true}** are predicted as **{predicted}**.")
-    downloads.chart(spec, matrix_table(subject.confusion, subject.classes), f"{subject.name}-confusion")
+    table = matrix_table(subject.confusion, subject.classes)
+    downloads.chart(spec, table, f"{subject.name}-confusion", "Confusion matrix")
+    downloads.code(code.of_confusion(subject))
 
 
 def select_cell(subject: Subject, point: Point) -> None:
@@ -92,12 +97,16 @@ def _show_cell(subject: Subject, chosen: Selection) -> tuple[int, int] | None:
         return None
     predicted = _predicted_class(subject, label)
     indices = images.of_cell(subject.predictions, label, predicted)
-    cell = f"{subject.classes[label]} are predicted as {subject.classes[predicted]}"
+    cell = _cell_in_words(subject, (label, predicted))
     st.markdown(f"**{len(indices):,} images of {texts.plain(cell)}**, the most confident first:")
     tiles = image_grid.tiles(subject, indices[:MOST], lambda true, predicted, confidence: (confidence,))
     image_grid.show("cell", subject.images, tiles, chosen, f"Images of {cell}", COLUMNS)
-    image_grid.download(subject, indices[:MOST], f"{subject.name}-{cell.replace(' ', '-')}")
     return label, predicted
+
+
+def _cell_in_words(subject: Subject, cell: tuple[int, int]) -> str:
+    true, predicted = (subject.classes[label] for label in cell)
+    return f"{true} are predicted as {predicted}"
 
 
 def _predicted_class(subject: Subject, label: int) -> int:

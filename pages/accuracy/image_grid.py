@@ -137,15 +137,14 @@ def _click_layer(y: dict[str, Any]) -> dict[str, Any]:
 
 
 def download(subject: Subject, indices: np.ndarray, name: str) -> None:
-    """Buttons that save the images as one picture and as a table, called `name`.*"""
+    """Offer the images as one picture and as a table, called `name`.*"""
     if not len(indices):
         return
     table = predictions_table(subject.predictions.subset(indices), subject.classes)
     table.insert(0, "test image", indices)
-    with st.container(horizontal=True, gap="small"):
-        downloads.table("Images (CSV)", table, f"{name}.csv")
-        images = pictures.enlarged(subject.images.images[indices], 96)
-        downloads.picture("Images (PNG)", pictures.png(pictures.sheet(images, COLUMNS)), f"{name}.png")
+    images = pictures.enlarged(subject.images.images[indices], 96)
+    downloads.picture("Images", lambda: pictures.png(pictures.sheet(images, COLUMNS)), f"{name}.png", name)
+    downloads.table("Images", table, f"{name}.csv")
 
 
 # The selected image --------------------------------------------------------------------------------------------

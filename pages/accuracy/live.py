@@ -9,7 +9,7 @@ from engine.accuracy.predictions import Predictions
 from engine.data import perturbations
 from engine.errors import ConvscopeError
 from engine.weights import TRAINED
-from pages.accuracy import charts, jobs, own_images
+from pages.accuracy import charts, code, jobs, own_images
 from pages.accuracy.jobs import PerturbedTest
 from pages.accuracy.tables import interval, shares_table
 from pages.common import downloads, resources, selection, texts
@@ -85,6 +85,7 @@ def _show_perturbed(chosen: Selection) -> None:
     follow(job)
     if (result := job.result) is not None:
         _show_share(accuracy(result))
+        downloads.code(code.of_perturbed(job.test))
     _show_curve(job.test)
 
 
@@ -132,4 +133,4 @@ def _show_curve(test: PerturbedTest) -> None:
     strengths = offered.mildest, offered.strongest
     spec = charts.accuracy_by_strength(table, f"{test.kind}, {offered.unit}", strengths).to_dict()
     st.vega_lite_chart(spec=spec, width="stretch", alt=f"Accuracy against the strength of {test.kind}")
-    downloads.chart(spec, table, f"{test.network.file_name}-{test.kind}")
+    downloads.chart(spec, table, f"{test.network.file_name}-{test.kind}", f"Accuracy against {test.kind}")

@@ -4,9 +4,9 @@ import numpy as np
 import streamlit as st
 
 from engine.accuracy import images
-from pages.accuracy import image_grid
+from pages.accuracy import code, image_grid
 from pages.accuracy.subject import Subject
-from pages.common import selection, texts
+from pages.common import downloads, selection, texts
 from pages.common.selection import Selection
 
 LABEL_WRONG = "wrong label"
@@ -40,6 +40,7 @@ def show(subject: Subject, chosen: Selection) -> None:
         )
         image_grid.show(f"mistakes-{kind}", subject.images, tiles, chosen, f"{subject.name}: {kind}")
         image_grid.download(subject, indices, f"{subject.name}-{kind.replace(' ', '-')}")
+        downloads.code(code.of_images(subject, indices, image_grid.COLUMNS))
     with right:
         image_grid.show_selected(subject, chosen)
         if chosen.split == "test" and chosen.index in images.known_wrong(predictions):

@@ -7,7 +7,7 @@ import streamlit as st
 
 from engine.accuracy import comparison
 from engine.accuracy.figures import accuracy_per_class
-from pages.accuracy import charts, image_grid
+from pages.accuracy import charts, code, image_grid
 from pages.accuracy.subject import Subject, candidates, of_network
 from pages.accuracy.tables import matrix_table, shares_table
 from pages.common import downloads, selection, texts
@@ -33,6 +33,7 @@ def show(first: Subject, chosen: Selection) -> None:
     second = of_network(selection.choose("Compared with", "against", others, others[0]))
     paired = comparison.pair(first.predictions, second.predictions)
     st.markdown(f"**{texts.plain(comparison.in_words(first.name, second.name, paired))}**")
+    downloads.code(code.of_two(first.name, second.name))
     left, right = st.columns([1, 1.05], gap="large")
     with left:
         _show_dumbbells(first, second)
@@ -50,7 +51,7 @@ def show(first: Subject, chosen: Selection) -> None:
 def _show_dumbbells(first: Subject, second: Subject) -> None:
     spec, table = _dumbbells(first.key, second.key, first, second)
     st.vega_lite_chart(spec=spec, width="stretch", alt=f"Accuracy per class of {first.name} and of {second.name}")
-    downloads.chart(spec, table, f"{first.name}-against-{second.name}")
+    downloads.chart(spec, table, f"{first.name}-against-{second.name}", "Accuracy of each class")
 
 
 @st.cache_resource(max_entries=128, show_spinner=False)
@@ -90,7 +91,7 @@ def _show_matrices(first: Subject, second: Subject) -> None:
     for column, spec, name in zip(columns, matrices, (first.name, second.name, "difference"), strict=True):
         with column:
             st.vega_lite_chart(spec=spec, width="stretch", alt=f"Confusion matrix: {name}")
-    downloads.chart(matrices[2], difference, f"{first.name}-less-{second.name}")
+    downloads.chart(matrices[2], difference, f"{first.name}-less-{second.name}", "Difference of the matrices")
 
 
 @st.cache_resource(max_entries=128, show_spinner=False)

@@ -1,67 +1,200 @@
-"""Files to take home: tables as CSV, pictures as PNG, charts as PNG and SVG.
+"""What a reader takes home from a page, in one menu: its link, its pictures, its numbers, and the code behind them.
 
-A chart is turned into a picture only when somebody asks for it, on the server and without any network (vl-convert, the
-converter that Altair itself uses). Its ground is white, whatever the page's is; a chart with letters of its own colour
-is therefore drawn anew, in black.
+A page offers things while it is drawn, in any order and place; `main` draws the menu when the page is done. Pictures
+and charts are also made at the size of a slide, with a caption (`slides`).
+
+A file is made only when somebody asks for it, on the server and without any network (vl-convert, the converter that
+Altair itself uses). Its ground is white, whatever the page's is; a chart with letters of its own colour is therefore
+drawn anew, in black.
 """
 
 import io
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import altair as alt
 import pandas as pd
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from pages.common import slides, texts
+from pages.common.slides import Drawing
 
 Chart = Mapping[str, Any] | alt.TopLevelMixin
 """A Vega-Lite spec, or what Altair makes one from."""
+Content = bytes | Callable[[], bytes]
 
 INK, GROUND = "black", "white"
 """The colours of letters and of the ground in every file."""
+MIME = {"png": "image/png", "svg": "image/svg+xml", "csv": "text/csv"}
+SLIDE_SHAPE = 1.9
+"""How many times as wide as high a chart is drawn for a slide, if it has no width of its own."""
+SLIDE = "-slide.png"
+"""How the name of a slide ends."""
+OFFERED = "_offered"
+_CODE = {kind: Path(__file__).with_name(f"copy_link.{kind}").read_text() for kind in ("html", "css", "js")}
+_copy_link = st.components.v2.component("convscope_copy_link", **_CODE)
 
 
-def table(label: str, rows: pd.DataFrame, file_name: str) -> None:
-    """A button that saves `rows` as CSV."""
-    st.download_button(
-        label, rows.to_csv(index=False), file_name, "text/csv", on_click="ignore", key=f"csv-{file_name}"
-    )
+@dataclass
+class Offer:
+    """What the page offers in this run.
+
+    The buttons look a file up when they are clicked, outside any session: a part of the page that is drawn again on its
+    own, while a job goes on, puts the newer one here.
+
+    Attributes:
+        files: contents by heading and file name.
+        drawings: what makes each drawing that can go on a slide, by heading and name; the main picture comes
+            first.
+        code: the lines of Python that make the main picture.
+        statement: the page's headline, which stands below the caption of a slide.
+    """
+
+    files: dict[str, dict[str, Content]] = field(default_factory=dict)
+    drawings: dict[tuple[str, str], Callable[[], Drawing]] = field(default_factory=dict)
+    code: str = ""
+    statement: str = ""
+
+    def content(self, heading: str, file_name: str) -> bytes:
+        """A file, made now if it was not."""
+        return _made(self.files[heading][file_name])
+
+    def slide(self, heading: str, name: str, caption: str) -> bytes:
+        """A drawing on a slide."""
+        return slides.slide(self.drawings[heading, name](), [text for text in (caption, self.statement) if text])
 
 
-def picture(label: str, png: bytes | Callable[[], bytes], file_name: str) -> None:
-    """A button that saves a PNG; a function is called when somebody asks for the file."""
-    st.download_button(label, png, file_name, "image/png", on_click="ignore", key=f"png-{file_name}")
+def begin() -> None:
+    """Forget what the last run offered; call it before a page is drawn."""
+    st.session_state[OFFERED] = Offer()
 
 
-def chart(drawing: Chart | Callable[[str], Chart], rows: pd.DataFrame, name: str) -> None:
-    """Three buttons in a row, for a chart: its numbers as CSV, itself as PNG and as SVG, called `name`.*
+def offered_by(session: Any) -> Offer:
+    """What the page that a session shows has offered."""
+    return session[OFFERED]
+
+
+def _made(content: Content) -> bytes:
+    return content() if callable(content) else content
+
+
+# What pages offer ----------------------------------------------------------------------------------------------
+
+
+def table(heading: str, rows: pd.DataFrame, file_name: str) -> None:
+    """`rows` as CSV."""
+    _offer(heading, file_name, lambda: rows.to_csv(index=False).encode())
+
+
+def picture(heading: str, png: Content, file_name: str, caption: str = "") -> None:
+    """A PNG, alone and on a slide; a function is called when somebody asks for the file."""
+    _offer_slide(heading, lambda: slides.picture(_made(png)), Path(file_name).stem, caption)
+    _offer(heading, file_name, png)
+
+
+def chart(
+    drawing: Chart | Callable[[str], Chart], rows: pd.DataFrame, name: str, heading: str = "Chart", caption: str = ""
+) -> None:
+    """A chart on a slide, as PNG and as SVG, and its numbers as CSV, called `name`.*
 
     Args:
         drawing: the chart; if letters of it have the ink of the page, a function that draws it with another one, called
             when a file is asked for, outside any session.
     """
-    with st.container(horizontal=True, gap="small"):
-        table("Numbers (CSV)", rows, f"{name}.csv")
-        for kind, mime in (("png", "image/png"), ("svg", "image/svg+xml")):
-            st.download_button(
-                f"Chart ({kind.upper()})",
-                partial(file_of, drawing, kind),
-                f"{name}.{kind}",
-                mime,
-                on_click="ignore",
-                key=f"{kind}-{name}",
-            )
+    _offer_slide(heading, lambda: slides.drawing(_svg(_for_slide(_plot(drawing)))), name, caption)
+    for kind in ("png", "svg"):
+        _offer(heading, f"{name}.{kind}", partial(file_of, drawing, kind))
+    table(heading, rows, f"{name}.csv")
+
+
+def drawing(heading: str, svg: str, name: str, caption: str = "") -> None:
+    """A drawing on a slide and as SVG, called `name`.*"""
+    _offer_slide(heading, lambda: slides.drawing(svg), name, caption)
+    _offer(heading, f"{name}.svg", svg.encode())
+
+
+def text(heading: str, content: str, file_name: str) -> None:
+    """A text file."""
+    _offer(heading, file_name, content.encode())
+
+
+def code(lines: str) -> None:
+    """The Python that makes the page's main picture with the engine."""
+    _offered().code = lines
+
+
+def _offer(heading: str, file_name: str, content: Content) -> None:
+    _offered().files.setdefault(heading, {})[file_name] = content
+
+
+def _offer_slide(heading: str, make: Callable[[], Drawing], name: str, caption: str) -> None:
+    offered = _offered()
+    offered.drawings[heading, name] = make
+    _offer(heading, name + SLIDE, partial(offered.slide, heading, name, caption or heading))
+
+
+def _offered() -> Offer:
+    return st.session_state.setdefault(OFFERED, Offer())
+
+
+# Charts as files -----------------------------------------------------------------------------------------------
 
 
 def file_of(drawing: Chart | Callable[[str], Chart], kind: str) -> bytes:
     """A chart, as `chart` takes it, as a "png" (two pixels for each of its own) or "svg" file."""
-    spec = drawing(INK) if callable(drawing) else drawing
-    plot = spec if isinstance(spec, alt.TopLevelMixin) else alt.Chart.from_dict(dict(spec))
-    plot = plot.properties(background=GROUND)
+    plot = _plot(drawing)
     if kind == "svg":
-        text = io.StringIO()
-        plot.save(text, format="svg")
-        return text.getvalue().encode()
+        return _svg(plot).encode()
     content = io.BytesIO()
     plot.save(content, format="png", scale_factor=2)
     return content.getvalue()
+
+
+def _plot(drawing: Chart | Callable[[str], Chart]) -> alt.TopLevelMixin:
+    spec = drawing(INK) if callable(drawing) else drawing
+    plot = spec if isinstance(spec, alt.TopLevelMixin) else alt.Chart.from_dict(dict(spec))
+    return plot.properties(background=GROUND)
+
+
+def _svg(plot: alt.TopLevelMixin) -> str:
+    text = io.StringIO()
+    plot.save(text, format="svg")
+    return text.getvalue()
+
+
+def _for_slide(plot: alt.TopLevelMixin) -> alt.TopLevelMixin:
+    """The chart, as wide as a slide is if it has no width of its own."""
+    spec = plot.to_dict()
+    if isinstance(spec.get("height"), int | float) and "width" not in spec and {"layer", "mark"} & set(spec):
+        spec["width"] = SLIDE_SHAPE * spec["height"]
+    return alt.Chart.from_dict(spec)
+
+
+# The menu ------------------------------------------------------------------------------------------------------
+
+
+def draw_menu(place: DeltaGenerator) -> None:
+    """The menu, at its place; call it when the page has been drawn."""
+    offered = _offered()
+    offered.statement = texts.statement()
+    with place.popover("Share", key="share"), st.container(key="share_menu"):
+        _copy_link(key="copy_link")
+        for heading, files in offered.files.items():
+            with st.container(horizontal=True, gap="xsmall", vertical_alignment="center"):
+                st.markdown(texts.plain(heading), width="stretch")
+                for file_name in files:
+                    _button(offered, heading, file_name)
+        if offered.code:
+            with st.expander("As code"):
+                st.code(offered.code, "python")
+
+
+def _button(offered: Offer, heading: str, file_name: str) -> None:
+    ending = Path(file_name).suffix.removeprefix(".")
+    label = "Slide" if file_name.endswith(SLIDE) else ending.upper()
+    content, mime = partial(offered.content, heading, file_name), MIME.get(ending, "text/plain")
+    st.download_button(label, content, file_name, mime, on_click="ignore", key=f"{heading}: {file_name}")

@@ -35,13 +35,19 @@ def stage(rows: int = 1) -> DeltaGenerator:
     return st.container(key=f"stage_{rows}")
 
 
-def present_switch() -> None:
-    """A button that hides all but the page and enlarges it; `present=true` in a link does the same."""
-    with st.container(key="presenting"):
+def present_switch() -> DeltaGenerator:
+    """A button that hides all but the page and enlarges it; `present=true` in a link does the same.
+
+    Returns:
+        the place beside it.
+    """
+    with st.container(horizontal=True, gap="xsmall", key="presenting"):
+        beside = st.container(width="content", key="beside_present")
         presenting = controls.switch("Present", PRESENT, True, "", usual=False)
         st.button("Leave" if presenting else "Present", on_click=_toggle, shortcut="P", key="present_button")
     if presenting:
         st.html(PRESENTING)
+    return beside
 
 
 def _toggle() -> None:

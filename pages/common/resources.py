@@ -163,10 +163,15 @@ def pixels(split: str, index: int) -> np.ndarray:
         ConvscopeError: a reader's own picture that this session does not hold (any more).
     """
     if split == PHOTOGRAPHS:
-        return photograph(photographs.names()[index])[np.newaxis]
+        return photograph(photograph_name(index))[np.newaxis]
     if split == OWN:
-        return _own_picture(index)[np.newaxis]
+        return _own_picture(index)[1][np.newaxis]
     return images(split).images[index : index + 1]
+
+
+def photograph_name(index: int) -> str:
+    """The name of a shipped photograph."""
+    return photographs.names()[index]
 
 
 @st.cache_resource(show_spinner=False)
@@ -184,13 +189,18 @@ def bring_own_picture(content: bytes, name: str) -> int:
     number = int(hashlib.sha256(content).hexdigest()[:12], 16)
     kept = st.session_state.setdefault("_own_pictures", {})
     if number not in kept:
-        kept[number] = photographs.read(content, name)
+        kept[number] = name, photographs.read(content, name)
         while len(kept) > MOST_OWN_PICTURES:
             kept.pop(next(iter(kept)))
     return number
 
 
-def _own_picture(number: int) -> np.ndarray:
+def own_picture_name(number: int) -> str:
+    """The file name of a reader's picture; errors as of `pixels`."""
+    return _own_picture(number)[0]
+
+
+def _own_picture(number: int) -> tuple[str, np.ndarray]:
     kept = st.session_state.get("_own_pictures", {})
     if number not in kept:
         raise ConvscopeError("Your own picture is no longer here: choose its file again in the sidebar.")

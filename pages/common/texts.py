@@ -19,6 +19,7 @@ _MARKUP = re.compile(
     r"|^[-+#=]|(?<=^\d)[.)]|(?<=^\d\d)[.)]"  # lists and headings
 )
 _LINKED = re.compile(r"(?<=[:@])(?=[\w/+-])|(?<=\bwww)(?=\.)", re.IGNORECASE)
+_STATEMENT = "_statement"
 _JOINER = "\u2060"
 """Has no width. Addresses and codes such as `:tada:` are recognised in spite of backslashes, but not with it inside."""
 
@@ -42,7 +43,13 @@ def readable_errors() -> Iterator[None]:
 
 def headline(statement: str) -> None:
     """What the page shows, in one line of plain text; its title stands in the navigation."""
+    st.session_state[_STATEMENT] = statement
     st.markdown(f"##### {plain(statement)}")
+
+
+def statement() -> str:
+    """The headline that was drawn last, as a caption can repeat it; "" before there is any."""
+    return st.session_state.get(_STATEMENT, "")
 
 
 def what_to_look_at(*lines: str) -> None:

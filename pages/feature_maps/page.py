@@ -31,7 +31,7 @@ from pages.common.jobs import panel
 from pages.common.resources import View
 from pages.common.selection import Selection
 from pages.common.touch import Grid
-from pages.feature_maps import charts, drawings
+from pages.feature_maps import charts, code, drawings
 from pages.feature_maps.drawings import BRIGHTNESS, CROPS, Sheet, Top, TopNine
 
 VIEWS = ("one layer", "every layer", "two images")
@@ -158,7 +158,8 @@ def show_maps(sheet: Sheet, activation: Tensor, channel: int, words: str) -> Non
     show_sheet(png, f"All {len(sheet.order)} maps of {layer}", "maps", sheet, activation, channel)
     signed = feature_maps.is_signed(activation)
     st.caption(f"{words} {'Grey is zero, bright above, dark below.' if signed else 'Dark is zero, yellow is strong.'}")
-    downloads.picture("Sheet (PNG)", png, f"{layer}-maps.png")
+    downloads.picture("Maps", png, f"{layer}-maps.png", f"All {len(sheet.order)} maps of {layer}")
+    downloads.code(code.of_maps(sheet))
 
 
 def show_patches(sheet: Sheet, activation: Tensor, channel: int, words: str) -> None:
@@ -168,7 +169,8 @@ def show_patches(sheet: Sheet, activation: Tensor, channel: int, words: str) -> 
     whole = drawings.sees_everything(resources.field(view.network, view.layer), view.size)
     dot = " The receptive field holds the whole image: the dot is where the strongest unit sits." if whole else ""
     st.caption(f"{words} Lit: the receptive field of the map's strongest unit.{dot}")
-    downloads.picture("Sheet (PNG)", png, f"{view.layer}-patches.png")
+    downloads.picture("Patches", png, f"{view.layer}-patches.png", alt)
+    downloads.code(code.of_patches(sheet, whole))
 
 
 def show_sheet(png: bytes, alt: str, key: str, sheet: Sheet, activation: Tensor, channel: int) -> None:
@@ -270,9 +272,10 @@ def show_top_nine(chosen: Selection, view: View, channel: int, nine: TopNine) ->
         st.markdown("**Deconvnet reconstruction from each**")
         sheets.show(nine.reconstructions, "The deconvnet reconstruction from the strongest unit of each")
     st.caption(top_in_words(nine, chosen, view))
-    with st.container(horizontal=True):
-        downloads.picture("Images and reconstructions (PNG)", nine.both, f"{view.layer}-map{channel}-top9.png")
-        downloads.table("The nine (CSV)", nine.table, f"{view.layer}-map{channel}-top9.csv")
+    heading, name = "Strongest test images", f"{view.layer}-map{channel}-top9"
+    caption = f"The nine test images that excite map {channel} of {view.layer} most, and the reconstruction from each"
+    downloads.picture(heading, nine.both, f"{name}.png", caption)
+    downloads.table(heading, nine.table, f"{name}.csv")
 
 
 def top_in_words(nine: TopNine, chosen: Selection, view: View) -> str:
@@ -306,8 +309,13 @@ def every_layer(chosen: Selection, row: DeltaGenerator) -> None:
             f"{named(chosen.truth, chosen.image_name)}. {predicted(chosen, view)} The four strongest maps of each "
             "layer. Yellow is strong; layers before a ReLU are grey, with zero at mid-grey."
         )
-        file = drawings.four_of_every_layer(anywhere(view), downloads.INK, pictures.WHITE, maps)
-        downloads.picture("Picture (PNG)", file, "every-layer.png")
+        downloads.picture(
+            "Maps of every layer",
+            lambda: drawings.four_of_every_layer(anywhere(view), downloads.INK, pictures.WHITE, maps),
+            "every-layer.png",
+            f"The four strongest maps of every layer: {chosen.image_name}",
+        )
+        downloads.code(code.of_every_layer(view, drawings.side_of_four(len(maps))))
     with right:
         show_depth(figures(anywhere(view)), view.size)
     explain_every_layer()
@@ -337,7 +345,7 @@ def show_depth(of_layers: tuple[LayerFigures, ...], size: int) -> None:
     spec = charts.depth(of_layers)
     st.markdown("**Inactive units, and the maps that hold half of the response**")
     st.vega_lite_chart(spec, alt="Share of inactive units, and of the maps that hold half of the response")
-    downloads.chart(spec, charts.table(of_layers), "depth")
+    downloads.chart(spec, charts.table(of_layers), "depth", "What changes with depth")
 
 
 # Two images ----------------------------------------------------------------------------------------------------
@@ -368,6 +376,7 @@ def two_images(chosen: Selection, row: DeltaGenerator) -> None:
         swapped, name = replace(sheet, view=second, partner=first), f"{truth}, test image {second.index}"
         show_one_of_two(swapped, other, activation, channel, unit, name, "in the order of the first image")
         st.caption(predicted(chosen, second))
+    downloads.code(code.of_two_images(sheet))
     show_similarity(similarities(anywhere(first), anywhere(second)))
     explain_two_images()
 
@@ -393,7 +402,9 @@ def show_one_of_two(
         touch.show_units(drawings.image(view), name, f"image-{key}", grid, unit or strongest_unit(one))
     with maps:
         alt = f"All maps of {view.layer} on {name}"
-        show_sheet(drawings.maps(sheet, activation, partner), alt, f"maps-{key}", sheet, activation, channel)
+        png = drawings.maps(sheet, activation, partner)
+        show_sheet(png, alt, f"maps-{key}", sheet, activation, channel)
+        downloads.picture(f"Maps on {name}", png, f"{view.layer}-maps-{view.split}-{view.index}.png", alt)
     st.caption(f"{name}. {laid_out(sheet, activation, order)}")
 
 
@@ -413,7 +424,7 @@ def show_similarity(of_layers: dict[str, float]) -> None:
         st.vega_lite_chart(spec, alt="Cosine similarity of the two images' responses, layer by layer")
     with words:
         st.info(feature_maps.pair_in_words(of_layers))
-        downloads.chart(spec, charts.similarity_table(of_layers), "similarity")
+        downloads.chart(spec, charts.similarity_table(of_layers), "similarity", "Similarity layer by layer")
 
 
 # Words ---------------------------------------------------------------------------------------------------------

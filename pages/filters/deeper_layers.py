@@ -6,7 +6,7 @@ from streamlit.delta_generator import DeltaGenerator
 from engine import filters
 from pages.common import downloads, layout, resources, selection, sheets, texts
 from pages.common.selection import Selection
-from pages.filters import kernels
+from pages.filters import code, kernels
 
 
 def show(chosen: Selection, row: DeltaGenerator) -> None:
@@ -25,7 +25,9 @@ def show(chosen: Selection, row: DeltaGenerator) -> None:
     with layout.stage():
         sheets.show(picture, f"Kernel {output} of {layer}, one picture per input map")
     st.caption("The number below each picture is that of the map it reads. Mid-grey is zero; all on one scale.")
-    downloads.picture("Kernel (PNG)", picture, f"{chosen.card.name}-{layer}-{output}.png")
+    name, caption = f"{chosen.card.name}-{layer}-{output}.png", f"Kernel {output} of {layer}"
+    downloads.picture("Kernel", picture, name, caption)
+    downloads.code(code.of_deeper_layer(chosen.network, layer, output, inputs))
     texts.what_to_look_at(
         "Bright weights are positive: the kernel responds where that map is active. Dark ones are negative.",
         "A map whose weights are almost zero plays no part in this feature map.",

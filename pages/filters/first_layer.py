@@ -17,15 +17,19 @@ from engine.weights import TRAINED
 from pages.common import controls, downloads, layout, resources, selection, sheets, texts, touch
 from pages.common.selection import Selection
 from pages.common.touch import Grid
-from pages.filters import charts, kernels
+from pages.filters import charts, code, kernels
 
 
 @dataclass(frozen=True)
 class Moment:
-    """The first layer's kernels `[O, 3, k, k]` at a moment of training, which `words` names."""
+    """The first layer's kernels `[O, 3, k, k]` at a moment of training, which `words` names.
+
+    `epoch`: of the kept kernels that they are; None for those of the network itself.
+    """
 
     kernels: Tensor
     words: str
+    epoch: int | None = None
 
 
 def show(chosen: Selection, row: DeltaGenerator) -> None:
@@ -42,11 +46,15 @@ def show(chosen: Selection, row: DeltaGenerator) -> None:
         picture = kernels.sheet(moment.kernels, form, scale)
         _show_filters(picture, f"{form}, {scale}", descriptions, number)
         st.markdown(f"**{count} filters** {moment.words}")
-        _take_home(picture, descriptions, chosen.card.name)
+        st.caption("Mid-grey is zero, bright is positive, dark is negative. Click a filter to enlarge it.")
+        name, caption = chosen.card.name, f"{count} filters {moment.words}"
+        downloads.picture("Filters", picture, f"{name}-filters.png", caption)
+        downloads.table("Filters", descriptions_table(descriptions), f"{name}-filters.csv")
     with filter_column:
         _show_one(number, descriptions[number], kernels.enlarged(moment.kernels, form, scale, number))
     with response:
         _show_responses(number, kernels.tuning(moment.kernels))
+    downloads.code(code.of_first_layer(chosen.network, [moment.epoch], count, form, scale))
     st.info(summary(descriptions))
     with st.expander("All filters in words"):
         table = descriptions_table(descriptions)
@@ -78,7 +86,7 @@ def _choose_moment(chosen: Selection) -> Moment:
     epochs = [str(epoch) for epoch in kept.epochs]
     epoch = selection.steps("Epoch (0 is before training)", epochs, "epoch", str(usual))
     words = "before training" if epoch == "0" else f"after epoch {epoch} of {chosen.card.epochs}"
-    return Moment(kept.kernels[epochs.index(epoch)], words)
+    return Moment(kept.kernels[epochs.index(epoch)], words, int(epoch))
 
 
 def _own_kernels(chosen: Selection) -> Tensor:
@@ -94,13 +102,6 @@ def _show_filters(picture: bytes, drawing: str, descriptions: tuple[Description,
     touch.show(picture, alt, "filters", grid, "Filter", number, partial(controls.put, "channel"))
 
 
-def _take_home(picture: bytes, descriptions: tuple[Description, ...], name: str) -> None:
-    st.caption("Mid-grey is zero, bright is positive, dark is negative. Click a filter to enlarge it.")
-    with st.container(horizontal=True, gap="small"):
-        downloads.picture("Filters (PNG)", picture, f"{name}-filters.png")
-        downloads.table("In words (CSV)", descriptions_table(descriptions), f"{name}-filters.csv")
-
-
 def _show_one(number: int, description: Description, picture: bytes) -> None:
     """One filter, large, and in words."""
     sheets.show(picture, f"Filter {number}: {description.text}")
@@ -112,8 +113,9 @@ def _show_responses(number: int, tuning: Tuning) -> None:
     """How a filter responds to gratings."""
     responses = responses_table(tuning, number)
     alt = f"Response of filter {number} to stripes, by their orientation and frequency"
-    st.altair_chart(charts.response_chart(responses), height="stretch", alt=alt)
-    downloads.table("Responses (CSV)", responses, f"filter-{number}-responses.csv")
+    chart = charts.response_chart(responses)
+    st.altair_chart(chart, height="stretch", alt=alt)
+    downloads.chart(chart, responses, f"filter-{number}-responses", f"Responses of filter {number}")
 
 
 def _measured(description: Description) -> str:

@@ -65,17 +65,18 @@ def sheet(kernels: Tensor, form: str, scale: str) -> bytes:
 
 def columns(count: int) -> int:
     """How many kernels of a first layer stand in a row: 8, as papers draw them, unless there are many."""
-    return min(count, 8) if count <= 64 else _wide(count)
+    return min(count, 8) if count <= 64 else wide(count)
 
 
 @st.cache_resource(max_entries=64, show_spinner=False, hash_funcs=BY_CONTENT)
 def deeper_sheet(kernel: Tensor) -> bytes:
     """A PNG of a kernel `[C, k_h, k_w]`: one grey picture per map that it reads, all on one scale."""
     pixels = filters.as_grey(kernel)
-    return _numbered(pictures.signed(pixels, pictures.scale_of(pixels)), _wide(len(kernel)))
+    return _numbered(pictures.signed(pixels, pictures.scale_of(pixels)), wide(len(kernel)))
 
 
-def _wide(count: int) -> int:
+def wide(count: int) -> int:
+    """How many kernels stand in a row of a sheet that is wider than high."""
     return min(count, max(16, math.ceil(math.sqrt(2 * count))))
 
 

@@ -7,7 +7,7 @@ from engine.filters import Snapshots
 from engine.filters.words import NO_PATTERN
 from pages.common import downloads, layout, sheets, texts
 from pages.common.selection import Selection
-from pages.filters import charts, kernels
+from pages.filters import charts, code, kernels
 
 BEFORE, HALFWAY, AFTER = "before training", "halfway", "after training"
 
@@ -28,12 +28,14 @@ def show(chosen: Selection, row: DeltaGenerator) -> None:
             st.markdown(f"**{when}** (epoch {epoch})")
             picture = kernels.sheet(kept.kernels[index], form, scale)
             sheets.show(picture, f"All filters of the first layer, {when}")
-            downloads.picture("PNG", picture, f"{name}-filters-epoch-{epoch}.png")
+            downloads.picture(f"Filters {when}", picture, f"{name}-filters-epoch-{epoch}.png")
+    epochs = [kept.epochs[index] for index in moments.values()]
+    downloads.code(code.of_first_layer(chosen.network, epochs, len(descriptions[0]), form, scale))
     table = charts.kinds_table(list(moments), descriptions)
     st.markdown("**Preferences of the filters**")
     chart = charts.kinds_chart(table, list(moments))
     st.altair_chart(chart, width="stretch")
-    downloads.chart(chart, table, f"{name}-filters-in-training")
+    downloads.chart(chart, table, f"{name}-filters-in-training", "Preferences of the filters")
     clear = [sum(one.kind != NO_PATTERN for one in at_moment) for at_moment in descriptions]
     counts = ", ".join(f"{count} {when}" for count, when in zip(clear, moments, strict=True))
     st.info(

@@ -15,7 +15,7 @@ from pages.common import downloads, jobs, layout, resources, selection, sheets, 
 from pages.common.controls import Option
 from pages.common.resources import View
 from pages.common.selection import Selection
-from pages.inversion import charts, tiles
+from pages.inversion import charts, code, tiles
 from pages.inversion.jobs import Inversion, InversionSettings, Measurement, inversion_of
 
 ONE, ROW = "one layer", "layers in a row"
@@ -107,7 +107,9 @@ def show_one(subject: Subject, job: Inversion) -> None:
         show_curves(settings, job, number if pictures and not job.alive else None)
     show_numbers(settings, job, number)
     if pictures and not job.alive:
-        save(tiles.sheet([[original, inverted, reconstructed]]), charts.step_table(job.measurements))
+        caption = f"{subject.image_name}, its inversion after step {number}, and its deconvnet reconstruction"
+        save(tiles.sheet([[original, inverted, reconstructed]]), charts.step_table(job.measurements), caption)
+        downloads.code(code.of_one_layer(settings, number, subject.batch_norm))
 
 
 def show_picture(title: str, picture: np.ndarray, caption: str) -> None:
@@ -174,7 +176,8 @@ def show_row(subject: Subject, inversions: Sequence[Inversion]) -> None:
     st.markdown(f"**Relative feature error** (dashed: {charts.GOAL})")
     st.vega_lite_chart(rows, spec, key="row_chart", alt="The relative feature error of each layer")
     if len(rows) and not any(job.alive for job in inversions):
-        save(sheet, rows.rename(columns={"curve": "layer", "value": charts.ERROR}))
+        save(sheet, rows.rename(columns={"curve": "layer", "value": charts.ERROR}), words)
+        downloads.code(code.of_layers(subject.settings, subject.batch_norm))
 
 
 def last_figures(job: Inversion) -> str:
@@ -188,10 +191,9 @@ def last_figures(job: Inversion) -> str:
 # The page ------------------------------------------------------------------------------------------------------
 
 
-def save(png: bytes, table: pd.DataFrame) -> None:
-    with st.container(horizontal=True):
-        downloads.picture("Pictures (PNG)", png, "inversion.png")
-        downloads.table("Steps (CSV)", table, "inversion.csv")
+def save(png: bytes, table: pd.DataFrame, caption: str) -> None:
+    downloads.picture("Pictures", png, "inversion.png", caption)
+    downloads.table("Steps", table, "inversion.csv")
 
 
 def show(subject: Subject, row: DeltaGenerator) -> None:

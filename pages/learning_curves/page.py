@@ -14,7 +14,7 @@ from engine.training.histories import History, HistoryFolder
 from engine.training.run import RunFolder
 from pages.common import downloads, layout, selection, texts
 from pages.common.controls import Option, bound
-from pages.learning_curves import charts
+from pages.learning_curves import charts, code
 from pages.learning_curves.charts import TRAINING, VALIDATION, Style
 
 OWN_CHOICE = "my choice"
@@ -121,7 +121,9 @@ def show_charts(versions: tuple[HistoryVersion, ...], style: Style) -> None:
         spec, numbers = drawing(versions, metric, style)
         with column:
             st.vega_lite_chart(spec, height="stretch", alt=f"Learning curves: {metric} against {against}")
-            downloads.chart(spec, numbers, f"learning-curves-{metric}")
+            downloads.chart(
+                spec, numbers, f"learning-curves-{metric}", metric.capitalize(), f"{metric} against {against}"
+            )
     st.caption(
         "A ring marks the best epoch: of the lowest validation loss on the left, of the highest validation accuracy on "
         "the right. A dotted upright line marks images of a new size; across it losses cannot be compared. "
@@ -178,7 +180,7 @@ def show_table(chosen: Sequence[History]) -> None:
         "most 5,000 training images, as they are, test figures once, from the stored weights. A run that was not kept "
         "has none."
     )
-    downloads.table("Table (CSV)", table, "learning-curves-table.csv")
+    downloads.table("Table", table, "learning-curves-table.csv")
 
 
 def explain() -> None:
@@ -215,6 +217,7 @@ def show(places: Sequence[HistoryFolder], style: Style, was_alive: bool) -> None
         show_charts(tuple(versions), style)
         show_verdicts(chosen)
         show_table(chosen)
+        downloads.code(code.of([one.key for one in chosen], style))
     if was_alive and not any_alive(places):
         st.rerun()
 

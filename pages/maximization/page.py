@@ -28,7 +28,7 @@ from pages.common.controls import Option
 from pages.common.jobs import buttons, follow
 from pages.common.selection import Selection
 from pages.common.touch import Grid
-from pages.maximization import charts, drawings
+from pages.maximization import charts, code, drawings
 
 VIEWS = ("16 channels", "all channels", "one channel", "classes")
 STEPS = ("64", "128", "256", "512")
@@ -205,8 +205,10 @@ def show_ascent(settings: MaximizationSettings, job: Ascent, top: TopPatches | N
     st.info(drawings.verdict(job.maximization, largest, image_count()))
     if largest is None:
         st.caption("Compared with the test images once they have been searched, at the network's own size.")
-    downloads.picture("Pictures (PNG)", drawings.sheet(job.maximization.pictures), "maximization.png")
-    downloads.chart(spec, table, "maximization")
+    shown = drawings.sheet(job.maximization.pictures)
+    downloads.picture("Optimised pictures", shown, "maximization.png", in_rows(settings))
+    downloads.chart(spec, table, "ascent", "Activation after each step")
+    downloads.code(code.of(settings))
 
 
 # Words ---------------------------------------------------------------------------------------------------------

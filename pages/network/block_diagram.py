@@ -5,20 +5,23 @@ import streamlit as st
 from engine.checkpoints import Card
 from engine.network import NetworkTable
 from engine.network.diagram import diagram
-from pages.common import texts
+from engine.weights import Weights
+from pages.common import downloads, texts
 from pages.common.charts import ink
-from pages.network import svg
+from pages.network import code
 from pages.network.description import show_remarks
 from pages.network.diagram_drawing import drawing
 
 
-def show(card: Card, described: NetworkTable, size: int) -> None:
+def show(weights: Weights, card: Card, described: NetworkTable, size: int) -> None:
     """The view."""
     blocks = diagram(described)
     words = ", ".join(f"{box.words[0]} to {box.shape}" for box in blocks.boxes)
     st.image(drawing(blocks, ink()), width="stretch", alt=f"Block diagram of {card.name} at {size} px: {words}")
     show_remarks(card, described, size)
-    svg.download("Diagram (SVG)", drawing(blocks, "black", "white"), f"{card.name}-{size}px.svg")
+    caption = f"Block diagram of {card.name} at {size} px"
+    downloads.drawing("Diagram", drawing(blocks, "black", "white"), f"{card.name}-{size}px", caption)
+    downloads.code(code.of_diagram(weights, card, size))
     has_shortcuts = any(len(box.inputs) > 1 for box in blocks.boxes)
     texts.what_to_look_at(
         "Below each box is the shape of its output: channels × height × width.",

@@ -6,7 +6,9 @@ import streamlit as st
 from engine import network
 from engine.checkpoints import Card
 from engine.network import NetworkTable, OperationRow, StageRow
+from engine.weights import Weights
 from pages.common import downloads, layout, texts
+from pages.network import code
 from pages.network.description import show_remarks
 
 STYLE = """<style>
@@ -17,7 +19,7 @@ STYLE = """<style>
 Rows = tuple[StageRow, ...] | tuple[OperationRow, ...]
 
 
-def show(card: Card, described: NetworkTable, size: int, by_parts: bool) -> None:
+def show(weights: Weights, card: Card, described: NetworkTable, size: int, by_parts: bool) -> None:
     """The view, with a row per part or per operation."""
     rows = network.stages(described) if by_parts else described.operations
     if by_parts:
@@ -30,7 +32,8 @@ def show(card: Card, described: NetworkTable, size: int, by_parts: bool) -> None
         f"**Multiply-adds for one image:** {described.multiply_adds:,}"
     )
     show_remarks(card, described, size)
-    downloads.table("Table (CSV)", numbers(rows), f"{card.name}-{size}px-layers.csv")
+    downloads.table("Layer table", numbers(rows), f"{card.name}-{size}px-layers.csv")
+    downloads.code(code.of_table(weights, card, size, by_parts))
     texts.what_to_look_at(
         "Parameters do not depend on the size of the image; multiply-adds do. Choose another size and compare.",
         "Where do most parameters lie, and where most multiply-adds? Seldom in the same place.",

@@ -4,11 +4,11 @@ import streamlit as st
 
 from engine.network import convolution
 from engine.network.convolution import Convolved
-from pages.common import layout, resources, selection, texts
+from pages.common import downloads, layout, resources, selection, texts
 from pages.common.charts import ink
 from pages.common.resources import View
 from pages.common.selection import Selection
-from pages.network import step_drawings, svg
+from pages.network import code, step_drawings, svg
 
 PLAY_SECONDS = 0.8
 
@@ -59,7 +59,9 @@ def _show_step(chosen: Selection, view: View, convolved: Convolved) -> None:
     index = step_drawings.COLOURS.index(colour)
     alt = f"Window × kernel = products of the {colour} channel, and their sum"
     st.image(step_drawings.products(step, index, ink()), width="stretch", alt=alt)
-    svg.download("This step (SVG)", step_drawings.products(step, index, "black", "white"), "convolution.svg")
+    drawing = step_drawings.products(step, index, "black", "white")
+    downloads.drawing("This step", drawing, "convolution", words.replace("*", ""))
+    downloads.code(code.of_one_step(view, channel, row, column))
 
 
 def _position(convolved: Convolved) -> tuple[int, int, int]:

@@ -27,9 +27,9 @@ def main() -> None:
         return
     described = describe(chosen.network, size)
     if view == TABLE:
-        layer_table.show(card, described, size, by_parts=rows == ROWS[0])
+        layer_table.show(chosen.network, card, described, size, by_parts=rows == ROWS[0])
     else:
-        block_diagram.show(card, described, size)
+        block_diagram.show(chosen.network, card, described, size)
 
 
 def input_size(chosen: Selection) -> int:

@@ -4,8 +4,6 @@ from base64 import b64encode
 from collections.abc import Sequence
 from html import escape
 
-import streamlit as st
-
 FONT = "'Source Sans Pro','Source Sans 3',Arial,Helvetica,sans-serif"
 GREY = "#8c8c8c"
 ORANGE = "#E69F00"
@@ -76,8 +74,3 @@ def short(value: float, digits: int = 2) -> str:
     """A number with `digits` behind the point, fewer from 10 on: -0.31, 12.5, 240; a proper minus sign."""
     written = f"{value:.{digits}f}" if abs(value) < 10 else f"{value:.1f}" if abs(value) < 100 else f"{value:.0f}"
     return written.removeprefix("-") if float(written) == 0 else written.replace("-", "−")
-
-
-def download(label: str, drawing: str, file_name: str) -> None:
-    """A button that saves a drawing."""
-    st.download_button(label, drawing, file_name, "image/svg+xml", on_click="ignore", key=f"svg-{file_name}")

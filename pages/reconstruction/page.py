@@ -18,7 +18,7 @@ from pages.common.controls import Option
 from pages.common.resources import CLASS, PHOTOGRAPHS, Playback, View
 from pages.common.selection import Selection
 from pages.common.touch import Grid
-from pages.reconstruction import comparisons, figure
+from pages.reconstruction import code, comparisons, figure
 from pages.reconstruction.comparisons import Comparison
 from pages.reconstruction.figure import Figure, Picture
 
@@ -263,11 +263,12 @@ def show_notes(chosen: Selection, playback: Playback, notes: Sequence[str]) -> N
         )
 
 
-def take_home(drawn: Figure) -> None:
+def take_home(chosen: Selection, comparison: Comparison, drawn: Figure) -> None:
     """All pictures in a row, each on its own scale, and the gains."""
-    with st.container(horizontal=True):
-        downloads.picture("Pictures (PNG)", lambda: figure.row(drawn.pictures), "reconstruction.png")
-        downloads.chart(drawn.gain_spec, drawn.gain_table, "gains")
+    labels = ", ".join(named(comparison, picture) for picture in drawn.pictures)
+    caption = f"{labels}: {chosen.image_name}{f', {chosen.truth}' if chosen.truth else ''}"
+    downloads.picture("Pictures", lambda: figure.row(drawn.pictures), "reconstruction.png", caption)
+    downloads.chart(drawn.gain_spec, drawn.gain_table, "gains", "Gain at each stage of the way back")
 
 
 LOOK_AT = {
@@ -338,7 +339,11 @@ def main() -> None:
         show_gains(drawn, "stretch" if gains else "content")
     st.info(drawn.sentence)
     show_notes(chosen, playback, drawn.notes)
-    take_home(drawn)
+    take_home(chosen, comparison, drawn)
+    in_order = (
+        comparison.variants if drawn.pictures[0].label == comparison.variants[0].label else comparison.variants[::-1]
+    )
+    downloads.code(code.of(replace(comparison, variants=in_order)))
     explain(comparison.by)
 
 

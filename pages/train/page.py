@@ -13,7 +13,7 @@ from engine.training.recipe import Recipe
 from engine.training.records import ALIVE, Status
 from engine.training.run import RunFolder
 from pages.common import downloads, selection, texts, visitors
-from pages.train import estimate, files, images, kept_models, range_test, run_view
+from pages.train import code, estimate, files, images, kept_models, range_test, run_view
 from pages.train import form as training_form
 
 NEW = "a new training"
@@ -85,9 +85,8 @@ def offer_start(recipe: Recipe) -> None:
     disabled = not (ready and visitors.may_train())
     if start.button("Start", type="primary", width="stretch", disabled=disabled, key="train_start"):
         open_run(submit(recipe).name)
-    text, why = toml_text.to_toml(recipe), "`python -m engine.training FILE` trains from it without the app."
-    button = {"on_click": "ignore", "key": "train_recipe", "width": "stretch", "help": why}
-    st.download_button("These settings as a recipe (TOML)", text, f"{recipe.name}.toml", "text/plain", **button)
+    downloads.text("These settings as a recipe", toml_text.to_toml(recipe), f"{recipe.name}.toml")
+    downloads.code(code.of_recipe(recipe))
 
 
 def submit(recipe: Recipe) -> RunFolder:
@@ -273,9 +272,10 @@ def explain(folder: RunFolder) -> None:
         st.latex(r"w \leftarrow w - \eta\,\nabla_w \text{loss}(w)\qquad(\eta:\ \text{learning rate})")
         history = pd.DataFrame([vars(record) for record in live_files.read_history(folder)])
         if len(history):
-            downloads.table("Curves (CSV)", history, f"{folder.name}-history.csv")
+            downloads.table("Curves", history, f"{folder.name}-history.csv")
+            downloads.code(code.of_run(folder))
     if filters := files.filters(folder):
-        downloads.picture("Filters (PNG)", filters.now, f"{folder.name}-filters.png")
+        downloads.picture("Filters", filters.now, f"{folder.name}-filters.png", "The first layer's filters now")
 
 
 def main() -> None:

@@ -65,7 +65,8 @@ def _show(trial: Trial) -> None:
         st.caption("The loss has not fallen: these settings learn at none of the rates so far.")
     else:
         st.markdown(f"A careful start: **{suggested:.2g}**, a tenth of the rate at which the loss is lowest.")
-    downloads.chart(curve, pd.DataFrame([vars(point) for point in points]), "learning-rates")
+    rows = pd.DataFrame([vars(point) for point in points])
+    downloads.chart(curve, rows, "learning-rates", "Loss against the learning rate")
 
 
 def chart(points: Sequence[RangeTestPoint], suggested: float | None) -> alt.LayerChart:

@@ -208,7 +208,11 @@ def test_afterwards_the_figures_are_shown_and_the_steps_can_be_gone_through():
     app = app.select_slider[0].set_value(5).run()
     assert_no_error(app)
     assert app.metric[0].value == f"{measurements[5].error:.4f}"
-    assert [button.key for button in app.get("download_button")] == ["png-inversion.png", "csv-inversion.csv"]
+    assert [button.key for button in app.get("download_button")] == [
+        "Pictures: inversion-slide.png",
+        "Pictures: inversion.png",
+        "Steps: inversion.csv",
+    ]
 
 
 def test_a_finished_result_is_shown_at_once_to_the_next_reader():

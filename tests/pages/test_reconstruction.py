@@ -236,7 +236,7 @@ def test_the_saved_pictures_are_in_the_order_of_the_screen(bn, states, monkeypat
     shown, saved = {}, []
     show = sheets.show
     monkeypatch.setattr(sheets, "show", lambda png, alt: shown.update({alt: png}) or show(png, alt))
-    monkeypatch.setattr(downloads, "picture", lambda label, png, name: saved.append(png()))
+    monkeypatch.setattr(downloads, "picture", lambda label, png, name, caption: saved.append(png()))
     assert_no_error(open_page(PAGE, bn=bn))
     own = [f"batch norm {state}, own scale" for state in states]
     assert [alt for alt in shown if alt in own] == own

@@ -25,7 +25,19 @@ from tests.runs import lenet
 HOSTILE = r"![a](http:\\evil.example\b) :red[r] $x$ :tada: <b>h www.evil.example"
 RAW = ("![a]", ":red[r]", "$x$", ":tada:", "<b>", "www.evil")
 """Parts of it that would be rendered if they stood in Markdown as they are."""
-NO_MARKDOWN = ("alt", "option", "spec", "id", "key", "url", "file_name", "query_string", "default", "raw_value")
+NO_MARKDOWN = (
+    "alt",
+    "code_text",
+    "option",
+    "spec",
+    "id",
+    "key",
+    "url",
+    "file_name",
+    "query_string",
+    "default",
+    "raw_value",
+)
 """Fields that the browser shows as they are, or not at all."""
 
 

@@ -1,0 +1,94 @@
+"""The code behind the page's pictures: the maps of one layer, of two images, or of every layer."""
+
+from pages.common import code
+from pages.common.resources import View
+from pages.feature_maps.drawings import BRIGHTNESS, WIDTH, Sheet
+
+FOUR = "four = activation[0, list(feature_maps.order_by_strength(activation)[:4])]"
+OWN_SCALE = "feature_maps.scales([four[None]], together=True)"
+
+
+def of_maps(sheet: Sheet) -> str:
+    """All maps of a layer."""
+    body = [*code.looking_at(sheet.view), "activation = recorded.activation"]
+    scales = f"scales = feature_maps.scales([activation], together={_together(sheet)})"
+    shown = "maps = tiles.coloured(activation[0], scales, feature_maps.is_signed(activation))"
+    return code.script(*body, scales, shown, _arranged(sheet), code.save("maps.png"))
+
+
+def of_patches(sheet: Sheet, whole: bool) -> str:
+    """The strongest patch of each map in the image; `whole`: whether each unit sees all of it."""
+    size = sheet.view.size
+    body = [
+        *code.looking_at(sheet.view),
+        "activation = recorded.activation",
+        "inactive, units = deconv.silent_channels(activation), feature_maps.strongest_units(activation)",
+        f"seen, image = receptive_field(trained.model, {sheet.view.layer!r}), ({size}, {size})",
+        "shown = [None if c in inactive else unit for c, unit in enumerate(units)]",
+        f"boxes = [unit and {'Box(0, 0, *image)' if whole else 'seen.box(*unit, image)'} for unit in shown]",
+        "pixels = data.pixels_of(x, trained.card.mean, trained.card.std)[0]",
+        "maps = tiles.lit(tiles.fitted(pixels, 64), boxes, image)",
+    ]
+    if whole:
+        body += [
+            "high, wide = activation.shape[2:]",
+            f"at = [unit and ((2 * unit[0] + 1) * {size} // (2 * high), (2 * unit[1] + 1) * {size} // (2 * wide))"
+            " for unit in shown]",
+            "maps = tiles.dotted(maps, at, image)",
+        ]
+    return code.script(*body, _arranged(sheet), code.save("patches.png"))
+
+
+def of_two_images(sheet: Sheet) -> str:
+    """All maps of a layer on two images, on one scale, side by side."""
+    views = (sheet.view, sheet.partner)
+    scales = f"feature_maps.scales(both, together={_together(sheet)})"
+    body = [
+        code.load(sheet.view.network),
+        "both = []",
+        *code.loop(
+            "image",
+            [code.image(view) for view in views],
+            [
+                code.prepare(sheet.view, "image"),
+                f"both.append(tape.record(trained.model, x, {sheet.view.layer!r}).activation)",
+            ],
+        ),
+        f"scales, signed = {scales}, any(map(feature_maps.is_signed, both))",
+        "sheets = []",
+        "for activation in both:",
+        "    maps = tiles.coloured(activation[0], scales, signed)",
+        f"    {_arranged(sheet)}",
+        "    sheets.append(picture)",
+        "picture = pictures.sheet(np.stack(sheets), 2, gap=32)",
+    ]
+    return code.script(*body, code.save("two-images.png"))
+
+
+def of_every_layer(view: View, side: int) -> str:
+    """The four strongest maps of every layer, `side` pixels each."""
+    body = [
+        code.load(view.network),
+        code.prepare(view),
+        "maps = feature_maps.all_maps(trained.model, x)",
+        "columns = []",
+        "for activation in maps.values():",
+        f"    {FOUR}",
+        f"    shown = tiles.coloured(four, {OWN_SCALE}, feature_maps.is_signed(activation))",
+        f"    columns.append([tiles.fitted(one, {side}) for one in shown])",
+        'heads = [(name, "{1} of {2} x {3}".format(*one.shape)) for name, one in maps.items()]',
+        f"rows = np.stack(columns, axis=1).reshape(-1, {side}, {side}, 3)",
+        'picture = pictures.sheet(rows, len(maps), heads=heads, ink="black", ground=pictures.WHITE)',
+    ]
+    return code.script(*body, code.save("every-layer.png"))
+
+
+def _together(sheet: Sheet) -> bool:
+    return sheet.brightness == BRIGHTNESS[0]
+
+
+def _arranged(sheet: Sheet) -> str:
+    """The line that lays the maps out; in their own order nothing is picked."""
+    in_order = sheet.order == tuple(range(len(sheet.order)))
+    maps = "maps" if in_order else f"maps[{list(sheet.order)}]"
+    return f"picture = pictures.sheet({maps}, {sheet.columns}, width={WIDTH}, gap={sheet.gap})"

@@ -1,0 +1,51 @@
+"""The code behind the page's figures."""
+
+from engine.checkpoints import Card
+from engine.models import ARCHITECTURES
+from engine.weights import Weights
+from pages.common import code
+from pages.common.resources import View
+
+
+def of_table(network: Weights, card: Card, size: int, by_parts: bool) -> str:
+    """The layer table, row by row."""
+    rows = "network.stages(table)" if by_parts else "table.operations"
+    return code.script(
+        *_described(network, card, size),
+        f"for row in {rows}:",
+        "    print(row.name, network.shape_in_words(row.output), row.arithmetic, row.multiply_adds, "
+        "row.receptive_field.size)",
+        "print(network.arithmetic_of_all(table), table.multiply_adds)",
+    )
+
+
+def of_diagram(network: Weights, card: Card, size: int) -> str:
+    """The boxes of the diagram, and which of them each reads."""
+    return code.script(
+        *_described(network, card, size),
+        "drawn = diagram.diagram(table)",
+        "for box in drawn.boxes:",
+        "    print(box.name, box.words, box.shape, box.inputs, drawn.places[box.name])",
+    )
+
+
+def _described(network: Weights, card: Card, size: int) -> list[str]:
+    if card.architecture not in ARCHITECTURES:
+        return [code.load(network), f"table = network.describe(trained.model, {size})"]
+    return [
+        f"card = weights.cards()[{card.name!r}]",
+        f"empty = network.shapes_only(card.architecture, len(card.classes), {size}, card.options)",
+        f"table = network.describe(empty, {size})",
+    ]
+
+
+def of_one_step(view: View, channel: int, row: int, column: int) -> str:
+    """One step of the first convolution."""
+    return code.script(
+        code.load(view.network),
+        code.prepare(view),
+        "done = convolution.convolved(trained.model, x, convolution.first_convolution(trained.model))",
+        f"step = convolution.window_sum(done, {channel}, {row}, {column})",
+        "print(step.window, step.kernel, step.products, sep='\\n')",
+        "print(step.sums, step.bias, step.total)",
+    )
