@@ -70,7 +70,7 @@ def click(page: Any, link: Any, open_page: Callable[..., Any]) -> tuple[str, tup
 
 def test_every_link_on_home_shows_what_its_address_shows(server: str, open_page: Callable[..., Any]) -> None:
     page = open_page(server)
-    page.get_by_text("Begin a lecture here").wait_for()
+    page.get_by_text("Lectures, and views to begin with").wait_for()
     home = seen(page)
     links = page.get_by_test_id("stMain").get_by_test_id("stPageLink")
     assert links.count() > 10

@@ -1,0 +1,44 @@
+"""Home: each invitation has its thumbnail, and a command makes it again."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pages import directory
+from pages.home import cards, thumbnails
+from tests.apps import assert_no_error, assert_pictures_have_words, open_page
+
+MOST_BYTES = 300_000
+
+
+def test_every_invitation_has_a_thumbnail_of_its_own_and_all_are_small() -> None:
+    sizes = {file.stem: file.stat().st_size for file in cards.PICTURES.iterdir()}
+    assert set(sizes) == set(thumbnails.wanted())
+    assert sum(sizes.values()) < MOST_BYTES
+
+
+def test_home_shows_a_picture_for_every_link() -> None:
+    app = open_page("home/page.py")
+    assert_no_error(app)
+    assert_pictures_have_words(app)
+    links = [link.proto.page for link in app.get("page_link")]
+    assert len(links) == len(app.get("image")) == len(thumbnails.wanted())
+    assert {entry.address for entry in directory.PAGES} <= set(links)
+
+
+def test_a_thumbnail_is_made_again(tmp_path: Path) -> None:
+    assert thumbnails.main(["--to", str(tmp_path), "learning_curves"]) == 0
+    made, shipped = (Image.open(folder / "learning_curves.jpg") for folder in (tmp_path, cards.PICTURES))
+    assert made.size == thumbnails.SIZE
+    assert np.abs(np.asarray(made, dtype=int) - np.asarray(shipped)).mean() < 4
+
+
+def test_a_page_that_cannot_be_drawn_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    broken = cards.Card(directory.page("reconstruction"), "", link={"layer": "conv1"}, name="ship")
+    monkeypatch.setattr(cards, "FIRST", (broken,))
+    monkeypatch.setattr(thumbnails, "_offer", lambda card: thumbnails.Offer())
+    assert thumbnails.main(["--to", str(tmp_path), "ship"]) == 1
+    assert "No page offers a picture for the thumbnail 'ship'" in capsys.readouterr().out
