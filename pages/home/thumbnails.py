@@ -29,6 +29,7 @@ STARTED = {"inversion": "inversion_start"}
 """The button that starts the work of a page."""
 INSTEAD = {
     "train": Card(directory.page("learning_curves"), "", link={"curves": "lenet", "measured_on": "both"}),
+    "evidence": Card(directory.page("evidence"), "", link={"view": "adversarial"}),
     "feature_maps": Card(directory.page("feature_maps"), "", link={"layer": "conv2_x"}),
     "network": Card(directory.page("network"), "", link={"view": "diagram"}),
     "inversion": Card(directory.page("inversion"), "", link={"checkpoint": "model_one", "layer": "conv2_relu"}),
