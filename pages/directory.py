@@ -34,7 +34,7 @@ PAGES = (
     Entry("train", "Train", "A network learns in front of the class.", LEARN),
     Entry("learning_curves", "Learning curves", "Which optimizer, depth or dropout is better?", LEARN),
     Entry("accuracy", "Accuracy", "Which classes does it know, which does it confuse?", MEASURE, (NETWORK, IMAGE)),
-    Entry("network", "Network", "What is it made of, step by step?", LOOK_INSIDE, (NETWORK, IMAGE)),
+    Entry("network", "Network", "What is it made of, step by step?", LOOK_INSIDE, (NETWORK, LAYER, IMAGE)),
     Entry("filters", "Filters", "Which edges and colours does it look for first?", LOOK_INSIDE, (NETWORK,)),
     Entry("feature_maps", "Feature maps", "What does each layer make of an image?", LOOK_INSIDE, SIDEBAR),
     Entry(

@@ -33,6 +33,7 @@ class DiagramBox:
         words: what it does, part by part: ("conv 3×3", "64", "BN", "ReLU").
         output: the shape of what it puts out.
         inputs: the names of the boxes that it reads; the image is a box as well.
+        nodes: the names of all its operations.
     """
 
     name: str
@@ -41,6 +42,7 @@ class DiagramBox:
     words: tuple[str, ...]
     output: Shape
     inputs: tuple[str, ...]
+    nodes: tuple[str, ...] = ()
 
     @property
     def shape(self) -> str:
@@ -117,7 +119,8 @@ def _box(group: list[OperationRow], box_of: dict[str, str]) -> DiagramBox:
         operation.output for operation in reversed(group) if operation.title != _FLATTEN or operation is first
     )
     inputs = tuple(dict.fromkeys(box_of.get(source, source) for source in first.inputs))
-    return DiagramBox(first.name, first.operation, first.stage, words, output, inputs)
+    nodes = tuple(operation.name for operation in group)
+    return DiagramBox(first.name, first.operation, first.stage, words, output, inputs, nodes)
 
 
 # Places --------------------------------------------------------------------------------------------------------

@@ -18,6 +18,6 @@ def signed(pixels: Tensor, scale: float) -> np.ndarray:
     return pictures.sheet(pictures.signed(pixels, scale), width=SIDE, gap=GAP)
 
 
-def show(png: bytes, alt: str) -> None:
-    """A picture as wide as its column."""
-    st.image(png, output_format="PNG", width="stretch", alt=alt)
+def show(picture: bytes | str, alt: str) -> None:
+    """A picture, a PNG or an SVG, as wide as its column."""
+    st.image(picture, output_format="PNG", width="stretch", alt=alt)

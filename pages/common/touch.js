@@ -16,6 +16,10 @@ export default function ({ data, parentElement, setTriggerValue }) {
 
   // Where a cell is, in shares of the picture.
   function tile(cell) {
+    if (data.boxes) {
+      const [x, y, width, height] = data.boxes[cell];
+      return { x, y, width, height };
+    }
     const along = (index, all, length) => {
       const pitch = (length - 2 * margin + gap) / all;
       return [(margin + index * pitch) / length, (pitch - gap) / length];
@@ -49,6 +53,12 @@ export default function ({ data, parentElement, setTriggerValue }) {
 
   function at(event) {
     const { left, top, width, height } = drawn();
+    if (data.boxes) {
+      const [across, down] = [(event.clientX - left) / width, (event.clientY - top) / height];
+      const inside = ([x, y, wide, high]) => across >= x && across < x + wide && down >= y && down < y + high;
+      const box = data.boxes.findIndex(inside);
+      return box < 0 ? null : box;
+    }
     const index = (share, all, length) =>
       Math.floor(((share * length - margin + gap / 2) / (length - 2 * margin + gap)) * all);
     const column = index((event.clientX - left) / width, columns, picture().naturalWidth);

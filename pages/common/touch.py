@@ -38,6 +38,7 @@ class Grid:
         words: what hovering over each cell says.
         values: of units, whose words follow from their places; `field`: what each sees of an image of `side` pixels.
         note: what it says of every cell.
+        boxes: instead of a grid, where each cell is: (left, top, width, height) in shares of the picture.
     """
 
     count: int
@@ -49,6 +50,7 @@ class Grid:
     field: Sequence[tuple[int, int, int]] | None = None
     side: int = 0
     note: str = ""
+    boxes: Sequence[tuple[float, float, float, float]] | None = None
 
     @property
     def own(self) -> "Grid":
@@ -84,18 +86,25 @@ def in_words(field: ReceptiveField, side: int) -> str:
 
 
 def show(
-    png: bytes, alt: str, key: str, grid: Grid, label: str, chosen: int | None, on_choice: Callable[[int], None]
+    picture: bytes | str,
+    alt: str,
+    key: str,
+    grid: Grid,
+    label: str,
+    chosen: int | None,
+    on_choice: Callable[[int], None],
 ) -> None:
     """A picture as wide as its column, whose cells can be chosen.
 
     Args:
+        picture: a PNG or an SVG.
         key: tells it from the other pictures of the page.
         label: what is chosen here, for screen readers.
         chosen: the cell with the frame.
         on_choice: called with the cell that a reader chooses, before the next run.
     """
     with st.container(key=f"touch-{key}"):
-        sheets.show(png, alt)
+        sheets.show(picture, alt)
         data = {name: value for name, value in vars(grid).items() if value is not None}
         _cells(
             key=f"cells-{key}",

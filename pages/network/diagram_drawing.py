@@ -27,9 +27,7 @@ OTHER = ("#6b6b6b", "white")
 
 def drawing(diagram: Diagram, ink: str, background: str = "none") -> str:
     """The diagram; `ink` colours the words outside the boxes."""
-    tops = _row_tops(diagram)
-    columns = 1 + max(place.column for place in diagram.places.values())
-    width = 2 * MARGIN + columns * COLUMN - (COLUMN - WIDTH)
+    tops, width = _row_tops(diagram), _width(diagram)
     parts = [_arrow_heads()]
     for box in diagram.boxes:
         parts += [_arrow(diagram, source, box, tops, width) for source in box.inputs if source in diagram.places]
@@ -37,6 +35,18 @@ def drawing(diagram: Diagram, ink: str, background: str = "none") -> str:
         parts += _box(box, diagram.places[box.name], tops, ink)
     parts += _stage_names(diagram, tops, ink)
     return svg.document(width, tops[-1], parts, background)
+
+
+def places(diagram: Diagram) -> list[tuple[float, float, float, float]]:
+    """Where each box is: (left, top, width, height) in shares of the drawing."""
+    tops, width = _row_tops(diagram), _width(diagram)
+    corners = (_corner(diagram.places[box.name], tops) for box in diagram.boxes)
+    return [(x / width, y / tops[-1], WIDTH / width, HEIGHT / tops[-1]) for x, y in corners]
+
+
+def _width(diagram: Diagram) -> float:
+    columns = 1 + max(place.column for place in diagram.places.values())
+    return 2 * MARGIN + columns * COLUMN - (COLUMN - WIDTH)
 
 
 def _row_tops(diagram: Diagram) -> list[float]:

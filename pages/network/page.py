@@ -29,7 +29,7 @@ def main() -> None:
     if view == TABLE:
         layer_table.show(chosen.network, card, described, size, by_parts=rows == ROWS[0])
     else:
-        block_diagram.show(chosen.network, card, described, size)
+        block_diagram.show(chosen.network, card, described, size, chosen.layer)
 
 
 def input_size(chosen: Selection) -> int:

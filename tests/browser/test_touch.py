@@ -93,6 +93,7 @@ CLICKS = {
         ("row", "column", "channel"),
     ),
     "top tile": ("reconstruction?signal=top+9", "batch-norm-on", (0.5, 0.5), {"signal": "one channel"}, ("channel",)),
+    "box": ("network?view=diagram", "diagram", (0.61, 0.55), {"layer": "conv4_x"}, ("layer",)),
     "tile": ("maximization?layer=conv4_x", "pictures", (0.6, 0.6), {"view": "one channel"}, ("channel",)),
 }
 
