@@ -288,6 +288,7 @@ class FrozenFeatures(Batches):
             yield before
             yield from (before + done for done in self.start.keep(images))
             before += len(images)
+        yield before
 
     def end_of(self, model: nn.Module) -> nn.Module:
         """The part of `model`, a network like the run's, that reads features."""
