@@ -68,7 +68,7 @@ def _click_time(chromium: str, address: str, timed_click: str, runs: int) -> flo
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        page = browser.new_context(viewport={"width": 1920, "height": 1080}).new_page()
+        page = browser.new_context(viewport={"width": 1280, "height": 720}).new_page()
         page.goto(address)
         page.get_by_text("What to look at").wait_for(timeout=120_000)
         times = []
