@@ -74,8 +74,13 @@ RECONSTRUCTIONS = {
     "training": LENET | {"compare": "training", "weights": "trained"},
     "two images": LENET | {"compare": "images", "images": "photographs", "photograph": "coffee"},
     "switches": LENET | {"compare": "switches", "images": "train", "number": "7"},
-    "batch norm off, weights doubled": {"checkpoint": "model_two", "bn": "false", "weight_scale": "2"},
-    "one block": {"checkpoint": "resnet18_strided", "layer": "conv3_x", "path": "shortcut", "compare": "nothing"},
+    "batch norm off, weights doubled, along the shortcuts": {
+        "checkpoint": "resnet18_strided",
+        "layer": "conv2_x",
+        "bn": "false",
+        "weight_scale": "2",
+        "path": "shortcut",
+    },
 }
 
 

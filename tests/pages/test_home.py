@@ -16,7 +16,9 @@ MOST_BYTES = 300_000
 
 def test_every_invitation_has_a_thumbnail_of_its_own_and_all_are_small() -> None:
     sizes = {file.stem: file.stat().st_size for file in cards.PICTURES.iterdir()}
-    assert set(sizes) == set(thumbnails.wanted())
+    assert set(sizes) <= set(thumbnails.wanted())
+    missing = set(thumbnails.wanted()) - set(sizes)
+    assert all(name.startswith("lecture-") for name in missing)  # a new lecture shows the picture of its first page
     assert sum(sizes.values()) < MOST_BYTES
 
 
