@@ -7,7 +7,7 @@ from urllib.parse import urlparse
 
 from tests.browser.conftest import IDLE
 
-COMPLETE = "[...document.querySelectorAll('[data-testid=stMain] img')].every(image => image.naturalWidth > 0)"
+COMPLETE = "() => [...document.querySelectorAll('[data-testid=stMain] img')].every(image => image.naturalWidth > 0)"
 
 
 def seen(page: Any) -> tuple[str, list[str]]:
