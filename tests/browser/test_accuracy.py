@@ -60,7 +60,7 @@ def test_three_clicks_lead_from_the_worst_class_to_the_reconstruction_of_one_of_
     page.get_by_test_id("stPageLink").get_by_text("Reconstruction").click()
     page.wait_for_url("**/reconstruction?**")
     page.wait_for_selector(IDLE)
-    page.wait_for_function("document.querySelector('[data-testid=stImage] img')?.naturalWidth > 0")
+    page.wait_for_function("() => document.querySelector('[data-testid=stImage] img')?.naturalWidth > 0")
 
     link = parse_qs(urlparse(page.url).query)
     assert (set(link["checkpoint"]), set(link["class"])) == ({"lenet"}, {"cat"})

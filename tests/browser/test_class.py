@@ -22,7 +22,7 @@ def test_others_look_on_and_the_lecturer_may_do_everything(open_page: Callable[.
         mine.get_by_text("on this machine").wait_for()
         mine.get_by_role("button", name="Start", exact=True).click()
         mine.get_by_role("button", name="Pause").wait_for()
-        mine.wait_for_function("location.search.includes('right=')")
+        mine.wait_for_function("() => location.search.includes('right=')")
 
         other = open_page(f"{server.address}/train?run=first_lesson")
         other.get_by_text("This run is somebody else's").wait_for()

@@ -33,7 +33,9 @@ def test_a_cold_link_to_reconstruction_without_batch_norm(fresh_server: str, ope
     assert not switch.is_checked()
     pictures = page.get_by_test_id("stImage").locator("img")
     assert pictures.count() == 5
-    page.wait_for_function("[...document.querySelectorAll('[data-testid=stImage] img')].every(i => i.naturalWidth > 0)")
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('[data-testid=stImage] img')].every(i => i.naturalWidth > 0)"
+    )
     assert page.get_by_text("horse, test image").is_visible()
     assert page.locator("[data-testid='stException']").count() == 0
 
@@ -58,5 +60,5 @@ def test_keyboard_and_network_change_keep_the_link_whole(server: str, open_page:
     page.wait_for_selector(IDLE)
     assert "checkpoint=lenet" in page.url
     page.keyboard.press("n")
-    page.wait_for_function("location.search.includes('number=')", timeout=30_000)
+    page.wait_for_function("() => location.search.includes('number=')", timeout=30_000)
     assert page.locator("[data-testid='stException']").count() == 0

@@ -106,7 +106,7 @@ def test_presenting_hides_what_surrounds_the_page_and_p_leaves_it(server: str, o
     page.get_by_test_id("stVegaLiteChart").first.wait_for()
     assert page.get_by_test_id("stSidebar").is_visible()
     page.keyboard.press("p")
-    page.wait_for_function("location.search.includes('present=true')")
+    page.wait_for_function("() => location.search.includes('present=true')")
     page.get_by_test_id("stSidebar").wait_for(state="hidden")
     assert not page.get_by_test_id("stHeader").is_visible()
     page.keyboard.press("p")

@@ -64,7 +64,7 @@ def test_a_training_goes_on_while_the_server_is_killed_and_started_again(
     page.get_by_role("button", name="Start", exact=True).click()
     page.get_by_role("button", name="Pause").wait_for()
     wait_for(lambda: len(live_files.read_steps(folder)) >= 3)
-    page.wait_for_function("location.search.includes('run=first_lesson')")
+    page.wait_for_function("() => location.search.includes('run=first_lesson')")
     before = filters_now(page)
     page.locator(CHART).first.wait_for()
     link, pid = page.url, live_files.read_status(folder).pid
