@@ -3,7 +3,7 @@
 import re
 import unicodedata
 
-from engine.errors import ConvscopeError
+from engine.errors import ConvscopeError, quoted
 
 RULE = "use up to 60 letters (a to z), digits, _ and -, with a letter or digit first"
 _ENDINGS = re.compile(r"(\.(pt|pth|pkl|tar|ckpt|bin|safetensors))+$", re.IGNORECASE)
@@ -22,7 +22,7 @@ def checked_name(text: str) -> str:
         ConvscopeError: it does not.
     """
     if not is_name(text):
-        raise ConvscopeError(f"{text!r} cannot be a name: {RULE}.")
+        raise ConvscopeError(f"{quoted(text)} cannot be a name: {RULE}.")
     return text
 
 

@@ -42,6 +42,7 @@ from engine.feature_maps import all_maps
 from engine.files import write_atomically
 from engine.graph.receptive_field import Box, Pair, ReceptiveField
 from engine.objectives import STRONGEST_UNIT, excitation
+from engine.stored import read_arrays
 from engine.tape import Tape
 
 COUNT = 9
@@ -50,6 +51,8 @@ CLASSES = "classes"
 """In place of a layer: the network's output, whose channels are the class scores before the softmax."""
 
 BATCH = 100
+SEARCHED = 10_000
+"""How many images are searched, the bundled test images."""
 PIXELS_AT_ONCE = 100 * 64 * 64
 """All layers' maps are held at once, so that a batch of larger images has to be smaller."""
 PLAYED_AT_ONCE = 16
@@ -236,14 +239,14 @@ def _entries(layer: str, objective: str) -> list[str]:
 def load(trained: Trained, folder: Path | None = None) -> Index | None:
     """The stored index of a checkpoint; None if it is missing, damaged or of other weights."""
     try:
-        with np.load(path_of(trained.card.name, folder)) as stored:
-            names = list(tape.layers(trained.model))
-            required = {(layer, STRONGEST_UNIT) for layer in names}
-            keys = itertools.product([*names, CLASSES], objectives.ALL)
-            kept = [key for key in keys if key in required or _entries(*key)[0] in stored]
-            tops = {key: _read(stored, *key) for key in kept}
-            index = Index(tops, int(stored["input_size"]), str(stored["weights_sha256"]))
-    except Exception:  # a damaged archive shows itself as a zip, zlib, value, key or end-of-file error
+        stored = read_arrays(path_of(trained.card.name, folder))
+        names = list(tape.layers(trained.model))
+        required = {(layer, STRONGEST_UNIT) for layer in names}
+        keys = itertools.product([*names, CLASSES], objectives.ALL)
+        kept = [key for key in keys if key in required or _entries(*key)[0] in stored]
+        tops = {key: _read(stored, *key) for key in kept}
+        index = Index(tops, int(stored["input_size"]), str(stored["weights_sha256"]))
+    except (OSError, ValueError, KeyError, TypeError):
         return None
     fits = (index.weights_sha256, index.input_size) == (trained.card.weights_sha256, trained.card.input_size)
     return index if fits else None
@@ -251,6 +254,10 @@ def load(trained: Trained, folder: Path | None = None) -> Index | None:
 
 def _read(stored: Mapping[str, np.ndarray], layer: str, objective: str) -> TopPatches:
     images, rows, columns, values = (stored[entry] for entry in _entries(layer, objective))
+    are_numbers = values.dtype.kind == "f" and all(part.dtype.kind in "iu" for part in (images, rows, columns))
+    alike = are_numbers and images.ndim == 2 and images.shape == rows.shape == columns.shape == values.shape
+    if not alike or 0 in images.shape or not 0 <= images.min() <= images.max() < SEARCHED:
+        raise ValueError("its parts do not belong together")
     return TopPatches(*(part.astype(np.int64) for part in (images, rows, columns)), values.astype(np.float32))
 
 
@@ -387,7 +394,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = command.parser("engine.patches", "Find the nine strongest images of every channel.")
     parser.add_argument("checkpoint", help="a folder in checkpoints/, such as resnet18")
     name = parser.parse_args(arguments).checkpoint
-    with command.progress(" images", 10_000) as show:
+    with command.progress(" images", SEARCHED) as show:
         path = build(name, on_batch=show)
     print(f"{path} is stored, {path.stat().st_size / 1000:.0f} kB.")
 

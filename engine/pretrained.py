@@ -38,7 +38,7 @@ from torchvision.transforms._presets import ImageClassification
 
 from engine.checkpoints import Card, Trained, foreign_card, freeze
 from engine.command import exit_status, parser, progress
-from engine.errors import ConvscopeError
+from engine.errors import ConvscopeError, quoted
 from engine.files import sha256, write_atomically
 from engine.models import efficientnet_lite0
 from engine.models.registry import HALF
@@ -166,7 +166,7 @@ def reported(name: str) -> str:
 
 def _network(name: str) -> Source:
     if name not in NETWORKS:
-        raise ConvscopeError(f"There is no pretrained network {name!r}: choose one of {', '.join(NETWORKS)}.")
+        raise ConvscopeError(f"There is no pretrained network {quoted(name)}: choose one of {', '.join(NETWORKS)}.")
     return NETWORKS[name]
 
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from engine import settings
@@ -19,9 +18,12 @@ from engine.checkpoints.reading import fill_, freeze
 from engine.checkpoints.writing import half_precision, write_weights
 from engine.files import damage_as
 from engine.models import blank
+from engine.stored import read_tensors
 
 FILE = "halfway.pt"
 MOST_PARAMETERS = 1_000_000
+"""Of a network whose snapshot a checkpoint keeps; a run keeps that of any, in files of up to `MOST_BYTES`."""
+MOST_BYTES = 1 << 31
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ def load(name: str, folder: Path | None = None) -> Snapshot:
 
 def _read(file: Path, name: str) -> dict[str, Any]:
     with damage_as(_unusable(name)):
-        return torch.load(file, map_location="cpu", weights_only=True)
+        return read_tensors(file, MOST_BYTES)
 
 
 def _unusable(name: str) -> str:

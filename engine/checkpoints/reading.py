@@ -14,18 +14,20 @@ from torch import Tensor, nn
 from engine import settings
 from engine.accuracy.predictions import Predictions
 from engine.checkpoints.card import Card, read_card, unusable
-from engine.errors import ConvscopeError
+from engine.errors import ConvscopeError, listed, quoted
 from engine.files import damage_as
 from engine.models import ARCHITECTURES, blank, build, efficientnet_lite0, parameter_count
 from engine.models.initialisation import initialise_
 from engine.models.torchvision_models import PREFIX, TRANSFORM_INPUT, pretrained, takes_imagenet
 from engine.seeding import seeded
-from engine.stored import read_arrays
+from engine.stored import read_arrays, read_bytes, read_tensors
 
 MOST_PARAMETERS = 300_000_000
 """Twice as many as VGG-19 has."""
 PACKAGED = {"efficientnet_lite0": efficientnet_lite0.pretrained}
 """Networks whose ImageNet weights come with a Python package, and what reads them."""
+MOST_WEIGHTS = 4 * MOST_PARAMETERS
+"""Bytes."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,8 @@ def _folders(folder: Path | None) -> list[Path]:
 def _existing(name: str, folder: Path | None) -> Path:
     known = {path.name: path for path in _folders(folder)}
     if name not in known:
-        choice = f"choose one of {', '.join(known)}" if known else "train one with `python -m engine.training RECIPE`"
-        raise ConvscopeError(f"There is no checkpoint {name!r}: {choice}.")
+        choice = f"choose one of {listed(known)}" if known else "train one with `python -m engine.training RECIPE`"
+        raise ConvscopeError(f"There is no checkpoint {quoted(name)}: {choice}.")
     return known[name]
 
 
@@ -99,6 +101,9 @@ def fill_(model: nn.Module, weights: dict[str, Tensor]) -> None:
         RuntimeError, AttributeError, TypeError: they are another network's, or no weights at all.
     """
     single = {key: value.float() if value.is_floating_point() else value for key, value in weights.items()}
+    kinds = {key: value.is_floating_point() for key, value in model.state_dict().items()}
+    if wrong := [key for key, value in single.items() if value.is_floating_point() != kinds.get(key)]:
+        raise TypeError(f"{quoted(wrong[0])} is missing in the network, or of another type")
     model.load_state_dict(with_versions(single, model), assign=True)
 
 
@@ -176,13 +181,15 @@ def freeze(model: nn.Module) -> nn.Module:
 
 def _read_weights(path: Path, card: Card) -> dict[str, Tensor]:
     try:
-        content = path.read_bytes()
+        content = read_bytes(path, MOST_WEIGHTS)
     except OSError as error:
         raise ConvscopeError(unusable(card.name, f"weights.pt cannot be read ({error.strerror})")) from error
+    except ValueError as error:
+        raise ConvscopeError(unusable(card.name, f"weights.pt is too large: {error}")) from error
     if hashlib.sha256(content).hexdigest() != card.weights_sha256:
         raise ConvscopeError(unusable(card.name, "weights.pt is damaged or not the file its card describes"))
     with damage_as(unusable(card.name, "weights.pt is no PyTorch weights file")):
-        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        return read_tensors(io.BytesIO(content), MOST_WEIGHTS)
 
 
 # Predictions ---------------------------------------------------------------------------------------------------
@@ -207,6 +214,8 @@ def predictions(name: str, folder: Path | None = None) -> StoredPredictions:
 
 def _predictions(stored: dict[str, np.ndarray], prefix: str, classes: int) -> Predictions:
     logits, labels = (stored[f"{prefix}{key}"] for key in ("logits", "labels"))
+    if logits.dtype.kind != "f" or labels.dtype.kind not in "iu":
+        raise ValueError("they are no numbers")
     predictions = Predictions(logits.astype(np.float32), labels.astype(np.int64))
     known = bool(np.isin(predictions.labels, range(classes)).all())
     if logits.shape != (len(labels), classes) or labels.ndim != 1 or not np.isfinite(logits).all() or not known:

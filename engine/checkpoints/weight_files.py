@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from engine.errors import ConvscopeError
+from engine.stored import check_tensors, check_unpacked
 
 WRAPPERS = {"module", "_orig_mod", "model", "net", "network", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 CONTAINERS = {"state_dict", "model_state_dict", "model_state", "net_state_dict", "weights", "params", "parameters"}
@@ -133,9 +134,12 @@ def _content(file: Path) -> Any:
             from safetensors.torch import load_file
 
             return load_file(file)
+        check_unpacked(file)
         foreign = [(type(name.rpartition(".")[2], (_StandIn,), {}), name) for name in _foreign(file)]
         with torch.serialization.safe_globals(foreign):
-            return torch.load(file, map_location="cpu", weights_only=True)
+            content = torch.load(file, map_location="cpu", weights_only=True)
+        check_tensors(content)
+        return content
     except OSError as error:
         raise ConvscopeError(f"{file} cannot be read ({error.strerror or error}): name a file of weights.") from error
     except Exception as error:  # a foreign file shows itself as a pickle, zip, runtime or end-of-file error
@@ -204,6 +208,8 @@ def _misfit(best: _Set, needed: Mapping[str, Tensor], copied: set[str]) -> str |
         for own in names:
             if best.tensors[own].shape != value.shape:
                 return f"its {own!r} is {_shape(best.tensors[own])}, not {_shape(value)}"
+            if best.tensors[own].is_floating_point() != value.is_floating_point():
+                return f"its {own!r} is {_kind(best.tensors[own])}, not {_kind(value)}"
             if own != names[0] and not torch.equal(best.tensors[own], best.tensors[names[0]]):
                 return f"it has {name!r} twice, as {names[0]!r} and as {own!r}, with different values"
     used = {name for names in best.names.values() for name in names} | copied
@@ -256,6 +262,10 @@ def _nearest(name: str, others: Mapping[str, Tensor]) -> str:
 
 def _few(names: list[str], most: int = 3) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _kind(tensor: Tensor) -> str:
+    return "of fractions" if tensor.is_floating_point() else "of whole numbers"
 
 
 def _shape(tensor: Tensor) -> str:

@@ -30,7 +30,7 @@ import numpy as np
 
 from engine.data import LabelledImages
 from engine.data.photographs import KINDS, SUFFIXES, read
-from engine.errors import ConvscopeError
+from engine.errors import ConvscopeError, listed, quoted
 
 MOST_ENTRIES = 20_000
 MOST_IMAGES = 500
@@ -52,6 +52,12 @@ class _Picture:
     entry: zipfile.ZipInfo
     path: PurePosixPath
     folders: dict[int, str]
+
+    @property
+    def name(self) -> str:
+        """What an error calls it; its end tells more than its beginning."""
+        path = str(self.path)
+        return path if len(path) <= 100 else f"…{path[-100:]}"
 
 
 def class_folders(
@@ -79,7 +85,7 @@ def class_folders(
                 on_picture(done, len(pictures))
                 content = _unpacked(opened, picture, left)
                 left -= len(content)
-                image[:] = read(content, str(picture.path), side)
+                image[:] = read(content, picture.name, side)
     except ConvscopeError:  # a ValueError itself, and already a sentence
         raise
     except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, OSError, ValueError) as error:
@@ -132,15 +138,16 @@ def _checked(pictures: list[_Picture], name: str, classes: Sequence[str]) -> lis
     for picture in pictures:
         if not picture.folders:
             raise ConvscopeError(
-                f"{name} has pictures in {picture.path.parent.name!r}, which is no class of this network: name the "
-                f"folders after its classes ({', '.join(classes)})."
+                f"{name} has pictures in {quoted(picture.path.parent.name)}, which is no class of this network: name "
+                f"the folders after its classes ({listed(classes)})."
             )
         if len(picture.folders) > 1:
-            raise ConvscopeError(f"{picture.path} lies in folders of two classes: leave one of them out.")
+            raise ConvscopeError(f"{picture.name} lies in folders of two classes: leave one of them out.")
         label, folder = next(iter(picture.folders.items()))
         if spelled.setdefault(label, folder) != folder:
             raise ConvscopeError(
-                f"{name} has the folders {spelled[label]!r} and {folder!r}, which differ in capitals only: rename one."
+                f"{name} has the folders {quoted(spelled[label])} and {quoted(folder)}, which differ in capitals "
+                "only: rename one."
             )
     return pictures
 
@@ -151,15 +158,15 @@ def _checked(pictures: list[_Picture], name: str, classes: Sequence[str]) -> lis
 def _unpacked(opened: zipfile.ZipFile, picture: _Picture, left: int) -> bytes:
     """The content of an entry, of which at most `MOST_BYTES` and `left` are unpacked, whatever its header says."""
     if picture.entry.flag_bits & ENCRYPTED:
-        raise ConvscopeError(f"{picture.path} is encrypted: pack the class folders without a password.")
+        raise ConvscopeError(f"{picture.name} is encrypted: pack the class folders without a password.")
     if picture.entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise ConvscopeError(
-            f"{picture.path} is packed in an unusual way: pack the class folders as a plain ZIP archive."
+            f"{picture.name} is packed in an unusual way: pack the class folders as a plain ZIP archive."
         )
     with opened.open(picture.entry) as stream:
         content = stream.read(min(MOST_BYTES, left) + 1)
     if len(content) > MOST_BYTES:
-        raise ConvscopeError(f"{picture.path} is larger than {MOST_BYTES // 1_000_000} MB: make it smaller.")
+        raise ConvscopeError(f"{picture.name} is larger than {MOST_BYTES // 1_000_000} MB: make it smaller.")
     if len(content) > left:
         raise ConvscopeError(f"The pictures unpack to more than {MOST_TOTAL // 1_000_000:,} MB: leave some out.")
     return content

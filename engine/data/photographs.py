@@ -27,7 +27,7 @@ from PIL import Image, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 
 from engine import settings
-from engine.errors import ConvscopeError
+from engine.errors import ConvscopeError, quoted
 
 SIDE = 512
 """Pixels that a square is kept at, at most: more than any network here looks at."""
@@ -86,7 +86,7 @@ def shipped(name: str) -> np.ndarray:
     """
     path = _folder() / f"{name}.webp"
     if name not in names():
-        raise ConvscopeError(f"There is no photograph {name!r}: choose one of {', '.join(names())}.")
+        raise ConvscopeError(f"There is no photograph {quoted(name)}: choose one of {', '.join(names())}.")
     return read(path.read_bytes(), path.name)
 
 

@@ -72,6 +72,8 @@ def snapshots(name: str, folder: Path | None = None) -> Snapshots:
     """
     try:
         stored = read_arrays((folder or settings.folders.checkpoints) / name / "filters.npz")
+        if stored["filters"].dtype.kind != "f" or stored["epochs"].dtype.kind not in "iu":
+            raise ValueError("they are no numbers")
         kernels = torch.from_numpy(stored["filters"].astype(np.float32))
         epochs = tuple(int(epoch) for epoch in stored["epochs"])
         if kernels.dim() != 5 or len(epochs) != len(kernels) or not epochs:

@@ -97,7 +97,8 @@ def load(name: str, pages: Collection[str]) -> Lecture:
     if name not in names():
         raise ConvscopeError(f"There is no lecture {name[:60]!r}: choose one on the page Home.")
     file = settings.folders.lectures / f"{name}.toml"
-    return parse(file.read_bytes(), name, pages, file.name)
+    with file.open("rb") as opened:
+        return parse(opened.read(MOST_BYTES + 1), name, pages, file.name)
 
 
 def parse(content: bytes, name: str, pages: Collection[str], source: str) -> Lecture:

@@ -25,6 +25,7 @@ from engine.files import write_atomically
 from engine.maximization import OBJECTIVES, PRESETS, maximize
 from engine.maximization.fourier import Canvas
 from engine.patches import CLASSES, TopPatches, node_of
+from engine.stored import read_arrays
 from engine.weights import Weights
 
 AT_ONCE, STEPS, SEED = 16, 128, 0
@@ -175,11 +176,22 @@ def save(maximization: Maximization, path: Path, weights_sha256: str) -> None:
 def load(path: Path, weights_sha256: str) -> Maximization | None:
     """The stored pictures; None if they are missing, damaged or of other weights."""
     try:
-        with np.load(path) as stored:
-            own = str(stored["weights"]) == weights_sha256
-            return Maximization(stored["pictures"], stored["steps"], stored["activations"]) if own else None
-    except Exception:  # a missing or damaged file shows itself in many ways, and all of them mean: make it again
+        stored = read_arrays(path)
+        own = str(stored["weights"]) == weights_sha256
+        return _checked(Maximization(stored["pictures"], stored["steps"], stored["activations"])) if own else None
+    except (OSError, ValueError, KeyError):  # all of them mean: make it again
         return None
+
+
+def _checked(read: Maximization) -> Maximization:
+    """The same; raises a ValueError for arrays that do not belong together."""
+    pictures, steps, activations = read.pictures, read.steps, read.activations
+    are_pictures = pictures.dtype == np.uint8 and pictures.ndim == 4 and pictures.shape[3] == 3 and pictures.size > 0
+    if not are_pictures or steps.ndim != 1 or activations.shape != (len(steps), len(pictures)):
+        raise ValueError("its arrays do not belong together")
+    if not len(steps) or activations.dtype.kind != "f" or not np.isfinite(activations).all():
+        raise ValueError("its activations are missing or no numbers")
+    return read
 
 
 def build(name: str, layers: Sequence[str] = (), say: Callable[[str], object] = print) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from engine import settings
-from engine.errors import ConvscopeError
+from engine.errors import ConvscopeError, quoted
 from engine.models import ARCHITECTURES
 from engine.models.initialisation import INITIALISATIONS
 from engine.models.registry import CIFAR10_MEAN, CIFAR10_STD
@@ -35,8 +35,6 @@ NORMALISATIONS = {"cifar10": (CIFAR10_MEAN, CIFAR10_STD), "imagenet": (IMAGENET_
 
 Table = tuple[str, int]
 """The n-th (from 0) of the tables of one name in a recipe's text."""
-LONGEST = 1_000
-"""Letters of a refusal, which repeats what it refuses."""
 TOP: Table = ("", 0)
 """What stands before the first table."""
 
@@ -189,7 +187,7 @@ def parse(text: str, name: str, source: str = "recipe") -> Recipe:
         raise ConvscopeError(f"{source} is no valid TOML: {error}.") from error
     reader = _Reader(text, source)
     if "name" in values and not is_name(values["name"]):
-        raise reader.refuse("name", f"{values['name']!r} cannot be a name: {RULE}.")
+        raise reader.refuse("name", f"{quoted(values['name'])} cannot be a name: {RULE}.")
     return reader.recipe({"name": name, **values})
 
 
@@ -228,7 +226,7 @@ class _Reader:
     def refuse(self, key: str, reason: str, table: Table = TOP) -> ConvscopeError:
         number = self.line_of(key, table)
         place = f", line {number}" if number else ""
-        return ConvscopeError(f"{self.source}{place}: {reason[:LONGEST]}")
+        return ConvscopeError(f"{self.source}{place}: {reason}")
 
     def line_of(self, key: str, table: Table) -> int | None:
         """The number of the line that sets `key` in `table`, or of the header of the table `key` (at the top)."""
@@ -272,9 +270,11 @@ class _Reader:
         hints = get_type_hints(kind)
         for key, value in values.items():
             if key not in hints:
-                raise self.refuse(key, f"there is no setting {key!r}: the settings are {', '.join(hints)}.", table)
+                raise self.refuse(
+                    key, f"there is no setting {quoted(key)}: the settings are {', '.join(hints)}.", table
+                )
             if not fits(value, hints[key]):
-                raise self.refuse(key, f"{key} must be {_in_words(hints[key])}, not {value!r}.", table)
+                raise self.refuse(key, f"{key} must be {_in_words(hints[key])}, not {quoted(value)}.", table)
         for entry in fields(kind):
             if entry.name not in values and entry.default is entry.default_factory is MISSING:
                 raise self.refuse("", f"the setting {entry.name!r} is missing.", table)
@@ -331,7 +331,7 @@ class _Reader:
 
     def one_of(self, key: str, value: str, allowed: tuple[str, ...], table: Table = TOP) -> None:
         if value not in allowed:
-            raise self.refuse(key, f"{key} must be one of {', '.join(allowed)}, not {value!r}.", table)
+            raise self.refuse(key, f"{key} must be one of {', '.join(allowed)}, not {quoted(value)}.", table)
 
     def within(self, key: str, value: float, low: float, high: float, table: Table = TOP) -> None:
         if not low <= value <= high:

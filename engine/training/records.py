@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from engine.errors import quoted
+
 STATES = ("queued", "running", "measuring", "paused", "stopped", "finished", "failed", "interrupted")
 """What a run can be doing; "interrupted" is what a reader calls a run that says it goes on, but has no process."""
 ALIVE = ("queued", "running", "measuring", "paused")
@@ -170,9 +172,9 @@ def _cell(text: str, name: str, kind: type) -> Any:
     try:
         value = float(text) if text else math.nan
     except ValueError:
-        raise ValueError(f"{name} {text!r} is not a number") from None
+        raise ValueError(f"{name} {quoted(text)} is not a number") from None
     if kind is int and value % 1 != 0:  # nor is infinity
-        raise ValueError(f"{name} {text!r} is not a whole number")
+        raise ValueError(f"{name} {quoted(text)} is not a whole number")
     return kind(value)
 
 

@@ -39,7 +39,7 @@ from engine import settings
 from engine.checkpoints import halfway, write_weights
 from engine.errors import ConvscopeError
 from engine.files import damage_as, write_atomically, write_text
-from engine.stored import read_json
+from engine.stored import read_json, read_tensors
 from engine.training import lock, turns
 from engine.training.control import Control
 from engine.training.plan import Cut, Plan
@@ -139,7 +139,7 @@ class RunFolder:
         if not file.exists():
             return None
         with damage_as(f"{file} is damaged: delete {self.path} and start the run again."):
-            return torch.load(file, map_location="cpu", weights_only=True)
+            return read_tensors(file)
 
     def save(self, state: dict[str, Any], progress: RunProgress) -> None:
         """Replace `history.csv`, `filters.npz` and `state.pt`."""
@@ -176,7 +176,7 @@ class RunFolder:
         """
         file = self.path / "best.pt"
         with damage_as(f"{file} is missing or damaged: delete {self.path} and start the run again."):
-            stored = torch.load(file, map_location="cpu", weights_only=True)
+            stored = read_tensors(file)
             return (stored["epoch"], stored["weights"]) if "weights" in stored else (None, stored)
 
 
