@@ -1,5 +1,6 @@
 """What benchmarks of the whole app share: a clock, a server of their own, and clicks in headless Chromium."""
 
+import os
 import shutil
 import socket
 import statistics
@@ -7,12 +8,13 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 STREAMLIT = (sys.executable, "-m", "streamlit")
+SILENT = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
 
 
@@ -26,14 +28,23 @@ def seconds(action: Callable[[], object]) -> float:
 @contextmanager
 def server(streamlit: Sequence[str] = STREAMLIT) -> Iterator[int]:
     """A server of the app, which the command `streamlit` runs; yields its port once it answers."""
+    with server_process(streamlit) as (port, _):
+        yield port
+
+
+@contextmanager
+def server_process(
+    streamlit: Sequence[str] = STREAMLIT, environment: Mapping[str, str] | None = None
+) -> Iterator[tuple[int, int]]:
+    """The same, perhaps with other environment variables; yields its port, and the number of its process."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [*streamlit, "run", "app.py", "--server.headless=true", f"--server.port={port}"]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, cwd=ROOT, env=os.environ | dict(environment or {}), **SILENT)
     try:
         _wait_for(port)
-        yield port
+        yield port, process.pid
     finally:
         process.terminate()
         process.wait()

@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import websockets
 from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.Element_pb2 import Element
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
 from benchmarks.server import server
@@ -53,11 +54,11 @@ class Student:
     def __init__(self, connection: websockets.ClientConnection) -> None:
         self.connection = connection
 
-    async def rerun(self) -> float:
-        """Ask for a rerun of the Reconstruction page; gives the seconds until all of it has arrived."""
+    async def rerun(self, page: str = "reconstruction", link: str = LINK) -> float:
+        """Ask for a rerun of a page; gives the seconds until all of it has arrived."""
         message = BackMsg()
-        message.rerun_script.query_string = LINK
-        message.rerun_script.page_name = "reconstruction"
+        message.rerun_script.query_string = link
+        message.rerun_script.page_name = page
         begun = time.perf_counter()
         await self.connection.send(message.SerializeToString())
         await self.finish()
@@ -68,10 +69,15 @@ class Student:
         while True:
             message = ForwardMsg()
             message.ParseFromString(await self.connection.recv())
-            if message.WhichOneof("type") == "delta" and message.delta.new_element.HasField("exception"):
-                raise SystemExit(message.delta.new_element.exception.message)
+            if message.WhichOneof("type") == "delta":
+                self.look(message.delta.new_element)
             if message.WhichOneof("type") == "script_finished" and message.script_finished == DONE:
                 return
+
+    def look(self, element: Element) -> None:
+        """Look at an element of the page that has arrived."""
+        if element.HasField("exception"):
+            raise SystemExit(element.exception.message)
 
 
 async def lesson(port: int, students: int) -> Lesson:
