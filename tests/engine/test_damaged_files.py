@@ -199,3 +199,42 @@ def test_strange_kernels_of_a_run_count_as_missing(strange: RunFolder, shape: tu
     np.save(strange.path / "filters_now.npy", kernels[0] if kernels.size else kernels)
     assert live_files.read_filters(strange) is None
     assert live_files.read_filters_now(strange) is None or shape == (2, 4, 3, 5)
+
+
+# Tensors -------------------------------------------------------------------------------------------------------
+
+ODD: dict[str, Callable[[], Any]] = {
+    "a view that repeats one number": lambda: torch.zeros(1).expand(10**12),
+    "no numbers at all": lambda: torch.zeros(3, device="meta"),
+    "sparse": lambda: torch.eye(3).to_sparse(),
+    "complex": lambda: torch.zeros(3, dtype=torch.complex64),
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_unusual_tensors_are_not_read(tmp_path: Path, odd: str) -> None:
+    torch.save({"whole": torch.ones(3), "deep": [{"odd": ODD[odd]()}]}, tmp_path / "x.pt")
+    with pytest.raises(ValueError, match="claim more than it holds"):
+        stored.read_tensors(tmp_path / "x.pt")
+
+
+def test_tensors_that_are_packed_or_too_large_are_not_unpacked(tmp_path: Path) -> None:
+    torch.save(torch.zeros(100_000), tmp_path / "x.pt")
+    assert stored.read_tensors(tmp_path / "x.pt").shape == (100_000,)
+    with pytest.raises(ValueError, match="more than"):
+        stored.read_tensors(tmp_path / "x.pt", most=100_000)
+    with zipfile.ZipFile(tmp_path / "x.pt") as known, zipfile.ZipFile(tmp_path / "y.pt", "w", 8) as packed:
+        for entry in known.infolist():
+            packed.writestr(entry.filename, known.read(entry))
+    with pytest.raises(ValueError, match="unpacks to more than it has"):
+        stored.read_tensors(tmp_path / "y.pt")
+
+
+def test_weights_of_whole_numbers_are_one_sentence(shelf: Path) -> None:
+    file = shelf / "strange" / "weights.pt"
+    weights = torch.load(file, weights_only=True)
+    torch.save({**weights, "classifier.0.weight": next(iter(weights.values())).to(torch.int8)}, file)
+    card = json.loads((shelf / "strange" / "card.json").read_text())
+    card["weights_sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
+    (shelf / "strange" / "card.json").write_text(json.dumps(card))
+    one_sentence(lambda: checkpoints.load("strange", shelf), "strange")
