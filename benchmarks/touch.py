@@ -22,6 +22,7 @@ STEP = "reconstruction?checkpoint=model_one&class=horse&compare=layers&lecture=b
 TOUCHES = {
     "filter": ("filters", "filters"),
     "feature map": ("feature_maps?layer=conv3_x", "maps"),
+    "box of the diagram": ("network?view=diagram&layer=conv4_x", "diagram"),
     "image point, its unit of a map": ("feature_maps?layer=conv2_x&unit=chosen+unit", "image"),
     "image point, its reconstruction": (
         "reconstruction?layer=conv3_x&signal=one+channel&unit=chosen+unit&compare=nothing",
@@ -31,7 +32,7 @@ TOUCHES = {
 """A page, and the picture that is clicked."""
 
 TIMED_CLICK = """async () => {
-  const seen = () => document.querySelector('[data-testid=stMain]').innerText +
+  const seen = () => location.search + document.querySelector('[data-testid=stMain]').innerText +
     [...document.querySelectorAll('[data-testid=stMain] img')].map(image => image.src).join();
   const before = seen(), turn = (window.turn = (window.turn ?? 0) + 1);
   ACT
@@ -48,7 +49,8 @@ CLICK = """
   const ready = () => [...place.querySelectorAll('*')].some(one => one.shadowRoot?.querySelector('[aria-label]'));
   while (!ready()) await new Promise(resolve => setTimeout(resolve, 50));
   const box = picture.getBoundingClientRect();
-  const share = [(0.13 + 0.29 * turn) % 0.9, (0.17 + 0.23 * turn) % 0.9];
+  const shares = [(0.13 + 0.29 * turn) % 0.9, (0.17 + 0.23 * turn) % 0.9];
+  const share = 'KEY' === 'diagram' ? [0.61, turn % 2 ? 0.27 : 0.55] : shares;
   const at = { clientX: box.left + box.width * share[0], clientY: box.top + box.height * share[1], bubbles: true };
   const begun = performance.now();
   picture.dispatchEvent(new MouseEvent('click', at));"""
