@@ -45,9 +45,10 @@ TIMED_CLICK = """async () => {
   return (performance.now() - begun) / 1000;
 }"""
 CLICK = """
-  const place = document.querySelector('.st-key-touch-KEY'), picture = place.querySelector('img');
-  const ready = () => [...place.querySelectorAll('*')].some(one => one.shadowRoot?.querySelector('[aria-label]'));
+  const found = selector => document.querySelector('.st-key-touch-KEY')?.querySelectorAll(selector) ?? [];
+  const ready = () => found('img').length && [...found('*')].some(one => one.shadowRoot?.querySelector('[aria-label]'));
   while (!ready()) await new Promise(resolve => setTimeout(resolve, 50));
+  const picture = found('img')[0];
   const box = picture.getBoundingClientRect();
   const shares = [(0.13 + 0.29 * turn) % 0.9, (0.17 + 0.23 * turn) % 0.9];
   const share = 'KEY' === 'diagram' ? [0.61, turn % 2 ? 0.27 : 0.55] : shares;

@@ -24,6 +24,7 @@ STYLE = """<style>
 .st-key-lecture { border-left: 4px solid #0072B2; padding: 0.1rem 0.6rem; background: rgba(0, 114, 178, 0.08); }
 .st-key-lecture p { margin: 0; font-size: 0.95rem; line-height: 1.3; }
 .st-key-lecture button { min-height: 0; padding: 0.1rem 0.5rem; }
+.st-key-lecture a { border: 1px solid rgba(128, 128, 128, 0.5); border-radius: 0.5rem; padding: 0.1rem 0.6rem; }
 </style>"""
 FOLLOW = """export default () => {
   const step = address => new URL(address).searchParams.get("step");
@@ -123,7 +124,7 @@ def _draw_strip(lecture: Lecture, place: Place) -> None:
         st.warning(notice)
     number = place.number
     with st.container(key="lecture"):
-        said, keys = st.columns([2.7, 1], gap="small", vertical_alignment="center")
+        said, keys = st.columns([2.2, 1], gap="small", vertical_alignment="center")
         said.html(_in_html(lecture, number, st.session_state.get(ANSWERED) == place))
         with keys.container(horizontal=True, gap="xsmall"):
             _link(lecture, number - 1, "◀", "PageUp")
