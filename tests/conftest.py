@@ -14,8 +14,16 @@ from streamlit.components.v2 import manifest_scanner
 
 from engine import data, settings
 from engine.data import LabelledImages, bundled
+from engine.settings import ROOT
 from engine.training.datasets import Splits
 from engine.training.run import RunFolder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let one process have all browser tests, which mostly wait, from the start; the other files go to either."""
+    for item in items:
+        file = item.path.relative_to(ROOT)
+        item.add_marker(pytest.mark.xdist_group("browser" if "browser" in file.parts else str(file)))
 
 
 @pytest.fixture(scope="session")

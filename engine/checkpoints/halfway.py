@@ -18,7 +18,7 @@ from engine.checkpoints.reading import fill_, freeze
 from engine.checkpoints.writing import half_precision, write_weights
 from engine.files import damage_as
 from engine.models import blank
-from engine.stored import read_tensors
+from engine.stored_tensors import read_tensors
 
 FILE = "halfway.pt"
 MOST_PARAMETERS = 1_000_000

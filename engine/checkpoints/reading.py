@@ -20,7 +20,8 @@ from engine.models import ARCHITECTURES, blank, build, efficientnet_lite0, param
 from engine.models.initialisation import initialise_
 from engine.models.torchvision_models import PREFIX, TRANSFORM_INPUT, pretrained, takes_imagenet
 from engine.seeding import seeded
-from engine.stored import read_arrays, read_bytes, read_tensors
+from engine.stored import read_arrays, read_bytes
+from engine.stored_tensors import read_tensors
 
 MOST_PARAMETERS = 300_000_000
 """Twice as many as VGG-19 has."""

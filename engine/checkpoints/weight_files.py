@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from engine.errors import ConvscopeError
-from engine.stored import check_tensors, check_unpacked
+from engine.stored_tensors import check_tensors, check_unpacked
 
 WRAPPERS = {"module", "_orig_mod", "model", "net", "network", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 CONTAINERS = {"state_dict", "model_state_dict", "model_state", "net_state_dict", "weights", "params", "parameters"}

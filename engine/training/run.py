@@ -39,7 +39,8 @@ from engine import settings
 from engine.checkpoints import halfway, write_weights
 from engine.errors import ConvscopeError
 from engine.files import damage_as, write_atomically, write_text
-from engine.stored import read_json, read_tensors
+from engine.stored import read_json
+from engine.stored_tensors import read_tensors
 from engine.training import lock, turns
 from engine.training.control import Control
 from engine.training.plan import Cut, Plan

@@ -1,5 +1,6 @@
 """A link does the same whether a reader clicks it in the app or opens it as the first thing."""
 
+import difflib
 import hashlib
 from collections.abc import Callable
 from typing import Any
@@ -7,30 +8,48 @@ from urllib.parse import urlparse
 
 from tests.browser.conftest import IDLE
 
-COMPLETE = "() => [...document.querySelectorAll('[data-testid=stMain] img')].every(image => image.naturalWidth > 0)"
+Sight = tuple[list[str], list[str]]
+"""Lines of text, and pictures."""
+COMPLETE = """() => !document.querySelector('[data-testid=stSkeleton]') &&
+  [...document.querySelectorAll('[data-testid=stMain] img')].every(image => image.naturalWidth > 0)"""
 
 
-def seen(page: Any) -> tuple[str, list[str]]:
-    """What a reader sees beside the sidebar, once it no longer changes: the words, and the pictures' bytes, hashed."""
+def seen(page: Any) -> Sight:
+    """What a reader sees beside the sidebar, once it no longer changes: words, and pictures by their content."""
     before, now = None, glance(page)
-    while now != before or not now[0]:
-        page.wait_for_timeout(1000)
+    while now != before or not any(now[0]):
+        page.wait_for_timeout(700)
         before, now = now, glance(page)
     return now
 
 
-def glance(page: Any) -> tuple[str, list[str]]:
+def glance(page: Any) -> Sight:
     """The same, of this moment."""
+    page.bring_to_front()  # behind another one a browser draws nothing new
     page.wait_for_selector(IDLE)
     page.wait_for_function(COMPLETE)
     sources = page.locator("[data-testid=stMain] img").evaluate_all("images => images.map(image => image.src)")
-    pictures = [
-        source.encode() if source.startswith("data:") else page.request.get(source).body() for source in sources
-    ]
     words = page.get_by_test_id("stMain").inner_text()
     if "/train" in page.url:  # it also says how long a training would take on this machine at this moment
         words = words.partition("\n")[0]
-    return words, [hashlib.sha256(picture).hexdigest()[:12] for picture in pictures]
+    return words.split("\n"), [content(source) for source in sources]
+
+
+def content(source: str) -> str:
+    """What tells a picture from others: the server names a file after its content."""
+    is_file = urlparse(source).path.startswith("/media/")
+    return source if is_file else hashlib.sha256(source.encode()).hexdigest()[:12]
+
+
+def assert_seen(page: Any, expected: Sight, what: str) -> None:
+    """The page comes to show this, and goes on showing it."""
+    for _ in range(40):
+        if glance(page) == expected:
+            break
+        page.wait_for_timeout(250)
+    lines, pictures = seen(page)
+    assert [line for line in difflib.ndiff(expected[0], lines) if line[0] != " "] == [], what
+    assert pictures == expected[1], what
 
 
 def wait_for_page(page: Any, path: str) -> None:
@@ -49,50 +68,48 @@ def go_back_to(page: Any, path: str) -> None:
     raise AssertionError(f"Back leads to {page.url}, not to {path}")
 
 
-def click(page: Any, link: Any, open_page: Callable[..., Any]) -> tuple[str, tuple[str, list[str]]]:
+def click(page: Any, link: Any, cold: Any) -> tuple[str, Sight]:
     """Click a link: it must show what its address shows when opened cold; gives its path, and what it shows."""
-    path, words = urlparse(link.locator("a").get_attribute("href")).path, link.inner_text()
+    address, words = link.locator("a").evaluate("link => link.href"), link.inner_text()
+    path = urlparse(address).path
+    cold.goto(address)
     link.click()
     page.mouse.move(0, 0)  # off the pictures, which say what is under it
     wait_for_page(page, path)
-    clicked = seen(page)
-    cold = open_page(page.url)
-    shown = seen(cold)
-    for _ in range(5):  # what a job makes meanwhile reaches one of the two pages first
-        if shown == clicked:
+    for _ in range(20):  # what a job makes, or a part of Streamlit that is loaded late, reaches one of the two first
+        clicked = seen(page)
+        if glance(cold) == clicked:
             break
-        page.wait_for_timeout(2000)
-        clicked, shown = seen(page), seen(cold)
-    assert shown == clicked, words
-    cold.close()
+    assert_seen(cold, clicked, words)
     return path, clicked
 
 
 def test_every_link_on_home_shows_what_its_address_shows(server: str, open_page: Callable[..., Any]) -> None:
-    page = open_page(server)
+    page, cold = open_page(server), open_page("about:blank")
     page.get_by_text("Lectures, and views to begin with").wait_for()
     home = seen(page)
     links = page.get_by_test_id("stMain").get_by_test_id("stPageLink")
     assert links.count() > 10
     for number in range(links.count()):
-        path, clicked = click(page, links.nth(number), open_page)
+        path, clicked = click(page, links.nth(number), cold)
         address = page.url
         go_back_to(page, "/")
-        assert seen(page) == home, path
+        assert_seen(page, home, path)
         if number % 4 == 2:
             page.go_forward()
             wait_for_page(page, path)
             if page.url == address:
-                assert seen(page) == clicked, path
+                assert_seen(page, clicked, path)
             go_back_to(page, "/")
 
 
 def test_an_image_of_the_accuracy_page_opens_on_other_pages(server: str, open_page: Callable[..., Any]) -> None:
+    cold = open_page("about:blank")
     for number in range(3):
         page = open_page(f"{server}/accuracy?checkpoint=lenet&view=Mistakes&class=cat&number=5&bn=false")
         links = page.get_by_test_id("stMain").get_by_test_id("stPageLink")
         links.nth(2).wait_for()
         page.wait_for_selector(IDLE)
         assert links.count() == 3
-        click(page, links.nth(number), open_page)
+        click(page, links.nth(number), cold)
         page.close()

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from engine import all_networks, checkpoints, filters, settings, stored
+from engine import all_networks, checkpoints, filters, settings, stored, stored_tensors
 from engine.errors import ConvscopeError
 from engine.training import histories, live_files
 from engine.training.queue import jobs
@@ -215,19 +215,19 @@ ODD: dict[str, Callable[[], Any]] = {
 def test_unusual_tensors_are_not_read(tmp_path: Path, odd: str) -> None:
     torch.save({"whole": torch.ones(3), "deep": [{"odd": ODD[odd]()}]}, tmp_path / "x.pt")
     with pytest.raises(ValueError, match="claim more than it holds"):
-        stored.read_tensors(tmp_path / "x.pt")
+        stored_tensors.read_tensors(tmp_path / "x.pt")
 
 
 def test_tensors_that_are_packed_or_too_large_are_not_unpacked(tmp_path: Path) -> None:
     torch.save(torch.zeros(100_000), tmp_path / "x.pt")
-    assert stored.read_tensors(tmp_path / "x.pt").shape == (100_000,)
+    assert stored_tensors.read_tensors(tmp_path / "x.pt").shape == (100_000,)
     with pytest.raises(ValueError, match="more than"):
-        stored.read_tensors(tmp_path / "x.pt", most=100_000)
+        stored_tensors.read_tensors(tmp_path / "x.pt", most=100_000)
     with zipfile.ZipFile(tmp_path / "x.pt") as known, zipfile.ZipFile(tmp_path / "y.pt", "w", 8) as packed:
         for entry in known.infolist():
             packed.writestr(entry.filename, known.read(entry))
     with pytest.raises(ValueError, match="unpacks to more than it has"):
-        stored.read_tensors(tmp_path / "y.pt")
+        stored_tensors.read_tensors(tmp_path / "y.pt")
 
 
 def test_weights_of_whole_numbers_are_one_sentence(shelf: Path) -> None:
