@@ -24,6 +24,8 @@ Explain = Callable[[str], str]
 ADDRESS, ASKED, DRAWN, KNOWN, GOAL, BACK = "_address", "_asked", "_drawn", "_known", "_goal", "_back"
 """In the session: page and address after the last run; what is new in the address, by key; the keys of this run, and
 of all runs; whether the whole address is what a reader asked for (`go_to`); whether Back or Forward led here."""
+USUAL = "_usual"
+"""In the session: what each control says at first, by key."""
 LONGEST = 20
 """Of longer values only the beginning is repeated to the reader."""
 
@@ -204,6 +206,14 @@ def _settle(
     return fits
 
 
+def _follow_usual(key: str, default: Any) -> None:
+    """Give a control that has its usual value the new one, where that depends on another control: the size, say."""
+    usual = st.session_state.setdefault(USUAL, {})
+    last, usual[key] = usual.get(key, default), default
+    if last != default and st.session_state.get(key) == last and key not in st.session_state.get(ASKED, {}):
+        st.session_state[key] = default
+
+
 def _not_on_offer(key: str, asked: str) -> str:
     return f"The link asks for {key} {asked!r}, which is not on offer here"
 
@@ -218,6 +228,7 @@ def _in_link(value: Any) -> str:
 def choose(label: str, key: str, options: list[str], preferred: str, explain: Explain | None = None) -> str:
     """A select box, which falls back to `preferred` when the link asks for something else."""
     default = preferred if preferred in options else options[0]
+    _follow_usual(key, default)
     fits = _settle(key, options, default, str, explain)
     return _draw(st.selectbox, fits, label, options, index=options.index(default), key=key)
 
@@ -225,6 +236,7 @@ def choose(label: str, key: str, options: list[str], preferred: str, explain: Ex
 def segments(label: str, options: Sequence[str], key: str, preferred: str | None = None, **settings: Any) -> str:
     """A choice among a few options side by side."""
     default = preferred or options[0]
+    _follow_usual(key, default)
     fits = _settle(key, options, default, str)
     return _draw(st.segmented_control, fits, label, options, default=default, key=key, required=True, **settings)
 

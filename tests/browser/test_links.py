@@ -70,12 +70,12 @@ def go_back_to(page: Any, path: str) -> None:
 
 def click(page: Any, link: Any, cold: Any) -> tuple[str, Sight]:
     """Click a link: it must show what its address shows when opened cold; gives its path, and what it shows."""
-    address, words = link.locator("a").evaluate("link => link.href"), link.inner_text()
-    path = urlparse(address).path
-    cold.goto(address)
+    path, words = urlparse(link.locator("a").evaluate("link => link.href")).path, link.inner_text()
     link.click()
     page.mouse.move(0, 0)  # off the pictures, which say what is under it
     wait_for_page(page, path)
+    seen(page)
+    cold.goto(page.url)
     for _ in range(20):  # what a job makes, or a part of Streamlit that is loaded late, reaches one of the two first
         clicked = seen(page)
         if glance(cold) == clicked:
