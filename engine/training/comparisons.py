@@ -38,6 +38,11 @@ READY_MADE = (
         "How do the reports' networks learn, from LeNet to ResNet-18?",
         ("lenet", "model_one", "model_two", "resnet18"),
     ),
+    CurveComparison(
+        "transfer",
+        "What does a network gain that has learned from photographs before?",
+        ("model_one", "resnet18", "transfer"),
+    ),
 )
 """The reports' questions."""
 
