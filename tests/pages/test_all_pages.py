@@ -171,4 +171,6 @@ def test_without_any_network_the_app_says_how_to_get_them(tmp_path, use_folders,
 
 def test_home_lists_every_network():
     app = open_page("home/page.py")
-    assert list(app.table[0].value.index) == [*sorted(checkpoints.available()), *pretrained.available()]
+    cards = [*checkpoints.available().values(), *pretrained.available().values()]
+    lines = [card.name if card.name == card.architecture else f"{card.name} ({card.architecture})" for card in cards]
+    assert list(app.table[0].value.index) == lines
