@@ -40,7 +40,7 @@ def own_server(tmp_path: Path) -> Iterator[Server]:
 def filters_now(page) -> bytes:
     """The PNG of the filters that the page shows, once it is there."""
     page.wait_for_function(
-        "document.querySelectorAll('[data-testid=stImage] img').length == 2 && "
+        "() => document.querySelectorAll('[data-testid=stImage] img').length == 2 && "
         "[...document.querySelectorAll('[data-testid=stImage] img')].every(i => i.naturalWidth > 0)",
         timeout=PATIENCE * 1000,
     )
