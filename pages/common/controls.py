@@ -119,7 +119,6 @@ def _ask_for_all(run: Any, address: Mapping[str, Sequence[str]]) -> None:
     for key in known:
         st.session_state.pop(key, None)
     st.session_state[ASKED] = dict.fromkeys(known) | {key: values[-1] for key, values in address.items()}
-    _keep({key: values for key, values in address.items() if key not in st.query_params}, run)
     with run.session_state.query_params() as params:  # on the same page Streamlit would go on with the older address
         params.set_initial_query_params(urlencode(address, doseq=True))
 

@@ -10,7 +10,7 @@ from engine import lectures
 from engine.lectures import Lecture
 from pages.common.lectures import PAGES
 from tests.browser.conftest import IDLE
-from tests.browser.test_links import seen
+from tests.browser.test_links import assert_same, seen
 
 
 def arrive(page: Any, lecture: Lecture, number: int) -> None:
@@ -50,14 +50,13 @@ def test_a_lecture_goes_from_its_first_to_its_last_step_by_page_down_alone(
 @pytest.mark.parametrize("name", lectures.names())
 def test_every_step_shows_what_its_address_shows_cold(server: str, open_page: Callable[..., Any], name: str) -> None:
     lecture = lectures.load(name, PAGES)
-    page = open_page(server)
+    page, cold = open_page(server), open_page("about:blank")
     page.get_by_test_id("stPageLink").filter(has_text=lecture.title).click()
     for number in range(1, len(lecture.steps) + 1):
         if number > 1:
             page.keyboard.press("PageDown")
         arrive(page, lecture, number)
-        shown = seen(page)
-        cold = open_page(page.url)
+        seen(page)
+        cold.goto(page.url)
         arrive(cold, lecture, number)
-        assert seen(cold) == shown, number
-        cold.close()
+        assert_same(page, cold, f"step {number}")

@@ -52,6 +52,16 @@ def assert_seen(page: Any, expected: Sight, what: str) -> None:
     assert pictures == expected[1], what
 
 
+def assert_same(page: Any, cold: Any, what: str) -> Sight:
+    """Two pages come to show the same: what a job makes, or Streamlit loads late, reaches one of them first."""
+    for _ in range(20):
+        clicked = seen(page)
+        if glance(cold) == clicked:
+            break
+    assert_seen(cold, clicked, what)
+    return clicked
+
+
 def wait_for_page(page: Any, path: str) -> None:
     """Until the address is that of a page."""
     page.wait_for_function("path => location.pathname.replaceAll('/', '') === path", arg=path.strip("/"))
@@ -76,12 +86,7 @@ def click(page: Any, link: Any, cold: Any) -> tuple[str, Sight]:
     wait_for_page(page, path)
     seen(page)
     cold.goto(page.url)
-    for _ in range(20):  # what a job makes, or a part of Streamlit that is loaded late, reaches one of the two first
-        clicked = seen(page)
-        if glance(cold) == clicked:
-            break
-    assert_seen(cold, clicked, words)
-    return path, clicked
+    return path, assert_same(page, cold, words)
 
 
 def test_every_link_on_home_shows_what_its_address_shows(server: str, open_page: Callable[..., Any]) -> None:
