@@ -17,7 +17,7 @@ Read it from the ground up; each floor imports only what stands below it (`pypro
     accuracy/          from predictions to every figure         reports       the figures of the five student reports
     checkpoints/       trained networks on disk                 evaluation    a network's predictions
     pretrained, weights    networks that others trained; which weights of which network
-    batch_norm, patches, maximization/, all_networks    what needs whole checkpoints or all images
+    batch_norm, patches, patch_sheets, maximization/, all_networks    what needs whole checkpoints or all images
     training/          from a recipe to a checkpoint; queue/: runs that a page starts
     lectures/          paths through the app's views, and the figures in their texts
     own_checkpoint, zoo, doctor    commands: add a network of your own; README's table of results; what a lecture lacks

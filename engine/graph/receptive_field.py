@@ -102,6 +102,10 @@ class ReceptiveField:
         """How many pixels down and to the right the next unit's field begins; None as for `size`."""
         return None if self.height is None or self.width is None else (self.height.stride, self.width.stride)
 
+    def holds(self, side: int) -> bool:
+        """Whether the field of a unit in the middle is as large as an image of `side` pixels, or larger."""
+        return self.size is None or min(self.size) >= side
+
     def box(self, row: int, column: int, image: Pair) -> Box:
         """What the unit at (row, column) sees of an image of (height, width) pixels, padding included."""
         if self.height is None or self.width is None:

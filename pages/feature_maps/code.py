@@ -1,8 +1,10 @@
 """The code behind the page's pictures: the maps of one layer, of two images, or of every layer."""
 
+from engine.weights import TRAINED
 from pages.common import code
 from pages.common.resources import View
 from pages.feature_maps.drawings import BRIGHTNESS, WIDTH, Sheet
+from pages.feature_maps.jobs import ManyMaps
 
 FOUR = "four = activation[0, list(feature_maps.order_by_strength(activation)[:4])]"
 OWN_SCALE = "feature_maps.scales([four[None]], together=True)"
@@ -81,6 +83,27 @@ def of_every_layer(view: View, side: int) -> str:
         'picture = pictures.sheet(rows, len(maps), heads=heads, ink="black", ground=pictures.WHITE)',
     ]
     return code.script(*body, code.save("every-layer.png"))
+
+
+def of_many_maps(settings: ManyMaps) -> str:
+    """Many maps of a layer with their strongest images and the reconstructions from these."""
+    search = "patches.search(trained)  # all images: some minutes"
+    stored = f"patches.load(trained) or {search}"
+    body = [
+        code.load(settings.network),
+        'images = data.bundled("test").images',
+        f"index = {stored if settings.network.moment == TRAINED else search}",
+        f"top = index.of({settings.layer!r})",
+        f"seen = receptive_field(trained.model, {settings.layer!r})",
+        f"look = (trained, {settings.layer!r}, seen, top)",
+        "nines = []",
+        f"for channel in {list(settings.channels)}:",
+        "    nines.append(",
+        f"        patch_sheets.nine_of(*look, channel, images, {settings.crop!r}, batch_norm={settings.batch_norm})",
+        "    )",
+        "picture = patch_sheets.sheet(nines, len(nines))",
+    ]
+    return code.script(*body, code.save("many-maps.png"))
 
 
 def _together(sheet: Sheet) -> bool:

@@ -11,7 +11,7 @@ import pandas as pd
 import streamlit as st
 from torch import Tensor
 
-from engine import data, feature_maps, patches, pictures
+from engine import feature_maps, patch_sheets, pictures
 from engine.deconv import silent_channels
 from engine.graph.receptive_field import Box, Pair, ReceptiveField
 from engine.patches import TopPatches
@@ -21,7 +21,6 @@ from pages.common import resources, sheets
 from pages.common.resources import View
 
 BRIGHTNESS = ("one scale", "each its own")
-CROPS = ("receptive field", "reconstruction")
 WIDTH = 1500
 """How many pixels wide a sheet is encoded at most, unless its tiles are larger."""
 
@@ -68,7 +67,7 @@ def patches_in_image(sheet: Sheet, _activation: Tensor) -> bytes:
     units = [None if c in inactive else unit for c, unit in enumerate(feature_maps.strongest_units(_activation))]
     boxes = [None if unit is None else _patch(seen, unit, image) for unit in units]
     tiles = lit(fitted(resources.input_pixels(view), 64), boxes, image)
-    if sees_everything(seen, view.size):
+    if seen.holds(view.size):
         tiles = dotted(tiles, [_centre(_activation, unit, view.size) for unit in units], image)
     return _arranged(sheet, tiles)
 
@@ -80,13 +79,8 @@ def _arranged(sheet: Sheet, tiles: np.ndarray) -> bytes:
 # The image and its patches -------------------------------------------------------------------------------------
 
 
-def sees_everything(seen: ReceptiveField, size: int) -> bool:
-    """Whether the receptive field of a unit in the middle holds the whole input, so that its patch is the image."""
-    return seen.size is None or min(seen.size) >= size
-
-
 def _patch(seen: ReceptiveField, unit: Pair, image: Pair) -> Box:
-    return Box(0, 0, *image) if sees_everything(seen, image[0]) else seen.box(*unit, image)
+    return Box(0, 0, *image) if seen.holds(image[0]) else seen.box(*unit, image)
 
 
 def _centre(activation: Tensor, unit: Pair | None, size: int) -> Pair | None:
@@ -160,33 +154,17 @@ class TopNine(NamedTuple):
 def top_nine(top: Top, _strongest: TopPatches) -> TopNine:
     """The strongest test images of a channel, and the deconvnet reconstruction from each."""
     trained, test = resources.trained(top.network), resources.images("test")
-    parts = (_strongest.images, _strongest.rows, _strongest.columns, _strongest.values)
-    images, rows, columns, values = (part[top.channel] for part in parts)
-    units = [top.channel] * len(images), rows.tolist(), columns.tolist()
-    pixels = patches.reconstructions(trained, top.layer, test.images[images], *units, batch_norm=top.batch_norm)
-    boxes = _boxes(top, _strongest, pixels)
-    size, mean, std = trained.card.input_size, trained.card.mean, trained.card.std
-    inputs = data.pixels_of(data.prepare(test.images[images], size, mean, std), mean, std)
-    drawn = [_cropped(tiles, boxes) for tiles in (inputs, pictures.signed_each(pixels))]
+    seen = resources.field(top.network, top.layer)
+    nine = patch_sheets.nine_of(
+        trained, top.layer, seen, _strongest, top.channel, test.images, top.crop, batch_norm=top.batch_norm
+    )
+    drawn = [patch_sheets.block(tiles, 160, 8) for tiles in (nine.patches, nine.reconstructions)]
     drawn.append(pictures.sheet(np.stack(drawn), 2, gap=16))
+    parts = (_strongest.images, _strongest.values, _strongest.rows, _strongest.columns)
+    images, values, rows, columns = (part[top.channel] for part in parts)
     names = [test.classes[label] for label in test.labels[images]]
     columns_of_table = {"image": images, "class": names, "activation": values, "row": rows, "column": columns}
     return TopNine(*map(pictures.png, drawn), pd.DataFrame(columns_of_table))
-
-
-def _boxes(top: Top, strongest: TopPatches, pixels: Tensor) -> list[Box]:
-    """The part of each image to show."""
-    image, seen = (pixels.shape[2], pixels.shape[3]), resources.field(top.network, top.layer)
-    if top.crop == CROPS[1]:
-        return [patches.squared(patches.support(one), image) for one in pixels]
-    if sees_everything(seen, image[0]):
-        return [Box(0, 0, *image)] * len(pixels)
-    return list(strongest.boxes(top.channel, seen, image))
-
-
-def _cropped(tiles: np.ndarray, boxes: list[Box]) -> np.ndarray:
-    crops = [patches.crop(tile, box, round(pictures.MID_GREY)) for tile, box in zip(tiles, boxes, strict=True)]
-    return pictures.sheet(np.stack([fitted(crop, 160) for crop in crops]), 3)
 
 
 # Every layer ---------------------------------------------------------------------------------------------------

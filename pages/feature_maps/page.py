@@ -13,6 +13,7 @@ from engine.feature_maps import LayerFigures
 from engine.graph.receptive_field import Pair
 from engine.maximization import OBJECTIVES, PRESETS, stored
 from engine.maximization.stored import MaximizationSettings
+from engine.patch_sheets import CROPS
 from pages.common import (
     ascents,
     controls,
@@ -21,7 +22,6 @@ from pages.common import (
     resources,
     selection,
     sheets,
-    strongest_images,
     texts,
     touch,
 )
@@ -31,10 +31,9 @@ from pages.common.jobs import panel
 from pages.common.resources import View
 from pages.common.selection import Selection
 from pages.common.touch import Grid
-from pages.feature_maps import charts, code, drawings
-from pages.feature_maps.drawings import BRIGHTNESS, CROPS, Sheet, Top, TopNine
+from pages.feature_maps import charts, code, drawings, many_maps, search
+from pages.feature_maps.drawings import BRIGHTNESS, Sheet, Top, TopNine
 
-VIEWS = ("one layer", "every layer", "two images")
 TILES = ("maps", "patches in the image")
 ORDERS = ("in order", "strongest first")
 WIDE, HALF_WIDE = 1.7, 1.4
@@ -52,8 +51,8 @@ def main() -> None:
     texts.headline(f"How {chosen.network} responds to this image, and where")
     row = layout.row()
     with row:
-        view = selection.segments("Look at", VIEWS, "view")
-    {"one layer": one_layer, "every layer": every_layer, "two images": two_images}[view](chosen, row)
+        view = selection.segments("Look at", tuple(VIEWS), "view")
+    VIEWS[view](chosen, row)
 
 
 def beside_options() -> DeltaGenerator:
@@ -166,7 +165,7 @@ def show_patches(sheet: Sheet, activation: Tensor, channel: int, words: str) -> 
     png, view = drawings.patches_in_image(sheet, activation), sheet.view
     alt = f"The strongest patch of each map of {view.layer} in the image"
     show_sheet(png, alt, "patches", sheet, activation, channel)
-    whole = drawings.sees_everything(resources.field(view.network, view.layer), view.size)
+    whole = resources.field(view.network, view.layer).holds(view.size)
     dot = " The receptive field holds the whole image: the dot is where the strongest unit sits." if whole else ""
     st.caption(f"{words} Lit: the receptive field of the map's strongest unit.{dot}")
     downloads.picture("Patches", png, f"{view.layer}-patches.png", alt)
@@ -250,15 +249,8 @@ def show_maximization(chosen: Selection, view: View, channel: int) -> None:
 
 def strongest(chosen: Selection, view: View, channel: int, crop: str) -> None:
     """The strongest test images with the deconvnet reconstruction from each; or the button that searches for them."""
-    index, search = strongest_images.index(view.network), strongest_images.search(view.network)
-    if index is None or search.alive:
-        st.markdown("**Its nine strongest test images**")
-        if not search.alive:
-            st.write("Nobody has searched for them in this network yet. The app stays usable meanwhile.")
-        panel(search, start=strongest_images.START, key="search")
-    elif (top := index.of(view.layer)) is None:
-        st.caption("This layer is not in the list of strongest images.")
-    else:
+    top = search.strongest_of(view, "**Its nine strongest test images**")
+    if top is not None:
         nine = drawings.top_nine(Top(view.network, view.layer, channel, chosen.batch_norm, crop), top)
         show_top_nine(chosen, view, channel, nine)
 
@@ -285,7 +277,7 @@ def top_in_words(nine: TopNine, chosen: Selection, view: View) -> str:
     seen, own = resources.field(view.network, view.layer), chosen.card.input_size
     if seen.size is None:
         field = "Receptive field: the whole image, so the patch is the image."
-    elif drawings.sees_everything(seen, own):
+    elif seen.holds(own):
         field = f"Receptive field {seen.size[0]} px, the whole image of {own} px, so the patch is the image."
     else:
         field = f"Receptive field {seen.size[0]} × {seen.size[1]} px; the image has {own} px."
@@ -462,5 +454,7 @@ def explain_two_images() -> None:
         r"A, B:\ \text{the two images' responses}"
     )
 
+
+VIEWS = {"one layer": one_layer, "every layer": every_layer, "two images": two_images, "many maps": many_maps.draw}
 
 main()

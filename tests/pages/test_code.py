@@ -21,6 +21,7 @@ from engine.weights import Weights
 from pages.accuracy import subject
 from pages.common import ascents, code
 from pages.common.resources import OWN, View
+from pages.feature_maps import jobs as map_jobs
 from pages.inversion import jobs as inversion_jobs
 from tests.apps import assert_no_error, open_page
 
@@ -103,6 +104,13 @@ MAPS = {
 def test_the_code_of_feature_maps_computes_the_sheet(name: str, link: dict, files: dict, run: Callable) -> None:
     computed = run(open_page("feature_maps/page.py", **LENET, **link))
     assert_same(computed["picture"], files[name]())
+
+
+def test_the_code_of_many_maps_computes_the_sheet(files: dict, run: Callable) -> None:
+    app = open_page("feature_maps/page.py", **LENET, view="many maps", layer="conv2_relu", seed="5")
+    for job in map_jobs._playing().all():
+        job.wait(60)
+    assert_same(run(app.run())["picture"], files["conv2_relu-many-maps.png"]())
 
 
 def test_the_code_of_two_images_computes_both_sheets(files: dict, run: Callable) -> None:

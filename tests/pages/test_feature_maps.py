@@ -12,12 +12,15 @@ import streamlit as st
 import torch
 from streamlit.testing.v1 import AppTest
 
-from engine import checkpoints, feature_maps, patches, pictures, settings, weights
+from engine import checkpoints, data, feature_maps, patch_sheets, patches, pictures, settings, weights
 from engine import tiles as feature_tiles
 from engine.data import LabelledImages
 from engine.graph.receptive_field import Box
-from pages.common import strongest_images
-from tests.apps import assert_no_error, open_page
+from pages.common import resources, strongest_images
+from pages.common.resources import View
+from pages.feature_maps import jobs
+from pages.feature_maps.jobs import ManyMaps
+from tests.apps import assert_no_error, assert_pictures_have_words, open_page
 
 PAGE = "feature_maps/page.py"
 
@@ -181,6 +184,26 @@ def test_a_photograph_without_a_class_and_another_size() -> None:
     app = open_page(PAGE, images="photographs", size="128")
     assert_no_error(app)
     assert "photograph: " in said(app)
+
+
+def test_many_maps_stand_on_one_sheet_chosen_by_seed_or_image() -> None:
+    link = {"checkpoint": "lenet", "layer": "pool2", "view": "many maps", "seed": "2", "crop": "reconstruction"}
+    app = open_page(PAGE, **link)
+    index = patches.load(checkpoints.load("lenet"))
+    channels = patch_sheets.at_random(index.of("pool2"), 2)
+    job = jobs.playing(ManyMaps(weights.find("lenet"), "pool2", channels, True, "reconstruction"), index.of("pool2"))
+    job.wait(60)
+    app.run()
+    assert_no_error(app)
+    assert not app.warning
+    assert_pictures_have_words(app)
+    assert [nine.channel for nine in job.nines] == list(channels)
+    assert f"Maps {', '.join(map(str, channels))}, row by row" in said(app)
+    of_image = open_page(PAGE, checkpoint="lenet", layer="pool2", view="many maps", which="strongest on this image")
+    assert_no_error(of_image)
+    view = View(weights.find("lenet"), "pool2", "test", int((data.bundled("test").labels == 0).nonzero()[0][0]), 32)
+    strongest = feature_maps.order_by_strength(resources.recording(view).activation)[:16]
+    assert f"Maps {', '.join(map(str, sorted(strongest)))}, row by row" in said(of_image)
 
 
 # ---------------------------------------------------------------------------------- the search for strong images

@@ -1,0 +1,64 @@
+"""Work for the Feature maps page that goes on while readers look at other pages, shared by all who ask for the same."""
+
+from dataclasses import dataclass
+
+import streamlit as st
+
+from engine import patch_sheets
+from engine.patch_sheets import Nine
+from engine.patches import TopPatches
+from engine.weights import Weights
+from pages.common import resources
+from pages.common.jobs import AnyJob, Job, Jobs
+
+
+@dataclass(frozen=True)
+class ManyMaps:
+    """Which maps stand on a sheet, and how; small enough to be a key."""
+
+    network: Weights
+    layer: str
+    channels: tuple[int, ...]
+    batch_norm: bool
+    crop: str
+
+
+class PlayingMany(Job):
+    """The patches of many maps, and the reconstruction from each.
+
+    Attributes:
+        nines: one for each map so far.
+    """
+
+    def __init__(self, settings: ManyMaps, top: TopPatches) -> None:
+        super().__init__()
+        self._settings, self._top = settings, top
+        self._trained, self._test = resources.trained(settings.network), resources.images("test")
+        self.nines: list[Nine] = []
+
+    def _work(self) -> None:
+        self.nines, settings = [], self._settings
+        seen, rules = resources.field(settings.network, settings.layer), {"batch_norm": settings.batch_norm}
+        for done, channel in enumerate(settings.channels, 1):
+            nine = patch_sheets.nine_of(
+                self._trained, settings.layer, seen, self._top, channel, self._test.images, settings.crop, **rules
+            )
+            self.nines = [*self.nines, nine]
+            self.advance(done, len(settings.channels), "maps")
+
+
+def playing(settings: ManyMaps, top: TopPatches) -> PlayingMany:
+    """The one job with these settings, begun if nobody has begun or stopped it."""
+    return begun(_playing().get(settings, lambda: PlayingMany(settings, top)))
+
+
+def begun(job: AnyJob) -> AnyJob:
+    """The job, which begins unless it is done, at work, or somebody has stopped it."""
+    if not (job.alive or job.complete or job.error or job.stopped):
+        job.start()
+    return job
+
+
+@st.cache_resource(show_spinner=False, on_release=Jobs.stop)
+def _playing() -> Jobs[PlayingMany]:
+    return Jobs()
