@@ -4,7 +4,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from engine import feature_maps, patch_sheets, pictures
-from engine.patch_sheets import CROPS, MAPS, Nine
+from engine.patch_sheets import CROPS, MAPS, SUPPORT, Nine
 from engine.patches import TopPatches
 from pages.common import controls, downloads, jobs, layout, resources, selection, texts, touch
 from pages.common.controls import Option
@@ -65,15 +65,24 @@ def draw_sheet(settings: ManyMaps, job: PlayingMany, which: str) -> None:
     grid = Grid(len(words), len(words), words=words, boxes=patch_sheets.places(len(channels)))
     with layout.stage():
         touch.show(png, alt, "many", grid, "Map", None, lambda cell: look_closely(channels[cell % len(channels)]))
-    left, right = "Left: the deconvnet reconstruction from each map's strongest unit", "right: the patches themselves"
-    listed = ", ".join(map(str, channels))
-    cropped = "the receptive field" if settings.crop == CROPS[0] else "where the reconstruction is"
-    st.caption(f"{left}; {right}, cropped to {cropped}. Maps {listed}, row by row. Click one to look at it closely.")
+    st.caption(
+        f"Left: the deconvnet reconstruction from each map's strongest unit; right: {patches_in_words(settings)}. "
+        f"Maps {', '.join(map(str, channels))}, row by row. Click one to look at it closely."
+    )
     if job.complete:
         caption = f"{settings.layer} of {settings.network}: {len(channels)} maps, {which}, with the nine test images"
         name = f"{settings.layer}-many-maps.png"
         downloads.picture("Many maps", png, name, f"{caption} that excite each most, and the reconstruction from each")
         downloads.code(code.of_many_maps(settings))
+
+
+def patches_in_words(settings: ManyMaps) -> str:
+    """What the images are cropped to."""
+    if settings.crop == SUPPORT:
+        return "the images, cropped to where the reconstruction is"
+    size = resources.trained(settings.network).card.input_size
+    whole = resources.field(settings.network, settings.layer).holds(size)
+    return "the images, of which a unit can see all" if whole else "the patches, cropped to the receptive field"
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
