@@ -1,4 +1,4 @@
-"""Which weights of which network: as its training left them, before it, or halfway through it; and how to load them.
+"""Which weights of which network: as its training left them, before it, or after some of its epochs; how to load them.
 
 A network is a checkpoint of this app, or one of torchvision's that is on this machine.
 """
@@ -7,13 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine import checkpoints, pretrained, settings
-from engine.checkpoints import Card, Trained, halfway
-from engine.errors import ConvscopeError
+from engine.checkpoints import Card, Trained, states
+from engine.errors import ConvscopeError, listed, quoted
 from engine.names import checked_name
 
-TRAINED, UNTRAINED, HALFWAY = "trained", "untrained", "halfway"
-MOMENTS = {TRAINED: "", UNTRAINED: " before training", HALFWAY: " halfway through its training"}
-"""The moments, and what a headline adds to the network's name."""
+TRAINED, UNTRAINED = "trained", "untrained"
+"""The two ends of a training; a moment between them is the number of epochs that were done, such as "4"."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +21,8 @@ class Weights:
 
     Attributes:
         checkpoint: the network's name.
-        moment: `TRAINED`; `UNTRAINED`, the random weights that its training began with; or `HALFWAY`.
+        moment: `TRAINED`; `UNTRAINED`, the random weights that its training began with; or one of its `states`: how
+            many epochs were done.
         sha256: of the file of the trained weights. It tells a checkpoint from another one that replaces it under the
             same name: whatever is kept under this key is never of other weights.
     """
@@ -37,16 +37,27 @@ class Weights:
         return Weights(card.name, moment, card.weights_sha256)
 
     def __str__(self) -> str:
-        return self.checkpoint + MOMENTS[self.moment]
+        return self.checkpoint if self.moment == TRAINED else f"{self.checkpoint} {when(self.moment)}"
 
     @property
     def file_name(self) -> str:
         """What a file about them is called, without its ending."""
-        return self.checkpoint if self.moment == TRAINED else f"{self.checkpoint}-{self.moment}"
+        ends = {TRAINED: "", UNTRAINED: f"-{UNTRAINED}"}
+        return self.checkpoint + ends.get(self.moment, f"-epoch-{self.moment}")
 
     def at(self, moment: str) -> "Weights":
         """The same network at another moment."""
         return replace(self, moment=moment)
+
+
+def when(moment: str) -> str:
+    """A moment in words."""
+    return {TRAINED: TRAINED, UNTRAINED: "before training"}.get(moment, f"after epoch {moment}")
+
+
+def moments(name: str) -> tuple[str, ...]:
+    """The moments at which network `name` can be looked at, in their order."""
+    return UNTRAINED, *map(str, states.epochs(name)), TRAINED
 
 
 def cards() -> dict[str, Card]:
@@ -58,8 +69,10 @@ def find(name: str, moment: str = TRAINED) -> Weights:
     """The weights that network `name` has now.
 
     Raises:
-        ConvscopeError: there is no such network, or its card is damaged.
+        ConvscopeError: there is no such network, its card is damaged, or it has no such moment.
     """
+    if moment not in moments(name):
+        raise ConvscopeError(f"The network {name!r} has no weights {quoted(moment)}: choose {listed(moments(name))}.")
     card = pretrained.read_card(name) if is_pretrained(name) else _card(name)
     return Weights.of(card, moment)
 
@@ -100,10 +113,10 @@ def load(weights: Weights) -> Trained:
     """
     name, moment = weights.checkpoint, weights.moment
     source = pretrained if is_pretrained(name) else checkpoints
-    if moment == HALFWAY:
-        trained = Trained(halfway.load(name).model, _card(name))
-    else:
+    if moment in (TRAINED, UNTRAINED):
         trained = source.load(name) if moment == TRAINED else source.untrained(name)
+    else:
+        trained = states.load(name, int(moment))
     if trained.card.weights_sha256 != weights.sha256:
         raise ConvscopeError(f"The network {name!r} has just been replaced by another one: load the page again.")
     return trained

@@ -1,7 +1,7 @@
 """Trained networks on disk: one folder each, with everything that a page needs.
 
-`card` is what a checkpoint is; `reading` loads its network and its predictions; `writing` stores a new one; `halfway`
-is the same network in the middle of its training.
+`card` is what a checkpoint is; `reading` loads its network and its predictions; `writing` stores a new one; `states`
+is the same network after some of the epochs of its training.
 
     weights.pt        state dict, half precision where that costs no accuracy on the validation images; only what was
                       trained, if the rest is that of the base which the card names
@@ -9,6 +9,7 @@ is the same network in the middle of its training.
     history.csv       one line per epoch
     filters.npz       the first layer's kernels from before training to its end
     predictions.npz   logits of the test images and of the validation images
+    states/           the network after some of its epochs, as `4.pt`
     recipe.json       the whole recipe, of what was trained since it is kept
     owner             of what somebody has kept of a run: who may remove it
 

@@ -84,15 +84,26 @@ def load(name: str, folder: Path | None = None) -> Trained:
     card = read_card(path)
     model = blank(card.architecture, num_classes=len(card.classes), **card.options)
     weights = _read_weights(path / "weights.pt", card)
-    if card.base and not weights.keys() >= model.state_dict().keys():
-        weights = {**_rest(card, folder), **weights}
     try:
-        fill_(model, weights)
+        fill_(model, with_rest(weights, model, card, folder))
     except (RuntimeError, AttributeError, TypeError) as error:
         raise ConvscopeError(unusable(name, f"weights.pt does not fit a {card.architecture}")) from error
     if not all(bool(value.isfinite().all()) for value in model.state_dict().values()):
         raise ConvscopeError(unusable(name, "weights.pt has numbers that are infinite, or none at all"))
     return Trained(freeze(model), card)
+
+
+def with_rest(
+    weights: dict[str, Tensor], model: nn.Module, card: Card, folder: Path | None = None
+) -> dict[str, Tensor]:
+    """`weights`, completed by those of the base if the checkpoint keeps only what was trained.
+
+    Raises:
+        ConvscopeError: the base is missing, or another one.
+    """
+    if card.base and not weights.keys() >= model.state_dict().keys():
+        return {**_rest(card, folder), **weights}
+    return weights
 
 
 def fill_(model: nn.Module, weights: dict[str, Tensor]) -> None:

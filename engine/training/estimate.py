@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
+from engine.checkpoints import states
 from engine.data import BUNDLED_TRAINING_PER_CLASS, CIFAR10_CLASSES, VALIDATION_SHARE
 from engine.errors import ConvscopeError
 from engine.models import ARCHITECTURES, blank, parameter_count
@@ -63,6 +64,21 @@ def parameters(recipe: Recipe, classes: int = 10) -> int:
         ConvscopeError: there is no such network: the images are too small for it, or it has no such option.
     """
     return parameter_count(blank(recipe.architecture, num_classes=classes, **recipe.build_options))
+
+
+@dataclass(frozen=True)
+class KeptStates:
+    """After which epochs a run keeps its state, and how many bytes all of them take."""
+
+    epochs: tuple[int, ...]
+    bytes: int
+
+
+def kept_states(recipe: Recipe, classes: int = 10) -> KeptStates:
+    """What a run of `recipe` keeps of its states over time; errors as of `parameters`."""
+    epochs = states.epochs_to_keep(recipe.epochs, recipe.keep_states)
+    model = blank(recipe.architecture, num_classes=classes, **recipe.build_options)
+    return KeptStates(epochs, len(epochs) * states.size(model))
 
 
 def memory(recipe: Recipe, classes: int = 10) -> int:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from engine import checkpoints
 from engine.accuracy.figures import accuracy, cross_entropy
 from engine.accuracy.predictions import Predictions
-from engine.checkpoints import Card, Contents, StoredPredictions, freeze, half_precision, halfway
+from engine.checkpoints import Card, Contents, StoredPredictions, freeze, half_precision, states
 from engine.data import LabelledImages
 from engine.errors import ConvscopeError
 from engine.evaluation import evaluate
@@ -101,8 +101,8 @@ def make_checkpoint(
     stored = {key: value for key, value in weights.items() if key in trained} if recipe.keep_weights else None
     contents = Contents(stored, predictions, filters, progress.history_csv, to_dict(recipe), owner)
     path = checkpoints.save(card, contents, folder, overwrite=owner is None)
-    if recipe.keep_weights:
-        halfway.copy(run.path, path)
+    if recipe.keep_weights and (recipe.keep_states or card.parameters <= states.MOST_PARAMETERS):
+        states.copy(run.path, path, trained)
     return checkpoints.read_card(path)
 
 

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.accuracy.figures import accuracy, cross_entropy
+from engine.checkpoints import states
 from engine.data import LabelledImages
 from engine.errors import ConvscopeError
 from engine.evaluation import evaluate
@@ -231,8 +232,8 @@ class Training:
         if pixels == self.recipe.input_size and record.val_accuracy > progress.best_accuracy:
             progress.best_accuracy, progress.best_epoch = record.val_accuracy, progress.epoch
             self.folder.save_best((progress.epoch, self.measured_model.state_dict()))
-        if progress.epoch == max(1, self.plan.epochs // 2):
-            self.folder.save_halfway(progress.epoch, self.measured_model.state_dict())
+        if progress.epoch in states.epochs_to_keep(self.plan.epochs, self.recipe.keep_states):
+            self.folder.save_weights(progress.epoch, self.measured_model.state_dict())
         self.folder.save(self._state(), progress)
         self.telemetry.finish_epoch(progress, time.perf_counter() - measuring)
 

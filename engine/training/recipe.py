@@ -103,6 +103,7 @@ class Recipe:
         early_stopping: stop after this many epochs at the final image size without a lower validation loss; 0: never.
         sample: how many training images of each class are used, the first ones; 0 for all.
         keep_weights: false for an experiment, of which only history, filters and predictions are kept.
+        keep_states: keep the network after epochs 1, 2, 4, 8 ... too, not only halfway (engine/checkpoints/states.py).
         group: experiments of one group are meant to be compared.
         base, base_sha256: the checkpoint whose weights it starts from, and the SHA-256 of its `weights.pt` (an empty
             one means: as it is when the run starts); or torchvision's weights, as "torchvision:IMAGENET1K_V1".
@@ -131,6 +132,7 @@ class Recipe:
     early_stopping: int = _within(0, 100_000, usual=0)
     sample: int = _within(0, 1_000_000, usual=0)
     keep_weights: bool = True
+    keep_states: bool = False
     group: str = ""
     base: str = ""
     base_sha256: str = ""

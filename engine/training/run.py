@@ -3,7 +3,7 @@
     recipe.json      what is being done
     state.pt         weights, averaged weights, optimizer, epoch, history, filters, classes, as of the last whole epoch
     best.pt          the best epoch so far, by validation accuracy, and its weights
-    halfway.pt       the weights halfway, to be looked at later
+    states/          the weights after some of the epochs, to be looked at later
     cuts.json        phases that were ended before their time (plan.py)
     history.csv      one line per epoch
     filters.npz      the first layer's kernels, before training and after each epoch
@@ -36,7 +36,7 @@ import torch
 from torch import Tensor
 
 from engine import settings
-from engine.checkpoints import halfway, write_weights
+from engine.checkpoints import states, write_weights
 from engine.errors import ConvscopeError
 from engine.files import damage_as, write_atomically, write_text
 from engine.stored import read_json
@@ -106,9 +106,11 @@ class RunFolder:
 
     def tidy(self) -> None:
         """Remove what a killed process has left half written; only for the process that holds the run."""
-        for name in ("recipe.json", "state.pt", "best.pt", halfway.FILE, "cuts.json", "history.csv", "filters.npz"):
+        for name in ("recipe.json", "state.pt", "best.pt", "cuts.json", "history.csv", "filters.npz"):
             for file in self.path.glob(f".{name}.*"):
                 file.unlink(missing_ok=True)
+        for file in (self.path / states.FOLDER).glob(".*.pt.*"):
+            file.unlink(missing_ok=True)
 
     def recipe(self) -> Recipe:
         """What this run does.
@@ -165,9 +167,9 @@ class RunFolder:
         """Replace `best.pt` by an epoch and its weights."""
         write_weights(self.path / "best.pt", dict(zip(("epoch", "weights"), best, strict=True)))
 
-    def save_halfway(self, epoch: int, weights: dict[str, Tensor]) -> None:
-        """Replace `halfway.pt`, which a checkpoint of a small network keeps."""
-        halfway.write(self.path, epoch, weights)
+    def save_weights(self, epoch: int, weights: dict[str, Tensor]) -> None:
+        """Keep the weights as they are after `epoch` epochs."""
+        states.write(self.path, epoch, weights)
 
     def best(self) -> tuple[int | None, dict[str, Tensor]]:
         """The best epoch so far, and its weights; an older file does not say which epoch (None).

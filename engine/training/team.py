@@ -123,8 +123,8 @@ class ScratchFolder(RunFolder):
     def save(self, state: object, progress: object) -> None:
         """Do nothing: process 0 keeps the state."""
 
-    def save_halfway(self, epoch: int, weights: object) -> None:
-        """Do nothing: process 0 keeps the weights halfway."""
+    def save_weights(self, epoch: int, weights: object) -> None:
+        """Do nothing: process 0 keeps the weights after some of the epochs."""
 
     def save_best(self, best: object) -> None:
         """Do nothing: process 0 keeps the best weights."""

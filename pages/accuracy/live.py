@@ -8,7 +8,7 @@ from engine.accuracy.figures import Share, accuracy
 from engine.accuracy.predictions import Predictions
 from engine.data import perturbations
 from engine.errors import ConvscopeError
-from engine.weights import TRAINED
+from engine.weights import TRAINED, UNTRAINED, when
 from pages.accuracy import charts, code, jobs, own_images
 from pages.accuracy.jobs import PerturbedTest
 from pages.accuracy.tables import interval, shares_table
@@ -60,8 +60,12 @@ def _show_whole(chosen: Selection) -> None:
 def _compare_with_stored(chosen: Selection, live: Predictions) -> None:
     share = accuracy(live)
     st.metric("Accuracy, live", texts.percent(share.value), help=interval(share))
-    if chosen.network.moment != TRAINED:
+    if chosen.network.moment == UNTRAINED:
         st.info("These are random weights: guessing reaches an accuracy of 10 %.")
+        return
+    if chosen.network.moment != TRAINED:
+        trained = texts.percent(chosen.card.test_accuracy)
+        st.info(f"This is the network {when(chosen.network.moment)}; trained, its accuracy is {trained}.")
         return
     stored = resources.predictions(chosen.network).test
     st.info(accuracy_live.in_words(accuracy_live.differences(live, stored)))

@@ -36,7 +36,6 @@ PREDICTED = "predicted"
 VIEWING_SIZES = (64, 128, 224)
 BUNDLED = ("test", "train")
 SPLITS = (*BUNDLED, PHOTOGRAPHS, OWN)
-WEIGHTS = (weights.TRAINED, weights.UNTRAINED)
 
 
 @dataclass(frozen=True)
@@ -130,7 +129,7 @@ def draw_sidebar(used: Collection[str]) -> None:
         name = choose("Network", "checkpoint", list(cards), PREFERRED, _why_no_checkpoint)
         if weights.is_pretrained(name):
             st.caption(pretrained.reported(name))
-        moment = segments("Weights", WEIGHTS, "weights", help="Untrained: the random weights that training began with.")
+        moment = _moment(name)
         network = Weights.of(cards[name], moment)
     layers = list(resources.layers(network))
     with _part(directory.LAYER, used):
@@ -155,6 +154,12 @@ def _why_no_checkpoint(name: str) -> str:
     except ConvscopeError as error:
         return str(error)
     return f"The checkpoint {name!r} has just appeared"
+
+
+def _moment(name: str) -> str:
+    """Before, in the course of, or after the training: a slider over the states of the network that are kept."""
+    why = "Untrained: the random weights that training began with; a number: the weights after that epoch."
+    return steps("Weights", weights.moments(name), "weights", weights.TRAINED, help=why)
 
 
 def _batch_norm_toggle(network: Weights) -> bool:

@@ -13,7 +13,7 @@ from engine.errors import ConvscopeError
 from engine.filters import Tuning
 from engine.filters.words import NO_PATTERN, Description
 from engine.network.convolution import first_convolution
-from engine.weights import TRAINED
+from engine.weights import TRAINED, UNTRAINED, when
 from pages.common import controls, downloads, layout, resources, selection, sheets, texts, touch
 from pages.common.selection import Selection
 from pages.common.touch import Grid
@@ -71,9 +71,10 @@ def show(chosen: Selection, row: DeltaGenerator) -> None:
 
 
 def _choose_moment(chosen: Selection) -> Moment:
-    """The epoch that a slider picks; a network with random weights, or without kept kernels, has only its own."""
+    """The epoch that a slider picks; a network before its end, or without kept kernels, has only its own."""
     if chosen.network.moment != TRAINED:
-        return Moment(_own_kernels(chosen), "with random weights, before training")
+        random = "with random weights, " if chosen.network.moment == UNTRAINED else ""
+        return Moment(_own_kernels(chosen), random + when(chosen.network.moment))
     try:
         kept = kernels.snapshots(chosen.card.name, chosen.card.weights_sha256)
     except ConvscopeError as error:

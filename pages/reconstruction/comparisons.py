@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from engine import deconv
-from engine.checkpoints import halfway
-from engine.weights import HALFWAY, TRAINED, UNTRAINED, Weights
+from engine import deconv, weights
+from engine.weights import Weights
 from pages.common import resources
 from pages.common.resources import CLASS, Playback, View
 from pages.common.touch import STRONGEST
@@ -69,9 +68,9 @@ def _varied(base: Playback, field: str, choices: dict[str, object]) -> tuple[Var
 
 def _by_training(base: Playback) -> tuple[Variant, ...]:
     network = base.view.network
-    between = {"halfway": HALFWAY} if halfway.exists(network.checkpoint) else {}
-    moments = {"before training": UNTRAINED, **between, "trained": TRAINED}
-    return tuple(_at(base, label, replace(base.view, network=network.at(moment))) for label, moment in moments.items())
+    moments = weights.moments(network.checkpoint)
+    views = {weights.when(moment): replace(base.view, network=network.at(moment)) for moment in moments}
+    return tuple(_at(base, label, view) for label, view in views.items())
 
 
 def _by_layer(base: Playback) -> tuple[Variant, ...]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from engine import settings
 from engine.models import ARCHITECTURES
+from engine.training import estimate
 from engine.training import recipe as recipes
 from engine.training.recipe import Phase, Recipe, Resolution
 
@@ -32,7 +33,7 @@ SCHEDULES = {name.replace("_", " "): name for name in recipes.SCHEDULES}
 OWN_KERNELS = "3, then 4"
 """Each layer of a ConvNet has the kernel size of the report."""
 KERNELS = (OWN_KERNELS, "3", "4", "5", "7")
-UNCHANGED = ("batch_size", "flip", "crop_padding", "cutout", "initialisation", "precision", "seed")
+UNCHANGED = ("batch_size", "flip", "crop_padding", "cutout", "initialisation", "precision", "seed", "keep_states")
 FRACTIONS = ("label_smoothing", "ema")
 """The settings of a recipe that a control shows as they are; a recipe may have whole numbers for fractions."""
 OPTIONS = ("dropout", "kernel_size", "pool_size", "width", "strided", "batch_norm")
@@ -166,6 +167,8 @@ def _fitting(recipe: Recipe) -> tuple[Resolution, ...]:
 def remarks(recipe: Recipe, base: Recipe) -> list[str]:
     """Sentences on what has no control: growing images and first weights, or that the base's do not fit `recipe`."""
     sentences = []
+    if recipe.keep_states:
+        sentences.append(_kept_states(recipe))
     if recipe.resolutions:
         sizes = [f"{entry.pixels} px from epoch {entry.from_epoch + 1} on" for entry in recipe.resolutions]
         sentences.append(f"The images grow: {', '.join(sizes)}.")
@@ -179,6 +182,14 @@ def remarks(recipe: Recipe, base: Recipe) -> list[str]:
     elif base.base:
         sentences.append(f"It begins with random weights: those of {base.name} belong to another network.")
     return sentences
+
+
+def _kept_states(recipe: Recipe) -> str:
+    kept = estimate.kept_states(recipe)
+    epochs = ", ".join(map(str, kept.epochs))
+    if not epochs:
+        return "A run of one epoch has no state between its ends to keep."
+    return f"States kept: after epochs {epochs}, about {kept.bytes / 1e6:.1f} MB."
 
 
 def _phase_of(settings: Values, base: Recipe, number: int) -> Phase:

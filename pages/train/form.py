@@ -16,6 +16,7 @@ from pages.common.controls import bound
 from pages.train import controls
 from pages.train.controls import Values
 
+WHY_STATES = "The network after epochs 1, 2, 4, 8 ... too, for the slider over the epochs; otherwise the one halfway."
 TAKEN = "_recipe_taken"
 """The starting point whose values the controls were last given."""
 
@@ -167,3 +168,4 @@ def _draw_more(form: Form) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         form.one_of("First weights", "initialisation", INITIALISATIONS)
         form.one_of("Precision", "precision", PRECISIONS)
+        form.switch("Keep states over time", "keep_states", WHY_STATES)

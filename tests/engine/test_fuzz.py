@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from engine import checkpoints, filters, lectures, patches, settings
-from engine.checkpoints import Card, halfway
+from engine.checkpoints import Card, states
 from engine.checkpoints.weight_files import fitted
 from engine.data import archives, photographs
 from engine.maximization import stored as maximizations
@@ -250,9 +250,11 @@ def test_weights(place: Path, content: Any, how: int, data: st.DataObject) -> No
     file = data.draw(damaged(file)) if how in (2, 3) else file
     card = {**CARD, "weights_sha256": hashlib.sha256(file).hexdigest()}
     half = saved({"epoch": data.draw(PLAIN | st.just(2)), "weights": content}) if how > 4 else file
-    write_checkpoint(place, json.dumps(card).encode(), **{"weights.pt": file, "halfway.pt": half})
+    write_checkpoint(place, json.dumps(card).encode(), **{"weights.pt": file})
+    (place / "made_up" / states.FOLDER).mkdir(exist_ok=True)
+    (place / "made_up" / states.FOLDER / "2.pt").write_bytes(half)
     trained = result_or_sentence(lambda: checkpoints.load("made_up", place))
-    snapshot = result_or_sentence(lambda: halfway.load("made_up", place))
+    snapshot = result_or_sentence(lambda: states.load("made_up", 2, place))
     for model in [found.model for found in (trained, snapshot) if found]:
         assert model(torch.zeros(1, 3, 32, 32)).shape == (1, 10)
     needed = blank("lenet", num_classes=10).state_dict()

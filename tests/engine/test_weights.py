@@ -9,7 +9,7 @@ import torch
 
 from engine import checkpoints, settings, weights
 from engine.errors import ConvscopeError
-from engine.weights import HALFWAY, MOMENTS, TRAINED, UNTRAINED, Weights
+from engine.weights import TRAINED, UNTRAINED, Weights
 from tests.oracles import fingerprint
 
 
@@ -22,15 +22,20 @@ def test_they_load_as_the_checkpoint_does() -> None:
 
 
 def test_each_moment_has_weights_words_and_a_file_name_of_its_own() -> None:
-    moments = [weights.find("lenet", moment) for moment in MOMENTS]
+    moments = [weights.find("lenet", moment) for moment in (TRAINED, UNTRAINED, "15")]
     kernels = [weights.load(moment).model.features[0].weight for moment in moments]
     assert not any(torch.equal(kernels[a], kernels[b]) for a, b in ((0, 1), (0, 2), (1, 2)))
-    assert [str(moment) for moment in moments] == [
-        "lenet",
-        "lenet before training",
-        "lenet halfway through its training",
-    ]
-    assert [moment.file_name for moment in moments] == ["lenet", f"lenet-{UNTRAINED}", f"lenet-{HALFWAY}"]
+    assert [str(moment) for moment in moments] == ["lenet", "lenet before training", "lenet after epoch 15"]
+    assert [moment.file_name for moment in moments] == ["lenet", f"lenet-{UNTRAINED}", "lenet-epoch-15"]
+
+
+def test_the_moments_of_a_network_are_its_states_and_the_two_ends() -> None:
+    assert weights.moments("lenet")[0] == UNTRAINED
+    assert weights.moments("lenet")[-1] == TRAINED
+    assert "15" in weights.moments("lenet")
+    assert weights.moments("convnet4") == (UNTRAINED, TRAINED)
+    with pytest.raises(ConvscopeError, match=r"^The network 'lenet' has no weights '3': choose untrained, "):
+        weights.find("lenet", "3")
 
 
 def test_weights_that_were_replaced_are_not_loaded_in_place_of_others(

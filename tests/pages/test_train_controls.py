@@ -103,3 +103,26 @@ def test_the_page_says_so_and_starts_what_can_be_trained(root: Path, monkeypatch
     assert RANDOM in [caption.value for caption in app.caption]
     app.main.button(key="train_start").click().run()
     assert [(recipe.architecture, recipe.base, recipe.train_last) for recipe in submitted] == [("lenet", "", 0)]
+
+
+# States over time ----------------------------------------------------------------------------------------------
+
+
+def test_a_run_that_keeps_states_says_which_and_how_much_they_take() -> None:
+    recipe = made(controls.FIRST_LESSON, keep_states=True)
+    assert recipe == replace(controls.FIRST_LESSON, keep_states=True)
+    said = ["States kept: after epochs 1, 2, 4, 8, about 3.1 MB."]  # 390,186 weights in 2 bytes, 234 biases in 4
+    assert controls.remarks(recipe, controls.FIRST_LESSON) == said
+    assert controls.remarks(made(controls.FIRST_LESSON, keep_states=True, epochs1=1), controls.FIRST_LESSON) == [
+        "A run of one epoch has no state between its ends to keep."
+    ]
+
+
+def test_the_link_asks_for_states_and_a_run_is_started_with_them(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    submitted: list[Recipe] = []
+    monkeypatch.setattr(jobs, "start", lambda folder, check: submitted.append(folder.recipe()))
+    app = open_page(PAGE, keep_states="true")
+    assert_no_error(app)
+    assert any(caption.value.startswith("States kept: after epochs 1, 2, 4, 8") for caption in app.caption)
+    app.main.button(key="train_start").click().run()
+    assert [recipe.keep_states for recipe in submitted] == [True]

@@ -160,7 +160,7 @@ def test_without_resolutions_all_epochs_are_at_the_input_size() -> None:
 SETTINGS = (
     "name, architecture, phases, dataset, data_folder, options, input_size, resolutions, batch_size, crop_padding, "
     "flip, cutout, label_smoothing, ema, precision, normalisation, seed, initialisation, early_stopping, sample, "
-    "keep_weights, group, base, base_sha256, train_last, keep_frozen"
+    "keep_weights, keep_states, group, base, base_sha256, train_last, keep_frozen"
 )
 PHASE_SETTINGS = "epochs, learning_rate, optimizer, schedule, warmup, momentum, nesterov, weight_decay"
 
