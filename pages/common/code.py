@@ -20,7 +20,7 @@ MODULES = {
     "engine.data": "perturbations, photographs",
     "engine.graph.receptive_field": "Box, receptive_field",
     "engine.maximization": "stored",
-    "engine.network": "convolution, diagram",
+    "engine.network": "convolution, deconvnet_layer, diagram",
     "engine.training": "curves, histories, live_files, recipe, run, start, toml_text",
     "pathlib": "Path",
 }

@@ -2,6 +2,7 @@
 
 from engine.checkpoints import Card
 from engine.models import ARCHITECTURES
+from engine.network.deconvnet_layer import FilteredSum
 from engine.weights import Weights
 from pages.common import code
 from pages.common.resources import View
@@ -48,4 +49,19 @@ def of_one_step(view: View, channel: int, row: int, column: int) -> str:
         f"step = convolution.window_sum(done, {channel}, {row}, {column})",
         "print(step.window, step.kernel, step.products, sep='\\n')",
         "print(step.sums, step.bias, step.total)",
+    )
+
+
+def of_deconvnet_layer(view: View, unit: tuple[int, int, int], found: FilteredSum) -> str:
+    """One deconvnet layer, with the switch of one unit and one number of the filtered map."""
+    place = f"{found.below}, {found.row}, {found.column}"
+    return code.script(
+        code.load(view.network),
+        code.prepare(view),
+        f"done = deconvnet_layer.deconvnet_layer(trained.model, x, {view.layer!r})",
+        f"print(done.node, done.signal[{unit}], done.switch{unit})",
+        "for part in done.parts:",
+        "    print(part.kind, part.node, part.signal.shape)",
+        f"found = deconvnet_layer.filtered_sum(done, {unit[0]}, {place})",
+        "print(found.products, found.share, found.others, found.total)",
     )

@@ -1,13 +1,14 @@
-"""Network: its layers with their parameters, its block diagram, and one convolution step by step."""
+"""Network: its layers with their parameters, its block diagram, a convolution and a deconvnet layer step by step."""
 
 import streamlit as st
 
 from pages.common import layout, selection, texts
 from pages.common.selection import Selection
-from pages.network import block_diagram, layer_table, one_convolution
+from pages.network import block_diagram, layer_table, one_convolution, one_deconvnet_layer
 from pages.network.description import describe, sizes
 
-TABLE, DIAGRAM, CONVOLUTION = VIEWS = ("table", "diagram", "one convolution")
+TABLE, DIAGRAM, CONVOLUTION, DECONVNET = VIEWS = ("table", "diagram", "one convolution", "one deconvnet layer")
+STEPWISE = (CONVOLUTION, DECONVNET)
 ROWS = ("parts", "every operation")
 
 
@@ -20,10 +21,13 @@ def main() -> None:
     with layout.row():
         view = selection.segments("Show", VIEWS, "view")
         playing = view == CONVOLUTION and st.toggle("Play: one step after the other", key="play")
-        size = card.input_size if view == CONVOLUTION else input_size(chosen)
+        size = card.input_size if view in STEPWISE else input_size(chosen)
         rows = selection.segments("Rows", ROWS, "rows") if view == TABLE else ""
     if view == CONVOLUTION:
         one_convolution.show(chosen, playing)
+        return
+    if view == DECONVNET:
+        one_deconvnet_layer.show(chosen)
         return
     described = describe(chosen.network, size)
     if view == TABLE:

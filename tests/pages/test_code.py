@@ -23,6 +23,7 @@ from pages.common import ascents, code
 from pages.common.resources import OWN, View
 from pages.feature_maps import jobs as map_jobs
 from pages.inversion import jobs as inversion_jobs
+from pages.network import svg
 from tests.apps import assert_no_error, open_page
 
 LENET = {"checkpoint": "lenet"}
@@ -188,6 +189,13 @@ def test_the_code_of_one_convolution_adds_up_to_the_same(run: Callable) -> None:
     app = open_page("network/page.py", **LENET, view="one convolution", channel="4", row="9", column="11")
     total = f"{run(app)['step'].total:.3f}".replace("-", "−")
     assert any(text.value.endswith(f"**{total}**") for text in app.markdown)
+
+
+def test_the_code_of_one_deconvnet_layer_adds_up_to_the_same(run: Callable) -> None:
+    link = {"view": "one deconvnet layer", "layer": "conv3", "reverse": "filtered"}
+    app = open_page("network/page.py", **LENET, **link, channel="4", row="3", column="2")
+    total = svg.short(run(app)["found"].total, 3)
+    assert any(text.value.endswith(f"maps = **{total}**") for text in app.markdown)
 
 
 def test_the_code_of_the_classes_has_their_figures(files: dict, run: Callable) -> None:

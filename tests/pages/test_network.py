@@ -8,7 +8,7 @@ import pytest
 import streamlit as st
 
 from engine import checkpoints, data, network
-from engine.network import convolution, diagram
+from engine.network import convolution, deconvnet_layer, diagram
 from pages.network import diagram_drawing, step_drawings, svg
 from tests.apps import assert_no_error, assert_pictures_have_words, open_page
 
@@ -115,6 +115,42 @@ def test_places_that_do_not_exist_are_told(link):
     app = open_page(PAGE, view="one convolution", **link)
     assert_no_error(app)
     assert app.warning
+
+
+@pytest.mark.parametrize(("checkpoint", "layer"), [("lenet", "pool3"), ("lenet", "conv3"), ("resnet18", "conv2_x")])
+def test_a_deconvnet_layer_shows_its_numbers_step_by_step(checkpoint, layer):
+    link = {"checkpoint": checkpoint, "layer": layer, "class": "ship", "view": "one deconvnet layer"}
+    app = open_page(PAGE, **link, channel="3", row="2", column="1", reverse="filtered")
+    assert_no_error(app)
+    assert not app.warning
+    assert_pictures_have_words(app)
+    trained = checkpoints.load(checkpoint)
+    index = int((data.bundled("test").labels == 8).nonzero()[0][0])
+    card = trained.card
+    x = data.prepare(data.bundled("test").images[[index]], card.input_size, card.mean, card.std)
+    done = deconvnet_layer.deconvnet_layer(trained.model, x, layer)
+    assert len(app.get("image")) == len(done.parts) + 3
+    total = re.search(r"maps = \*\*(.*)\*\*", said(app)).group(1)
+    place = re.search(r"(?:map (\d+) below|red|green|blue), row (\d+), column (\d+): (.*) of map 3", said(app))
+    below = deconvnet_layer.strongest_kernel(done, 3)
+    expected = float(done.filtered[below, int(place[2]), int(place[3])])
+    assert total == svg.short(expected, 3)
+    app.segmented_control(key="reverse").set_value("switch").run()
+    y, x = done.switch(3, 2, 1)
+    assert f"{svg.short(float(done.forward[3, y, x]), 3)}, is at row {y}, column {x}: that is the switch" in said(app)
+    app.segmented_control(key="reverse").set_value("unpooled").run()
+    assert_no_error(app)
+    assert f"The signal {svg.short(float(done.signal[3, 2, 1]), 3)} goes to the switch, row {y}" in said(app)
+    app.segmented_control(key="reverse").set_value("rectified").run()
+    before = float(done.before("rectified")[3, y, x])
+    assert ("is negative and becomes 0" if before < 0 else "is not negative and stays") in said(app)
+
+
+def test_a_network_without_pooling_says_what_there_is_instead():
+    app = open_page(PAGE, checkpoint="resnet18_strided", view="one deconvnet layer")
+    assert_no_error(app)
+    assert "has no max-pooling: its maps shrink by strided convolutions (conv1, layer1.0.conv1" in app.info[0].value
+    assert app.segmented_control(key="reverse").options == ["rectified", "normalised", "filtered"]
 
 
 # The drawings --------------------------------------------------------------------------------------------------

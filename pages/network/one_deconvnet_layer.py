@@ -1,0 +1,198 @@
+"""View "one deconvnet layer" of the Network page: figure 1 of Zeiler & Fergus (2014) on a real map, in numbers."""
+
+from functools import partial
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from engine.network import deconvnet_layer as deconvnet
+from engine.network.deconvnet_layer import FILTERED, NORMALISED, RECTIFIED, UNPOOLED, DeconvnetLayer, FilteredSum
+from pages.common import downloads, layout, resources, selection, sheets, texts, touch
+from pages.common.charts import ink
+from pages.common.resources import View
+from pages.common.selection import Selection
+from pages.common.touch import Grid
+from pages.network import code, svg
+from pages.network import deconvnet_drawings as drawings
+from pages.network.deconvnet_drawings import SWITCH, TITLES
+
+Unit = tuple[int, int, int]
+"""Channel, row and column."""
+
+
+def show(chosen: Selection) -> None:
+    """The view: one pooling window on the way back, from the signal to the filtered map."""
+    view = chosen.view()
+    done = layer_of(view)
+    with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
+        unit = unit_of(done)
+        kinds = ([] if done.pooling is None else [SWITCH]) + [part.kind for part in done.parts]
+        kind = selection.segments("Step in numbers", kinds, "reverse", preferred=kinds[0])
+    found = sum_below(done, unit)
+    with layout.stage(2):
+        strip = st.columns(len(done.parts) + 2, gap="small")
+    show_maps(done, unit, found, strip)
+    words = in_words(done, kind, unit, found)
+    st.markdown(f"##### {words}")
+    st.image(drawn(done, kind, unit, found, ink()), width="stretch", alt=f"Numbers: {words}".replace("*", ""))
+    st.caption(said_of(chosen, done, unit))
+    if done.pooling is None:
+        st.info(without_pooling(chosen))
+    drawing = drawn(done, kind, unit, found, "black", "white")
+    downloads.drawing("This step", drawing, f"deconvnet-{kind}", words.replace("*", ""))
+    downloads.code(code.of_deconvnet_layer(view, unit, found))
+    explain(done)
+
+
+@st.cache_resource(max_entries=16, show_spinner="Playing the signal back …")
+def layer_of(view: View) -> DeconvnetLayer:
+    """The layer below the view's, with the signal on its way back."""
+    model = resources.trained(view.network).model
+    return deconvnet.deconvnet_layer(model, resources.network_input(view), view.layer)
+
+
+def unit_of(done: DeconvnetLayer) -> Unit:
+    """The map and the unit that the reader looks at; at first where the signal is strongest."""
+    maps, rows, columns = done.signal.shape
+    strongest = deconvnet.strongest(done)
+    for key, value in zip(("channel", "row", "column"), strongest, strict=True):
+        if key not in st.session_state and key not in st.query_params:
+            st.session_state[key] = value
+    channel = selection.number_in_link(f"Map (0 to {maps - 1})", "channel", maps)
+    row = selection.number_in_link(f"Row (0 to {rows - 1})", "row", rows)
+    column = selection.number_in_link(f"Column (0 to {columns - 1})", "column", columns)
+    st.button("Strongest", on_click=go_to, args=strongest, key="strongest_unit")
+    return channel, row, column
+
+
+def go_to(channel: int, row: int, column: int) -> None:
+    """Put a unit into the controls, and so into the link."""
+    st.session_state["channel"], st.session_state["row"], st.session_state["column"] = channel, row, column
+
+
+def sum_below(done: DeconvnetLayer, unit: Unit) -> FilteredSum:
+    """The sum for the place below the unit's switch, in the map to which the unit's kernel gives most."""
+    below = deconvnet.strongest_kernel(done, unit[0])
+    return deconvnet.filtered_sum(done, unit[0], below, *deconvnet.below_the_middle(done, *done.switch(*unit)))
+
+
+# The maps ------------------------------------------------------------------------------------------------------
+
+
+def show_maps(done: DeconvnetLayer, unit: Unit, found: FilteredSum, strip: list[DeltaGenerator]) -> None:
+    """Forward, the signal, and the map after each step of the way back, each with the window marked."""
+    channel, row, column = unit
+    window = drawings.window_of(done, row, column)
+    with strip[0]:
+        forward = drawings.map_with_box(done.forward[channel], *window)
+        sheets.show(forward, f"Map {channel} on the way forward, with the window marked")
+        st.caption(f"**forward**, map {channel}")
+    with strip[1]:
+        values = done.signal[channel]
+        grid = Grid(values.numel(), values.shape[1], values=[float(f"{v:.3g}") for v in values.flatten().tolist()])
+        png = drawings.signal_map(values)
+        alt = f"The signal that arrives at map {channel}"
+        touch.show_units(png, alt, "signal", grid, (row, column), partial(go_to, channel))
+        source = "this layer itself" if done.source == done.node else texts.plain(done.source)
+        st.caption(f"**the signal** from {source}: click a unit")
+    for column_of_page, part in zip(strip[2:], done.parts, strict=True):
+        with column_of_page:
+            if part.kind == FILTERED:
+                picture = drawings.filtered_map(done, found.below, found.row, found.column)
+                name = "the pixels" if done.reads_image else name_below(done, found.below)
+            else:
+                picture, name = drawings.map_with_box(part.signal[channel], *window), f"map {channel}"
+            sheets.show(picture, f"{part.kind}: {name}")
+            st.caption(f"**{TITLES[part.kind]}**, {name}")
+
+
+# One step ------------------------------------------------------------------------------------------------------
+
+
+def drawn(done: DeconvnetLayer, kind: str, unit: Unit, found: FilteredSum, ink: str, background: str = "none") -> str:
+    """The numbers of a step."""
+    if kind == FILTERED:
+        return drawings.filtering(found, ink, background)
+    return drawings.step(done, kind, unit, ink, background)
+
+
+def in_words(done: DeconvnetLayer, kind: str, unit: Unit, found: FilteredSum) -> str:
+    """What the step does with the numbers."""
+    channel, row, column = unit
+    y, x = done.switch(*unit)
+    arrived = svg.short(float(done.signal[unit]), 3)
+    if kind == SWITCH:
+        _, _, high, wide = drawings.window_of(done, row, column)
+        return (
+            f"The largest of the window's {high * wide} numbers, {svg.short(float(done.output[unit]), 3)}, is at "
+            f"row {y}, column {x}: that is the switch."
+        )
+    if kind == UNPOOLED:
+        said = (
+            f"The signal {arrived} goes to the switch, row {y}, column {x}; the rest of the window gets nothing of it."
+        )
+        there = float(done.parts[0].signal[channel, y, x])
+        if abs(there - float(done.signal[unit])) < 5e-4:
+            return said
+        return f"{said} Windows that overlap here send more: {svg.short(there, 3)}."
+    if kind == FILTERED:
+        below = name_below(done, found.below)
+        return (
+            f"{below}, row {found.row}, column {found.column}: {svg.short(found.share, 3)} of map {channel} + "
+            f"{svg.short(found.others, 3)} of the other {len(done.kernels) - 1} maps = **{svg.short(found.total, 3)}**"
+        )
+    part = next(part for part in done.parts if part.kind == kind)
+    before, after = float(done.before(kind)[channel, y, x]), float(part.signal[channel, y, x])
+    if kind == RECTIFIED:
+        how = "is negative and becomes 0" if before < 0 else "is not negative and stays"
+        return f"{svg.short(before, 3)} at row {y}, column {x} {how}."
+    factor = after / before if before else 0.0
+    times = f" (× {svg.short(factor, 3)})" if kind == NORMALISED and before else ""
+    return f"Batch norm makes {svg.short(before, 3)} at row {y}, column {x} into {svg.short(after, 3)}{times}."
+
+
+def name_below(done: DeconvnetLayer, below: int) -> str:
+    """What a map below is called."""
+    return ("red", "green", "blue")[below] if done.reads_image else f"map {below} below"
+
+
+def said_of(chosen: Selection, done: DeconvnetLayer, unit: Unit) -> str:
+    """Which numbers these are."""
+    what = "the layer's own activation" if done.source == done.node else f"all channels of {done.source}, played back"
+    return (
+        f"{texts.plain(chosen.image_name)}. The signal: {texts.plain(what)} to {texts.plain(done.node)}. "
+        f"Frame: the window of the unit at row {unit[1]}, column {unit[2]}; ring: its switch. Each map has its own "
+        "scale; grey is zero."
+    )
+
+
+def without_pooling(chosen: Selection) -> str:
+    """What a network without max-pooling has in its place."""
+    strided = deconvnet.strided_convolutions(resources.trained(chosen.network).model)
+    listed = ", ".join(strided[:4]) + (", …" if len(strided) > 4 else "")
+    return (
+        f"{texts.plain(chosen.card.name)} has no max-pooling: its maps shrink by strided convolutions "
+        f"({texts.plain(listed)}). So there are no switches and nothing to unpool: the transposed convolution spreads "
+        "each number over its whole window, by the kernel's weights alone. Where in the window the pattern was, nobody "
+        "has noted."
+    )
+
+
+def explain(done: DeconvnetLayer) -> None:
+    if done.pooling is None:
+        texts.what_to_look_at(
+            "Compare with a network that pools, such as model_one: what did its switches know?",
+            "Rectified: only what speaks for the signal goes on.",
+            "Filtered: every second number meets only every second weight of the kernel, as the stride says.",
+        )
+        st.latex(r"\text{below}_{d,y,x} = \sum_{c,u,v} K_{c,d,u,v}\,\max(s_{c,p,q}, 0),\quad s\,p - \text{pad} + u = y")
+        return
+    texts.what_to_look_at(
+        "Switch, then unpooled: the number returns to exactly the place where the maximum was.",
+        "Rectified: what is negative goes. Of the pooling's own activation nothing is; from a layer above, about half.",
+        "Filtered: the same kernel as on the way forward, turned around; all maps are added up.",
+    )
+    st.latex(
+        r"u_{z(c,i,j)} = s_{c,i,j} \qquad r = \max(u, 0) \qquad "
+        r"\text{below}_{d} = \sum_{c} K_{c,d}^{\mathsf{T}} * r_{c}"
+    )
