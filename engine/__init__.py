@@ -19,6 +19,7 @@ Read it from the ground up; each floor imports only what stands below it (`pypro
     pretrained, weights    networks that others trained; which weights of which network
     batch_norm, patches, patch_sheets, maximization/, all_networks    what needs whole checkpoints or all images
     training/          from a recipe to a checkpoint; queue/: runs that a page starts
+    evolution          how features come about: one map at several moments of a training
     lectures/          paths through the app's views, and the figures in their texts
     own_checkpoint, zoo, doctor    commands: add a network of your own; README's table of results; what a lecture lacks
 

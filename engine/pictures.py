@@ -135,6 +135,14 @@ def sheet(
     return _with_texts(canvas, texts, wide)
 
 
+def text_tile(lines: Sequence[str], side: int, ink: str = INK) -> np.ndarray:
+    """uint8 RGBA `[side, side, 4]`: lines of text in the middle of a clear tile."""
+    high = side // 7
+    top = (side - round(1.25 * high * len(lines))) // 2
+    texts = [_Text(line, 0, top + round(1.25 * high * row), high, ink) for row, line in enumerate(lines)]
+    return _with_texts(np.full((side, side, 4), CLEAR, np.uint8), texts, side)
+
+
 def _opaque(tile: np.ndarray) -> np.ndarray:
     return tile if tile.shape[-1] == 4 else np.pad(tile, ((0, 0), (0, 0), (0, 1)), constant_values=255)
 

@@ -13,7 +13,7 @@ from pages.common.resources import OWN, PHOTOGRAPHS, View
 
 MODULES = {
     "engine": (
-        "all_networks, checkpoints, data, deconv, evaluation, feature_maps, filters, inversion, network, "
+        "all_networks, checkpoints, data, deconv, evaluation, evolution, feature_maps, filters, inversion, network, "
         "patch_sheets, patches, pictures, reports, tape, tiles, weights"
     ),
     "engine.accuracy": "calibration, comparison, figures, images",

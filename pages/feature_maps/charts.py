@@ -6,6 +6,7 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
+from engine.evolution import Similarities
 from engine.feature_maps import LayerFigures
 from pages.common import charts
 
@@ -47,6 +48,30 @@ def similarity(similarities: dict[str, float]) -> dict[str, Any]:
 def similarity_table(similarities: dict[str, float]) -> pd.DataFrame:
     """One row per layer."""
     return pd.DataFrame({"layer": list(similarities), "cosine similarity": list(similarities.values())})
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def over_training(of_moments: Similarities) -> dict[str, Any]:
+    """The cosine similarity of each layer with what it is in the end, from moment to moment."""
+    frame, layers = over_training_table(of_moments), list(next(iter(of_moments.values())))
+    colour = alt.Color(
+        "layer:N",
+        scale=alt.Scale(domain=layers, range=charts.OKABE_ITO[: len(layers)]),
+        legend=charts.legend("layer", len(layers)),
+    )
+    base = alt.Chart(frame).encode(
+        x=alt.X("moment:N", sort=list(of_moments), title=None, axis=alt.Axis(labelAngle=0, labelOverlap=False)),
+        y=alt.Y("similarity:Q", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(tickCount=5), title=None),
+        color=colour,
+        tooltip=["layer", "moment", alt.Tooltip("similarity:Q", format=".2f")],
+    )
+    return _lines(base, shape=alt.Shape("layer:N", scale=alt.Scale(domain=layers), legend=None))
+
+
+def over_training_table(of_moments: Similarities) -> pd.DataFrame:
+    """One row per layer and moment."""
+    rows = [(layer, moment, value) for moment, layers in of_moments.items() for layer, value in layers.items()]
+    return pd.DataFrame(rows, columns=["layer", "moment", "similarity"])
 
 
 def _over_layers(frame: pd.DataFrame, order: list[str], value: str, axis: alt.Axis) -> alt.Chart:

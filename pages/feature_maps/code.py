@@ -1,5 +1,7 @@
 """The code behind the page's pictures: the maps of one layer, of two images, or of every layer."""
 
+from collections.abc import Sequence
+
 from engine.weights import TRAINED
 from pages.common import code
 from pages.common.resources import View
@@ -104,6 +106,20 @@ def of_many_maps(settings: ManyMaps) -> str:
         "picture = patch_sheets.sheet(nines, len(nines))",
     ]
     return code.script(*body, code.save("many-maps.png"))
+
+
+def over_training(view: View, channel: int, batch_norm: bool, moments: Sequence[str]) -> str:
+    """One map, and the reconstruction from its strongest unit on the image, at each moment."""
+    of_each = [
+        code.load(view.network, "moment"),
+        code.prepare(view),
+        code.record(view),
+        f"of_moment = evolution.of_kernel(trained.model, {view.layer!r}, {channel})",
+        f"of_moment |= evolution.of_image(recorded, {channel}, batch_norm={batch_norm})",
+        "columns.append(evolution.Moment((moment,), of_moment))",
+    ]
+    lines = ["columns = []", *code.loop("moment", [repr(one) for one in moments], of_each)]
+    return code.script(*lines, "picture = evolution.sheet(columns)", code.save("over-training.png"))
 
 
 def _together(sheet: Sheet) -> bool:

@@ -31,7 +31,7 @@ from pages.common.jobs import panel
 from pages.common.resources import View
 from pages.common.selection import Selection
 from pages.common.touch import Grid
-from pages.feature_maps import charts, code, drawings, many_maps, search
+from pages.feature_maps import charts, code, drawings, many_maps, over_training, search
 from pages.feature_maps.drawings import BRIGHTNESS, Sheet, Top, TopNine
 
 TILES = ("maps", "patches in the image")
@@ -455,6 +455,12 @@ def explain_two_images() -> None:
     )
 
 
-VIEWS = {"one layer": one_layer, "every layer": every_layer, "two images": two_images, "many maps": many_maps.draw}
+VIEWS = {
+    "one layer": one_layer,
+    "every layer": every_layer,
+    "two images": two_images,
+    "many maps": many_maps.draw,
+    "over training": over_training.draw,
+}
 
 main()

@@ -16,12 +16,13 @@ import streamlit as st
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from engine import pictures, reports, settings
+from engine import pictures, reports, settings, weights
 from engine.weights import Weights
 from pages.accuracy import subject
-from pages.common import ascents, code
+from pages.common import ascents, code, resources
 from pages.common.resources import OWN, View
 from pages.feature_maps import jobs as map_jobs
+from pages.feature_maps import over_training
 from pages.inversion import jobs as inversion_jobs
 from pages.network import svg
 from tests.apps import assert_no_error, open_page
@@ -277,3 +278,15 @@ def test_names_from_outside_are_only_ever_strings(monkeypatch: pytest.MonkeyPatc
     assert [type(statement) for statement in tree.body] == [ast.ImportFrom] * 3 + [ast.Assign] * 3
     strings = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
     assert strings.count(name) == 5
+
+
+def test_the_code_of_a_map_over_training_computes_its_moments(run: Callable) -> None:
+    link = {"layer": "conv1_relu", "view": "over training", "channel": "5"}
+    columns = run(open_page("feature_maps/page.py", **LENET, **link))["columns"]
+    moments, first = weights.moments("lenet"), int(resources.indices_by_class("test")[0][0])
+    assert [column.heads for column in columns] == [(moment,) for moment in moments]
+    for column, moment in zip(columns, moments, strict=True):
+        view = View(weights.find("lenet", moment), "conv1_relu", "test", first, 32)
+        shown = over_training.moment_of(view, 5, True, False).pictures
+        assert list(shown) == list(column.pictures) == ["kernel", "map", "reconstruction"]
+        assert all(np.array_equal(shown[row], column.pictures[row]) for row in shown)

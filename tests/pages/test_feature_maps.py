@@ -12,13 +12,13 @@ import streamlit as st
 import torch
 from streamlit.testing.v1 import AppTest
 
-from engine import checkpoints, data, feature_maps, patch_sheets, patches, pictures, settings, weights
+from engine import checkpoints, data, evolution, feature_maps, patch_sheets, patches, pictures, settings, tape, weights
 from engine import tiles as feature_tiles
 from engine.data import LabelledImages
 from engine.graph.receptive_field import Box
 from pages.common import resources, strongest_images
 from pages.common.resources import View
-from pages.feature_maps import jobs
+from pages.feature_maps import jobs, over_training
 from pages.feature_maps.jobs import ManyMaps
 from tests.apps import assert_no_error, assert_pictures_have_words, open_page
 
@@ -332,3 +332,46 @@ def test_tables_for_the_downloads() -> None:
     assert isinstance(table, pd.DataFrame)
     assert table.iloc[0].tolist() == ["conv1_relu", 64, 32, 32, 0.25, 10, False]
     assert list(table) == ["layer", "maps", "height", "width", "inactive share", "maps for half", "signed"]
+
+
+# --------------------------------------------------------------------------------------------------- over training
+
+
+def test_one_map_stands_side_by_side_at_every_moment(without_index: Path) -> None:
+    patches.build("lenet", without_index)
+    app = open_page(PAGE, checkpoint="lenet", view="over training", layer="conv2_relu", weights="untrained")
+    assert_no_error(app)
+    assert_pictures_have_words(app)
+    moments = weights.moments("lenet")
+    slider = app.select_slider(key="weights")
+    assert [slider.value, *slider.options] == ["untrained", *moments]
+    assert f"At {len(moments) - 1} of these moments the strongest test images are not known yet" in said(app)
+    button(app, "search_start").click().run()
+    for moment in moments:
+        strongest_images.search(weights.find("lenet", moment)).wait(60)
+    app.run()
+    assert_no_error(app)
+    assert "not known yet" not in said(app)
+    assert "at least 0.9: conv1_relu: " in said(app)
+
+
+def test_a_moment_is_the_one_that_the_network_shows_alone() -> None:
+    channel = 3
+    for moment in weights.moments("lenet"):
+        view = View(weights.find("lenet", moment), "conv2_relu", "test", 0, 32)
+        shown = over_training.moment_of(view, channel, True, False)
+        alone = weights.load(view.network)
+        x = data.prepare(data.bundled("test").images[:1], 32, alone.card.mean, alone.card.std)
+        own = evolution.of_image(tape.record(alone.model, x, "conv2_relu"), channel)
+        assert shown.pictures.keys() == own.keys()
+        assert all(np.array_equal(shown.pictures[row], own[row]) for row in own)
+
+
+def test_the_slider_is_in_the_link() -> None:
+    state = weights.moments("lenet")[1]
+    app = open_page(PAGE, checkpoint="lenet", weights=state)
+    assert_no_error(app)
+    assert app.select_slider(key="weights").value == state
+    assert f"How lenet after epoch {state} responds" in said(app)
+    app.select_slider(key="weights").set_value("untrained").run()
+    assert "How lenet before training responds" in said(app)

@@ -72,6 +72,15 @@ def test_a_blank_value_on_a_page_is_named(key: str) -> None:
     assert [f"{key} ''" in warning.value for warning in app.warning] == [True]
 
 
+def test_a_state_that_the_network_does_not_have_is_named() -> None:
+    app = opened(checkpoint="convnet4", weights="15")
+    assert_no_error(app)
+    assert [warning.value for warning in app.warning] == [
+        "The link asks for weights '15', which is not on offer here: trained is shown instead."
+    ]
+    assert list(app.select_slider(key="weights").options) == ["untrained", "trained"]
+
+
 def test_a_key_that_no_control_has_is_named_once() -> None:
     app = opened(clas="ship")
     assert_no_error(app)
