@@ -9,6 +9,7 @@ from engine import pictures
 from engine.graph.receptive_field import Box, Pair
 from engine.pictures import FRAME
 
+Colour = tuple[int, int, int]
 SHADE = 0.3
 """How much of a picture's brightness is left outside a patch."""
 
@@ -24,13 +25,13 @@ def coloured(maps: Tensor, scales: Tensor, signed: bool) -> np.ndarray:
     return pictures.viridis(shares)
 
 
-def _frame(picture: np.ndarray, box: Box, thickness: int) -> None:
+def _frame(picture: np.ndarray, box: Box, thickness: int, colour: Colour) -> None:
     """Draw a frame along the inside of the box."""
     rows, columns = slice(box.top, box.bottom), slice(box.left, box.right)
-    picture[box.top : box.top + thickness, columns] = FRAME
-    picture[box.bottom - thickness : box.bottom, columns] = FRAME
-    picture[rows, box.left : box.left + thickness] = FRAME
-    picture[rows, box.right - thickness : box.right] = FRAME
+    picture[box.top : box.top + thickness, columns] = colour
+    picture[box.bottom - thickness : box.bottom, columns] = colour
+    picture[rows, box.left : box.left + thickness] = colour
+    picture[rows, box.right - thickness : box.right] = colour
 
 
 def fitted(picture: np.ndarray, side: int) -> np.ndarray:
@@ -39,10 +40,11 @@ def fitted(picture: np.ndarray, side: int) -> np.ndarray:
     return picture[rows.astype(int)][:, columns.astype(int)]
 
 
-def framed(picture: np.ndarray, box: Box, side: int) -> np.ndarray:
-    """uint8 `[side, side, 3]`: a picture with a frame around a box of its pixels, clipped to the picture."""
-    made, within = fitted(picture, side), _scaled(box.clipped(picture.shape[:2]), picture.shape[:2], side)
-    _frame(made, within, max(2, side // 96))
+def framed(picture: np.ndarray, boxes: Sequence[tuple[Box, Colour]], side: int) -> np.ndarray:
+    """uint8 `[side, side, 3]`: a picture with a frame in its colour around each box of its pixels, clipped to it."""
+    made, image = fitted(picture, side), picture.shape[:2]
+    for box, colour in boxes:
+        _frame(made, _scaled(box.clipped(image), image, side), max(2, side // 72), colour)
     return made
 
 

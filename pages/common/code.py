@@ -13,8 +13,8 @@ from pages.common.resources import OWN, PHOTOGRAPHS, View
 
 MODULES = {
     "engine": (
-        "all_networks, checkpoints, data, deconv, evaluation, evolution, feature_maps, filters, inversion, network, "
-        "patch_sheets, patches, pictures, reports, tape, tiles, weights"
+        "all_networks, checkpoints, data, deconv, effective_field, evaluation, evolution, feature_maps, filters, "
+        "inactivity, inversion, network, patch_sheets, patches, pictures, reports, tape, tiles, weights"
     ),
     "engine.accuracy": "calibration, comparison, figures, images",
     "engine.data": "perturbations, photographs",

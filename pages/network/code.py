@@ -6,6 +6,7 @@ from engine.network.deconvnet_layer import FilteredSum
 from engine.weights import Weights
 from pages.common import code
 from pages.common.resources import View
+from pages.network.jobs import PER_CLASS, FieldSettings
 
 
 def of_table(network: Weights, card: Card, size: int, by_parts: bool) -> str:
@@ -64,4 +65,17 @@ def of_deconvnet_layer(view: View, unit: tuple[int, int, int], found: FilteredSu
         "    print(part.kind, part.node, part.signal.shape)",
         f"found = deconvnet_layer.filtered_sum(done, {unit[0]}, {place})",
         "print(found.products, found.share, found.others, found.total)",
+    )
+
+
+def of_fields(settings: FieldSettings) -> str:
+    """The effective receptive fields of several layers."""
+    return code.script(
+        code.load(settings.network),
+        'test = data.bundled("test")',
+        f"images = test.images[data.first_of_each_class(test.labels, {PER_CLASS})]",
+        f"x = data.prepare(images, {settings.size}, trained.card.mean, trained.card.std)",
+        f"found = effective_field.measure(trained.model, x, {list(settings.layers)})",
+        "for layer, field in found.items():",
+        "    print(effective_field.in_words(field, receptive_field(trained.model, layer)))",
     )

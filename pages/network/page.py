@@ -1,14 +1,20 @@
 """Network: its layers with their parameters, its block diagram, a convolution and a deconvnet layer step by step."""
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from pages.common import layout, selection, texts
 from pages.common.selection import Selection
-from pages.network import block_diagram, layer_table, one_convolution, one_deconvnet_layer
+from pages.network import block_diagram, layer_table, one_convolution, one_deconvnet_layer, receptive_fields
 from pages.network.description import describe, sizes
 
-TABLE, DIAGRAM, CONVOLUTION, DECONVNET = VIEWS = ("table", "diagram", "one convolution", "one deconvnet layer")
-STEPWISE = (CONVOLUTION, DECONVNET)
+TABLE, DIAGRAM, CONVOLUTION, DECONVNET, FIELDS = VIEWS = (
+    "table",
+    "diagram",
+    "one convolution",
+    "one deconvnet layer",
+    "receptive fields",
+)
 ROWS = ("parts", "every operation")
 
 
@@ -18,22 +24,30 @@ def main() -> None:
     card = chosen.card
     count = len(describe(chosen.network, card.input_size).operations)
     texts.headline(f"{chosen.network}: {count} operations, {card.parameters:,} parameters")
-    with layout.row():
+    row = layout.row()
+    with row:
         view = selection.segments("Show", VIEWS, "view")
         playing = view == CONVOLUTION and st.toggle("Play: one step after the other", key="play")
-        size = card.input_size if view in STEPWISE else input_size(chosen)
-        rows = selection.segments("Rows", ROWS, "rows") if view == TABLE else ""
     if view == CONVOLUTION:
         one_convolution.show(chosen, playing)
-        return
-    if view == DECONVNET:
+    elif view == DECONVNET:
         one_deconvnet_layer.show(chosen)
-        return
+    elif view == FIELDS:
+        receptive_fields.show(chosen, row)
+    else:
+        described_as(view, chosen, row)
+
+
+def described_as(view: str, chosen: Selection, row: DeltaGenerator) -> None:
+    """The network at an input size, as a table or a diagram."""
+    with row:
+        size = input_size(chosen)
+        rows = selection.segments("Rows", ROWS, "rows") if view == TABLE else ""
     described = describe(chosen.network, size)
     if view == TABLE:
-        layer_table.show(chosen.network, card, described, size, by_parts=rows == ROWS[0])
+        layer_table.show(chosen.network, chosen.card, described, size, by_parts=rows == ROWS[0])
     else:
-        block_diagram.show(chosen.network, card, described, size, chosen.layer)
+        block_diagram.show(chosen.network, chosen.card, described, size, chosen.layer)
 
 
 def input_size(chosen: Selection) -> int:

@@ -24,6 +24,7 @@ from pages.common.resources import OWN, View
 from pages.feature_maps import jobs as map_jobs
 from pages.feature_maps import over_training
 from pages.inversion import jobs as inversion_jobs
+from pages.network import jobs as network_jobs
 from pages.network import svg
 from tests.apps import assert_no_error, open_page
 
@@ -197,6 +198,14 @@ def test_the_code_of_one_deconvnet_layer_adds_up_to_the_same(run: Callable) -> N
     app = open_page("network/page.py", **LENET, **link, channel="4", row="3", column="2")
     total = svg.short(run(app)["found"].total, 3)
     assert any(text.value.endswith(f"maps = **{total}**") for text in app.markdown)
+
+
+def test_the_code_of_receptive_fields_says_the_same(run: Callable, capsys: Any) -> None:
+    app = open_page("network/page.py", **LENET, view="receptive fields", layer="conv3_relu")
+    for job in network_jobs._measurements().all():
+        job.wait(60)
+    run(app.run())
+    assert app.info[0].value in capsys.readouterr().out.splitlines()
 
 
 def test_the_code_of_the_classes_has_their_figures(files: dict, run: Callable) -> None:

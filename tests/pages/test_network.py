@@ -7,9 +7,10 @@ from xml.etree import ElementTree
 import pytest
 import streamlit as st
 
-from engine import checkpoints, data, network
+from engine import checkpoints, data, effective_field, network, pictures, weights
+from engine.graph.receptive_field import receptive_field
 from engine.network import convolution, deconvnet_layer, diagram
-from pages.network import diagram_drawing, step_drawings, svg
+from pages.network import diagram_drawing, jobs, receptive_fields, step_drawings, svg
 from tests.apps import assert_no_error, assert_pictures_have_words, open_page
 
 PAGE = "network/page.py"
@@ -151,6 +152,28 @@ def test_a_network_without_pooling_says_what_there_is_instead():
     assert_no_error(app)
     assert "has no max-pooling: its maps shrink by strided convolutions (conv1, layer1.0.conv1" in app.info[0].value
     assert app.segmented_control(key="reverse").options == ["rectified", "normalised", "filtered"]
+
+
+def test_receptive_fields_are_measured_on_a_hundred_images():
+    app = open_page(PAGE, checkpoint="lenet", view="receptive fields", layer="conv2_relu")
+    settings = jobs.FieldSettings(weights.find("lenet"), ("conv1_relu", "conv2_relu", "conv3_relu"), 32)
+    job = jobs.fields_of(settings)
+    job.wait(60)
+    app.run()
+    assert_no_error(app)
+    assert not app.warning
+    assert_pictures_have_words(app)
+    found = job.found["conv2_relu"]
+    assert found.images == 100
+    words = effective_field.in_words(found, receptive_field(checkpoints.load("lenet").model, "conv2_relu"))
+    assert app.info[0].value == words
+    table = receptive_fields.table(settings, job.found)
+    assert table["layer"].tolist() == list(settings.layers)
+    assert table["height"].tolist() == [5, 14, 32]
+    drawn = receptive_fields.tile(settings, "conv2_relu", found)
+    assert (drawn == pictures.FRAME).all(axis=2).any()
+    assert (drawn == 255).all(axis=2).any()
+    assert len(receptive_fields.layers_of(weights.find("transfer"))) == receptive_fields.MOST
 
 
 # The drawings --------------------------------------------------------------------------------------------------
