@@ -27,6 +27,7 @@ from engine import (
     data,
     deconv,
     evaluation,
+    evolution,
     feature_maps,
     invariance,
     network,
@@ -173,6 +174,15 @@ def _similarity(name: str, layer: str, first: str, second: str) -> str:
     network = weights.find(name)
     one, other = (_tape(network, layer, label).activation for label in (first, second))
     return f"{feature_maps.cosine_similarity(one, other):.2f}"
+
+
+def _settled(name: str, layer: str, label: str) -> str:
+    """From when on the layer is about what it is in the end: "after epoch 4"."""
+    moments = {moment: trained(weights.find(name, moment)) for moment in weights.moments(name)}
+    models = {weights.when(moment): one.model for moment, one in moments.items()}
+    image = _input(moments[weights.TRAINED].card, label)
+    when = evolution.settled(evolution.similarities(models, image, [layer]), layer)
+    return "only at the end" if when == weights.TRAINED else when
 
 
 def _poolings(name: str, layer: str) -> str:
@@ -323,6 +333,7 @@ FIGURES: dict[str, Callable[..., str]] = {
     "accuracy": lambda name: percent(_share(name).value),
     "interval": lambda name: _interval(_share(name)),
     "recall": _recall,
+    "settled": _settled,
     "hardest": lambda name: min(_recalls(name).items(), key=lambda entry: entry[1].value)[0],
     "mistake": _mistake,
     "pair": _pair,

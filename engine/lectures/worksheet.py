@@ -12,14 +12,14 @@ from fractions import Fraction
 import numpy as np
 from torch import Tensor
 
-from engine import data, deconv, feature_maps, filters, pictures, tape, weights
+from engine import data, deconv, evolution, feature_maps, filters, pictures, tape, weights
 from engine.batch_norm import normalises
 from engine.checkpoints import Trained
 from engine.data import CIFAR10_CLASSES, photographs
 from engine.errors import ConvscopeError
 from engine.lectures import Lecture, Link, Step
 from engine.lectures.figures import bundled, fill, trained
-from engine.weights import UNTRAINED, Weights
+from engine.weights import Weights
 
 SIDE, MOST_MAPS = 224, 64
 MOST_DRAWN = 30
@@ -119,8 +119,8 @@ def _variants(network: Weights, layer: str, compare: str) -> Iterator[Variant]:
     if compare == "layers":
         yield from ((name, network, name, {}) for name in tape.stages(trained(network).model).values())
     elif compare == "training":
-        yield "random weights", network.at(UNTRAINED), layer, {}
-        yield "trained", network.at(weights.TRAINED), layer, {}
+        moments = weights.moments(network.checkpoint)
+        yield from ((weights.when(moment), network.at(moment), layer, {}) for moment in moments)
     elif compare in COMPARED and not (compare == "batch norm" and not normalises(trained(network).model)):
         yield from ((label, network, layer, varied) for label, varied in COMPARED[compare].items())
     else:
@@ -160,8 +160,23 @@ def _maps(network: Weights, values: dict[str, str]) -> Iterator[Picture]:
     caption, image = _image(values)
     yield caption, pictures.enlarged(image, SIDE)[0]
     layer = values.get("layer", list(tape.layers(trained(network).model))[-1])
+    if values.get("view") == "over training":
+        yield _over_training(network, layer, values)
+        return
     activation = tape.record(trained(network).model, _input(trained(network), values), layer).activation
     strongest = list(feature_maps.order_by_strength(activation)[:MOST_MAPS])
     maps = activation[0, strongest, None].expand(-1, 3, -1, -1)
     drawn = pictures.signed(maps, pictures.scale_of(maps))
     yield f"the strongest maps of {layer}", pictures.sheet(drawn, pictures.columns_for(len(drawn), 2), width=440)
+
+
+def _over_training(network: Weights, layer: str, values: dict[str, str]) -> Picture:
+    """One map, and the reconstruction from its strongest unit on the image, at each moment."""
+    kept, channel = [], int(values.get("channel", -1))
+    for moment in reversed(weights.moments(network.checkpoint)):  # the trained network names the map
+        of_moment = trained(network.at(moment))
+        recorded = tape.record(of_moment.model, _input(of_moment, values), layer)
+        if channel < 0:
+            channel = feature_maps.order_by_strength(recorded.activation)[0]
+        kept.append(evolution.Moment((moment,), evolution.of_image(recorded, channel)))
+    return f"map {channel} of {layer}, moment by moment", evolution.sheet(kept[::-1])

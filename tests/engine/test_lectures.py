@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from engine import checkpoints, data, deconv, lectures, reports, tape
+from engine.checkpoints import states
 from engine.errors import ConvscopeError
 from engine.lectures import Lecture, Link, Step, figures
 from pages import directory
@@ -176,3 +177,16 @@ def test_other_encodings_and_unknown_names_are_refused() -> None:
     for name in ("../lectures/report-0", "report-9", "", "x" * 5000):
         with pytest.raises(ConvscopeError, match="There is no lecture"):
             lectures.load(name, PAGES)
+
+
+def test_a_layer_has_settled_after_the_first_epoch_from_which_on_it_stays_similar() -> None:
+    trained, test = checkpoints.load("lenet"), data.bundled("test")
+    index = int(np.flatnonzero(test.labels == test.classes.index("horse"))[0])
+    image = data.prepare(test.images[index : index + 1], 32, trained.card.mean, trained.card.std)
+    first, last = (one.features[:2](image).flatten() for one in (checkpoints.untrained("lenet").model, trained.model))
+    assert torch.cosine_similarity(first, last, dim=0) < 0.9  # so it is an epoch, or the end
+    said = figures.fill("{settled.lenet.conv1_relu.horse}")
+    epoch = int(re.fullmatch(r"after epoch (\d+)", said)[1])
+    for later in [one for one in states.epochs("lenet") if one >= epoch]:
+        model = states.load("lenet", later).model
+        assert torch.cosine_similarity(model.features[:2](image).flatten(), last, dim=0) >= 0.9

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from engine import lectures
+from engine import evolution, lectures, weights
 from engine.lectures import Lecture, Link, Step, worksheet
 from pages import directory
 from pages.common.lectures import OWN, PAGES, plain
@@ -191,3 +191,11 @@ def test_a_worksheet_escapes_everything() -> None:
         sheet = worksheet.to_html(lecture, answers)
         assert "<img" not in sheet
         assert "<script" not in sheet
+
+
+def test_a_worksheet_draws_a_map_at_each_moment() -> None:
+    link = Link("feature_maps", (("checkpoint", "lenet"), ("layer", "conv1_relu"), ("view", "over training")))
+    [_, (caption, sheet)] = worksheet._pictures(link, 1)
+    assert re.fullmatch(r"map \d+ of conv1_relu, moment by moment", caption)
+    moments = len(weights.moments("lenet"))
+    assert sheet.shape[1] == (moments + 1) * (evolution.TILE + evolution.GAP) - evolution.GAP
