@@ -1,5 +1,6 @@
 """Charts of what changes with depth, kept as Vega-Lite specs: a rerun need not draw them again."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
@@ -8,6 +9,7 @@ import streamlit as st
 
 from engine.evolution import Similarities
 from engine.feature_maps import LayerFigures
+from engine.inactivity import Inactivity
 from pages.common import charts
 
 INACTIVE, HALF = "inactive units", "maps for half"
@@ -35,6 +37,35 @@ def depth(figures: tuple[LayerFigures, ...]) -> dict[str, Any]:
     axis = alt.Axis(format="%", values=[0, 0.25, 0.5, 0.75, 1])
     base = _over_layers(pd.DataFrame(rows), [one.layer for one in rectified], "share:Q", axis).encode(color=colour)
     return _lines(base.encode(tooltip=["layer", "share of", "share"]), shape=alt.Shape("share of:N", legend=None))
+
+
+NOW_AND_THEN, NEVER, DEAD = INACTIVE_KINDS = ("units: one image", "units: all images", "maps: all images")
+
+
+def inactive_table(counted: Sequence[Inactivity]) -> pd.DataFrame:
+    """One row per layer behind a ReLU, and kind: `layer`, `inactive` (one of `INACTIVE_KINDS`), `share`."""
+    rows = []
+    for one in counted:
+        if not one.signed:
+            shares = (one.now_and_then, one.never_active / one.units, one.dead_maps / one.maps)
+            rows += [(one.layer, kind, share) for kind, share in zip(INACTIVE_KINDS, shares, strict=True)]
+    return pd.DataFrame(rows, columns=["layer", "inactive", "share"])
+
+
+def inactive(rows: pd.DataFrame) -> alt.LayerChart:
+    """The shares of inactive units and maps from layer to layer, one curve per kind."""
+    colour = alt.Color(
+        "inactive:N",
+        scale=alt.Scale(domain=list(INACTIVE_KINDS), range=list(charts.OKABE_ITO[:3])),
+        legend=charts.legend(""),
+    )
+    axis = alt.Axis(format="%", values=[0, 0.25, 0.5, 0.75, 1])
+    base = _over_layers(rows, list(dict.fromkeys(rows["layer"])), "share:Q", axis).encode(color=colour)
+    points = base.mark_point(size=140, filled=True, opacity=1).encode(
+        shape=alt.Shape("inactive:N", scale=alt.Scale(domain=list(INACTIVE_KINDS)), legend=None),
+        tooltip=["layer", "inactive", alt.Tooltip("share:Q", format=".1%")],
+    )
+    return charts.sized(base.mark_line(strokeWidth=3) + points, HEIGHT)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

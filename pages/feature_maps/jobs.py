@@ -4,7 +4,9 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from engine import patch_sheets
+from engine import inactivity, patch_sheets, tape
+from engine.data import first_of_each_class, prepare
+from engine.inactivity import Inactivity
 from engine.patch_sheets import Nine
 from engine.patches import TopPatches
 from engine.weights import Weights
@@ -50,6 +52,42 @@ class PlayingMany(Job):
 def playing(settings: ManyMaps, top: TopPatches) -> PlayingMany:
     """The one job with these settings, begun if nobody has begun or stopped it."""
     return begun(_playing().get(settings, lambda: PlayingMany(settings, top)))
+
+
+COUNTED = 10
+"""How many test images of each class inactive units are counted on."""
+
+
+class Counting(Job):
+    """Inactive units over many images.
+
+    Attributes:
+        counted: each layer's, over the images so far.
+    """
+
+    def __init__(self, network: Weights) -> None:
+        super().__init__()
+        test = resources.images("test")
+        self._trained = resources.trained(network)
+        self._images = test.images[first_of_each_class(test.labels, COUNTED)]
+        self.counted: tuple[Inactivity, ...] = ()
+
+    def _work(self) -> None:
+        card, model = self._trained.card, self._trained.model
+        images = prepare(self._images, card.input_size, card.mean, card.std)
+        for step in inactivity.count_in_steps(model, images, list(tape.layers(model))):
+            self.counted = step
+            self.advance(step[0].images, len(images), "images")
+
+
+def counting(network: Weights) -> Counting:
+    """The one job on this network; a reader begins it."""
+    return _counts().get(network, lambda: Counting(network))
+
+
+@st.cache_resource(show_spinner=False, on_release=Jobs.stop)
+def _counts() -> Jobs[Counting]:
+    return Jobs()
 
 
 def begun(job: AnyJob) -> AnyJob:

@@ -31,7 +31,7 @@ from pages.common.jobs import panel
 from pages.common.resources import View
 from pages.common.selection import Selection
 from pages.common.touch import Grid
-from pages.feature_maps import charts, code, drawings, many_maps, over_training, search
+from pages.feature_maps import charts, code, drawings, many_maps, never_active, over_training, search
 from pages.feature_maps.drawings import BRIGHTNESS, Sheet, Top, TopNine
 
 TILES = ("maps", "patches in the image")
@@ -310,6 +310,8 @@ def every_layer(chosen: Selection, row: DeltaGenerator) -> None:
         downloads.code(code.of_every_layer(view, drawings.side_of_four(len(maps))))
     with right:
         show_depth(figures(anywhere(view)), view.size)
+    with left:
+        never_active.draw(chosen.network)
     explain_every_layer()
 
 

@@ -12,13 +12,25 @@ import streamlit as st
 import torch
 from streamlit.testing.v1 import AppTest
 
-from engine import checkpoints, data, evolution, feature_maps, patch_sheets, patches, pictures, settings, tape, weights
+from engine import (
+    checkpoints,
+    data,
+    evolution,
+    feature_maps,
+    inactivity,
+    patch_sheets,
+    patches,
+    pictures,
+    settings,
+    tape,
+    weights,
+)
 from engine import tiles as feature_tiles
 from engine.data import LabelledImages
 from engine.graph.receptive_field import Box
 from pages.common import resources, strongest_images
 from pages.common.resources import View
-from pages.feature_maps import jobs, over_training
+from pages.feature_maps import charts, jobs, over_training
 from pages.feature_maps.jobs import ManyMaps
 from tests.apps import assert_no_error, assert_pictures_have_words, open_page
 
@@ -160,6 +172,25 @@ def test_words_on_depth_are_those_of_the_engine_and_differ_between_images() -> N
     assert len(first) == len(second) == 3
     assert first[0] == second[0]
     assert first[1:] != second[1:]
+
+
+def test_inactive_units_are_counted_when_asked_for() -> None:
+    app = open_page(PAGE, view="every layer", checkpoint="lenet")
+    assert len(app.info) == 3
+    button(app, "inactive_start").click().run()
+    jobs.counting(weights.find("lenet")).wait(60)
+    app.run()
+    assert_no_error(app)
+    counted = jobs.counting(weights.find("lenet")).counted
+    assert inactivity.in_words(counted) in [note.value for note in app.info]
+    assert "Measured on 100 test images" in said(app)
+    top = patches.load(checkpoints.load("lenet"))
+    rectified = [layer.layer for layer in counted if not layer.signed]
+    dead = sum(int((top.of(layer).values[:, 0] <= 0).sum()) for layer in rectified)
+    assert f"none of all 10,000 test images excites: {dead}." in said(app)
+    rows = charts.inactive_table(counted)
+    assert len(rows) == 3 * len(rectified)
+    assert rows["share"].between(0, 1).all()
 
 
 def test_two_images_are_of_different_classes_and_share_one_order() -> None:
@@ -325,8 +356,6 @@ def test_fitting_repeats_and_leaves_out_pixels() -> None:
 
 
 def test_tables_for_the_downloads() -> None:
-    from pages.feature_maps import charts
-
     figures = (feature_maps.LayerFigures("conv1_relu", 64, 32, 32, 0.25, 10, False),)
     table = charts.table(figures)
     assert isinstance(table, pd.DataFrame)
