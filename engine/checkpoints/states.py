@@ -77,7 +77,7 @@ def load(name: str, epoch: int, folder: Path | None = None) -> Trained:
     card = read_card(path)
     model = blank(card.architecture, num_classes=len(card.classes), **card.options)
     weights = with_rest(_read(path, epoch, name), model, card, folder)
-    with damage_as(_unusable(name, epoch)):
+    with damage_as(_unusable(_file(path, epoch), name, epoch)):
         fill_(model, weights)
         if not all(bool(value.isfinite().all()) for value in model.state_dict().values()):
             raise ValueError("it has numbers that are infinite, or none at all")
@@ -98,12 +98,14 @@ def _epochs(path: Path) -> tuple[int, ...]:
 
 
 def _read(path: Path, epoch: int, name: str) -> dict[str, Tensor]:
-    with damage_as(_unusable(name, epoch)):
-        stored = read_tensors(_file(path, epoch), MOST_BYTES)
+    file = _file(path, epoch)
+    with damage_as(_unusable(file, name, epoch)):
+        stored = read_tensors(file, MOST_BYTES)
         if stored["epoch"] != epoch:
             raise ValueError(f"it is of epoch {stored['epoch']}")
         return dict(stored["weights"])
 
 
-def _unusable(name: str, epoch: int) -> str:
-    return f"The weights of {name!r} after epoch {epoch} are missing or damaged: choose another epoch of it."
+def _unusable(path: Path, name: str, epoch: int) -> str:
+    file = "/".join(path.parts[-3:])
+    return f"The weights of {name!r} after epoch {epoch} are missing or damaged: get {file} again, or delete it."

@@ -14,7 +14,7 @@ from pages.common.selection import Selection
 from pages.common.touch import Grid
 from pages.feature_maps import charts, code
 
-NUMBER = 260
+NUMBER = 190
 """Pixels: how wide the control of the map is."""
 
 
@@ -29,7 +29,7 @@ def draw(chosen: Selection, row: DeltaGenerator) -> None:
     searches = [strongest_images.search(one.network) for one in views.values() if not strongest_known(one)]
     if searches:
         with row:
-            jobs.buttons(*searches, start="Search the strongest images", key="search")
+            jobs.buttons(*searches, start="Search images", key="search")
     moments = [moment_of(one, channel, chosen.batch_norm, strongest_known(one)) for one in views.values()]
     draw_sheet(chosen, channel, moments, list(views))
     if searches:

@@ -26,6 +26,7 @@ from engine import (
     weights,
 )
 from engine import tiles as feature_tiles
+from engine.checkpoints import states
 from engine.data import LabelledImages
 from engine.graph.receptive_field import Box
 from pages.common import resources, strongest_images
@@ -404,3 +405,13 @@ def test_the_slider_is_in_the_link() -> None:
     assert f"How lenet after epoch {state} responds" in said(app)
     app.select_slider(key="weights").set_value("untrained").run()
     assert "How lenet before training responds" in said(app)
+
+
+@pytest.mark.parametrize("show", ["one layer", "over training"])
+def test_a_damaged_state_is_one_sentence_on_the_page(without_index: Path, show: str) -> None:
+    moment = weights.moments("lenet")[1]
+    (without_index / "lenet" / states.FOLDER / f"{moment}.pt").write_bytes(b"no weights")
+    app = open_page(PAGE, checkpoint="lenet", view=show, weights=moment)
+    assert not app.exception
+    said = f"The weights of 'lenet' after epoch {moment} are missing or damaged: get lenet/states/{moment}.pt again"
+    assert any(said in error.value.replace("\\", "") for error in app.error)

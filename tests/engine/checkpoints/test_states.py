@@ -158,7 +158,7 @@ def test_a_damaged_state_is_one_sentence(made: Callable[[bool], Path], damage: s
         torch.save(content, file)
     else:
         file.write_text("no weights")
-    with pytest.raises(ConvscopeError, match=r"^The weights of 'tiny' after epoch 2 are missing or damaged: choose"):
+    with pytest.raises(ConvscopeError, match=r"^The weights of 'tiny' after epoch 2 are missing or damaged: get tiny"):
         states.load("tiny", 2, kept)
 
 
