@@ -76,6 +76,10 @@ class Answer:
     classes: tuple[int, ...]
     probabilities: tuple[float, ...]
 
+    def probability(self, label: int) -> float:
+        """Of one class."""
+        return self.probabilities[self.classes.index(label)]
+
 
 @torch.no_grad()
 def answer(model: nn.Module, x: Tensor) -> Answer:

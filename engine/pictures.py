@@ -26,6 +26,10 @@ VIRIDIS = tuple(
     tuple(bytes.fromhex(colour))
     for colour in ["440154", "482878", "3e4989", "31688e", "26828e", "1f9e89", "35b779", "6ece58", "b5de2b", "fde725"]
 )
+SEEN = 0.45
+"""How much of the image shows through a heat map that is laid over it."""
+UNKNOWN = np.array([round(MID_GREY)] * 3, dtype=np.uint8)
+"""The colour of what is not known yet."""
 FRAME = (230, 159, 0)
 """Okabe & Ito's orange, which viridis and most photographs do not hold."""
 INK = "#808080"
@@ -65,6 +69,27 @@ def viridis(shares: np.ndarray) -> np.ndarray:
     steps, anchors = np.linspace(0, 1, 256), np.linspace(0, 1, len(VIRIDIS))
     table = np.stack([np.interp(steps, anchors, channel) for channel in zip(*VIRIDIS, strict=True)], axis=1)
     return np.rint(table).astype(np.uint8)[np.rint(np.clip(shares, 0, 1) * 255).astype(np.uint8)]
+
+
+def stretched(heat: Tensor) -> np.ndarray:
+    """`[H, W]` in 0-1: a heat map from its smallest to its largest value; all 0 if it is flat. NaN stays."""
+    values = heat.double().numpy()
+    known = values[~np.isnan(values)]
+    if not len(known) or known.max() == known.min():
+        return values * 0
+    return (values - known.min()) / (known.max() - known.min())
+
+
+def over_image(shares: np.ndarray, image: np.ndarray) -> np.ndarray:
+    """uint8 `[H, W, 3]`: shares `[H, W]` as colours, laid over the grey image `[H, W, 3]`; grey where it is NaN."""
+    unknown = np.isnan(shares)
+    return laid_over(np.where(unknown[..., None], UNKNOWN, viridis(np.nan_to_num(shares))), image)
+
+
+def laid_over(colours: np.ndarray, image: np.ndarray) -> np.ndarray:
+    """uint8 `[H, W, 3]`: colours `[H, W, 3]` over the grey image `[H, W, 3]`."""
+    grey = image.mean(axis=2, keepdims=True)
+    return np.rint(colours * (1 - SEEN * (1 - grey / 255))).astype(np.uint8)
 
 
 def overlaid(maps: Tensor) -> Tensor:

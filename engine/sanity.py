@@ -24,6 +24,7 @@ deconvolutional networks", on signals and switches.
 """
 
 import copy
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from operator import attrgetter
@@ -51,6 +52,11 @@ class Check:
     stage: str
     heat: Tensor = field(repr=False)
     correlation: float
+
+    @property
+    def in_words(self) -> str:
+        """The correlation, or that there is none: the map is the same everywhere."""
+        return "empty" if math.isnan(self.correlation) else f"{self.correlation:.2f}"
 
 
 Look = Callable[[nn.Module], Mapping[str, Tensor]]

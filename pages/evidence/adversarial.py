@@ -1,7 +1,5 @@
 """A change too small to be seen turns the answer: the image, what was added, and what the methods make of it."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
 import streamlit as st
@@ -13,30 +11,13 @@ from engine.evaluation import Answer
 from engine.weights import Weights
 from pages.common import downloads, jobs, layout, resources, selection, sheets, texts
 from pages.common.controls import Option
-from pages.common.resources import View
 from pages.common.selection import Selection
-from pages.evidence import charts, drawings
-from pages.evidence.jobs import EPSILONS, AttackSettings, attacks_of
+from pages.evidence import charts, code, drawings
+from pages.evidence.jobs import EPSILONS, Attack, AttackSettings, attacks_of
 
 LEVELS = ("0.5", "1", "2", "4", "8", "16")
 ATTACKS = {"one step (FGSM)": 1, "10 steps (PGD)": 10}
 ANY = "any other"
-
-
-@dataclass(frozen=True)
-class Attack:
-    """What is done to the view's image; small enough to be a key.
-
-    Attributes:
-        label: the class that the answer leaves; `target`: the one it is led to, None for any.
-        level: epsilon on the scale of 8-bit pixels.
-    """
-
-    view: View
-    label: int
-    level: float
-    steps: int
-    target: int | None
 
 
 @st.cache_resource(max_entries=48, show_spinner="Looking for the perturbation …")
@@ -109,6 +90,7 @@ def draw_pictures(attack: Attack, classes: list[str] | tuple[str, ...]) -> None:
     st.info(in_words(attack, before, after, classes))
     sheet = pictures.sheet(np.stack([drawings.enlarged(tile) for tile in shown.values()]), 3)
     downloads.picture("Pictures (PNG)", pictures.png(sheet), "adversarial.png")
+    downloads.code(code.of_attack(attack, evidence.last_maps(model) is not None))
 
 
 def in_words(attack: Attack, before: Answer, after: Answer, classes: list[str] | tuple[str, ...]) -> str:
@@ -138,7 +120,7 @@ def _evidence(attack: Attack, image: Tensor, label: int, pixels: np.ndarray) -> 
         coarse = evidence.class_activation_map(model, image, label)
     else:
         coarse = evidence.grad_cam(model, image, attack.view.layer, label)
-    return drawings.over_image(drawings.stretched(evidence.enlarged(coarse, *image.shape[2:])), pixels)
+    return pictures.over_image(pictures.stretched(evidence.enlarged(coarse, *image.shape[2:])), pixels)
 
 
 def _said(answer: Answer, classes: list[str] | tuple[str, ...]) -> str:

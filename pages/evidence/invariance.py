@@ -12,7 +12,7 @@ from engine.invariance import KINDS, moved
 from pages.common import downloads, jobs, layout, resources, selection, sheets, texts
 from pages.common.resources import View
 from pages.common.selection import BUNDLED, Selection
-from pages.evidence import charts, drawings
+from pages.evidence import charts, code, drawings
 from pages.evidence.jobs import Moving, MovingSettings, moving_of
 
 OTHERS = 4
@@ -80,6 +80,7 @@ def draw_all(job: Moving, view: View, kind: str, amount: float) -> None:
     if job.complete:
         st.info(in_words(rows, job))
         downloads.table("Numbers (CSV)", rows, "invariance.csv")
+        downloads.code(code.of_invariance(job.settings, *job.images[0]))
 
 
 def curve_rows(job: Moving) -> pd.DataFrame:

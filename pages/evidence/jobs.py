@@ -112,6 +112,22 @@ ATTACKED = 20
 
 
 @dataclass(frozen=True)
+class Attack:
+    """What is done to the view's image; small enough to be a key.
+
+    Attributes:
+        label: the class that the answer leaves; `target`: the one it is led to, None for any.
+        level: epsilon on the scale of 8-bit pixels.
+    """
+
+    view: View
+    label: int
+    level: float
+    steps: int
+    target: int | None
+
+
+@dataclass(frozen=True)
 class AttackSettings:
     """Which network is attacked on the test images, in how many steps."""
 
@@ -199,6 +215,7 @@ class Operating(Job):
     """One network and layer, tried on test images with one lesion after the other.
 
     Attributes:
+        of_each_class: how many test images it is tried on.
         found: the predictions with each lesion so far; the first is that of the whole network.
     """
 
@@ -206,7 +223,8 @@ class Operating(Job):
         super().__init__()
         self._trained, self._layer = trained, layer
         at_most = EXAMINED_BYTES // (len(test.classes) * 3 * 4 * trained.card.input_size**2)
-        self._test = test.subset(first_of_each_class(test.labels, max(1, min(EXAMINED, at_most))))
+        self.of_each_class = max(1, min(EXAMINED, at_most))
+        self._test = test.subset(first_of_each_class(test.labels, self.of_each_class))
         self._patient: Patient | None = None
         self._asked: list[Lesion] = []
         self.found: dict[Lesion, Predictions] = {}

@@ -14,7 +14,7 @@ from engine.lesions import RESIDUAL, SHORTCUT
 from pages.common import downloads, jobs, layout, resources, selection, texts
 from pages.common.controls import Option
 from pages.common.selection import Selection
-from pages.evidence import charts
+from pages.evidence import charts, code
 from pages.evidence.jobs import Lesion, operation_on
 
 CHANNELS, WHICH = "channels", ("strongest on this image", "at random")
@@ -34,6 +34,7 @@ def draw(chosen: Selection, row: DeltaGenerator) -> None:
         job.ask(lesion)
         jobs.buttons(job, start="Start", key="lesion")
     jobs.follow(job, look=lambda: draw_figures(chosen, lesion, job.found))
+    downloads.code(code.of_lesion(chosen.view(), lesion, job.of_each_class))
     texts.what_to_look_at(
         "The strongest maps of this image against as many at random: which lesion hurts its class more?",
         "Near the pixels a few maps cost every class; deep down they cost some classes, and others hardly notice.",

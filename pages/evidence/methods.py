@@ -14,8 +14,8 @@ from pages.common import downloads, jobs, layout, resources, selection, sheets, 
 from pages.common.controls import Option
 from pages.common.resources import View
 from pages.common.selection import Selection
-from pages.evidence import drawings
-from pages.evidence.jobs import GRAD_CAM, Occluding, occlusion_of
+from pages.evidence import code, drawings
+from pages.evidence.jobs import GRAD_CAM, Occluding, OcclusionSettings, occlusion_of
 from pages.evidence.occlusion import usual_settings
 
 OCCLUSION, CAM = "occlusion", "class activation map"
@@ -59,7 +59,7 @@ def draw(chosen: Selection, row: DeltaGenerator) -> None:
             label = selection.class_to_explain(chosen, settings.view)
     job = occlusion_of(settings, anew=True)
     name = texts.plain(chosen.card.classes[label])
-    jobs.follow(job, look=lambda: draw_methods(chosen, settings.view, label, drawn, job, name))
+    jobs.follow(job, look=lambda: draw_methods(chosen, settings, label, drawn, job, name))
     texts.what_to_look_at(
         "Which methods point at the object, which at its edges, which everywhere?",
         "Options, another class: class activation map and occlusion change; guided and deconvnet pictures hardly do.",
@@ -68,15 +68,18 @@ def draw(chosen: Selection, row: DeltaGenerator) -> None:
     st.latex(r"M(i,j)=\sum_k w_k A_k(i,j)\qquad \rho=\mathrm{corr}\,(\mathrm{rank}\,M_1,\ \mathrm{rank}\,M_2)")
 
 
-def draw_methods(chosen: Selection, view: View, label: int, drawn: str, job: Occluding, name: str) -> None:
+def draw_methods(
+    chosen: Selection, settings: OcclusionSettings, label: int, drawn: str, job: Occluding, name: str
+) -> None:
     """The image and five maps, and in words which agree."""
+    view = settings.view
     found, image = of_class(view, label), resources.input_pixels(view)
     heats = {**with_occlusion(view, label, job), **found.heats}
-    tiles = {"The image": image, OCCLUSION: drawings.over_image(np.full(image.shape[:2], np.nan), image)}
+    tiles = {"The image": image, OCCLUSION: pictures.over_image(np.full(image.shape[:2], np.nan), image)}
     for method, heat in heats.items():
         played_back = found.played_back.get(method) if drawn == PICTURE else None
         tiles[method] = (
-            drawings.over_image(drawings.stretched(heat), image)
+            pictures.over_image(pictures.stretched(heat), image)
             if played_back is None
             else pictures.signed_each(played_back.pixels)[0]
         )
@@ -92,6 +95,7 @@ def draw_methods(chosen: Selection, view: View, label: int, drawn: str, job: Occ
         row = pictures.sheet(np.stack([drawings.enlarged(tile) for tile in tiles.values()]), COLUMNS)
         downloads.picture("Pictures (PNG)", pictures.png(row), "evidence.png")
         downloads.table("Rank correlations (CSV)", table(heats), "evidence.csv")
+    downloads.code(code.of_methods(settings, label, CAM in found.heats, drawn == PICTURE, COLUMNS))
 
 
 def with_occlusion(view: View, label: int, job: Occluding) -> dict[str, Tensor]:
@@ -99,7 +103,7 @@ def with_occlusion(view: View, label: int, job: Occluding) -> dict[str, Tensor]:
     if not job.complete or job.found is None:
         return {}
     answer = resources.answer(view)
-    before = answer.probabilities[answer.classes.index(label)]
+    before = answer.probability(label)
     return {OCCLUSION: before - job.found.over_pixels(job.found.probability(label))}
 
 

@@ -14,7 +14,7 @@ from pages.common import downloads, jobs, layout, resources, selection, sheets, 
 from pages.common.controls import Option
 from pages.common.resources import Playback, View
 from pages.common.selection import Selection
-from pages.evidence import drawings
+from pages.evidence import code, drawings
 from pages.evidence.jobs import FILLS, Occluding, OcclusionSettings, occlusion_of
 
 USUAL_FILL = next(iter(FILLS))
@@ -106,6 +106,7 @@ def draw_maps(shown: Shown, job: Occluding) -> None:
         with st.container(horizontal=True):
             downloads.picture("Picture (PNG)", drawings.large(probability(shown, found, image)), "occlusion.png")
             downloads.table("Numbers (CSV)", table(shown, found), "occlusion.csv")
+            downloads.code(code.of_occlusion(shown.settings, shown.label, shown.brightness == BRIGHTNESS[0]))
 
 
 def show(picture: np.ndarray, title: str, caption: str) -> None:
@@ -117,7 +118,7 @@ def draw_probability(shown: Shown, found: Occlusion | None, image: np.ndarray) -
     """The map of the class's probability over the image; pointing at a square frames it and gives its numbers."""
     words = f"The probability of {shown.classes[shown.label]} with a square hidden at each place"
     if found is None:
-        sheets.show(drawings.large(drawings.over_image(np.full(image.shape[:2], np.nan), image)), words)
+        sheets.show(drawings.large(pictures.over_image(np.full(image.shape[:2], np.nan), image)), words)
         return
     rows, columns = found.boxes.shape[:2]
     steps = (0, shown.settings.stride, shown.settings.patch)
@@ -132,19 +133,19 @@ def probability(shown: Shown, found: Occlusion, image: np.ndarray) -> np.ndarray
     """uint8 `[S, S, 3]`: at each pixel the mean over the squares that hide it."""
     means = found.over_pixels(found.probability(shown.label))
     one_scale = shown.brightness == BRIGHTNESS[0]
-    return drawings.over_image(means.double().numpy() if one_scale else drawings.stretched(means), image)
+    return pictures.over_image(means.double().numpy() if one_scale else pictures.stretched(means), image)
 
 
 def activity(found: Occlusion | None, image: np.ndarray) -> np.ndarray:
     """uint8 `[S, S, 3]`: the strongest map's sum, from its smallest to its largest value."""
     if found is None or found.activity is None:
-        return drawings.over_image(np.full(image.shape[:2], np.nan), image)
-    return drawings.over_image(drawings.stretched(found.over_pixels(found.activity)), image)
+        return pictures.over_image(np.full(image.shape[:2], np.nan), image)
+    return pictures.over_image(pictures.stretched(found.over_pixels(found.activity)), image)
 
 
 def most_probable(found: Occlusion | None, classes: tuple[int, ...], image: np.ndarray) -> np.ndarray:
     if found is None:
-        return drawings.over_image(np.full(image.shape[:2], np.nan), image)
+        return pictures.over_image(np.full(image.shape[:2], np.nan), image)
     return drawings.answers(found, classes, image)
 
 
@@ -207,7 +208,7 @@ def legend(shown: Shown, found: Occlusion | None, classes: tuple[int, ...]) -> s
 def in_words(shown: Shown, found: Occlusion) -> str:
     """What hiding does to the answer, in two sentences computed from the maps."""
     of_class, answer = found.probability(shown.label), resources.answer(shown.view)
-    before = answer.probabilities[answer.classes.index(shown.label)]
+    before = answer.probability(shown.label)
     known = of_class[~of_class.isnan()]
     name = texts.plain(shown.classes[shown.label])
     flat = of_class.nan_to_num(2.0).flatten()

@@ -13,7 +13,7 @@ from pages.common.charts import ink
 from pages.common.controls import Option
 from pages.common.resources import View
 from pages.common.selection import Selection
-from pages.evidence import charts, drawings
+from pages.evidence import charts, code, drawings
 from pages.evidence.jobs import Checking, SanitySettings, sanity_of
 
 TILE = 160
@@ -32,9 +32,10 @@ def draw(chosen: Selection, row: DeltaGenerator) -> None:
             label = selection.class_to_explain(chosen, view)
             seed = selection.number_in_link("Seed of the random weights", "seed", SEEDS)
             other = selection.second_image(chosen.split)
-        job = sanity_of(SanitySettings(view, label, seed))
+        settings = SanitySettings(view, label, seed)
+        job = sanity_of(settings)
         jobs.buttons(job, start="Start", again="Again", key="sanity")
-    jobs.follow(job, look=lambda: draw_cascade(view, job))
+    jobs.follow(job, look=lambda: draw_cascade(settings, job))
     draw_signals(view, View(view.network, view.layer, other.split, other.index, view.size), seed)
     texts.what_to_look_at(
         "The gradient's map falls apart as soon as the last layers are random. Do guided and deconvnet maps?",
@@ -47,13 +48,14 @@ def draw(chosen: Selection, row: DeltaGenerator) -> None:
 # Random layers -------------------------------------------------------------------------------------------------
 
 
-def draw_cascade(view: View, job: Checking) -> None:
+def draw_cascade(settings: SanitySettings, job: Checking) -> None:
     """A row of maps per method, from the trained network to one that is all random, and the rank correlations."""
     checks = job.checks
     if not checks:
         st.caption("The maps appear here.")
         return
-    png = cascade_sheet(view, checks)
+    colour = "#ffffff" if ink() == "white" else "#000000"
+    png = cascade_sheet(settings.view, checks, colour)
     names = ", ".join(checks)
     with layout.stage():
         sheets.show(png, f"Heat maps of {names}, while the network becomes random from the answer down")
@@ -64,30 +66,28 @@ def draw_cascade(view: View, job: Checking) -> None:
     with st.container(horizontal=True):
         downloads.picture("Maps (PNG)", png, "sanity.png")
         downloads.table("Rank correlations (CSV)", rows, "sanity.csv")
+    downloads.code(code.of_sanity_check(settings, TILE, colour))
 
 
-def cascade_sheet(view: View, checks: dict[str, list[Check]]) -> bytes:
+def cascade_sheet(view: View, checks: dict[str, list[Check]], colour: str) -> bytes:
     """A PNG of all maps: a column for each stage, a row for each method."""
     image = resources.input_pixels(view)
     every = [check for of_method in checks.values() for check in of_method]
-    tiles = [drawings.over_image(drawings.stretched(check.heat), image) for check in every]
+    tiles = [pictures.over_image(pictures.stretched(check.heat), image) for check in every]
     columns = len(every) // len(checks)
     return pictures.png(
         pictures.sheet(
             pictures.enlarged(np.stack(tiles), TILE),
             columns,
-            labels=[label_of(name, check) for name, of_method in checks.items() for check in of_method],
+            labels=[
+                name if check.stage == TRAINED else check.in_words
+                for name, of_method in checks.items()
+                for check in of_method
+            ],
             heads=[(check.stage,) for check in every[:columns]],
-            ink="#ffffff" if ink() == "white" else "#000000",
+            ink=colour,
         )
     )
-
-
-def label_of(name: str, check: Check) -> str:
-    """Below the trained network's map the method's name, below the others their rank correlation with it."""
-    if check.stage == TRAINED:
-        return name
-    return "empty" if math.isnan(check.correlation) else f"{check.correlation:.2f}"
 
 
 def cascade_in_words(checks: dict[str, list[Check]]) -> str:

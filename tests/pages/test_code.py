@@ -16,11 +16,12 @@ import streamlit as st
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from engine import pictures, reports, settings, weights
+from engine import checkpoints, pictures, reports, settings, weights
 from engine.weights import Weights
 from pages.accuracy import subject
 from pages.common import ascents, code, resources
 from pages.common.resources import OWN, View
+from pages.evidence import jobs as evidence_jobs
 from pages.feature_maps import jobs as map_jobs
 from pages.feature_maps import over_training
 from pages.inversion import jobs as inversion_jobs
@@ -262,6 +263,46 @@ def test_the_code_of_a_live_run_has_its_accuracy(run: Callable) -> None:
     computed = run(app)
     shown = next(metric.value for metric in app.metric if metric.label == "Accuracy")
     assert shown == f"{computed['predictions'].correct.mean():.1%}".replace("%", " %")
+
+
+EVIDENCE = {
+    "occlusion.png": {"view": "occlusion", "square": "8", "stride": "8", "fill": "grey", "brightness": "each its own"},
+    "evidence.png": {"view": "methods", "drawn": "picture", "logit": "dog"},
+    "sanity.png": {"view": "sanity check", "layer": "conv2_relu", "seed": "3"},
+    "adversarial.png": {"view": "adversarial", "epsilon": "8", "attack": "10 steps (PGD)", "toward": "cat"},
+}
+
+
+def finished(page: AppTest) -> AppTest:
+    """The page once its jobs are done."""
+    for jobs in (evidence_jobs._occlusions(), evidence_jobs._checks(), evidence_jobs._movings()):
+        for job in jobs.all():
+            job.wait(60)
+    return page.run()
+
+
+@pytest.mark.parametrize(("name", "link"), EVIDENCE.items(), ids=EVIDENCE)
+def test_the_code_of_evidence_computes_its_pictures(name: str, link: dict, files: dict, run: Callable) -> None:
+    computed = run(finished(open_page("evidence/page.py", **LENET, **link)))
+    shown = files[name]
+    assert_same(computed["picture"], shown() if callable(shown) else shown)
+
+
+def test_the_code_of_moved_images_has_the_curves_numbers(files: dict, run: Callable) -> None:
+    computed = run(finished(open_page("evidence/page.py", **LENET, view="invariance", kind="rotate")))
+    saved = table(files["invariance.csv"]()).query("what == 'probability'")
+    np.testing.assert_allclose(computed["values"], saved["value"][: len(computed["values"])], rtol=1e-5)
+
+
+def test_the_code_of_a_lesion_has_its_predictions(run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evidence_jobs, "EXAMINED", 3)
+    evidence_jobs.operation_on.clear()
+    page = open_page("evidence/page.py", **LENET, view="lesions", layer="conv1_relu", count="4")
+    job = evidence_jobs.operation_on(Weights.of(checkpoints.load("lenet").card), "conv1_relu")
+    job.wait(60)
+    evidence_jobs.operation_on.clear()
+    _, without = job.found.values()
+    np.testing.assert_allclose(run(page)["predictions"].logits, without.logits, atol=1e-5)
 
 
 def test_the_code_of_learning_curves_has_the_chart_s_numbers(files: dict, run: Callable) -> None:

@@ -15,6 +15,7 @@ from engine import (
     invariance,
     lesions,
     occlusion,
+    pictures,
     sanity,
     tape,
     weights,
@@ -166,12 +167,12 @@ def test_words_of_the_sanity_check_follow_the_figures() -> None:
 def test_drawings_show_what_is_unknown_in_grey_and_classes_in_their_colours() -> None:
     white = np.full((4, 4, 3), 255, np.uint8)
     shares = np.array([[0.0, 1.0], [np.nan, 0.5]]).repeat(2, 0).repeat(2, 1)
-    drawn = drawings.over_image(shares, white)
+    drawn = pictures.over_image(shares, white)
     assert tuple(drawn[3, 0]) == (128, 128, 128)
     assert tuple(drawn[0, 0]) == (0x44, 0x01, 0x54)
-    assert drawings.over_image(shares, white * 0)[0, 3].sum() < drawn[0, 3].sum()
-    assert drawings.stretched(torch.tensor([[2.0, 4.0]])).tolist() == [[0, 1]]
-    assert not drawings.stretched(torch.ones(2, 2)).any()
+    assert pictures.over_image(shares, white * 0)[0, 3].sum() < drawn[0, 3].sum()
+    assert pictures.stretched(torch.tensor([[2.0, 4.0]])).tolist() == [[0, 1]]
+    assert not pictures.stretched(torch.ones(2, 2)).any()
     logits = torch.tensor([[[1.0, 0.0], [0.0, 1.0]], [[1.0, 0.0], [float("nan")] * 2]])
     found = Occlusion(logits, occlusion.squares(4, 4, 2, 2), None, 3)
     colours = drawings.answers(found, (1, 0), white)
