@@ -16,6 +16,7 @@ from engine.errors import ConvscopeError
 from engine.lectures import Lecture, Link, Step, worksheet
 from pages import directory
 from pages.common import controls, layout, texts
+from pages.common.controls import Address
 from pages.common.lectures import LECTURE, OWN, PAGES, STEP, address, filled, find, keep, own, plain
 
 PLACES = (LECTURE, STEP)
@@ -80,6 +81,22 @@ def draw() -> None:
     if place.is_open:
         _write_address(place)
         _draw_strip(lecture, place)
+
+
+def meant(said: Address) -> Address:
+    """The address of the step that an address names, without what the browser has added; itself if there is none."""
+    try:
+        lecture, number = find(said[LECTURE][-1]), int(said[STEP][-1])
+        values = address(lecture, number) if 1 <= number <= len(lecture.steps) else []
+    except (ConvscopeError, LookupError, ValueError):
+        values = []
+    if not values:
+        return said
+    present = [(layout.PRESENT, value) for value in said.get(layout.PRESENT, ())]
+    grouped: dict[str, list[str]] = {}
+    for key, value in [*present, *values]:
+        grouped.setdefault(key, []).append(value)
+    return grouped
 
 
 def _place() -> Place | None:

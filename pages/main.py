@@ -20,7 +20,7 @@ page = st.navigation(
     position="top",
 )
 address = page.url_path or directory.HOME.address
-is_new = controls.follow_address(page.url_path, lecture.PLACES)
+is_new = controls.follow_address(page.url_path, lecture.PLACES, lecture.meant)
 with texts.readable_errors():
     lecture.draw()
 with texts.readable_errors():

@@ -21,6 +21,8 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from pages.common.texts import plain
 
 Explain = Callable[[str], str]
+Address = Mapping[str, Sequence[str]]
+"""The values of each key."""
 ADDRESS, ASKED, DRAWN, KNOWN, GOAL, BACK = "_address", "_asked", "_drawn", "_known", "_goal", "_back"
 """In the session: page and address after the last run; what is new in the address, by key; the keys of this run, and
 of all runs; whether the whole address is what a reader asked for (`go_to`); whether Back or Forward led here."""
@@ -53,12 +55,15 @@ class Option:
 # The address ---------------------------------------------------------------------------------------------------
 
 
-def follow_address(page: str, places: Collection[str] = ()) -> bool:
+def follow_address(
+    page: str, places: Collection[str] = (), meant: Callable[[Address], Address] = lambda address: address
+) -> bool:
     """Note what a change of page by link, Back or Forward asks of the controls; call it before any is drawn.
 
     Args:
         places: keys that no control has; where the address has another value of one of them, the whole of it is meant:
             what it leaves out gets its usual value.
+        meant: what a link to such a place says; the browser adds to it what the last page's controls say.
 
     Returns:
         whether the address is new: that of a cold start, or of another page.
@@ -74,10 +79,12 @@ def follow_address(page: str, places: Collection[str] = ()) -> bool:
         st.session_state[BACK] = True
     is_elsewhere = not is_cold and any(key in address and address[key] != last.get(key) for key in places)
     if st.session_state.pop(GOAL, False) or is_elsewhere:
-        _ask_for_all(run, address)
-        if page == last_page:  # of a link to the page that it shows the browser does not take the address by itself
-            _release(address, run)
-            st.query_params.from_dict(address)
+        said = meant(address) if is_elsewhere and not run.is_history_navigation else address
+        _ask_for_all(run, said)
+        # Of a link to the page that it shows the browser does not take the address by itself.
+        if page == last_page or said != address:
+            _release({*address, *said}, run)
+            st.query_params.from_dict(said)
         return True
     if page == last_page:
         return is_new

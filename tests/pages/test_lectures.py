@@ -11,6 +11,7 @@ from engine import evolution, lectures, weights
 from engine.lectures import Lecture, Link, Step, worksheet
 from pages import directory
 from pages.common.lectures import OWN, PAGES, plain
+from pages.lecture import meant
 from tests.apps import MAIN, assert_no_error
 
 HOSTILE = "<img src=x onerror=alert(1)> **bold** [a](javascript:alert(1)) $x$ :red[r]"
@@ -88,6 +89,15 @@ def test_what_a_step_leaves_out_has_its_usual_value_whatever_was_chosen_before()
     assert app.sidebar.selectbox(key="layer").value == "conv5_x"
     assert app.sidebar.selectbox(key="images").value == "test"
     assert not set(values(app)) - {"class", "lecture", "step"}
+
+
+def test_a_step_means_its_own_address_whatever_the_browser_adds_to_it() -> None:
+    said = dict(lectures.load("report-4", PAGES).steps[9].link.values)
+    added = {"lecture": ["report-4"], "step": ["10"], "present": ["true"], "layer": ["conv1"], "rule": ["guided"]}
+    found = {key: values[-1] for key, values in meant(added).items()}
+    assert found == said | {"lecture": "report-4", "step": "10", "present": "true"}
+    for unknown in ({"lecture": ["none"]}, {"lecture": ["report-4"], "step": ["99"]}, {"step": ["1"]}, {}):
+        assert meant(unknown) == unknown
 
 
 def test_an_answer_is_hidden_until_it_is_asked_for_and_in_the_next_step() -> None:
