@@ -10,7 +10,7 @@
 import copy
 import hashlib
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import torch
@@ -40,9 +40,12 @@ TORCHVISION = {
 SIZES = TORCHVISION | {f"app:{name}": min(spec.input_size, 128) for name, spec in ARCHITECTURES.items()}
 
 
-@lru_cache(maxsize=3)
+@cache
 def network(name: str) -> nn.Module:
-    """A random network in double precision and eval mode; names with "app:" are the app's own."""
+    """A random network in double precision and eval mode; names with "app:" are the app's own.
+
+    All of them take a gigabyte; to make and trace them again for each file of tests takes a minute.
+    """
     torch.manual_seed(sum(name.encode()))
     if name.startswith("app:"):
         return randomised(build(name.removeprefix("app:")))

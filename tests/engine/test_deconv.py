@@ -66,13 +66,17 @@ def depths(model: nn.Module) -> list[str]:
 def test_gradient_is_autograds(name: str) -> None:
     model, x = network(name), images(name, 2)
     twin = SlowTwin(model)
-    for node in depths(model):
-        one, both = record(model, x[:1], node), record(model, x, node)
-        signal = noise(both.activation.shape)
-        on_one = torch.cat([twin.play_back(x[:1], node, signal[k : k + 1]) for k in range(2)])
-        assert_same(reconstruct(one, signal, relu="gradient").pixels, on_one)
-        expected = twin.play_back(x, node, signal)
-        assert_same(reconstruct(both, signal, relu="gradient").pixels, expected)
+    nodes = depths(model)
+    for node in nodes:
+        tape = record(model, x, node)
+        signal = noise(tape.activation.shape)
+        assert_same(reconstruct(tape, signal, relu="gradient").pixels, twin.play_back(x, node, signal))
+    # Two signals on one image, at a depth that is another one for the next network.
+    node = nodes[list(SIZES).index(name) % len(nodes)]
+    tape = record(model, x[:1], node)
+    signal = noise((2, *tape.activation.shape[1:]))
+    on_one = torch.cat([twin.play_back(x[:1], node, signal[k : k + 1]) for k in range(2)])
+    assert_same(reconstruct(tape, signal, relu="gradient").pixels, on_one)
 
 
 def test_gradient_through_functions_that_torch_fx_keeps_whole() -> None:
