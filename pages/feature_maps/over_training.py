@@ -32,6 +32,7 @@ def draw(chosen: Selection, row: DeltaGenerator) -> None:
             jobs.buttons(*searches, start="Search images", key="search")
     moments = [moment_of(one, channel, chosen.batch_norm, strongest_known(one)) for one in views.values()]
     draw_sheet(chosen, channel, moments, list(views))
+    downloads.code(code.over_training(view, channel, chosen.batch_norm, list(views)))
     if searches:
         jobs.follow(*searches)
         st.caption(
@@ -98,9 +99,12 @@ def draw_sheet(chosen: Selection, channel: int, moments: list[Moment], names: li
         f"{title}: {texts.plain(chosen.image_name)}, and what the network says of it. Each map and reconstruction has "
         "its own scale; grey is zero. Click a column to look at that network on all pages."
     )
-    saved = lambda: pictures.png(evolution.sheet(moments, downloads.INK, pictures.WHITE))  # noqa: E731
-    downloads.picture("Over training", saved, f"{chosen.layer}-map{channel}-over-training.png", title)
-    downloads.code(code.over_training(chosen.view(), channel, chosen.batch_norm, names))
+    downloads.picture(
+        "Over training",
+        lambda: pictures.png(evolution.sheet(moments, downloads.INK, pictures.WHITE)),
+        f"{chosen.layer}-map{channel}-over-training.png",
+        title,
+    )
 
 
 # When layers settle --------------------------------------------------------------------------------------------
