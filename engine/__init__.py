@@ -18,6 +18,7 @@ Read it from the ground up; each floor imports only what stands below it (`pypro
     checkpoints/       trained networks on disk                 evaluation    a network's predictions
     pretrained, weights    networks that others trained; which weights of which network
     batch_norm, patches, patch_sheets, maximization/, all_networks    what needs whole checkpoints or all images
+    probes             linear classifiers on each layer's features
     effective_field, inactivity    which pixels a unit makes use of; which units respond to nothing
     training/          from a recipe to a checkpoint; queue/: runs that a page starts
     evolution          how features come about: one map at several moments of a training

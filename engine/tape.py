@@ -85,6 +85,18 @@ def stages(model: nn.Module) -> dict[str, str]:
     return dict(trace(model).stages)
 
 
+def stage_outputs(model: nn.Module, most: int) -> tuple[str, ...]:
+    """The layers that are the outputs of the stages, from the first to the last; of many, `most` evenly spread ones.
+
+    Raises:
+        ConvscopeError: the model cannot be traced (see `engine.graph.trace`).
+    """
+    outputs = tuple(stages(model).values())
+    if len(outputs) <= most:
+        return outputs
+    return tuple(outputs[round(index * (len(outputs) - 1) / (most - 1))] for index in range(most))
+
+
 @torch.no_grad()
 def record(model: nn.Module, x: Tensor, layer: str) -> Tape:
     """Run `model` on `x` up to `layer` and keep what the reversal needs (Zeiler & Fergus 2014, section 2.1).

@@ -90,3 +90,26 @@ def recall_chart(rows: pd.DataFrame, classes: list[str]) -> alt.Chart:
         )
     )
     return sized(bars, HEIGHT)
+
+
+CHANCE, NETWORK = "chance", "the network itself"
+
+
+def probe_chart(rows: pd.DataFrame, own: float, chance: float) -> alt.LayerChart:
+    """The accuracy of the probe of each layer, with its interval, and lines at the network's own and at chance."""
+    layers = list(rows["layer"])
+    base = alt.Chart(rows).encode(x=alt.X("layer:N", sort=layers, title=None, axis=alt.Axis(labelAngle=-20)))
+    scale = alt.Scale(domain=[0, 1])
+    bars = base.mark_bar(color=OKABE_ITO[0]).encode(
+        y=alt.Y("accuracy:Q", scale=scale, axis=alt.Axis(format="%"), title="accuracy of the probe"),
+        tooltip=["layer:N", "features:Q", alt.Tooltip("accuracy:Q", format=".1%")],
+    )
+    intervals = base.mark_rule(strokeWidth=3, color="#888888").encode(y="low:Q", y2="high:Q")
+    lines = pd.DataFrame({"level": [own, chance], "line": [NETWORK, CHANCE]})
+    colour = alt.Color(
+        "line:N",
+        scale=alt.Scale(domain=[NETWORK, CHANCE], range=[OKABE_ITO[1], OKABE_ITO[6]]),
+        legend=legend(""),
+    )
+    rules = alt.Chart(lines).mark_rule(strokeWidth=3, strokeDash=[8, 4]).encode(y="level:Q", color=colour)
+    return sized(bars + intervals + rules, HEIGHT)

@@ -6,7 +6,7 @@ import numpy as np
 import streamlit as st
 from torch import Tensor, nn
 
-from engine import adversarial, evidence, invariance, lesions, sanity
+from engine import adversarial, evidence, invariance, lesions, probes, sanity
 from engine.accuracy.figures import accuracy
 from engine.accuracy.predictions import Predictions
 from engine.checkpoints import Trained
@@ -14,8 +14,9 @@ from engine.data import LabelledImages, first_of_each_class, prepare
 from engine.invariance import Curve
 from engine.lesions import Patient, evaluate_without_branch
 from engine.occlusion import Occlusion, occlude_in_steps
+from engine.probes import Probes
 from engine.sanity import Check
-from engine.weights import Weights
+from engine.weights import TRAINED, Weights
 from pages.common import resources
 from pages.common.jobs import AnyJob, Job, Jobs
 from pages.common.resources import View
@@ -265,6 +266,50 @@ class Operating(Job):
 
     def _note(self, done: int) -> None:
         self.advance(done, len(self._test.labels), "images")
+
+
+class Probing(Job):
+    """Linear probes, fitted to one stage after the other.
+
+    Attributes:
+        found: the probes so far; None before the first one.
+    """
+
+    def __init__(self, network: Weights) -> None:
+        super().__init__()
+        self._trained = resources.trained(network)
+        self.found: Probes | None = None
+
+    def _work(self) -> None:
+        images, layers = 20 * probes.PER_CLASS, len(probes.layers_to_probe(self._trained.model)) + 1
+        for step in probes.probe_in_steps(
+            self._trained, on_batch=lambda done: self.advance(done, images + 1, "images")
+        ):
+            self.found = step
+            self.advance(len(step.readings), layers, "probes")
+
+
+def probing(network: Weights) -> Probing:
+    """The one job on this network; a reader begins it."""
+    return _probings().get(network, lambda: Probing(network))
+
+
+def stored_probes(network: Weights) -> Probes | None:
+    """The results that are stored with a trained network, if there are any."""
+    path = probes.path_of(network.checkpoint)
+    if network.moment != TRAINED or not path.exists():
+        return None
+    return _stored_probes(network, path.stat().st_mtime_ns)
+
+
+@st.cache_resource(max_entries=32, show_spinner=False)
+def _stored_probes(network: Weights, changed: int) -> Probes | None:
+    return probes.load(resources.trained(network))
+
+
+@st.cache_resource(show_spinner=False, on_release=Jobs.stop)
+def _probings() -> Jobs[Probing]:
+    return Jobs()
 
 
 @st.cache_resource(max_entries=2, show_spinner=False, on_release=Job.stop)

@@ -1,7 +1,7 @@
 """Evidence: what in the image is the network's answer based on?"""
 
 from pages.common import layout, selection, texts
-from pages.evidence import adversarial, invariance, lesions, methods, occlusion, sanity_check
+from pages.evidence import adversarial, invariance, lesions, linear_probes, methods, occlusion, sanity_check
 
 VIEWS = {
     "occlusion": occlusion.draw,
@@ -10,6 +10,7 @@ VIEWS = {
     "adversarial": adversarial.draw,
     "invariance": invariance.draw,
     "lesions": lesions.draw,
+    "probes": linear_probes.draw,
 }
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from engine import effective_field, pictures, tiles
+from engine import effective_field, pictures, tape, tiles
 from engine.effective_field import EffectiveField
 from engine.pictures import FRAME
 from engine.weights import Weights
@@ -48,10 +48,7 @@ def show(chosen: Selection, row: DeltaGenerator) -> None:
 @st.cache_data(max_entries=64, show_spinner=False)
 def layers_of(network: Weights) -> tuple[str, ...]:
     """The outputs of the network's stages, at most `MOST` of them, from the first to the last."""
-    stages = list(resources.stages(network).values())
-    if len(stages) <= MOST:
-        return tuple(stages)
-    return tuple(stages[round(index * (len(stages) - 1) / (MOST - 1))] for index in range(MOST))
+    return tape.stage_outputs(resources.trained(network).model, MOST)
 
 
 def show_fields(chosen: Selection, settings: FieldSettings, job: MeasuringFields) -> None:

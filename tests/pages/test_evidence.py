@@ -16,6 +16,7 @@ from engine import (
     lesions,
     occlusion,
     pictures,
+    probes,
     sanity,
     tape,
     weights,
@@ -24,7 +25,7 @@ from engine.accuracy.figures import accuracy
 from engine.occlusion import Occlusion
 from engine.sanity import Check
 from pages.common.resources import View
-from pages.evidence import charts, drawings, jobs, methods, sanity_check
+from pages.evidence import charts, drawings, jobs, linear_probes, methods, sanity_check
 from pages.evidence import invariance as page_invariance
 from pages.evidence.jobs import (
     EPSILONS,
@@ -271,3 +272,26 @@ def test_a_lesion_is_tried_on_test_images(monkeypatch: pytest.MonkeyPatch) -> No
     jobs.operation_on(weights.find("resnet18_strided"), "conv5_x").stop()
     assert_no_error(app)
     assert not app.warning
+
+
+def test_stored_probes_are_shown_at_once_and_others_can_be_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = open_page(PAGE, **LINK, view="probes")
+    assert_no_error(app)
+    assert not app.warning
+    found = probes.load(checkpoints.load("lenet"))
+    assert infos(app) == [probes.in_words(found)]
+    assert "2,000 training images and tried on 2,000 test images" in app.caption[-1].value
+    rows = linear_probes.table(found)
+    assert rows["layer"].tolist() == ["pixels", "conv1_relu", "conv2_relu", "conv3_relu"]
+    assert (rows["low"] < rows["accuracy"]).all()
+    monkeypatch.setattr(probes, "PER_CLASS", 4)
+    other = open_page(PAGE, **LINK, view="probes", weights="untrained")
+    assert_no_error(other)
+    assert not infos(other)
+    other.button(key="probes_start").click().run()
+    job = jobs.probing(weights.find("lenet", weights.UNTRAINED))
+    job.wait(60)
+    other.run()
+    assert_no_error(other)
+    assert job.complete
+    assert infos(other) == [probes.in_words(job.found)]
