@@ -6,7 +6,7 @@ from engine.network.deconvnet_layer import FilteredSum
 from engine.weights import Weights
 from pages.common import code
 from pages.common.resources import View
-from pages.network.jobs import PER_CLASS, FieldSettings
+from pages.network.jobs import DRAWN, PER_CLASS, BatchSettings, FieldSettings
 
 
 def of_table(network: Weights, card: Card, size: int, by_parts: bool) -> str:
@@ -78,4 +78,22 @@ def of_fields(settings: FieldSettings) -> str:
         f"found = effective_field.measure(trained.model, x, {list(settings.layers)})",
         "for layer, field in found.items():",
         "    print(effective_field.in_words(field, receptive_field(trained.model, layer)))",
+    )
+
+
+def of_batches(settings: BatchSettings) -> str:
+    """Batches of several sizes in training mode."""
+    return code.script(
+        code.load(settings.view.network),
+        code.prepare(settings.view),
+        'test = data.bundled("test")',
+        f"drawn = test.subset(data.first_of_each_class(test.labels, {DRAWN}))",
+        "images = data.prepare(drawn.images, trained.card.input_size, trained.card.mean, trained.card.std)",
+        f"image, label, norm = x, {settings.label}, {settings.norm!r}",
+        "*_, found = batch_statistics.watch_in_steps(",
+        f"    trained.model, images, drawn.labels, image, label, norm, seed={settings.seed}",
+        ")",
+        "for one in found:",
+        "    print(one.size, one.changed, one.probabilities, one.means[-1], one.variances[-1])",
+        "print(batch_statistics.in_words(found))",
     )

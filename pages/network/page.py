@@ -5,15 +5,23 @@ from streamlit.delta_generator import DeltaGenerator
 
 from pages.common import layout, selection, texts
 from pages.common.selection import Selection
-from pages.network import block_diagram, layer_table, one_convolution, one_deconvnet_layer, receptive_fields
+from pages.network import (
+    batch_norm_in_training,
+    block_diagram,
+    layer_table,
+    one_convolution,
+    one_deconvnet_layer,
+    receptive_fields,
+)
 from pages.network.description import describe, sizes
 
-TABLE, DIAGRAM, CONVOLUTION, DECONVNET, FIELDS = VIEWS = (
+TABLE, DIAGRAM, CONVOLUTION, DECONVNET, FIELDS, BATCH_NORM = VIEWS = (
     "table",
     "diagram",
     "one convolution",
     "one deconvnet layer",
     "receptive fields",
+    "batch norm",
 )
 ROWS = ("parts", "every operation")
 
@@ -34,6 +42,8 @@ def main() -> None:
         one_deconvnet_layer.show(chosen)
     elif view == FIELDS:
         receptive_fields.show(chosen, row)
+    elif view == BATCH_NORM:
+        batch_norm_in_training.show(chosen, row)
     else:
         described_as(view, chosen, row)
 

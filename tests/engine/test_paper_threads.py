@@ -1,4 +1,4 @@
-"""The experiments of Zeiler & Fergus and their controls share one network with eight sessions, and change nothing."""
+"""The experiments of Zeiler & Fergus and their controls share one network with many sessions, and change nothing."""
 
 from collections.abc import Callable
 
@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from engine import adversarial, evidence, invariance, lesions, occlusion, sanity
+from engine import adversarial, batch_statistics, effective_field, evidence, invariance, lesions, occlusion, sanity
 from engine.models import build
+from engine.network import deconvnet_layer
 from tests.engine.test_threads import in_threads, one_core_per_operation
 from tests.oracles import fingerprint, randomised
 
@@ -42,14 +43,17 @@ LOOKS: list[Callable[[nn.Module, Tensor], Tensor]] = [
         [step["of class"].heat for step in sanity.cascade(model, lambda it: {"of class": of_class(it, image)[0]})]
     ),
     lambda model, image: sanity.check_signals(model, image, image.flip(3), "pool2").noise.pixels,
+    lambda model, image: deconvnet_layer.deconvnet_layer(model, image, "conv3").filtered,
+    lambda model, image: effective_field.measure(model, image, ["conv2_relu"])["conv2_relu"].influence,
+    lambda model, image: batch_statistics.among_others(model, image, torch.cat([image, image.flip(3)]), 2, 3),
 ]
 
 
-def test_eight_threads_get_what_one_thread_gets(model: nn.Module) -> None:
+def test_many_threads_get_what_one_thread_gets(model: nn.Module) -> None:
     image = torch.randn(1, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
     before, untouched = fingerprint(model), image.clone()
     alone = [look(model, image) for look in LOOKS]
-    together = in_threads(8, lambda index: LOOKS[index](model, image))
+    together = in_threads(len(LOOKS), lambda index: LOOKS[index](model, image))
     for expected, found in zip(alone, together, strict=True):
         assert torch.equal(expected, found)
     assert fingerprint(model) == before

@@ -7,14 +7,17 @@ from xml.etree import ElementTree
 import pytest
 import streamlit as st
 
-from engine import checkpoints, data, effective_field, network, pictures, weights
+from engine import batch_statistics, checkpoints, data, effective_field, network, pictures, weights
 from engine.graph.receptive_field import receptive_field
 from engine.network import convolution, deconvnet_layer, diagram
-from pages.network import diagram_drawing, jobs, receptive_fields, step_drawings, svg
+from pages.common import resources
+from pages.network import charts, diagram_drawing, jobs, receptive_fields, step_drawings, svg
 from tests.apps import assert_no_error, assert_pictures_have_words, open_page
+from tests.oracles import fingerprint
 
 PAGE = "network/page.py"
 SHIPPED = ("lenet", "resnet18")
+SHORT = {"DRAWN": 2, "SIZES": (2, 4), "STEPS": 3, "DRAWS": 2}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -174,6 +177,34 @@ def test_receptive_fields_are_measured_on_a_hundred_images():
     assert (drawn == pictures.FRAME).all(axis=2).any()
     assert (drawn == 255).all(axis=2).any()
     assert len(receptive_fields.layers_of(weights.find("transfer"))) == receptive_fields.MOST
+
+
+def test_batches_go_through_a_copy_in_training_mode(monkeypatch):
+    for name, value in SHORT.items():
+        monkeypatch.setattr(jobs, name, value)
+    model = checkpoints.load("model_two").model
+    before = fingerprint(model)
+    app = open_page(
+        PAGE, checkpoint="model_two", view="batch norm", channel="5", norm="features.6", **{"class": "ship"}
+    )
+    assert_no_error(app)
+    assert not app.warning
+    assert not app.info
+    app.button(key="batches_start").click().run()
+    [job] = [one for one in jobs._batches().all() if one.complete or one.alive]
+    job.wait(60)
+    app.run()
+    assert_no_error(app)
+    assert [one.size for one in job.found] == [2, 4]
+    assert app.info[0].value == batch_statistics.in_words(job.found)
+    assert charts.accuracies(job.found)["accuracy"].between(0, 1).all()
+    assert charts.answers(job.found)["batch"].tolist() == ["2", "2", "4", "4"]
+    running = charts.running(job.found, 5)
+    assert running["mean"].tolist()[:4] == pytest.approx(job.found[0].means[:, 5].tolist())
+    assert fingerprint(resources.trained(weights.find("model_two")).model) == before
+    without = open_page(PAGE, checkpoint="lenet", view="batch norm")
+    assert_no_error(without)
+    assert "has no batch norm" in without.info[0].value
 
 
 # The drawings --------------------------------------------------------------------------------------------------
