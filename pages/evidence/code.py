@@ -1,5 +1,6 @@
 """The code behind the page's views: each line calls the engine as the view does."""
 
+from engine.weights import Weights
 from pages.common import code, sheets
 from pages.common.resources import View
 from pages.evidence.jobs import FILLS, GRAD_CAM, Attack, Lesion, MovingSettings, OcclusionSettings, SanitySettings
@@ -130,3 +131,14 @@ def _activation_map(view: View, label: int | str, cam: bool, image: str = "x") -
 
 def _script(view: View, *lines: str, image: bool = True) -> str:
     return code.script(code.load(view.network), code.prepare(view), *([PIXELS] if image else []), *lines)
+
+
+def of_probes(network: Weights) -> str:
+    """A linear probe of each stage, and what it reaches."""
+    return code.script(
+        code.load(network),
+        "*_, found = probes.probe_in_steps(trained)  # some minutes",
+        "for reading in found.readings:",
+        "    print(reading.layer, found.accuracy(reading))",
+        "print(probes.in_words(found))",
+    )

@@ -8,7 +8,7 @@ from engine import probes
 from engine.probes import Probes
 from pages.common import downloads, jobs, layout, texts
 from pages.common.selection import Selection
-from pages.evidence import charts
+from pages.evidence import charts, code
 from pages.evidence.jobs import probing, stored_probes
 
 
@@ -51,6 +51,7 @@ def draw_probes(chosen: Selection, found: Probes, complete: bool) -> None:
     if complete:
         caption = f"How much a linear classifier reads off each layer of {chosen.network}"
         downloads.chart(spec, rows, f"{chosen.network.file_name}-probes", "Linear probes", caption)
+        downloads.code(code.of_probes(chosen.network))
 
 
 def table(found: Probes) -> pd.DataFrame:

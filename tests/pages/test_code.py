@@ -16,7 +16,7 @@ import streamlit as st
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from engine import checkpoints, pictures, reports, settings, weights
+from engine import checkpoints, pictures, probes, reports, settings, weights
 from engine.weights import Weights
 from pages.accuracy import subject
 from pages.common import ascents, code, resources
@@ -317,6 +317,29 @@ def test_the_code_of_the_training_form_writes_its_recipe(files: dict, run: Calla
     run(open_page("train/page.py"))
     [name] = [name for name in files if name.endswith(".toml")]
     assert Path(name).read_bytes() == files[name]()
+
+
+def test_the_code_of_probes_reaches_the_same(run: Callable, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = open_page("evidence/page.py", **LENET, view="probes")
+    monkeypatch.setattr(probes, "PER_CLASS", 4)
+    *_, found = probes.probe_in_steps(checkpoints.load("lenet"))
+    run(page)
+    assert capsys.readouterr().out.splitlines()[-1] == probes.in_words(found)
+
+
+def test_the_code_of_batches_says_what_the_page_says(
+    run: Callable, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(network_jobs, "STEPS", 1)
+    monkeypatch.setattr(network_jobs, "DRAWS", 2)
+    link = {"checkpoint": "resnet18_strided", "view": "batch norm"}
+    app = open_page("network/page.py", **link).button(key="batches_start").click().run()
+    for job in network_jobs._batches().all():
+        job.wait(60)
+    assert "in batches of 2" in app.run().info[0].value
+    [lines] = [block.value for block in app.code]
+    run(lines.replace("seed=0", "seed=0, steps=1, draws=2"))
+    assert app.info[0].value == capsys.readouterr().out.splitlines()[-1]
 
 
 def test_names_from_outside_are_only_ever_strings(monkeypatch: pytest.MonkeyPatch) -> None:
