@@ -33,9 +33,10 @@ import torch
 from torch import Tensor
 
 from engine.errors import ConvscopeError
-from engine.graph.runs import Cut, Played, norm_of_each, play_back
+from engine.graph.runs import Cut, norm_of_each, play_back
 from engine.operations import Convolution, Rules
 from engine.operations.convolution import ConvolutionRecord
+from engine.operations.signals import Signals
 from engine.tape import Tape
 
 RELU_RULES = ("deconvnet", "gradient", "guided")
@@ -57,7 +58,7 @@ class Reconstruction:
 
     Attributes:
         pixels: `[K, 3, H, W]`, signed.
-        gains: in the order of playback, from the layer to the image.
+        gains: in the order of playback, from the layer to the image; empty if they were not asked for.
         sent: `[K]`, the norm of each signal; where it is 0, the picture is empty.
     """
 
@@ -71,7 +72,7 @@ class Reconstruction:
 
         The last of `gains` is not it where several operations read the image: that is one operation's share.
         """
-        return _ratio(norm_of_each(self.pixels, len(self.pixels)), self.sent)
+        return _ratio(norm_of_each(self.pixels), self.sent)
 
 
 def reconstruct(
@@ -83,6 +84,7 @@ def reconstruct(
     path: str | Mapping[str, str] = "both",
     weight_scale: float = 1.0,
     switches: str = "recorded",
+    gains: bool = True,
 ) -> Reconstruction:
     """Play `signal` back from the tape's layer to pixels (Zeiler & Fergus 2014, section 2.1).
 
@@ -99,6 +101,7 @@ def reconstruct(
             the path the picture stays the same, without it changes with every convolution.
         switches: max-pooling sends the signal to where the window's maximum was, "recorded", or to the middle
             of the window, "centre", as one would without a recording.
+        gains: whether to measure the gain after each step; else `Reconstruction.gains` is empty.
 
     Raises:
         ConvscopeError: the signal does not have the layer's shape, an unknown rule, choice or block, a weight
@@ -114,13 +117,14 @@ def reconstruct(
     _check_weight_scale(tape, weight_scale)
     _check_signal(tape, signal)
     with torch.no_grad():
-        if tape.input_shape[0] == len(signal):
-            pixels, norms, nodes = _play(tape, signal, rules, cut)
-        else:
-            pixels, norms, nodes = _play_each(tape, signal, rules, cut)
-        sent = norm_of_each(signal, len(signal))
-    gains = tuple(Gain(node, _ratio(norm, sent)) for node, norm in zip(nodes, norms, strict=True))
-    return Reconstruction(pixels, gains, sent)
+        # One signal for all of the tape's images together, or many for its only one.
+        images = tape.input_shape[0]
+        seeds = Signals.narrowed(signal[None] if images == len(signal) else signal.unsqueeze(1))
+        sent = norm_of_each(seeds.values, images)
+        norms: dict[str, Tensor] | None = {} if gains else None
+        pixels = play_back(tape.steps, {tape.node: seeds}, tape.input, tape.input_shape, rules, cut, norms)
+    measured = tuple(map(Gain, norms, _ratio(torch.stack(list(norms.values())), sent))) if norms else ()
+    return Reconstruction(pixels, measured, sent)
 
 
 def weight_scale_applies(tape: Tape) -> str | None:
@@ -143,29 +147,6 @@ def residual_blocks(tape: Tape) -> tuple[str, ...]:
     """The residual blocks on the tape, in forward order: the ones where `path` matters."""
     on_the_way = {step.name for step in tape.steps}
     return tuple(name for name, block in tape.blocks.items() if block.add in on_the_way)
-
-
-# -------------------------------------------------------------------------------------------------- playback
-
-
-def _play(tape: Tape, signal: Tensor, rules: Rules, cut: Cut) -> Played:
-    return play_back(tape.steps, {tape.node: signal}, tape.input, tape.input_shape, rules, cut)
-
-
-def _play_each(tape: Tape, signals: Tensor, rules: Rules, cut: Cut) -> Played:
-    """Many signals on one image: play one, mapped over all of them, or one by one where an operation forbids that."""
-    nodes: list[str] = []
-
-    def play_one(one: Tensor) -> tuple[Tensor, list[Tensor]]:
-        pixels, norms, nodes[:] = _play(tape, one, rules, cut)
-        return pixels, norms
-
-    try:
-        pixels, norms = torch.func.vmap(play_one, randomness="same")(signals.unsqueeze(1))
-    except RuntimeError:
-        each_pixels, each_norms = zip(*map(play_one, signals.unsqueeze(1)), strict=True)
-        pixels, norms = torch.stack(each_pixels), [torch.stack(same) for same in zip(*each_norms, strict=True)]
-    return pixels.flatten(0, 1), [norm.flatten() for norm in norms], nodes
 
 
 def _ratio(norm: Tensor, sent: Tensor) -> Tensor:

@@ -95,7 +95,7 @@ def of_class(model: nn.Module, image: Tensor, label: int) -> dict[str, Reconstru
     _check_label(recorded.activation, label)
     signal = torch.zeros_like(recorded.activation)
     signal[0, label] = 1
-    return {rule: reconstruct(recorded, signal, relu=rule) for rule in RULES}
+    return {rule: reconstruct(recorded, signal, relu=rule, gains=False) for rule in RULES}
 
 
 def heat(pixels: Tensor) -> Tensor:

@@ -308,7 +308,7 @@ def unit_pictures(
     recorded: Tape, channels: Sequence[int], rows: Sequence[int], columns: Sequence[int], **rules: Any
 ) -> Tensor:
     """The same of a tape of K images; arguments and errors as of `reconstructions`."""
-    return reconstruct(recorded, unit_seeds(recorded.activation, channels, rows, columns), **rules).pixels
+    return reconstruct(recorded, unit_seeds(recorded.activation, channels, rows, columns), gains=False, **rules).pixels
 
 
 def unit_seeds(activation: Tensor, channels: Sequence[int], rows: Sequence[int], columns: Sequence[int]) -> Tensor:

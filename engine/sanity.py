@@ -172,9 +172,9 @@ def check_signals(
     """
     own, others = tape.record(model, image, layer), tape.record(model, other, layer)
     return SignalChecks(
-        reconstruct(own, own.activation, **settings),
-        reconstruct(own, positive_noise(own.activation, seed), **settings),
-        reconstruct(others, own.activation, **settings),
+        reconstruct(own, own.activation, gains=False, **settings),
+        reconstruct(own, positive_noise(own.activation, seed), gains=False, **settings),
+        reconstruct(others, own.activation, gains=False, **settings),
     )
 
 

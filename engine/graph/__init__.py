@@ -71,12 +71,23 @@ def trace(model: nn.Module, shape: ImageShape | None = None) -> Graph:
 
 
 def _check_eval_mode(model: nn.Module) -> None:
-    training = next((name for name, module in model.named_modules() if module.training), None)
-    if training is not None:
+    if any(module.training for module in _modules(model)):
+        training = next(name for name, module in model.named_modules() if module.training)
         where = f"its module {training!r} is" if training else "it is"
         raise ConvscopeError(
             f"{type(model).__name__} cannot be looked at while {where} in training mode: call .eval()."
         )
+
+
+def _modules(model: nn.Module) -> Iterable[nn.Module]:
+    """The model and all modules in it, without the names that PyTorch takes its time to put together."""
+    seen, waiting = {model}, [model]
+    while waiting:
+        module = waiting.pop()
+        yield module
+        new = [child for child in module._modules.values() if child is not None and child not in seen]
+        seen.update(new)
+        waiting.extend(new)
 
 
 def _first_graph(model: nn.Module, shape: ImageShape | None) -> Graph:

@@ -17,6 +17,7 @@ from engine.graph.runs import Recorder, forward, play_back
 from engine.graph.structure import Graph
 from engine.operations import Rules
 from engine.operations.base import is_differentiable, tensors_in
+from engine.operations.signals import Signals
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,8 @@ def _compare_both(model: nn.Module, graph: Graph, image: Tensor, own: OwnAnswer)
     }
     if not signals:
         return
-    sent = {str(tensors[index][0]): signal for index, signal in signals.items()}
-    gradient, *_ = play_back(recorder.steps, sent, graph.names[graph.input], image.shape, Rules(relu="gradient"), {})
+    sent = {str(tensors[index][0]): Signals(signal[None]) for index, signal in signals.items()}
+    gradient = play_back(recorder.steps, sent, graph.names[graph.input], image.shape, Rules(relu="gradient"), {})
     # A gradient that is zero but for rounding cannot be compared: see how large it could be.
     scale = sum(float(signal.norm() * tensors[index][1].norm()) for index, signal in signals.items())
     rounding = torch.finfo(image.dtype).eps

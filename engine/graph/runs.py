@@ -15,6 +15,7 @@ from engine.graph.structure import Graph, Nodes
 from engine.operations import Call, Operation, Record, Rules
 from engine.operations.base import is_differentiable
 from engine.operations.other import VectorJacobian
+from engine.operations.signals import Signals
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,8 @@ def forward(
     Args:
         known: values that are not computed again, and not forgotten.
     """
-    known = known or {}
-    path = [node for node in graph.path_to(*targets, known=known) if node not in known]
-    targets = {*targets, *known}
-    last_reader = {source: node for node in path for source in node.all_input_nodes}
-    values: Values = dict(known)
-    for node in path:
+    values: Values = dict(known or {})
+    for node, read_last in graph.plan(frozenset(targets), frozenset(values)):
         try:
             values[node] = (
                 x if node is graph.input else compute(graph.call(model, node), graph.operations[node], values)
@@ -56,9 +53,8 @@ def forward(
             if reason is None:
                 raise
             raise ConvscopeError(reason) from error
-        for source in node.all_input_nodes:
-            if last_reader[source] is node and source not in targets:
-                del values[source]
+        for source in read_last:
+            del values[source]
     return values
 
 
@@ -146,17 +142,24 @@ class Recorder:
 
 Cut = Mapping[str, str]
 """Residual add -> the one of its inputs that gets no signal."""
-Played = tuple[Tensor, list[Tensor], list[str]]
-"""The pixels, and after each reversed step the norms `[K]` and the node's name."""
 
 
 def play_back(
-    steps: Sequence[Step], signals: Mapping[str, Tensor], image: str, shape: torch.Size, rules: Rules, cut: Cut
-) -> Played:
-    """Play `signals`, by the nodes at whose outputs they arrive, back to the `image` of this `shape`."""
-    batch, arriving = shape[0], dict(signals)
-    norms: list[Tensor] = []
-    nodes: list[str] = []
+    steps: Sequence[Step],
+    signals: Mapping[str, Signals],
+    image: str,
+    shape: torch.Size,
+    rules: Rules,
+    cut: Cut,
+    norms: dict[str, Tensor] | None = None,
+) -> Tensor:
+    """Play K signals, by the nodes at whose outputs they arrive, back to the `image`: its pixels `[K * N, 3, H, W]`.
+
+    Args:
+        shape: of the image, `[N, 3, H, W]`.
+        norms: where given, takes the norms `[K * N]` after each reversed step, by its node's name.
+    """
+    arriving = dict(signals)
     for step in reversed(steps):
         if step.name not in arriving:
             continue
@@ -164,27 +167,44 @@ def play_back(
         sent = _send(step, here, rules, cut)
         for source, part in sent:
             arriving[source] = arriving[source] + part if source in arriving else part
-        copies = step.record.copies
-        norms.append(norm_of_each(here, batch) if copies else _joint_norm([part for _, part in sent], batch))
-        nodes.append(step.name)
-    pixels = arriving.get(image)
-    return (next(iter(signals.values())).new_zeros(shape) if pixels is None else pixels), norms, nodes
+        if norms is not None:
+            norms[step.name] = _joint_norm([here] if step.record.copies else [part for _, part in sent], shape[0])
+    if image in arriving:
+        return arriving[image].everything().flatten(0, 1)
+    values = next(iter(signals.values())).values
+    return values.new_zeros((len(values) * shape[0], *shape[1:]))
 
 
-def _send(step: Step, signal: Tensor, rules: Rules, cut: Cut) -> list[tuple[str, Tensor]]:
-    """The signal that the step passes on to each node that it read."""
-    parts = zip(step.inputs, step.record.reverse(signal, rules), strict=True)
+def _send(step: Step, signals: Signals, rules: Rules, cut: Cut) -> list[tuple[str, Signals]]:
+    """What the step passes on to each node that it read."""
+    parts = zip(step.inputs, step.record.reverse_windows(signals, rules), strict=True)
     return [(source, part) for source, part in parts if source != cut.get(step.name)]
 
 
-def norm_of_each(signal: Tensor, batch: int) -> Tensor:
-    """`[batch]`: the norm of each image's part of `signal`."""
-    signal = signal.abs() if signal.is_complex() else signal
-    # In double precision: leaving batch norm out may take a signal's square beyond what a float can hold.
-    each = signal.reshape(batch, -1) if signal.numel() % batch == 0 else signal.reshape(1, -1).expand(batch, -1)
-    return torch.linalg.vector_norm(each, dim=1, dtype=torch.float64)
+_HOLDS = 1e-15, 1e18
+"""Norms whose squares single precision holds well."""
 
 
-def _joint_norm(signals: list[Tensor], batch: int) -> Tensor:
-    norms = [norm_of_each(signal, batch) for signal in signals]
+def norm_of_each(values: Tensor, images: int = 1) -> Tensor:
+    """`[K]` norms of `values` `[K, ...]`; of `[1, N, ...]` with N `images` those of each image's part, `[N]`."""
+    each = _image_by_image(values.abs() if values.is_complex() else values, images)
+    dimensions = tuple(range(1, each.dim()))
+    norms = torch.linalg.vector_norm(each, dim=dimensions).double()
+    if _HOLDS[0] < float(norms.min()) and float(norms.max()) < _HOLDS[1]:
+        return norms
+    # Leaving batch norm out may take a signal's square beyond what a float can hold.
+    return torch.linalg.vector_norm(each, dim=dimensions, dtype=torch.float64)
+
+
+def _image_by_image(values: Tensor, images: int) -> Tensor:
+    """`values` of K signals, or of one signal and N images, as K or N rows of any shape."""
+    rows = len(values) if images == 1 else images
+    values = values if images == 1 else values[0]
+    if values.numel() % rows:  # no image has a part of its own
+        return values.reshape(1, -1).expand(rows, -1)
+    return values if values.dim() > 1 and len(values) == rows else values.reshape(rows, -1)
+
+
+def _joint_norm(signals: list[Signals], images: int) -> Tensor:
+    norms = [norm_of_each(each.values, images) for each in signals]
     return norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms), dim=0)

@@ -31,6 +31,10 @@ class Block:
     shortcut: str
 
 
+Plan = tuple[tuple[Node, Nodes], ...]
+"""Operations in the order of their execution, each with the nodes whose values nobody needs any more after it."""
+
+
 @dataclass(frozen=True)
 class Graph:
     """A traced network.
@@ -63,6 +67,7 @@ class Graph:
     constants: Mapping[str, Any]
     shape: tuple[int, ...] | None
     by_name: Mapping[str, Node] = field(repr=False)
+    _plans: dict[tuple[frozenset[Node], frozenset[Node]], Plan] = field(default_factory=dict, repr=False)
 
     def path_to(self, *nodes: Node, known: Container[Node] = ()) -> Nodes:
         """The ancestors of `nodes`, which are among them, in the order of their execution.
@@ -72,6 +77,17 @@ class Graph:
         """
         needed = ancestors(*nodes, known=known)
         return tuple(candidate for candidate in self.nodes if candidate in needed)
+
+    def plan(self, targets: frozenset[Node], known: frozenset[Node]) -> Plan:
+        """The operations that lead to `targets`, each with the values that it reads last; `known` ones are kept."""
+        if (targets, known) not in self._plans:
+            path = [node for node in self.path_to(*targets, known=known) if node not in known]
+            last_reader = {source: node for node in path for source in node.all_input_nodes}
+            done: dict[Node, list[Node]] = {node: [] for node in path}
+            for source in last_reader.keys() - targets - known:
+                done[last_reader[source]].append(source)
+            self._plans[targets, known] = tuple((node, tuple(sources)) for node, sources in done.items())
+        return self._plans[targets, known]
 
     def resolve(self, layer: str) -> Node:
         """The node of a layer, by its friendly name (which goes first) or its node's name.

@@ -218,7 +218,7 @@ def _tape(network: Weights, layer: str, label: str, size: int = 0) -> Tape:
 
 def _reconstruction(network: Weights, layer: str, label: str, variant: str) -> Reconstruction:
     recorded = _tape(network.at(UNTRAINED) if variant == UNTRAINED else network, layer, label)
-    return deconv.reconstruct(recorded, deconv.all_channels(recorded.activation), **VARIANTS[variant])
+    return deconv.reconstruct(recorded, deconv.all_channels(recorded.activation), gains=False, **VARIANTS[variant])
 
 
 @functools.lru_cache(maxsize=512)

@@ -107,7 +107,8 @@ def _reconstructions(network: Weights, values: dict[str, str]) -> Iterator[Pictu
     }
     for label, one, where, varied in _variants(network, layer, values.get("compare", "batch norm")):
         recorded = tape.record(trained(one).model, _input(trained(one), values), where)
-        pixels = deconv.reconstruct(recorded, _signals(recorded.activation, values), **(rules | varied)).pixels
+        signals = _signals(recorded.activation, values)
+        pixels = deconv.reconstruct(recorded, signals, gains=False, **(rules | varied)).pixels
         yield label, pictures.sheet(pictures.signed(pixels, pictures.scale_of(pixels)), width=SIDE)
 
 

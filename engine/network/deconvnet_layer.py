@@ -41,6 +41,7 @@ from engine.graph.runs import Step, play_back
 from engine.operations import BatchNorm, Convolution, Identity, MaxPool, ReLU, Rules
 from engine.operations.convolution import ConvolutionRecord, is_zero_padded
 from engine.operations.max_pool import MaxPoolRecord
+from engine.operations.signals import Signals
 from engine.operations.windows import Window, Windows
 
 Pair = tuple[int, int]
@@ -132,7 +133,7 @@ def deconvnet_layer(model: nn.Module, image: Tensor, source: str, batch_norm: bo
     signal = recorded.activation
     if above is not start:
         later = _behind(recorded.steps, names[start])
-        signal, _, _ = play_back(later, {recorded.node: signal}, names[start], output.shape, rules, {})
+        signal = play_back(later, {recorded.node: Signals(signal[None])}, names[start], output.shape, rules, {})
     parts = _way_back([steps[names[node]] for node in chain], signal, rules)
     first, last = steps[names[start]].record, steps[names[chain[-1]]].record
     assert isinstance(last, ConvolutionRecord)
@@ -215,12 +216,12 @@ def _behind(steps: Sequence[Step], name: str) -> list[Step]:
 
 @torch.no_grad()
 def _way_back(steps: Sequence[Step], signal: Tensor, rules: Rules) -> tuple[Part, ...]:
-    parts = []
+    parts, signals = [], Signals(signal[None])
     for step in steps:
-        (signal,) = step.record.reverse(signal, rules)
+        (signals,) = step.record.reverse_windows(signals, rules)
         kind = next((said for operation, said in KINDS.items() if isinstance(step.operation, operation)), None)
         if kind is not None:
-            parts.append(Part(kind, step.name, signal[0]))
+            parts.append(Part(kind, step.name, signals.everything()[0, 0]))
     return tuple(parts)
 
 

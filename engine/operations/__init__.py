@@ -3,6 +3,7 @@
     convolution  dense  max_pool  average_pool  relu  batch_norm  identity (dropout)  addition
     flattening  rearrangement (concatenation ...)  resampling  elementwise  attention  source (image, constants)
     other        anything else, by its vector-Jacobian product
+    windows, signals    the window that a unit reads; the windows that a signal reaches on its way back
 
 Each file says how its operation is recognised in a traced network, what is recorded of it in a forward pass, how it is
 reversed, what window of its input a unit reads, what it costs, how its parameters are counted and what it is called

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from engine.operations.base import Call, Operation, Record, Recorded, Rules, Shapes
+from engine.operations.signals import Signals
 
 
 @dataclass(frozen=True)
@@ -16,8 +17,8 @@ class AdditionRecord(Record):
 
     copies = True
 
-    def reverse(self, signal: Tensor, rules: Rules) -> tuple[Tensor, ...]:
-        return signal, signal
+    def reverse_windows(self, signals: Signals, rules: Rules) -> tuple[Signals, ...]:
+        return signals, signals
 
 
 class Addition(Operation):

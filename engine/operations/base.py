@@ -8,15 +8,16 @@ signal back through it.
 """
 
 import operator
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 from torch.fx import Node
 
+from engine.operations.signals import Signals
 from engine.operations.windows import HERE, Windows
 
 Shape = tuple[int, ...]
@@ -33,17 +34,32 @@ class Rules:
     switches: str = "recorded"
 
 
-class Record(ABC):
-    """What is kept of one call: no more than its reversal needs.
+class Record:
+    """What is kept of one call: no more than its reversal needs. A subclass defines one of the two reversals.
 
     `copies`: each input gets the whole signal, not a share of it.
     """
 
     copies: ClassVar[bool] = False
 
-    @abstractmethod
     def reverse(self, signal: Tensor, rules: Rules) -> tuple[Tensor, ...]:
         """What each input gets when `signal`, of the output's shape, arrives at the output."""
+        raise NotImplementedError
+
+    def reverse_windows(self, signals: Signals, rules: Rules) -> tuple[Signals, ...]:
+        """The same of K signals, of which only windows may be kept; unless it is defined, `reverse` gets the maps.
+
+        It is mapped over the signals, or gets one after the other where it cannot be mapped.
+        """
+        each = signals.everything()
+        reverse = partial(self.reverse, rules=rules)
+        if len(each) == 1:
+            return tuple(Signals(part[None]) for part in reverse(each[0]))
+        try:
+            parts = torch.func.vmap(reverse, randomness="same")(each)
+        except RuntimeError:
+            parts = map(torch.stack, zip(*map(reverse, each), strict=True))
+        return tuple(map(Signals, parts))
 
     def without_values(self) -> "Record":
         """The same record, without values that its reversal does not need."""
@@ -74,7 +90,7 @@ class Call:
     @cached_property
     def module(self) -> nn.Module | None:
         """The module that is called; None if it is a function, a method or no call at all."""
-        return self.model.get_submodule(str(self.node.target)) if self.node.op == "call_module" else None
+        return operator.attrgetter(str(self.node.target))(self.model) if self.node.op == "call_module" else None
 
     @property
     def name(self) -> str:

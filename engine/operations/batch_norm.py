@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from engine.operations.base import Call, Operation, Record, Recorded, Rules, Shapes
+from engine.operations.signals import Signals
 
 
 @dataclass(frozen=True)
@@ -21,11 +22,12 @@ class BatchNormRecord(Record):
     scale: Tensor
     of_convolution: bool
 
-    def reverse(self, signal: Tensor, rules: Rules) -> tuple[Tensor, ...]:
+    def reverse_windows(self, signals: Signals, rules: Rules) -> tuple[Signals, ...]:
         if not rules.batch_norm:
-            return (signal,)
+            return (signals,)
         scaled = rules.weight_scale != 1 and self.of_convolution
-        return (signal * (self.scale / rules.weight_scale if scaled else self.scale),)
+        scale = self.scale / rules.weight_scale if scaled else self.scale
+        return (Signals(signals.values * scale, signals.place),)
 
 
 class BatchNorm(Operation):
@@ -40,8 +42,8 @@ class BatchNorm(Operation):
 
     def record(self, call: Call, x: Tensor) -> Recorded:
         module = call.module
-        gamma = 1 if module.weight is None else module.weight.detach()
-        scale = gamma * (module.running_var + module.eps).rsqrt()
+        scale = (module.running_var + module.eps).rsqrt()
+        scale = scale if module.weight is None else scale * module.weight
         shaped = scale.reshape(-1, *[1] * (x.dim() - 2))
         return self.run(call, x), BatchNormRecord(shaped, call.normalised)
 

@@ -12,14 +12,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.fx import Node
 
 from engine.operations.base import Call, Operation, Record, Recorded, Rules, Shape, Shapes, product_in_words
+from engine.operations.signals import Signals
 from engine.operations.windows import Windows, sides_in_words, stride_in_words, windows
 
 _SETTINGS = ("weight", "bias", "stride", "padding", "dilation", "groups", "kernel_size")
+_FEW = 16
+"""Fewer channels than a processor computes at once."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +36,33 @@ class ConvolutionRecord(Record):
     input_size: tuple[int, int]
     followed_by_batch_norm: bool
 
-    def reverse(self, signal: Tensor, rules: Rules) -> tuple[Tensor, ...]:
+    def reverse_windows(self, signals: Signals, rules: Rules) -> tuple[Signals, ...]:
+        weight = self.weight if rules.weight_scale == 1 else self.weight * rules.weight_scale
         stride, padding, dilation = zip(*((w.stride, w.padding, w.dilation) for w in self.windows), strict=True)
-        # A strided convolution may leave the last rows and columns unread; the output padding brings them back.
-        unread = [window.unread(size) for window, size in zip(self.windows, self.input_size, strict=True)]
-        back = F.conv_transpose2d(signal, self.weight, None, stride, padding, unread, self.groups, dilation)
-        return (back if rules.weight_scale == 1 else back * rules.weight_scale,)
+        if weight.shape[1] < _FEW and stride[0] == stride[1] > 1 and dilation == (1, 1) and self.groups == 1:
+            maps = _by_sub_pixels(signals.maps, weight, stride[0])
+        elif signals.place is not None:
+            maps = F.conv_transpose2d(signals.maps, weight, None, stride, 0, 0, self.groups, dilation)
+        else:  # A strided convolution may leave the last rows and columns unread; the output padding brings them back.
+            unread = [window.unread(size) for window, size in zip(self.windows, self.input_size, strict=True)]
+            maps = F.conv_transpose2d(signals.maps, weight, None, stride, padding, unread, self.groups, dilation)
+            return (signals.with_maps(maps),)
+        return (signals.with_maps(maps, signals.where.read(self.windows, self.input_size)),)
+
+
+def _by_sub_pixels(maps: Tensor, weight: Tensor, stride: int) -> Tensor:
+    """The transposed convolution as a plain one, which gives the stride x stride pixels between two units as channels.
+
+    Libraries compute many channels at once, so with few of them it is faster (Shi et al. 2016, "Real-time single image
+    and video super-resolution using an efficient sub-pixel convolutional neural network").
+    """
+    taps = [math.ceil(length / stride) for length in weight.shape[2:]]
+    end = [(count - 1) * stride + length for count, length in zip(maps.shape[2:], weight.shape[2:], strict=True)]
+    down, across = (count * stride - length for count, length in zip(taps, weight.shape[2:], strict=True))
+    parts = F.pad(weight, (0, across, 0, down)).unflatten(3, (taps[1], stride)).unflatten(2, (taps[0], stride))
+    kernels = parts.flip(2, 4).permute(1, 3, 5, 0, 2, 4).flatten(0, 2).contiguous(memory_format=torch.channels_last)
+    pixels = F.conv2d(maps, kernels, None, 1, [count - 1 for count in taps])
+    return F.pixel_shuffle(pixels, stride)[..., : end[0], : end[1]]
 
 
 class Convolution(Operation):

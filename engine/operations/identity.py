@@ -5,18 +5,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 from torchvision.ops import stochastic_depth
 
 from engine.operations.base import Call, Operation, Record, Recorded, Rules, Shapes
+from engine.operations.signals import Signals
 
 
 @dataclass(frozen=True)
 class IdentityRecord(Record):
     """Nothing is needed."""
 
-    def reverse(self, signal: Tensor, rules: Rules) -> tuple[Tensor, ...]:
-        return (signal,)
+    def reverse_windows(self, signals: Signals, rules: Rules) -> tuple[Signals, ...]:
+        return (signals,)
 
 
 class Identity(Operation):

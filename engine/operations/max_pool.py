@@ -6,13 +6,16 @@ The signal goes back to the switches; where windows overlap and share a maximum,
 """
 
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engine.operations.base import Call, Operation, Record, Recorded, Rules, Shapes
+from engine.operations.signals import Signals
 from engine.operations.windows import Windows, pool_in_words, pool_windows
 
 _SETTINGS = ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
@@ -27,14 +30,26 @@ class MaxPoolRecord(Record):
 
     switches: Tensor
     centres: Tensor
+    windows: Windows
     input_size: tuple[int, int]
 
-    def reverse(self, signal: Tensor, rules: Rules) -> tuple[Tensor, ...]:
-        height, width = self.input_size
-        maps = signal.new_zeros((*signal.shape[:2], height * width))
-        places = self.switches if rules.switches == "recorded" else self.centres.expand_as(signal)
-        maps = maps.scatter_add(2, places.flatten(2), signal.flatten(2))
-        return (maps.unflatten(2, (height, width)),)
+    def reverse_windows(self, signals: Signals, rules: Rules) -> tuple[Signals, ...]:
+        values = signals.values
+        switches = self.switches if rules.switches == "recorded" else self.centres.expand_as(self.switches)
+        places = signals.of_record(switches)
+        read, shape = None, self.input_size
+        if signals.place is not None:
+            read = signals.place.read(self.windows, self.input_size).within()
+            shape = read.shape
+            places = self._within(places, read.corners.reshape(*values.shape[:2], 2), shape[1])
+        unpooled = values.new_zeros((*values.shape[:-2], prod(shape)))
+        unpooled.scatter_add_(-1, places.flatten(-2).expand(values.flatten(-2).shape), values.flatten(-2))
+        return (Signals(unpooled.unflatten(-1, shape), read),)
+
+    def _within(self, places: Tensor, corners: np.ndarray, width: int) -> Tensor:
+        """Indices into the flattened map as indices into flattened windows of this `width`, which lie at `corners`."""
+        top, left = torch.from_numpy(corners)[..., None, None, None].to(places).unbind(2)
+        return (places // self.input_size[1] - top) * width + places % self.input_size[1] - left
 
 
 class MaxPool(Operation):
@@ -50,11 +65,12 @@ class MaxPool(Operation):
         settings = call.settings(_SETTINGS, args, kwargs)
         value, switches = F.max_pool2d(x, **{**settings, "return_indices": True})
         size = tuple(x.shape[-2:])
+        read = pool_windows(settings)
         rows, columns = (
             window.middle(torch.arange(count)).clamp(0, length - 1)
-            for window, count, length in zip(pool_windows(settings), value.shape[-2:], size, strict=True)
+            for window, count, length in zip(read, value.shape[-2:], size, strict=True)
         )
-        return value, MaxPoolRecord(switches, rows[:, None] * size[1] + columns, size)
+        return value, MaxPoolRecord(switches, rows[:, None] * size[1] + columns, read, size)
 
     def window(self, call: Call) -> Windows | None:
         return pool_windows(call.settings(_SETTINGS))

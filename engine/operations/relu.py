@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engine.operations.base import Call, Operation, Record, Recorded, Rules
+from engine.operations.signals import Signals
 
 
 @dataclass(frozen=True)
@@ -23,10 +24,11 @@ class ReLURecord(Record):
 
     mask: Tensor
 
-    def reverse(self, signal: Tensor, rules: Rules) -> tuple[Tensor, ...]:
-        if rules.relu != "gradient":
-            signal = signal.clamp(min=0)
-        return (signal if rules.relu == "deconvnet" else signal * self.mask,)
+    def reverse_windows(self, signals: Signals, rules: Rules) -> tuple[Signals, ...]:
+        values = signals.values if rules.relu == "gradient" else signals.values.clamp(min=0)
+        if rules.relu != "deconvnet":
+            values = values * signals.of_record(self.mask)
+        return (Signals(values, signals.place),)
 
 
 class ReLU(Operation):

@@ -11,6 +11,7 @@ arithmetic for deep learning".)
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from torch.fx import Node
@@ -39,6 +40,10 @@ class Window:
         """The middle of the window; of an even one, the unit before its middle."""
         return self.first(position) + self.dilation * (self.length - 1) // 2
 
+    def reach(self, count: int) -> int:
+        """How many units in a row `count` neighbours read together."""
+        return (count - 1) * self.stride + self.extent
+
     def unread(self, size: int) -> int:
         """How many of the last units of an input of `size` units no window reaches (padding behind it included)."""
         return (size + 2 * self.padding - self.extent) % self.stride
@@ -65,9 +70,12 @@ def windows(settings: Mapping[str, Any]) -> Windows | None:
     if isinstance(padding, str):
         reach = zip(length, dilation, strict=True)
         padding = tuple(apart * (many - 1) // 2 if padding == "same" else 0 for many, apart in reach)
-    numbers = [length, _pair(settings.get("stride", 1)), _pair(padding), dilation]
-    if any(isinstance(number, Node) for pair in numbers for number in pair):
-        return None
+    numbers = (length, _pair(settings.get("stride", 1)), _pair(padding), dilation)
+    return None if any(isinstance(number, Node) for pair in numbers for number in pair) else _windows(numbers)
+
+
+@lru_cache(maxsize=256)
+def _windows(numbers: tuple[tuple[int, int], ...]) -> Windows:
     down, across = zip(*numbers, strict=True)
     return Window(*down), Window(*across)
 
