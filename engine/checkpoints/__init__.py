@@ -3,7 +3,7 @@
 `card` is what a checkpoint is; `reading` loads its network and its predictions; `writing` stores a new one; `states`
 is the same network after some of the epochs of its training.
 
-    weights.pt        state dict, half precision where that costs no accuracy on the validation images; only what was
+    weights.pt        state dict, half precision where the validation images tell no loss of accuracy; only what was
                       trained, if the rest is that of the base which the card names
     card.json         what it is, how it was trained, and what the run measured
     history.csv       one line per epoch

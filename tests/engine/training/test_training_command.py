@@ -127,7 +127,7 @@ def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(
 
 
 @pytest.mark.parametrize(("accurate", "dtype"), [(True, torch.float16), (False, torch.float32)])
-def test_weights_are_halved_only_if_that_costs_no_validation_accuracy(
+def test_weights_are_halved_only_if_the_validation_images_tell_no_loss(
     command: list[str],
     tmp_path: Path,
     small_data: dict[str, LabelledImages],
