@@ -426,15 +426,17 @@ def test_a_recipe_that_was_changed_is_checked_again() -> None:
         from_dict({**to_dict(recipe), "colour": 3})
 
 
-@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["plain", "with a byte order mark"])
-def test_a_recipe_is_read_as_utf_8_on_every_system(mark: bytes, tmp_path: Path) -> None:
+def test_a_recipe_is_read_as_utf_8_on_every_system(tmp_path: Path) -> None:
     text = 'architecture = "lenet"\ndataset = "folder"\ndata_folder = "Äpfel und 梨"\n[[phases]]\nepochs = 1\n'
-    file = tmp_path / "mine.toml"
-    file.write_bytes(mark + f"{text}learning_rate = 0.1\n".encode())
-    code = f"from engine.training.recipe import read; print(ascii(read({str(file)!r}).data_folder))"
+    byte_order_mark = b"\xef\xbb\xbf"
+    files = [tmp_path / "plain.toml", tmp_path / "with_a_mark.toml"]
+    for file, mark in zip(files, (b"", byte_order_mark), strict=True):
+        file.write_bytes(mark + f"{text}learning_rate = 0.1\n".encode())
+    each = f"for file in {[str(file) for file in files]!r}: print(ascii(read(file).data_folder))"
+    code = f"from engine.training.recipe import read\n{each}"
     environment = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     said = subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT, capture_output=True, text=True)
-    assert said.stdout.strip() == ascii("Äpfel und 梨"), said.stderr
+    assert said.stdout.splitlines() == [ascii("Äpfel und 梨")] * 2, said.stderr
 
 
 @pytest.mark.parametrize(
