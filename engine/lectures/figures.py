@@ -32,6 +32,7 @@ from engine import (
     invariance,
     network,
     occlusion,
+    probes,
     reconstructions,
     reports,
     sanity,
@@ -329,6 +330,14 @@ def _counted(share: Share) -> str:
     return f"{share.hits} of {share.total}"
 
 
+def _probe(name: str, layer: str) -> str:
+    """The accuracy of the linear probe of a layer, as it is stored with the network."""
+    found = probes.load(trained(weights.find(name)))
+    if found is None:
+        raise KeyError(name)
+    return percent(next(found.accuracy(reading).value for reading in found.readings if reading.layer == layer))
+
+
 FIGURES: dict[str, Callable[..., str]] = {
     "accuracy": lambda name: percent(_share(name).value),
     "interval": lambda name: _interval(_share(name)),
@@ -361,6 +370,7 @@ FIGURES: dict[str, Callable[..., str]] = {
     "noise": lambda name, layer, label: f"{_signals(weights.find(name), layer, label, label).noise_correlation:.2f}",
     "other_switches": lambda name, *of: f"{_signals(weights.find(name), *of).others_correlation:.2f}",
     "perturbed": _perturbed,
+    "probe": _probe,
     "report": lambda *of: percent(_reported(*of).accuracy),
     "counted_overall": lambda number: _interval(reports.TESTS[int(number)].overall),
     "listed": lambda *of: percent(_reported_class(*of)[0]),

@@ -1,12 +1,13 @@
 """Lectures: every shipped one is whole and its figures are true; a file from anywhere is read with care."""
 
+import json
 import re
 
 import numpy as np
 import pytest
 import torch
 
-from engine import checkpoints, data, deconv, lectures, reports, tape
+from engine import checkpoints, data, deconv, lectures, probes, reports, tape
 from engine.checkpoints import states
 from engine.errors import ConvscopeError
 from engine.lectures import Lecture, Link, Step, figures
@@ -121,6 +122,14 @@ def test_figures_of_evidence_are_those_of_single_passes() -> None:
     assert figures.fill("{perturbed.lenet.ship.3}") == f"{float(trained.model(changed).softmax(1)[0, 8]):.2f}"
     assert figures.fill("{other_switches.lenet.conv2_relu.ship.ship}") == "1.00"
     assert -1 <= float(figures.fill("{noise.lenet.conv2_relu.ship}")) < 1
+
+
+def test_figures_of_probes_are_the_stored_ones() -> None:
+    stored = json.loads(probes.path_of("lenet").read_text())
+    hits = {reading["layer"]: reading["hits"] for reading in stored["readings"]}
+    assert figures.fill("{probe.lenet.conv2_relu}") == f"{hits['conv2_relu'] / 2000:.1%}".replace("%", " %")
+    with pytest.raises(ConvscopeError, match=r"probe\.lenet\.conv9"):
+        figures.fill("{probe.lenet.conv9}")
 
 
 def _square(top: int, left: int) -> torch.Tensor:
