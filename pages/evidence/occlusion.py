@@ -1,7 +1,7 @@
 """A square slides over the image: what becomes of the answer, and of the strongest map? (Zeiler & Fergus, figure 7)"""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -9,6 +9,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from engine import deconv, pictures
+from engine.agreement import rank_correlation
 from engine.occlusion import Occlusion
 from pages.common import downloads, jobs, layout, resources, selection, sheets, texts, touch
 from pages.common.controls import Option
@@ -17,24 +18,39 @@ from pages.common.selection import Selection
 from pages.evidence import code, drawings
 from pages.evidence.jobs import FILLS, Occluding, OcclusionSettings, occlusion_of
 
+NO_OTHER = "none"
 USUAL_FILL = next(iter(FILLS))
 SQUARES, STRIDES = (8, 4, 2), (32, 16, 8)
 """The side of the image over these gives the squares and strides on offer; the middle one of each at first."""
 
 BRIGHTNESS = ("one scale", "each its own")
 BRIGHTNESS_HELP = "One scale: probabilities from 0 to 1. Each its own: from the smallest to the largest on this image."
+AGREE = 0.3
+"""Rank correlations nearer to 0 say nothing."""
 NAMED = ("blue", "orange", "green", "violet")
 """What Streamlit calls the first of `drawings.COLOURS`."""
 
 
 @dataclass(frozen=True)
 class Shown:
-    """What the view shows: the settings, the class whose probability is drawn, the class names, one of `BRIGHTNESS`."""
+    """What the view shows.
+
+    Attributes:
+        label: the class whose probability is drawn; `other`: the one beside it, if there is one.
+        classes: the class names.
+        brightness: one of `BRIGHTNESS`.
+    """
 
     settings: OcclusionSettings
     label: int
     classes: tuple[str, ...]
     brightness: str
+    other: int | None = None
+
+    @property
+    def drawn(self) -> tuple[int, ...]:
+        """The classes that have a map."""
+        return (self.label,) if self.other is None else (self.label, self.other)
 
     @property
     def view(self) -> View:
@@ -61,15 +77,18 @@ def draw_controls(chosen: Selection) -> Shown:
         "fill": Option("fill", tuple(FILLS)),
         "brightness": Option("brightness", BRIGHTNESS),
         "logit": Option("class", usual=selection.PREDICTED),
+        "beside": Option("beside it", (NO_OTHER, *chosen.card.classes)),
     }
     with layout.options(options):
         stride = selection.segments("Stride, px", list(dict.fromkeys(strides)), "stride", preferred=strides[1])
         fill = selection.segments("Fill", tuple(FILLS), "fill")
         brightness = selection.segments("Brightness", BRIGHTNESS, "brightness", help=BRIGHTNESS_HELP)
         label = selection.class_to_explain(chosen, view)
+        beside = selection.choose("Another class beside it", "beside", [NO_OTHER, *chosen.card.classes], NO_OTHER)
     (channel,) = deconv.strongest_channels(resources.recording(view).activation, 1)
     settings = OcclusionSettings(view, int(square), int(stride), fill, channel)
-    return Shown(settings, label, tuple(chosen.card.classes), brightness)
+    other = None if beside in (NO_OTHER, chosen.card.classes[label]) else chosen.card.classes.index(beside)
+    return Shown(settings, label, tuple(chosen.card.classes), brightness, other)
 
 
 def usual_settings(chosen: Selection) -> OcclusionSettings:
@@ -85,13 +104,14 @@ def usual_settings(chosen: Selection) -> OcclusionSettings:
 def draw_maps(shown: Shown, job: Occluding) -> None:
     """The probability of the class, large; beside it the image, the answers, the strongest map and its picture."""
     found, image, channel = job.found, resources.input_pixels(shown.view), shown.settings.channel
-    name = texts.plain(shown.classes[shown.label])
     with layout.stage():
-        large, beside = st.columns([1.08, 1], gap="small")
-    with large:
-        draw_probability(shown, found, image)
-        scale = "bright 1, dark 0" if shown.brightness == BRIGHTNESS[0] else "on its own scale"
-        st.caption(f"**p({name})** with the square there: {scale}. Point at it for the numbers.")
+        *large, beside = st.columns([1.08, 1] if len(shown.drawn) == 1 else [1, 1, 0.9], gap="small")
+    scale = "bright 1, dark 0" if shown.brightness == BRIGHTNESS[0] else "on its own scale"
+    for place, label in zip(large, shown.drawn, strict=True):
+        with place:
+            draw_probability(replace(shown, label=label), found, image)
+            name = texts.plain(shown.classes[label])
+            st.caption(f"**p({name})** with the square there: {scale}. Point at it for the numbers.")
     classes = commonest(shown, found)
     with beside, layout.stage(2):
         left, right = st.columns(2, gap="small")
@@ -102,9 +122,12 @@ def draw_maps(shown: Shown, job: Occluding) -> None:
         show(most_probable(found, classes, image), "Most probable", legend(shown, found, classes))
         show(reconstruction(shown), f"Deconvnet of map {channel}", "its strongest unit; grey is zero")
     if found is not None:
-        st.info(in_words(shown, found))
+        st.info(in_words(shown, found) if shown.other is None else two_in_words(shown, shown.other, found))
         with st.container(horizontal=True):
-            downloads.picture("Picture (PNG)", drawings.large(probability(shown, found, image)), "occlusion.png")
+            for label in shown.drawn:
+                file, of_label = f"occlusion-{shown.classes[label]}.png", replace(shown, label=label)
+                png = drawings.large(probability(of_label, found, image))
+                downloads.picture(f"p({shown.classes[label]})", png, file if label != shown.label else "occlusion.png")
             downloads.table("Numbers (CSV)", table(shown, found), "occlusion.csv")
             downloads.code(code.of_occlusion(shown.settings, shown.label, shown.brightness == BRIGHTNESS[0]))
 
@@ -126,7 +149,7 @@ def draw_probability(shown: Shown, found: Occlusion | None, image: np.ndarray) -
         rows * columns, columns, words=square_words(shown, found), field=(steps, steps), side=shown.view.size
     )
     png = drawings.large(probability(shown, found, image))
-    touch.show(png, words, "occlusion", grid, "Square", None, lambda _cell: None)
+    touch.show(png, words, f"occlusion-{shown.label}", grid, "Square", None, lambda _cell: None)
 
 
 def probability(shown: Shown, found: Occlusion, image: np.ndarray) -> np.ndarray:
@@ -222,10 +245,26 @@ def in_words(shown: Shown, found: Occlusion) -> str:
     )
 
 
+def two_in_words(shown: Shown, other: int, found: Occlusion) -> str:
+    """What hiding does to two classes, and whether what one loses is what the other gains."""
+    of_each = [found.probability(label) for label in (shown.label, other)]
+    if any(values.isnan().any() for values in of_each):
+        return in_words(shown, found)
+    said = []
+    for label, values in zip((shown.label, other), of_each, strict=True):
+        before = resources.answer(shown.view).probability(label)
+        name, low, high = texts.plain(shown.classes[label]), float(values.min()), float(values.max())
+        said.append(f"p({name}) is {before:.2f}, with hidden squares {low:.2f} to {high:.2f}")
+    rho = rank_correlation(*of_each)
+    how = "fall and rise together" if rho > AGREE else "one rises where the other falls" if rho < -AGREE else "neither"
+    return f"{'; '.join(said)}. Rank correlation of the two maps: {rho:.2f} ({how})."
+
+
 def table(shown: Shown, found: Occlusion) -> pd.DataFrame:
     """A row per square."""
     rows = pd.DataFrame(found.boxes.flatten(0, 1).numpy(), columns=["top", "left", "bottom", "right"])
-    rows[f"p({shown.classes[shown.label]})"] = found.probability(shown.label).flatten().numpy()
+    for label in shown.drawn:
+        rows[f"p({shown.classes[label]})"] = found.probability(label).flatten().numpy()
     rows["most probable"] = [
         shown.classes[label] if label >= 0 else "" for label in found.predicted().flatten().tolist()
     ]

@@ -104,6 +104,25 @@ def test_the_squares_fill_size_and_class_come_from_the_link() -> None:
     assert app.get("button_group")
 
 
+def test_two_classes_stand_side_by_side() -> None:
+    app = open_page(PAGE, **LINK, logit="ship", beside="airplane")
+    job = occlusion_of(settings())
+    job.wait(60)
+    app.run()
+    assert_no_error(app)
+    assert not app.warning
+    assert_pictures_have_words(app)
+    assert len(app.get("image")) == 6
+    ship, airplane = job.found.probability(8), job.found.probability(0)
+    said = infos(app)[0]
+    assert f"with hidden squares {float(ship.min()):.2f} to {float(ship.max()):.2f}; p(airplane) is" in said
+    assert f"{float(airplane.min()):.2f} to {float(airplane.max()):.2f}. Rank correlation" in said
+    assert f"maps: {agreement.rank_correlation(ship, airplane):.2f} (" in said
+    same = open_page(PAGE, **LINK, logit="ship", beside="ship")
+    assert_no_error(same)
+    assert len(same.get("image")) == 5
+
+
 def test_methods_stand_side_by_side_with_their_agreement_in_words() -> None:
     app = open_page(PAGE, **LINK, view="methods")
     job = occlusion_of(settings())
