@@ -82,7 +82,7 @@ def of_image(recorded: Tape, channel: int, **rules: object) -> dict[str, np.ndar
     Raises:
         ConvscopeError: there is no such channel, the tape is of several images, or an unknown rule.
     """
-    pixels = reconstruct(recorded, unit_signals(recorded.activation, [channel]), **rules).pixels
+    pixels = reconstruct(recorded, unit_signals(recorded.activation, [channel]), gains=False, **rules).pixels
     one = recorded.activation[:, channel : channel + 1]
     scale, signed = feature_maps.scales([one], together=True), feature_maps.is_signed(recorded.activation)
     return {MAP: coloured(one[0], scale, signed)[0], PICTURE: pictures.signed_each(pixels)[0]}

@@ -5,17 +5,17 @@ The signal goes back to the switches; where windows overlap and share a maximum,
 `MaxUnpool2d` writes instead, and loses signal.)
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from engine.operations.base import Call, Operation, Record, Recorded, Rules, Shapes
-from engine.operations.signals import Signals
+from engine.operations.signals import Place, Signals
 from engine.operations.windows import Windows, pool_in_words, pool_windows
 
 _SETTINGS = ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
@@ -41,15 +41,15 @@ class MaxPoolRecord(Record):
         if signals.place is not None:
             read = signals.place.read(self.windows, self.input_size).within()
             shape = read.shape
-            places = self._within(places, read.corners.reshape(*values.shape[:2], 2), shape[1])
+            places = self._within(places, read, values.shape[:2])
         unpooled = values.new_zeros((*values.shape[:-2], prod(shape)))
         unpooled.scatter_add_(-1, places.flatten(-2).expand(values.flatten(-2).shape), values.flatten(-2))
         return (Signals(unpooled.unflatten(-1, shape), read),)
 
-    def _within(self, places: Tensor, corners: np.ndarray, width: int) -> Tensor:
-        """Indices into the flattened map as indices into flattened windows of this `width`, which lie at `corners`."""
-        top, left = torch.from_numpy(corners)[..., None, None, None].to(places).unbind(2)
-        return (places // self.input_size[1] - top) * width + places % self.input_size[1] - left
+    def _within(self, places: Tensor, read: Place, batch: Sequence[int]) -> Tensor:
+        """Indices into the flattened maps as indices into the flattened windows that are `read`."""
+        top, left = (places.new_tensor(span.first).reshape(*batch, 1, 1, 1) for span in (read.rows, read.columns))
+        return (places // self.input_size[1] - top) * read.columns.length + places % self.input_size[1] - left
 
 
 class MaxPool(Operation):

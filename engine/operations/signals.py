@@ -10,7 +10,7 @@ What would lie beyond the border is cut off. All windows have one shape, since t
 that loses more at a border than the others is moved into its map instead.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Self
@@ -19,55 +19,83 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.operations.windows import Windows
+from engine.operations.windows import Window, Windows
 
-Pair = tuple[int, int]
 Slices = tuple[slice, slice]
 
 
-@dataclass(frozen=True, eq=False)
-class Place:
-    """Where in each of B maps of one size its window lies.
+@dataclass(frozen=True)
+class Span:
+    """Along one axis, in each of B maps of `size` units, a window of `length` units from its `first` unit on."""
 
-    Attributes:
-        corners: `[B, 2]`: the first row and column of each window.
-        shape, size: height and width of the windows, and of the maps.
-    """
-
-    corners: np.ndarray
-    shape: Pair
-    size: Pair
+    first: tuple[int, ...]
+    length: int
+    size: int
 
     @classmethod
-    def around(cls, first: np.ndarray, end: np.ndarray, size: Pair) -> Self:
-        """The smallest windows within the maps that hold what lies there from `first` up to `end`, both `[B, 2]`."""
-        first, end = (np.minimum(np.maximum(edge, 0), size) for edge in (first, end))
-        height, width = np.maximum((end - first).max(axis=0), 1).tolist()
-        return cls(np.minimum(first, (size[0] - height, size[1] - width)), (height, width), size)
+    def around(cls, first: Iterable[int], end: Iterable[int], size: int) -> Self:
+        """The shortest windows within the maps that hold what lies there from `first` up to, not including, `end`."""
+        firsts, ends = ([min(max(edge, 0), size) for edge in edges] for edges in (first, end))
+        length = max(1, *(behind - begin for begin, behind in zip(firsts, ends, strict=True)))
+        return cls(tuple(min(begin, size - length) for begin in firsts), length, size)
 
-    def read(self, windows: Windows, size: Pair) -> Self:
+    @property
+    def end(self) -> list[int]:
+        """Behind the last unit of each window."""
+        return [first + self.length for first in self.first]
+
+    def read(self, window: Window, size: int) -> Self:
         """What the units here read of maps of this `size`; it may lie beyond their border."""
-        down, across = windows
-        corners = self.corners * (down.stride, across.stride) - (down.padding, across.padding)
-        return type(self)(corners, (down.reach(self.shape[0]), across.reach(self.shape[1])), size)
+        return type(self)(tuple(map(window.first, self.first)), window.reach(self.length), size)
 
     def within(self) -> Self:
         """What of this lies within the maps."""
-        return self.around(self.corners, self.corners + self.shape, self.size)
+        inside = min(self.first) >= 0 and max(self.first) + self.length <= self.size
+        return self if inside else self.around(self.first, self.end, self.size)
 
     def union(self, other: Self) -> Self:
         """What lies here or there."""
-        ends = np.maximum(self.corners + self.shape, other.corners + other.shape)
-        return self.around(np.minimum(self.corners, other.corners), ends, self.size)
+        return self.around(map(min, self.first, other.first), map(max, self.end, other.end), self.size)
 
-    def everything(self) -> Self:
-        """The maps."""
-        return type(self)(np.zeros_like(self.corners), self.size, self.size)
+
+@dataclass(frozen=True)
+class Place:
+    """Where in each of B maps its window lies."""
+
+    rows: Span
+    columns: Span
+
+    @classmethod
+    def everything(cls, count: int, size: Sequence[int]) -> Self:
+        """The whole of `count` maps of this size."""
+        return cls(*(Span((0,) * count, length, length) for length in size))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the windows."""
+        return self.rows.length, self.columns.length
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the maps."""
+        return self.rows.size, self.columns.size
+
+    def read(self, windows: Windows, size: tuple[int, int]) -> Self:
+        """What the units here read of maps of this `size`; it may lie beyond their border."""
+        return type(self)(self.rows.read(windows[0], size[0]), self.columns.read(windows[1], size[1]))
+
+    def within(self) -> Self:
+        """What of this lies within the maps."""
+        return type(self)(self.rows.within(), self.columns.within())
+
+    def union(self, other: Self) -> Self:
+        """What lies here or there."""
+        return self if self == other else type(self)(self.rows.union(other.rows), self.columns.union(other.columns))
 
     def slices(self) -> list[Slices]:
         """Rows and columns of each window; of one only, if all lie at the same place."""
-        corners = self.corners[:1] if _same(self.corners) else self.corners
-        return [_slices(corner, self.shape) for corner in corners.tolist()]
+        corners = list(zip(self.rows.first, self.columns.first, strict=True))
+        return [_slices(corner, self.shape) for corner in (corners[:1] if _same(corners) else corners)]
 
 
 @dataclass(frozen=True)
@@ -89,20 +117,14 @@ class Signals:
             return cls(values)
         maps = values.flatten(0, 1)
         anywhere = ((maps.amax(dim=1) != 0) | (maps.amin(dim=1) != 0)).numpy(force=True)
-        lines = anywhere.any(axis=2), anywhere.any(axis=1)
-        first = np.stack([line.argmax(axis=1) for line in lines], axis=1)
-        size = anywhere.shape[1:]
-        end = size - np.stack([line[:, ::-1].argmax(axis=1) for line in lines], axis=1)
-        end[~lines[0].any(axis=1)] = 0
-        return cls(values)._at(Place.around(first, end, size))
+        return cls(values)._at(Place(*(_span(anywhere.any(axis=axis)) for axis in (2, 1))))
 
     @property
     def where(self) -> Place:
         """The place of feature maps, also where it is everything."""
         if self.place is not None:
             return self.place
-        size = tuple(self.values.shape[-2:])
-        return Place(np.zeros((prod(self.values.shape[:-3]), 2), dtype=int), size, size)
+        return Place.everything(prod(self.values.shape[:-3]), self.values.shape[-2:])
 
     @property
     def maps(self) -> Tensor:
@@ -111,12 +133,16 @@ class Signals:
 
     def with_maps(self, maps: Tensor, place: Place | None = None) -> Self:
         """Others in their stead: `maps` `[K * N, C, h, w]`, or windows of them, less what lies beyond the border."""
-        values = maps.reshape(*self.values.shape[:-3], *maps.shape[1:])
-        return type(self)(values) if place is None else type(self)(values, place)._at(place.within())
+        inside = None if place is None else place.within()
+        moved = maps if place is None or inside is None else _moved(maps, place, inside)
+        values = moved.reshape(*self.values.shape[:-3], *moved.shape[1:])
+        return type(self)(values, None if inside is None or inside.shape == inside.size else inside)
 
     def everything(self) -> Tensor:
         """`[K, *shape of the output]`: zero outside of the windows."""
-        return self.values if self.place is None else self._at(self.place.everything()).values
+        if self.place is None:
+            return self.values
+        return self._at(Place.everything(len(self.place.rows.first), self.place.size)).values
 
     def of_record(self, recorded: Tensor) -> Tensor:
         """What is recorded where the windows are: of `[N, C, H, W]`, in a shape that goes with `values`."""
@@ -138,25 +164,36 @@ class Signals:
 
     def _at(self, place: Place) -> Self:
         """The same, of which other windows are kept."""
-        maps = _moved(self.maps, self.where, place)
-        values = maps.reshape(*self.values.shape[:-3], *maps.shape[1:])
-        return type(self)(values, None if place.shape == place.size else place)
+        return self if place == self.place else self.with_maps(_moved(self.maps, self.where, place), place)
+
+
+def _span(anywhere: np.ndarray) -> Span:
+    """The units that count, of `[B, size]`; of a map where none does, the first one."""
+    size = anywhere.shape[1]
+    first, behind = anywhere.argmax(axis=1), size - anywhere[:, ::-1].argmax(axis=1)
+    return Span.around(first.tolist(), (behind * anywhere.any(axis=1)).tolist(), size)
 
 
 def _moved(maps: Tensor, here: Place, there: Place) -> Tensor:
     """The windows `there`, with what the windows `here`, `maps` `[B, C, h, w]`, hold of them; else zero."""
-    offsets = there.corners - here.corners
-    each = [slice(None)] if _same(offsets) else range(len(offsets))
-    overlaps = [_overlap(offset, here.shape, there.shape) for offset in offsets[: len(each)].tolist()]
-    if len(each) == 1 and overlaps[0][1] == _slices((0, 0), there.shape):
+    if here == there:
+        return maps
+    offsets = list(zip(_offsets(here.rows, there.rows), _offsets(here.columns, there.columns), strict=True))
+    together = _same(offsets)
+    overlaps = [_overlap(offset, here.shape, there.shape) for offset in (offsets[:1] if together else offsets)]
+    if together and overlaps[0][1] == _slices((0, 0), there.shape):
         return maps[..., *overlaps[0][0]]
     moved = _zeros(maps, there.shape)
-    for index, (source, target) in zip(each, overlaps, strict=True):
+    for index, (source, target) in zip([slice(None)] if together else range(len(maps)), overlaps, strict=True):
         moved[index, ..., *target] = maps[index, ..., *source]
     return moved
 
 
-def _overlap(offset: Sequence[int], here: Pair, there: Pair) -> tuple[Slices, Slices]:
+def _offsets(here: Span, there: Span) -> list[int]:
+    return [new - old for old, new in zip(here.first, there.first, strict=True)]
+
+
+def _overlap(offset: Sequence[int], here: Sequence[int], there: Sequence[int]) -> tuple[Slices, Slices]:
     """Where two windows overlap, as slices of either; the second begins `offset` units behind the first."""
     first = [max(units, 0) for units in offset]
     ends = [min(units + length, limit) for units, length, limit in zip(offset, there, here, strict=True)]
@@ -169,11 +206,11 @@ def _slices(corner: Sequence[int], shape: Sequence[int]) -> Slices:
     return slice(top, top + height), slice(left, left + width)
 
 
-def _same(rows: np.ndarray) -> bool:
-    return len(rows) == 1 or bool((rows == rows[0]).all())
+def _same(places: Sequence[tuple[int, int]]) -> bool:
+    return len(set(places)) == 1
 
 
-def _zeros(like: Tensor, shape: Pair) -> Tensor:
+def _zeros(like: Tensor, shape: tuple[int, int]) -> Tensor:
     """`[B, C, *shape]`, laid out in memory like `like`."""
     layout = torch.channels_last if like.stride(1) == 1 else torch.contiguous_format
     size = (*like.shape[:2], *shape)

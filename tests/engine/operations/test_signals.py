@@ -1,6 +1,5 @@
 """Windows played back instead of maps: the same pictures, from less work."""
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,7 +9,7 @@ from engine.deconv import reconstruct, unit
 from engine.graph.receptive_field import Box, receptive_field
 from engine.graph.runs import play_back
 from engine.operations import Rules
-from engine.operations.signals import Place, Signals
+from engine.operations.signals import Place, Signals, Span
 from engine.tape import Tape, logits, record
 from tests.oracles import Lambda, SlowTwin, assert_same, noise, randomised, relative_error
 
@@ -123,9 +122,9 @@ def test_a_units_window_is_its_receptive_field(module: nn.Module) -> None:
         for step in reversed(tape.steps):
             (seed,) = step.record.reverse_windows(seed, Rules())
         seen = receptive_field(model, tape.node).box(row, column, (24, 18)).clipped((24, 18))
-        (top, left), (height, width) = seed.where.corners[0], seed.where.shape
+        rows, columns = seed.where.rows, seed.where.columns
         if seen.height and seen.width:
-            assert seen == Box(top, left, top + height, left + width)
+            assert seen == Box(rows.first[0], columns.first[0], rows.end[0], columns.end[0])
 
 
 def test_a_whole_map_is_no_window() -> None:
@@ -142,7 +141,7 @@ def test_windows_move_into_their_maps_and_their_sum_holds_both() -> None:
     second[0, 0, 1, 2, 0] = second[1, 0, 0, 5, 6] = 2
     narrow = Signals.narrowed(first)
     assert narrow.values.shape == (2, 1, 2, 2, 3)
-    assert narrow.where.corners.tolist() == [[0, 0], [4, 4]]
+    assert (narrow.where.rows.first, narrow.where.columns.first) == ((0, 4), (0, 4))
     total = narrow + Signals.narrowed(second)
     assert total.values.shape == (2, 1, 2, 3, 3)
     assert torch.equal(total.everything(), first + second)
@@ -161,6 +160,5 @@ def test_in_single_precision_windows_are_maps_too(everything: nn.Module) -> None
 
 
 def test_a_window_beyond_the_border_is_cut_off() -> None:
-    place = Place(np.array([[-3, 1], [4, 4]]), (2, 3), (5, 5)).within()
-    assert place.corners.tolist() == [[0, 1], [4, 2]]
-    assert place.shape == (1, 3)
+    place = Place(Span((-3, 4), 2, 5), Span((1, 4), 3, 5)).within()
+    assert (place.rows, place.columns) == (Span((0, 4), 1, 5), Span((1, 2), 3, 5))
