@@ -259,6 +259,13 @@ class Job:
 AnyJob = TypeVar("AnyJob", bound=Job)
 
 
+def begun(job: AnyJob, anew: bool = False) -> AnyJob:
+    """The job, begun if nobody has begun or stopped it; `anew`: also one that somebody has stopped."""
+    if not (job.alive or job.complete or job.error or (job.stopped and not anew)):
+        job.start()
+    return job
+
+
 class Jobs(Generic[AnyJob]):
     """The jobs of one kind, one for each key, shared by all who ask for it.
 

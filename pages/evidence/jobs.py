@@ -18,7 +18,7 @@ from engine.probes import Probes
 from engine.sanity import Check
 from engine.weights import TRAINED, Weights
 from pages.common import resources
-from pages.common.jobs import AnyJob, Job, Jobs
+from pages.common.jobs import Job, Jobs, begun
 from pages.common.resources import View
 from pages.common.selection import BUNDLED
 
@@ -327,7 +327,7 @@ def attacks_of(settings: AttackSettings) -> Attacking:
 
 def moving_of(settings: MovingSettings) -> Moving:
     """The one job with these settings, begun if it is neither done nor at work."""
-    return _begun(_movings().get(settings, lambda: _moving(settings)), anew=True)
+    return begun(_movings().get(settings, lambda: _moving(settings)), anew=True)
 
 
 def _moving(settings: MovingSettings) -> Moving:
@@ -346,19 +346,13 @@ def _label(view: View) -> int:
 
 def occlusion_of(settings: OcclusionSettings, anew: bool = False) -> Occluding:
     """The one job with these settings, begun if nobody has begun or stopped it; `anew`: also one that has stopped."""
-    return _begun(_occlusions().get(settings, lambda: Occluding(settings, *_of(settings.view))), anew)
+    return begun(_occlusions().get(settings, lambda: Occluding(settings, *_of(settings.view))), anew)
 
 
 def sanity_of(settings: SanitySettings) -> Checking:
     """The one job with these settings, begun if nobody has begun or stopped it."""
     stages = len(sanity.stages_from_the_top(resources.trained(settings.view.network).model))
-    return _begun(_checks().get(settings, lambda: Checking(settings, *_of(settings.view), stages)))
-
-
-def _begun(job: AnyJob, anew: bool = False) -> AnyJob:
-    if not (job.alive or job.complete or job.error or (job.stopped and not anew)):
-        job.start()
-    return job
+    return begun(_checks().get(settings, lambda: Checking(settings, *_of(settings.view), stages)))
 
 
 def _of(view: View) -> tuple[Trained, Tensor]:

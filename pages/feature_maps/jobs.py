@@ -11,7 +11,7 @@ from engine.patch_sheets import Nine
 from engine.patches import TopPatches
 from engine.weights import Weights
 from pages.common import resources
-from pages.common.jobs import AnyJob, Job, Jobs
+from pages.common.jobs import Job, Jobs, begun
 
 
 @dataclass(frozen=True)
@@ -88,13 +88,6 @@ def counting(network: Weights) -> Counting:
 @st.cache_resource(show_spinner=False, on_release=Jobs.stop)
 def _counts() -> Jobs[Counting]:
     return Jobs()
-
-
-def begun(job: AnyJob) -> AnyJob:
-    """The job, which begins unless it is done, at work, or somebody has stopped it."""
-    if not (job.alive or job.complete or job.error or job.stopped):
-        job.start()
-    return job
 
 
 @st.cache_resource(show_spinner=False, on_release=Jobs.stop)

@@ -43,6 +43,7 @@ OPTIONS = {
     "order": Option("order", ORDERS),
     "brightness": Option("brightness", BRIGHTNESS),
 }
+UNITS = (touch.STRONGEST, touch.CHOSEN)
 
 
 def main() -> None:
@@ -88,15 +89,16 @@ def one_layer(chosen: Selection, row: DeltaGenerator) -> None:
     """All maps of the layer as one sheet, and one of them closely."""
     with row:
         beside = beside_options()
-        with layout.options(OPTIONS | {"size": selection.size_option(chosen)}):
+        with layout.options(OPTIONS | {"unit": Option("unit", UNITS), "size": selection.size_option(chosen)}):
             view = chosen.view(size=selection.viewing_size(chosen))
             tiles = selection.segments("Show", TILES, "tiles")
             order = selection.segments("Order", ORDERS, "order")
             brightness = selection.segments("Brightness", BRIGHTNESS, "brightness", disabled=tiles != TILES[0])
-    activation = resources.recording(view).activation
+            activation = resources.recording(view).activation
+            unit = chosen_unit(activation)
     with beside:
         channel = map_number(activation)
-        unit = chosen_unit(activation) or strongest_unit(activation[0, channel])
+    unit = unit or strongest_unit(activation[0, channel])
     channels = in_order(activation, order)
     sheet = Sheet(view, channels, math.ceil(math.sqrt(WIDE * len(channels))), brightness)
     with layout.stage():
@@ -113,7 +115,7 @@ def one_layer(chosen: Selection, row: DeltaGenerator) -> None:
 
 def chosen_unit(activation: Tensor) -> Pair | None:
     """The unit of each map that the reader has chosen; None for its strongest one."""
-    of_each = selection.segments("Unit", (touch.STRONGEST, touch.CHOSEN), "unit")
+    of_each = selection.segments("Unit", UNITS, "unit")
     return touch.place(*activation.shape[2:]) if of_each == touch.CHOSEN else None
 
 
@@ -349,16 +351,15 @@ def two_images(chosen: Selection, row: DeltaGenerator) -> None:
     """The same layer on two images of different classes, on one scale."""
     with row:
         beside = beside_options()
-        with layout.options(OPTIONS | {"size": selection.size_option(chosen)}):
+        with layout.options(OPTIONS | {"unit": Option("unit", UNITS), "size": selection.size_option(chosen)}):
             first = chosen.view(size=selection.viewing_size(chosen))
             help = "The same for both images, in either case."
             brightness = selection.segments("Brightness", BRIGHTNESS, "brightness", help=help)
             order = selection.segments("Order", ORDERS, "order")
-    activation = resources.recording(first).activation
+            activation = resources.recording(first).activation
+            channel, unit = map_number(activation), chosen_unit(activation)
     with beside:
         truth, second = other_image(chosen, first)
-        channel = map_number(activation)
-        unit = chosen_unit(activation)
     other, channels = resources.recording(second).activation, in_order(activation, order)
     sheet = Sheet(first, channels, pictures.columns_for(len(channels), HALF_WIDE), brightness, second)
     with layout.stage():

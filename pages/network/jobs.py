@@ -11,7 +11,7 @@ from engine.data import first_of_each_class, prepare
 from engine.effective_field import EffectiveField
 from engine.weights import Weights
 from pages.common import resources
-from pages.common.jobs import Job, Jobs
+from pages.common.jobs import Job, Jobs, begun
 from pages.common.resources import View
 
 PER_CLASS = 10
@@ -102,8 +102,8 @@ class WatchingBatches(Job):
 
 
 def batches_of(settings: BatchSettings) -> WatchingBatches:
-    """The one job with these settings; a reader begins it."""
-    return _batches().get(settings, lambda: WatchingBatches(settings))
+    """The one job with these settings, begun if nobody has begun or stopped it."""
+    return begun(_batches().get(settings, lambda: WatchingBatches(settings)))
 
 
 @st.cache_resource(show_spinner=False, on_release=Jobs.stop)
@@ -113,10 +113,7 @@ def _batches() -> Jobs[WatchingBatches]:
 
 def fields_of(settings: FieldSettings) -> MeasuringFields:
     """The one job with these settings, begun if nobody has begun or stopped it."""
-    job = _measurements().get(settings, lambda: MeasuringFields(settings))
-    if not (job.alive or job.complete or job.error or job.stopped):
-        job.start()
-    return job
+    return begun(_measurements().get(settings, lambda: MeasuringFields(settings)))
 
 
 @st.cache_resource(show_spinner=False, on_release=Jobs.stop)

@@ -4,6 +4,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from pages.common import layout, selection, texts
+from pages.common.controls import Option
 from pages.common.selection import Selection
 from pages.network import (
     batch_norm_in_training,
@@ -50,9 +51,12 @@ def main() -> None:
 
 def described_as(view: str, chosen: Selection, row: DeltaGenerator) -> None:
     """The network at an input size, as a table or a diagram."""
+    own = chosen.card.input_size
+    offered = [str(size) for size in sizes(chosen.network, own)]
     with row:
-        size = input_size(chosen)
         rows = selection.segments("Rows", ROWS, "rows") if view == TABLE else ""
+        with layout.options({"size": Option("input size", offered, str(own))}):
+            size = int(selection.segments("Input size, px", offered, "size", preferred=str(own), help=why(own)))
     described = describe(chosen.network, size)
     if view == TABLE:
         layer_table.show(chosen.network, chosen.card, described, size, by_parts=rows == ROWS[0])
@@ -60,12 +64,8 @@ def described_as(view: str, chosen: Selection, row: DeltaGenerator) -> None:
         block_diagram.show(chosen.network, chosen.card, described, size, chosen.layer)
 
 
-def input_size(chosen: Selection) -> int:
-    """The input size that the table or the diagram is for."""
-    own = chosen.card.input_size
-    why = f"It was trained at {own} px. Shapes and multiply-adds depend on the size of the image."
-    options = [str(size) for size in sizes(chosen.network, own)]
-    return int(selection.segments("Input size, px", options, "size", preferred=str(own), help=why))
+def why(own: int) -> str:
+    return f"It was trained at {own} px. Shapes and multiply-adds depend on the size of the image."
 
 
 main()

@@ -37,43 +37,39 @@ MEASURE = """pictures => {
 }"""
 
 
-@pytest.fixture
-def measured(server: str, open_page: Callable[..., Any]) -> Callable[..., dict[str, Any]]:
+def measured(page: Any) -> dict[str, Any]:
     """Where the first picture of a page begins, in pixels, and which share of the screen all of them fill."""
-
-    def measure(page: directory.Entry, width: int, height: int, link: str = "") -> dict[str, Any]:
-        opened = open_page(f"{server}/{page.address}{link}", width, height)
-        opened.locator(PICTURES).first.wait_for()
-        before, now = None, opened.evaluate(MEASURE, PICTURES)
-        while before != now:
-            opened.wait_for_timeout(1000)
-            opened.wait_for_selector(IDLE)
-            before, now = now, opened.evaluate(MEASURE, PICTURES)
-        return now
-
-    return measure
+    page.locator(PICTURES).first.wait_for()
+    before, now = None, page.evaluate(MEASURE, PICTURES)
+    while before != now:
+        page.wait_for_timeout(1000)
+        page.wait_for_selector(IDLE)
+        before, now = now, page.evaluate(MEASURE, PICTURES)
+    return now
 
 
-each_page = pytest.mark.parametrize("page", WITH_PICTURES, ids=lambda page: page.address)
+each_page = pytest.mark.parametrize("entry", WITH_PICTURES, ids=lambda entry: entry.address)
 
 
 @each_page
-def test_the_picture_is_first_and_fills_the_screen(page: directory.Entry, measured: Callable[..., Any]) -> None:
-    found = measured(page, 1280, 720)
+def test_the_picture_is_first_and_fills_the_screen_and_more_of_it_while_presenting(
+    entry: directory.Entry, server: str, open_page: Callable[..., Any]
+) -> None:
+    page = open_page(f"{server}/{entry.address}", 1280, 720)
+    found = measured(page)
     assert found["top"] < 200
     assert found["filled"] >= 0.45
+    page.keyboard.press("p")
+    page.wait_for_function("() => location.search.includes('present=true')")
+    page.get_by_test_id("stSidebar").wait_for(state="hidden")
+    assert measured(page)["filled"] >= 0.7
 
 
 @each_page
-def test_the_picture_fills_more_of_the_screen_while_presenting(
-    page: directory.Entry, measured: Callable[..., Any]
+def test_the_picture_is_on_the_first_screen_of_a_phone(
+    entry: directory.Entry, server: str, open_page: Callable[..., Any]
 ) -> None:
-    assert measured(page, 1280, 720, "?present=true")["filled"] >= 0.7
-
-
-@each_page
-def test_the_picture_is_on_the_first_screen_of_a_phone(page: directory.Entry, measured: Callable[..., Any]) -> None:
-    found = measured(page, 390, 844)
+    found = measured(open_page(f"{server}/{entry.address}", 390, 844))
     assert found["top"] < 600
     assert found["inside"]
 
