@@ -98,7 +98,8 @@ CHANCE, NETWORK = "chance", "the network itself"
 def probe_chart(rows: pd.DataFrame, own: float, chance: float) -> alt.LayerChart:
     """The accuracy of the probe of each layer, with its interval, and lines at the network's own and at chance."""
     layers = list(rows["layer"])
-    base = alt.Chart(rows).encode(x=alt.X("layer:N", sort=layers, title=None, axis=alt.Axis(labelAngle=-20)))
+    axis = alt.Axis(labelAngle=-40, labelLimit=140, labelOverlap=False)
+    base = alt.Chart(rows).encode(x=alt.X("layer:N", sort=layers, title=None, axis=axis))
     scale = alt.Scale(domain=[0, 1])
     bars = base.mark_bar(color=OKABE_ITO[0]).encode(
         y=alt.Y("accuracy:Q", scale=scale, axis=alt.Axis(format="%"), title="accuracy of the probe"),

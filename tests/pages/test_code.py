@@ -330,15 +330,16 @@ def test_the_code_of_probes_reaches_the_same(run: Callable, capsys: Any, monkeyp
 def test_the_code_of_batches_says_what_the_page_says(
     run: Callable, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(network_jobs, "STEPS", 1)
-    monkeypatch.setattr(network_jobs, "DRAWS", 2)
-    link = {"checkpoint": "resnet18_strided", "view": "batch norm"}
+    for name, value in {"SIZES": (2, 4), "STEPS": 1, "DRAWS": 2}.items():
+        monkeypatch.setattr(network_jobs, name, value)
+    network_jobs._batches.clear()
+    link = {"checkpoint": "model_two", "view": "batch norm"}
     app = open_page("network/page.py", **link).button(key="batches_start").click().run()
     for job in network_jobs._batches().all():
         job.wait(60)
     assert "in batches of 2" in app.run().info[0].value
     [lines] = [block.value for block in app.code]
-    run(lines.replace("seed=0", "seed=0, steps=1, draws=2"))
+    run(lines.replace("seed=0", "seed=0, sizes=(2, 4), steps=1, draws=2"))
     assert app.info[0].value == capsys.readouterr().out.splitlines()[-1]
 
 

@@ -175,7 +175,9 @@ def test_words_on_depth_are_those_of_the_engine_and_differ_between_images() -> N
     assert first[1:] != second[1:]
 
 
-def test_inactive_units_are_counted_when_asked_for() -> None:
+def test_inactive_units_are_counted_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "COUNTED", 2)
+    jobs._counts.clear()
     app = open_page(PAGE, view="every layer", checkpoint="lenet")
     assert len(app.info) == 3
     button(app, "inactive_start").click().run()
@@ -184,11 +186,12 @@ def test_inactive_units_are_counted_when_asked_for() -> None:
     assert_no_error(app)
     counted = jobs.counting(weights.find("lenet")).counted
     assert inactivity.in_words(counted) in [note.value for note in app.info]
-    assert "Measured on 100 test images" in said(app)
+    assert "Measured on 20 test images" in said(app)
     top = patches.load(checkpoints.load("lenet"))
     rectified = [layer.layer for layer in counted if not layer.signed]
     dead = sum(int((top.of(layer).values[:, 0] <= 0).sum()) for layer in rectified)
     assert f"none of all 10,000 test images excites: {dead}." in said(app)
+    jobs._counts.clear()
     rows = charts.inactive_table(counted)
     assert len(rows) == 3 * len(rectified)
     assert rows["share"].between(0, 1).all()

@@ -157,7 +157,9 @@ def test_a_network_without_pooling_says_what_there_is_instead():
     assert app.segmented_control(key="reverse").options == ["rectified", "normalised", "filtered"]
 
 
-def test_receptive_fields_are_measured_on_a_hundred_images():
+def test_receptive_fields_are_measured_on_images_of_each_class(monkeypatch):
+    monkeypatch.setattr(jobs, "PER_CLASS", 2)
+    jobs._measurements.clear()
     app = open_page(PAGE, checkpoint="lenet", view="receptive fields", layer="conv2_relu")
     settings = jobs.FieldSettings(weights.find("lenet"), ("conv1_relu", "conv2_relu", "conv3_relu"), 32)
     job = jobs.fields_of(settings)
@@ -166,8 +168,9 @@ def test_receptive_fields_are_measured_on_a_hundred_images():
     assert_no_error(app)
     assert not app.warning
     assert_pictures_have_words(app)
+    jobs._measurements.clear()
     found = job.found["conv2_relu"]
-    assert found.images == 100
+    assert found.images == 20
     words = effective_field.in_words(found, receptive_field(checkpoints.load("lenet").model, "conv2_relu"))
     assert app.info[0].value == words
     table = receptive_fields.table(settings, job.found)
@@ -182,6 +185,7 @@ def test_receptive_fields_are_measured_on_a_hundred_images():
 def test_batches_go_through_a_copy_in_training_mode(monkeypatch):
     for name, value in SHORT.items():
         monkeypatch.setattr(jobs, name, value)
+    jobs._batches.clear()
     model = checkpoints.load("model_two").model
     before = fingerprint(model)
     app = open_page(
