@@ -42,6 +42,8 @@ from engine.tape import Tape
 RELU_RULES = ("deconvnet", "gradient", "guided")
 PATHS = ("both", "residual", "shortcut")
 SWITCHES = ("recorded", "centre")
+_PIXELS_AT_ONCE = 8 * 224 * 224
+"""Many signals on a large image are played back in groups, whose maps stay in the processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -116,15 +118,17 @@ def reconstruct(
     cut = _cut_paths(tape, path)
     _check_weight_scale(tape, weight_scale)
     _check_signal(tape, signal)
+    # One signal for all of the tape's images together, or many for its only one.
+    signals = signal[None] if tape.input_shape[0] == len(signal) else signal.unsqueeze(1)
     with torch.no_grad():
-        # One signal for all of the tape's images together, or many for its only one.
-        images = tape.input_shape[0]
-        seeds = Signals.narrowed(signal[None] if images == len(signal) else signal.unsqueeze(1))
-        sent = norm_of_each(seeds.values, images)
-        norms: dict[str, Tensor] | None = {} if gains else None
-        pixels = play_back(tape.steps, {tape.node: seeds}, tape.input, tape.input_shape, rules, cut, norms)
-    measured = tuple(map(Gain, norms, _ratio(torch.stack(list(norms.values())), sent))) if norms else ()
-    return Reconstruction(pixels, measured, sent)
+        groups = [_play(tape, group, rules, cut, gains) for group in signals.split(_signals_at_once(tape))]
+    pixels, sent, norms = ([group[part] for group in groups] for part in range(3))
+    together = torch.cat(sent)
+    measured: tuple[Gain, ...] = ()
+    if norms[0]:
+        after_each = torch.cat([torch.stack(list(each.values())) for each in norms], dim=1)
+        measured = tuple(map(Gain, norms[0], _ratio(after_each, together)))
+    return Reconstruction(torch.cat(pixels), measured, together)
 
 
 def weight_scale_applies(tape: Tape) -> str | None:
@@ -147,6 +151,20 @@ def residual_blocks(tape: Tape) -> tuple[str, ...]:
     """The residual blocks on the tape, in forward order: the ones where `path` matters."""
     on_the_way = {step.name for step in tape.steps}
     return tuple(name for name, block in tape.blocks.items() if block.add in on_the_way)
+
+
+def _signals_at_once(tape: Tape) -> int:
+    return max(1, _PIXELS_AT_ONCE // math.prod(tape.input_shape[2:]))
+
+
+def _play(
+    tape: Tape, signals: Tensor, rules: Rules, cut: Cut, gains: bool
+) -> tuple[Tensor, Tensor, Mapping[str, Tensor]]:
+    """Of `signals` `[K, *shape of the activation]` the pixels, the norms, and if asked for those after each step."""
+    seeds = Signals.narrowed(signals)
+    norms: dict[str, Tensor] | None = {} if gains else None
+    pixels = play_back(tape.steps, {tape.node: seeds}, tape.input, tape.input_shape, rules, cut, norms)
+    return pixels, norm_of_each(seeds.values, tape.input_shape[0]), norms or {}
 
 
 def _ratio(norm: Tensor, sent: Tensor) -> Tensor:

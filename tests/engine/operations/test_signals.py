@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from engine import deconv
 from engine.deconv import reconstruct, unit
 from engine.graph.receptive_field import Box, receptive_field
 from engine.graph.runs import play_back
@@ -68,6 +69,20 @@ def test_pictures_of_units_are_autograds(everything: nn.Module, layer: str, relu
     for alone, together in zip(signals, ours.pixels, strict=True):
         assert (reconstruct(tape, alone[None], relu=relu, batch_norm=batch_norm).pixels - together).norm() < 1e-11
     assert_same(on_whole_maps(tape, signals, Rules(batch_norm, relu)), expected)
+
+
+def test_many_signals_on_a_large_image_go_in_groups(everything: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
+    tape = record(everything, noise((1, 3, 41, 50)), "relu_1")
+    signals = units(tape.activation)
+    at_once = reconstruct(tape, signals)
+    monkeypatch.setattr(deconv, "_PIXELS_AT_ONCE", 3 * 41 * 50)
+    in_groups = reconstruct(tape, signals)
+    assert_same(in_groups.pixels, at_once.pixels)
+    assert_same(in_groups.sent, at_once.sent)
+    for ours, theirs in zip(in_groups.gains, at_once.gains, strict=True):
+        assert ours.node == theirs.node
+        torch.testing.assert_close(ours.ratio, theirs.ratio)
+    assert reconstruct(tape, signals, gains=False).gains == ()
 
 
 def test_a_unit_of_each_image(everything: nn.Module) -> None:
