@@ -24,6 +24,8 @@ from engine.operations.windows import Windows, sides_in_words, stride_in_words, 
 _SETTINGS = ("weight", "bias", "stride", "padding", "dilation", "groups", "kernel_size")
 _FEW = 16
 """Fewer channels than a processor computes at once."""
+_MANY = 64
+"""So many places that rearranging the weights pays."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,8 @@ class ConvolutionRecord(Record):
     def reverse_windows(self, signals: Signals, rules: Rules) -> tuple[Signals, ...]:
         weight = self.weight if rules.weight_scale == 1 else self.weight * rules.weight_scale
         stride, padding, dilation = zip(*((w.stride, w.padding, w.dilation) for w in self.windows), strict=True)
-        if weight.shape[1] < _FEW and stride[0] == stride[1] > 1 and dilation == (1, 1) and self.groups == 1:
+        plain = stride[0] == stride[1] > 1 and dilation == (1, 1) and self.groups == 1
+        if plain and weight.shape[1] < _FEW and signals.maps[:, 0].numel() > _MANY:
             maps = _by_sub_pixels(signals.maps, weight, stride[0])
         elif signals.place is not None:
             maps = F.conv_transpose2d(signals.maps, weight, None, stride, 0, 0, self.groups, dilation)

@@ -12,6 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 from torch.fx import Node
@@ -71,7 +72,7 @@ def windows(settings: Mapping[str, Any]) -> Windows | None:
         reach = zip(length, dilation, strict=True)
         padding = tuple(apart * (many - 1) // 2 if padding == "same" else 0 for many, apart in reach)
     numbers = (length, _pair(settings.get("stride", 1)), _pair(padding), dilation)
-    return None if any(isinstance(number, Node) for pair in numbers for number in pair) else _windows(numbers)
+    return None if Node in map(type, chain(*numbers)) else _windows(numbers)
 
 
 @lru_cache(maxsize=256)

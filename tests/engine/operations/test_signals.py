@@ -124,6 +124,9 @@ def test_windows_of_one_operation_are_parts_of_its_maps(
     signals, rules = units(tape.activation + 10), Rules(switches=switches)
     expected = on_whole_maps(tape, signals, rules)
     assert_same(reconstruct(tape, signals, switches=switches).pixels, expected)
+    block = F.pad(noise(tape.activation.shape)[..., 1:, 1:], (1, 0, 1, 0))
+    expected = on_whole_maps(tape, block, rules)
+    assert_same(reconstruct(tape, block, switches=switches).pixels, expected)
 
 
 @pytest.mark.parametrize("module", [module for module in GEOMETRIES if not isinstance(module, nn.AvgPool2d)], ids=str)
