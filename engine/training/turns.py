@@ -5,6 +5,8 @@
     runs/.dispatcher   locked by the process that starts the next run (queue/dispatcher.py)
     runs/.turn         locked by the process that trains
 
+Where a class shares a server the lecturer's runs go before the students' that wait (queue/jobs.py).
+
 To wait takes no process and no time: a waiting run is a line in a file. The first one that joins the queue starts the
 dispatcher, which ends when nobody waits any more. The locks end with the processes that hold them, however they end
 (see lock.py); what stands in the queue of a dispatcher that was killed does not wait any more, and can be resumed.
@@ -33,6 +35,11 @@ def anybody(queue: Sequence[Path]) -> None:
     """The check that lets every run join."""
 
 
+def none_of_them(_folder: Path) -> bool:
+    """What a run goes before that has no precedence."""
+    return False
+
+
 def queue(root: Path) -> list[Path]:
     """The folders in `root` whose runs wait, the next one first."""
     if not (root / QUEUE).exists():
@@ -49,8 +56,8 @@ def waiting(folder: Path) -> bool:
     return folder in queue(folder.parent)
 
 
-def join(folder: Path, check: Check = anybody) -> int | None:
-    """Let the run in `folder` wait behind all others.
+def join(folder: Path, check: Check = anybody, goes_before: Callable[[Path], bool] = none_of_them) -> int | None:
+    """Let the run in `folder` wait behind all others, but for those that it goes before.
 
     Returns:
         the locked file of the dispatcher, if there is none: it must be started with it. None if one is at work.
@@ -64,7 +71,7 @@ def join(folder: Path, check: Check = anybody) -> int | None:
             dispatcher = os.open(root / DISPATCHER, os.O_RDWR | os.O_CREAT, 0o644)
             is_first = lock.locked(dispatcher)
             try:
-                _append(folder, [] if is_first else _waiting(root), check)
+                _insert(folder, [] if is_first else _waiting(root), check, goes_before)
             except BaseException:
                 os.close(dispatcher)
                 raise
@@ -76,11 +83,12 @@ def join(folder: Path, check: Check = anybody) -> int | None:
         raise ConvscopeError(not_writable(root / QUEUE, error)) from error
 
 
-def _append(folder: Path, others: list[Path], check: Check) -> None:
+def _insert(folder: Path, others: list[Path], check: Check, goes_before: Callable[[Path], bool]) -> None:
     if folder in others:
         raise ConvscopeError(f"The run {folder.name!r} waits for its turn already.")
     check(others)
-    _write(folder.parent, [*others, folder])
+    place = next((index for index, other in enumerate(others) if goes_before(other)), len(others))
+    _write(folder.parent, [*others[:place], folder, *others[place:]])
 
 
 def leave(folder: Path) -> bool:

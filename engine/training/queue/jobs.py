@@ -93,7 +93,8 @@ def start(folder: RunFolder, check: turns.Check = turns.anybody) -> None:
         raise ConvscopeError("On Windows a training cannot be started here: use `python -m engine.training RECIPE`.")
     # Now, not when the training begins: whoever cancels the run while it loads its images is heard.
     Control(folder.path).forget()
-    dispatcher = turns.join(folder.path, check)
+    goes_before = turns.none_of_them if _is_a_students(folder.path) else _is_a_students
+    dispatcher = turns.join(folder.path, check, goes_before)
     if dispatcher is None:
         return
     root = folder.path.parent.resolve()
@@ -104,6 +105,11 @@ def start(folder: RunFolder, check: turns.Check = turns.anybody) -> None:
         raise
     finally:
         os.close(dispatcher)  # from now on the lock is the child's alone
+
+
+def _is_a_students(folder: Path) -> bool:
+    """Whether somebody in particular owns the run: then it waits behind those of the lecturer."""
+    return bool(owners.of(folder))
 
 
 def _new_folder(root: Path, name: str) -> RunFolder:

@@ -87,6 +87,14 @@ def test_a_student_has_one_run_that_waits(tmp_path: Path, no_dispatcher: None) -
     assert jobs.look(waiting).state == "stopped"
 
 
+def test_the_lecturers_runs_go_before_the_students_and_each_group_keeps_its_order(
+    tmp_path: Path, no_dispatcher: None
+) -> None:
+    for name, right in (("s1", "a" * 20), ("s2", "b" * 20), ("l1", ""), ("s3", "c" * 20), ("l2", "")):
+        jobs.submit(replace(FLOOD, name=name), tmp_path, right)
+    assert [folder.name for folder in turns.queue(tmp_path)] == ["l1", "l2", "s1", "s2", "s3"]
+
+
 def test_so_many_runs_there_are(tmp_path: Path, no_dispatcher: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "RUNS", 2)
     for name in ("one", "two"):

@@ -171,7 +171,7 @@ def test_a_run_that_goes_on_is_not_stopped_by_an_old_command(
 ) -> None:
     folder.begin(TINY)
     (folder.path / "command").write_text("stop\n")  # meant for a process that is no more
-    monkeypatch.setattr(turns, "join", lambda folder, check: None)
+    monkeypatch.setattr(turns, "join", lambda folder, *_rest: None)
     jobs.resume(folder)
     assert not (folder.path / "command").exists()
 
