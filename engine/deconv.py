@@ -12,6 +12,9 @@ recorded switches, rectify, filter with the transposed weights. With s the signa
     residual add         s to both branches, or to one of them
     anything else        its adjoint at the recorded input
 
+A unit's signal reaches its receptive field only, so of each map no more than a window is played back
+(`engine.operations.signals`).
+
 With "gradient" the result is exactly the gradient of <seed, activation>. With the other two it is not linear
 in the seed: doubling the seed doubles the picture, but two seeds together do not give the sum of their
 pictures, and the residual's picture plus the shortcut's is not the whole one.
