@@ -16,17 +16,29 @@ from pages.network import code, svg
 from pages.network import deconvnet_drawings as drawings
 from pages.network.deconvnet_drawings import SWITCH, TITLES
 
+PLAY_SECONDS = 2.5
+KEYS = ("channel", "row", "column")
 Unit = tuple[int, int, int]
 """Channel, row and column."""
 
 
-def show(chosen: Selection) -> None:
+def show(chosen: Selection, playing: bool) -> None:
     """The view: one pooling window on the way back, from the signal to the filtered map."""
     view = chosen.view()
     done = layer_of(view)
+    st.fragment(show_step, run_every=PLAY_SECONDS if playing else None)(chosen, view, done)
+    if done.pooling is None:
+        st.info(without_pooling(chosen))
+    explain(done)
+
+
+def show_step(chosen: Selection, view: View, done: DeconvnetLayer) -> None:
+    """The controls, the maps and the numbers of one step; runs on its own while the steps play."""
+    kinds = ([] if done.pooling is None else [SWITCH]) + [part.kind for part in done.parts]
+    if st.session_state.get("play") and st.session_state.get("reverse") in kinds:
+        st.session_state["reverse"] = kinds[(kinds.index(st.session_state["reverse"]) + 1) % len(kinds)]
     with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
         unit = unit_of(done)
-        kinds = ([] if done.pooling is None else [SWITCH]) + [part.kind for part in done.parts]
         kind = selection.segments("Step in numbers", kinds, "reverse", preferred=kinds[0])
     found = sum_below(done, unit)
     with layout.stage(2):
@@ -36,12 +48,9 @@ def show(chosen: Selection) -> None:
     st.markdown(f"##### {words}")
     st.image(drawn(done, kind, unit, found, ink()), width="stretch", alt=f"Numbers: {words}".replace("*", ""))
     st.caption(said_of(chosen, done, unit))
-    if done.pooling is None:
-        st.info(without_pooling(chosen))
     drawing = drawn(done, kind, unit, found, "black", "white")
     downloads.drawing("This step", drawing, f"deconvnet-{kind}", words.replace("*", ""))
     downloads.code(code.of_deconvnet_layer(view, unit, found))
-    explain(done)
 
 
 @st.cache_resource(max_entries=16, show_spinner="Playing the signal back …")
@@ -52,22 +61,26 @@ def layer_of(view: View) -> DeconvnetLayer:
 
 
 def unit_of(done: DeconvnetLayer) -> Unit:
-    """The map and the unit that the reader looks at; at first where the signal is strongest."""
+    """The map and the unit that the reader looks at; what nobody has named follows the strongest unit."""
     maps, rows, columns = done.signal.shape
-    strongest = deconvnet.strongest(done)
-    for key, value in zip(("channel", "row", "column"), strongest, strict=True):
-        if key not in st.session_state and key not in st.query_params:
-            st.session_state[key] = value
+    strongest = dict(zip(KEYS, deconvnet.strongest(done), strict=True))
+    before = st.session_state.get("_strongest_unit", {})
+    for key, size in zip(KEYS, done.signal.shape, strict=True):
+        value = st.session_state.get(key)
+        is_named = key in st.query_params if value is None else value < size and value != before.get(key)
+        if not is_named:
+            st.session_state[key] = strongest[key]
+    st.session_state["_strongest_unit"] = strongest
     channel = selection.number_in_link(f"Map (0 to {maps - 1})", "channel", maps)
     row = selection.number_in_link(f"Row (0 to {rows - 1})", "row", rows)
     column = selection.number_in_link(f"Column (0 to {columns - 1})", "column", columns)
-    st.button("Strongest", on_click=go_to, args=strongest, key="strongest_unit")
+    st.button("Strongest", on_click=go_to, args=tuple(strongest.values()), key="strongest_unit")
     return channel, row, column
 
 
 def go_to(channel: int, row: int, column: int) -> None:
     """Put a unit into the controls, and so into the link."""
-    st.session_state["channel"], st.session_state["row"], st.session_state["column"] = channel, row, column
+    st.session_state.update(zip(KEYS, (channel, row, column), strict=True))
 
 
 def sum_below(done: DeconvnetLayer, unit: Unit) -> FilteredSum:

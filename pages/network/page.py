@@ -36,11 +36,11 @@ def main() -> None:
     row = layout.row()
     with row:
         view = selection.segments("Show", VIEWS, "view")
-        playing = view == CONVOLUTION and st.toggle("Play: one step after the other", key="play")
+        playing = view in (CONVOLUTION, DECONVNET) and st.toggle("Play: one step after the other", key="play")
     if view == CONVOLUTION:
         one_convolution.show(chosen, playing)
     elif view == DECONVNET:
-        one_deconvnet_layer.show(chosen)
+        one_deconvnet_layer.show(chosen, playing)
     elif view == FIELDS:
         receptive_fields.show(chosen, row)
     elif view == BATCH_NORM:

@@ -150,6 +150,31 @@ def test_a_deconvnet_layer_shows_its_numbers_step_by_step(checkpoint, layer):
     assert ("is negative and becomes 0" if before < 0 else "is not negative and stays") in said(app)
 
 
+def test_what_nobody_names_follows_the_strongest_unit_from_image_to_image():
+    def unit(app) -> list[int]:
+        return [app.number_input(key=key).value for key in ("channel", "row", "column")]
+
+    link = {"view": "one deconvnet layer", "checkpoint": "lenet", "layer": "conv2"}
+    app = open_page(PAGE, **link)
+    first = unit(app)
+    app.selectbox(key="class").set_value("frog").run()
+    assert unit(app) == unit(open_page(PAGE, **link, **{"class": "frog"})) != first
+    app.number_input(key="row").set_value(1).run()
+    app.selectbox(key="class").set_value("ship").run()
+    assert unit(app) == unit(open_page(PAGE, **link, **{"class": "ship"}, row="1"))
+    assert unit(app)[1] == 1
+
+
+def test_the_steps_of_a_deconvnet_layer_play():
+    app = open_page(PAGE, view="one deconvnet layer", checkpoint="lenet", reverse="rectified")
+    for expected in ("filtered", "switch"):
+        app.toggle("play").set_value(True).run()
+        assert_no_error(app)
+        assert app.segmented_control(key="reverse").value == expected
+    app.toggle("play").set_value(False).run()
+    assert app.segmented_control(key="reverse").value == "switch"
+
+
 def test_a_network_without_pooling_says_what_there_is_instead():
     app = open_page(PAGE, checkpoint="resnet18_strided", view="one deconvnet layer")
     assert_no_error(app)
