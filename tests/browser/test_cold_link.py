@@ -45,7 +45,7 @@ def test_a_cold_link_to_reconstruction_without_batch_norm(fresh_server: str, ope
         "before => document.querySelectorAll('[data-testid=stImage] img')[1].src !== before", arg=before
     )
     assert switch.is_checked()
-    page.wait_for_function("!location.search.includes('bn=')")
+    page.wait_for_function("() => !location.search.includes('bn=')")
 
     (ROOT / "screenshots").mkdir(exist_ok=True)
     page.screenshot(path=ROOT / "screenshots" / "reconstruction.png")
