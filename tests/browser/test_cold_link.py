@@ -28,7 +28,7 @@ def test_a_cold_link_to_reconstruction_without_batch_norm(fresh_server: str, ope
     page.wait_for_selector(IDLE)
 
     sidebar = page.get_by_test_id("stSidebar")
-    assert sidebar.get_by_text("Network", exact=True).is_visible()
+    sidebar.get_by_text("Network", exact=True).wait_for()
     switch = sidebar.get_by_role("switch", name="Batch norm in the reconstruction")
     assert not switch.is_checked()
     pictures = page.get_by_test_id("stImage").locator("img")
