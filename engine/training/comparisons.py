@@ -33,6 +33,9 @@ READY_MADE = (
         "What does Model 2 lose without one of its ideas?",
         "ablation_base ablation_no_batch_norm ablation_dropout_30 ablation_sgd",
     ),
+    _of_experiments(
+        "labels", "Can a network learn classes that were drawn at random by heart?", "true_labels random_labels"
+    ),
     CurveComparison(
         "networks",
         "How do the reports' networks learn, from LeNet to ResNet-18?",

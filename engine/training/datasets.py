@@ -23,11 +23,15 @@ class Splits:
     validation: LabelledImages
 
 
-def sampled(splits: Splits, per_class: int) -> Splits:
-    """`splits` with only the first `per_class` training images of each class; 0 for all of them."""
-    if not per_class:
-        return splits
-    return replace(splits, train=splits.train.subset(first_of_each_class(splits.train.labels, per_class)))
+def to_learn_from(splits: Splits, recipe: Recipe) -> Splits:
+    """`splits` with those training images that `recipe` uses, and the labels that it gives them."""
+    train = splits.train
+    if recipe.sample:
+        train = train.subset(first_of_each_class(train.labels, recipe.sample))
+    if recipe.random_labels:
+        drawn = np.random.default_rng(recipe.seed).integers(len(train.classes), size=len(train))
+        train = replace(train, labels=drawn.astype(train.labels.dtype))
+    return replace(splits, train=train)
 
 
 def measured(recipe: Recipe, count: int) -> np.ndarray:

@@ -31,7 +31,7 @@ from engine.errors import ConvscopeError
 from engine.evaluation import evaluate
 from engine.training.batches import Batches
 from engine.training.control import Control, StopRequested
-from engine.training.datasets import Splits, measured, sampled
+from engine.training.datasets import Splits, measured, to_learn_from
 from engine.training.frozen_features import FrozenFeatures
 from engine.training.recipe import Recipe
 from engine.training.records import EpochRecord, RunProgress
@@ -66,7 +66,7 @@ class Training:
         team: Team = ALONE,
     ) -> None:
         self.recipe, self.folder, self.device, self.observe, self.team = recipe, folder, device, observe, team
-        self.splits = sampled(splits, recipe.sample)
+        self.splits = to_learn_from(splits, recipe)
         self.model = starting_network(recipe, self.splits.train.classes, device, bases)
         self.kept = FrozenFeatures(self.model, self.splits, recipe, device, team) if recipe.keep_frozen else None
         self.batches = self.kept or Batches(self.splits.train, recipe, device, team)

@@ -28,7 +28,7 @@ from engine.data import prepare
 from engine.files import write_text
 from engine.seeding import seeded
 from engine.training.batches import Batches
-from engine.training.datasets import Splits, sampled
+from engine.training.datasets import Splits, to_learn_from
 from engine.training.recipe import Recipe
 from engine.training.start import make_optimizer, starting_network, train_mode_
 from engine.training.step import descend, losses
@@ -68,7 +68,7 @@ def range_test(
     Raises:
         ConvscopeError: the recipe's network cannot be built.
     """
-    splits = sampled(splits, recipe.sample)
+    splits = to_learn_from(splits, recipe)
     model = starting_network(recipe, splits.train.classes, device, bases)
     optimizer = make_optimizer(model, recipe.phases[0])
     train_mode_(model, recipe.train_last)

@@ -102,6 +102,8 @@ class Recipe:
         initialisation: "default" is the architecture's own; "xavier" or "kaiming" for all its weights.
         early_stopping: stop after this many epochs at the final image size without a lower validation loss; 0: never.
         sample: how many training images of each class are used, the first ones; 0 for all.
+        random_labels: give each training image a class at random, and keep it: what a network then learns it knows by
+            heart (Zhang et al. 2017, "Understanding deep learning requires rethinking generalization").
         keep_weights: false for an experiment, of which only history, filters and predictions are kept.
         keep_states: keep the network after epochs 1, 2, 4, 8 ... too, not only halfway (engine/checkpoints/states.py).
         group: experiments of one group are meant to be compared.
@@ -131,6 +133,7 @@ class Recipe:
     initialisation: str = _one_of(INITIALISATIONS, usual="default")
     early_stopping: int = _within(0, 100_000, usual=0)
     sample: int = _within(0, 1_000_000, usual=0)
+    random_labels: bool = False
     keep_weights: bool = True
     keep_states: bool = False
     group: str = ""

@@ -33,7 +33,17 @@ SCHEDULES = {name.replace("_", " "): name for name in recipes.SCHEDULES}
 OWN_KERNELS = "3, then 4"
 """Each layer of a ConvNet has the kernel size of the report."""
 KERNELS = (OWN_KERNELS, "3", "4", "5", "7")
-UNCHANGED = ("batch_size", "flip", "crop_padding", "cutout", "initialisation", "precision", "seed", "keep_states")
+UNCHANGED = (
+    "batch_size",
+    "flip",
+    "crop_padding",
+    "cutout",
+    "initialisation",
+    "precision",
+    "seed",
+    "random_labels",
+    "keep_states",
+)
 FRACTIONS = ("label_smoothing", "ema")
 """The settings of a recipe that a control shows as they are; a recipe may have whole numbers for fractions."""
 OPTIONS = ("dropout", "kernel_size", "pool_size", "width", "strided", "batch_norm")

@@ -16,6 +16,10 @@ from pages.common.controls import bound
 from pages.train import controls
 from pages.train.controls import Values
 
+WHY_RANDOM = (
+    "Each training image gets a class at random, and keeps it: can the network learn that by heart, and what does it "
+    "then know of other images? (Zhang et al. 2017)"
+)
 WHY_STATES = "The network after epochs 1, 2, 4, 8 ... too, for the slider over the epochs; otherwise the one halfway."
 TAKEN = "_recipe_taken"
 """The starting point whose values the controls were last given."""
@@ -168,4 +172,5 @@ def _draw_more(form: Form) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         form.one_of("First weights", "initialisation", INITIALISATIONS)
         form.one_of("Precision", "precision", PRECISIONS)
+        form.switch("Random labels", "random_labels", WHY_RANDOM)
         form.switch("Keep states over time", "keep_states", WHY_STATES)

@@ -160,7 +160,7 @@ def test_without_resolutions_all_epochs_are_at_the_input_size() -> None:
 SETTINGS = (
     "name, architecture, phases, dataset, data_folder, options, input_size, resolutions, batch_size, crop_padding, "
     "flip, cutout, label_smoothing, ema, precision, normalisation, seed, initialisation, early_stopping, sample, "
-    "keep_weights, keep_states, group, base, base_sha256, train_last, keep_frozen"
+    "random_labels, keep_weights, keep_states, group, base, base_sha256, train_last, keep_frozen"
 )
 PHASE_SETTINGS = "epochs, learning_rate, optimizer, schedule, warmup, momentum, nesterov, weight_decay"
 
@@ -371,13 +371,14 @@ def test_the_later_settings_arrive() -> None:
             'initialisation = "xavier"',
             "early_stopping = 4",
             "sample = 50",
+            "random_labels = true",
             "keep_weights = false",
             'group = "depth"',
         ),
         "mine",
     )
     assert (recipe.name, recipe.initialisation, recipe.early_stopping) == ("my-arm_2", "xavier", 4)
-    assert (recipe.sample, recipe.keep_weights, recipe.group) == (50, False, "depth")
+    assert (recipe.sample, recipe.random_labels, recipe.keep_weights, recipe.group) == (50, True, False, "depth")
     assert parse(with_lines('base = "lenet"'), "mine").base == "lenet"
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from engine.data import LabelledImages, split_validation
 from engine.training import estimate, toml_text
 from engine.training import recipe as recipes
-from engine.training.datasets import Splits, sampled
+from engine.training.datasets import Splits, to_learn_from
 from engine.training.estimate import ImageCounts, TimePerImage
 from engine.training.frozen_features import End
 from engine.training.recipe import Phase, Recipe
@@ -54,9 +54,9 @@ def test_what_frozen_layers_answer_is_computed_once() -> None:
 def test_the_images_are_those_of_the_training(dataset: str, per_class: int, sample: int) -> None:
     labels = np.repeat(np.arange(10), per_class)
     everything = LabelledImages(np.zeros((len(labels), 1, 1, 3), dtype=np.uint8), labels)
-    splits = sampled(Splits(*split_validation(everything)), sample)
-    expected = ImageCounts(len(splits.train), len(splits.validation))
-    assert estimate.images(lenet(dataset=dataset, sample=sample)) == expected
+    recipe = lenet(dataset=dataset, sample=sample)
+    splits = to_learn_from(Splits(*split_validation(everything)), recipe)
+    assert estimate.images(recipe) == ImageCounts(len(splits.train), len(splits.validation))
 
 
 def test_the_pictures_of_a_folder_are_not_counted() -> None:
