@@ -26,8 +26,8 @@ Address = Mapping[str, Sequence[str]]
 ADDRESS, ASKED, DRAWN, KNOWN, GOAL, BACK = "_address", "_asked", "_drawn", "_known", "_goal", "_back"
 """In the session: page and address after the last run; what is new in the address, by key; the keys of this run, and
 of all runs; whether the whole address is what a reader asked for (`go_to`); whether Back or Forward led here."""
-USUAL = "_usual"
-"""In the session: what each control says at first, by key."""
+USUAL, BROKEN_OFF = "_usual", "_broken_off"
+"""In the session: what each control says at first, by key; whether the last run did not come to its end."""
 LONGEST = 20
 """Of longer values only the beginning is repeated to the reader."""
 
@@ -72,6 +72,8 @@ def follow_address(
     address = parse_qs(run.query_string, keep_blank_values=True)
     last_page, last = st.session_state.get(ADDRESS, (page, {}))
     is_cold = ADDRESS not in st.session_state
+    broke_off = st.session_state.get(BROKEN_OFF, False)
+    st.session_state[BROKEN_OFF] = True
     is_new = is_cold or page != last_page
     st.session_state[ADDRESS] = page, address
     st.session_state[DRAWN] = set()
@@ -89,7 +91,9 @@ def follow_address(
     if page == last_page:
         return is_new
     asked = {key: values[-1] for key, values in address.items() if values != last.get(key) and key[0] not in "_$"}
-    dropped = [key for key in asked if key not in st.query_params]
+    if broke_off and not run.is_history_navigation:  # whoever clicks early: the controls had not yet told the browser
+        asked = {key: values[-1] for key, values in last.items() if key not in address and key[0] not in "_$"} | asked
+    dropped = [key for key in asked if key in address and key not in st.query_params]
     if dropped and run.is_history_navigation:
         # For Back and Forward Streamlit itself lets the address win, except for keys that the page just left has too.
         asked = dict.fromkeys(last) | {key: values[-1] for key, values in address.items()}
@@ -142,6 +146,7 @@ def _keep(dropped: Mapping[str, list[str]], run: Any) -> None:
 
 def remember_address(page: str) -> None:
     """Note the address that the controls have led to; call it at the end of a run."""
+    st.session_state[BROKEN_OFF] = False
     st.session_state[ADDRESS] = page, {key: st.query_params.get_all(key) for key in st.query_params}
 
 
@@ -265,7 +270,8 @@ def differing(options: Mapping[str, Option]) -> list[str]:
     said = []
     for key, option in options.items():
         value = new[key] if key in new else st.session_state.get(key, st.query_params.get(key))
-        if option.differs(value):
+        is_to_follow = key not in new and _in_link(value) == _in_link(st.session_state.get(USUAL, {}).get(key))
+        if option.differs(value) and not is_to_follow:
             said.append(f"{option.name} {_beginning(_in_link(value))}")
     return said
 

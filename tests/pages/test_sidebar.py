@@ -175,3 +175,12 @@ def test_a_session_keeps_only_the_latest_of_a_readers_pictures(monkeypatch: pyte
         assert (resources.pixels(resources.OWN, number) == value).all()
     with pytest.raises(ConvscopeError, match="no longer here"):
         resources.pixels(resources.OWN, numbers[0])
+
+
+def test_who_goes_on_before_a_page_is_complete_keeps_what_the_link_has_chosen() -> None:
+    app = AppTest.from_file(MAIN, default_timeout=120).switch_page("reconstruction/page.py")
+    app.session_state["_address"] = ("accuracy", {"checkpoint": ["lenet"]})
+    app.session_state["_broken_off"] = True
+    app.run()
+    assert_no_error(app)
+    assert app.sidebar.selectbox(key="checkpoint").value == "lenet"
