@@ -299,7 +299,7 @@ def _perturbed(name: str, label: str, level: str) -> str:
     image = _input(of_network.card, label)
     changed = adversarial.perturb(of_network.model, image, true, epsilon=int(level) / 255, **scale)
     answer = evaluation.answer(of_network.model, changed)
-    return f"{answer.probabilities[answer.classes.index(true)]:.2f}"
+    return f"{answer.probability(true):.2f}"
 
 
 # The reports ---------------------------------------------------------------------------------------------------

@@ -7,7 +7,6 @@ from engine import batch_statistics
 from engine.batch_statistics import STEPS
 from pages.common import downloads, jobs, layout, resources, selection, texts
 from pages.common.controls import Option
-from pages.common.resources import View
 from pages.common.selection import Selection
 from pages.network import charts, code
 from pages.network.jobs import BatchSettings, WatchingBatches, batches_of
@@ -61,7 +60,7 @@ def draw(chosen: Selection, settings: BatchSettings, job: WatchingBatches, chann
     found = job.found
     if not found:
         return
-    label, own = chosen.card.classes[settings.label], own_probability(settings.view, settings.label)
+    label, own = chosen.card.classes[settings.label], resources.answer(settings.view).probability(settings.label)
     accuracies, answers, running = charts.accuracies(found), charts.answers(found), charts.running(found, channel)
     stored = resources.trained(chosen.network).model.get_submodule(settings.norm)
     specs = (
@@ -87,9 +86,3 @@ def draw(chosen: Selection, settings: BatchSettings, job: WatchingBatches, chann
         running_name = "Running statistics"
         downloads.chart(specs[2], running, f"{name}-running", running_name, f"Running mean of {settings.norm}")
         downloads.code(code.of_batches(settings))
-
-
-def own_probability(view: View, label: int) -> float:
-    """What the network answers in evaluation mode."""
-    answer = resources.answer(view)
-    return answer.probabilities[answer.classes.index(label)]
