@@ -8,9 +8,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from engine.deconv import reconstruct
+from engine.graph import trace
 from engine.operations import Operation
 from engine.operations.identity import Identity
 from engine.operations.other import Other
+from engine.seeding import seeded
 from engine.tape import record
 from tests.engine.operations.checks import (
     assert_reversed_like_autograd,
@@ -38,6 +40,12 @@ def test_a_dropout_function_is_the_identity_only_where_it_does_not_drop(
     operation: Callable, kind: type[Operation]
 ) -> None:
     assert type(operation_at_the_end(Lambda(operation).eval())) is kind
+
+
+@pytest.mark.parametrize("seed", [24, 37, 59])  # where two draws are alike and a third is not
+def test_a_network_that_draws_at_random_is_not_refused_where_two_draws_are_alike_by_chance(seed: int) -> None:
+    with seeded(seed):
+        trace(Lambda(lambda net, x: F.dropout2d(x, 0.2)).eval())
 
 
 def test_one_draw_of_dropout_is_played_back_for_all_signals() -> None:
