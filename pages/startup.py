@@ -28,6 +28,7 @@ html { font-size: clamp(15px, 8px + 0.625vw, 28px) !important; }
 [data-testid=stSidebar]:not(:has([class*=st-key-used_], [data-testid=stSidebarNav])) { display: none; }
 [class*=st-key-stage_] { --height: min(100vh - var(--above), 110vw); }
 .st-key-stage_2 { --height: min((100vh - var(--above)) / 2, 110vw); }
+.st-key-stage_3 { --height: min((100vh - var(--above)) / 3, 110vw); }
 [class*=st-key-stage_] [data-testid=stImage] img { max-height: var(--height); object-fit: contain; }
 [class*=st-key-stage_] [data-testid=stElementContainer]:not([class*=st-key-grid]):has([data-testid=stVegaLiteChart]) {
   height: var(--height);

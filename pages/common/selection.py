@@ -1,7 +1,7 @@
 """The sidebar, the same on every page: network, layer, batch norm and image."""
 
 import random
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import streamlit as st
@@ -179,7 +179,7 @@ def _image_controls() -> ChosenImage:
 
 
 def _bundled_image(split: str) -> ChosenImage:
-    image = _of_class(split, "class", "number", preferred=0)
+    image = _of_class(split, "class", "number", preferred=0, label="Class")
     st.button("Random image", on_click=_choose_at_random, args=(split,), width="stretch", shortcut="N")
     return image
 
@@ -203,19 +203,27 @@ def size_option(chosen: Selection) -> Option:
 
 def second_image(split: str) -> ChosenImage:
     """Another bundled image, to set beside the sidebar's; its controls appear where this is called."""
-    return _of_class(split if split in BUNDLED else BUNDLED[0], "class2", "number2", preferred=1)
+    split = split if split in BUNDLED else BUNDLED[0]
+    return _of_class(split, "class2", "number2", preferred=1, label="Second image")
 
 
 def class_to_explain(chosen: Selection, view: View) -> int:
     """The class whose logit is looked at: one that the reader picks, or the one that the network predicts."""
+    return classes_to_explain(chosen, [view])[0]
+
+
+def classes_to_explain(chosen: Selection, views: Sequence[View]) -> list[int]:
+    """The same for several images: one class for all of them, or of each the predicted one."""
     asked = choose("Class", "logit", [PREDICTED, *chosen.card.classes], PREDICTED)
-    return resources.answer(view).classes[0] if asked == PREDICTED else chosen.card.classes.index(asked)
+    if asked == PREDICTED:
+        return [resources.answer(view).classes[0] for view in views]
+    return [chosen.card.classes.index(asked)] * len(views)
 
 
-def _of_class(split: str, class_key: str, number_key: str, preferred: int) -> ChosenImage:
+def _of_class(split: str, class_key: str, number_key: str, preferred: int, label: str) -> ChosenImage:
     data = resources.images(split)
     of_class = resources.indices_by_class(split)
-    truth = choose("Class", class_key, list(data.classes), data.classes[preferred])
+    truth = choose(label, class_key, list(data.classes), data.classes[preferred])
     indices = of_class[data.classes.index(truth)]
     index = int(indices[number_in_link(f"Number (0 to {len(indices) - 1})", number_key, len(indices))])
     return ChosenImage(split, index, truth, f"{split} image {index}")

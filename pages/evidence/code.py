@@ -1,5 +1,7 @@
 """The code behind the page's views: each line calls the engine as the view does."""
 
+from collections.abc import Sequence
+
 from engine.weights import Weights
 from pages.common import code, sheets
 from pages.common.resources import View
@@ -20,29 +22,39 @@ def of_occlusion(settings: OcclusionSettings, label: int, one_scale: bool) -> st
     )
 
 
-def of_methods(settings: OcclusionSettings, label: int, cam: bool, as_pictures: bool, columns: int) -> str:
-    """The image and each method's map of the class; `cam`: a class activation map, not Grad-CAM of the layer."""
+def of_methods(
+    settings: Sequence[OcclusionSettings], labels: Sequence[int], cam: bool, as_pictures: bool, columns: int
+) -> str:
+    """Each image and each method's map of its class; `cam`: a class activation map, not Grad-CAM of the layer."""
+    first = settings[0]
     heat, signed = (
         "pictures.over_image(pictures.stretched(heat), image)",
         "pictures.signed_each(played_back[name].pixels)[0]",
     )
     tile = f"{signed} if name in played_back else {heat}" if as_pictures else heat
-    return _script(
-        settings.view,
-        _occluded(settings),
-        f"before = evaluation.answer(trained.model, x).probability({label})",
-        f"played_back = evidence.of_class(trained.model, x, {label})",
+    of_one = [
+        code.prepare(first.view, "of"),
+        PIXELS,
+        _occluded(first),
+        "before = evaluation.answer(trained.model, x).probability(label)",
+        "played_back = evidence.of_class(trained.model, x, label)",
         "heats = {",
-        f"    'occlusion': before - found.over_pixels(found.probability({label})),",
-        f"    'activation map': {_activation_map(settings.view, label, cam)},",
+        "    'occlusion': before - found.over_pixels(found.probability(label)),",
+        f"    'activation map': {_activation_map(first.view, 'label', cam)},",
         "    **{rule: evidence.heat(played.pixels) for rule, played in played_back.items()},",
         "}",
-        "tiles = [image]",
+        "tiles.append(image)",
         "for name, heat in heats.items():",
         f"    tiles.append({tile})",
+        "print(agreement.in_words(heats))",
+    ]
+    images = [f"({code.image(one.view)}, {label})" for one, label in zip(settings, labels, strict=True)]
+    return code.script(
+        code.load(first.view.network),
+        "tiles = []",
+        *code.loop("of, label", images, of_one),
         f"picture = pictures.sheet(pictures.enlarged(np.stack(tiles), {sheets.SIDE}), {columns})",
         code.save("evidence.png"),
-        "print(agreement.in_words(heats))",
     )
 
 

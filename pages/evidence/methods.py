@@ -1,6 +1,7 @@
 """Five methods side by side: where each sees the evidence for one class, and how much they agree."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -18,9 +19,30 @@ from pages.evidence import code, drawings
 from pages.evidence.jobs import GRAD_CAM, Occluding, OcclusionSettings, occlusion_of
 from pages.evidence.occlusion import usual_settings
 
-OCCLUSION, CAM = "occlusion", "class activation map"
+IMAGE, OCCLUSION, CAM = "The image", "occlusion", "class activation map"
 HEAT, PICTURE = DRAWN = ("heat map", "picture")
-COLUMNS = 3
+NOTHING, IMAGES = COMPARED = ("nothing", "images")
+COLUMNS = (3, 2)
+"""How many methods stand in a row, for one image and for two."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One of the images, and the class whose evidence is looked for.
+
+    Attributes:
+        settings: of its occlusion.
+        image_name: what a caption calls the image.
+    """
+
+    settings: OcclusionSettings
+    label: int
+    class_name: str
+    image_name: str
+
+    @property
+    def view(self) -> View:
+        return self.settings.view
 
 
 @dataclass(frozen=True)
@@ -54,12 +76,12 @@ def draw(chosen: Selection, row: DeltaGenerator) -> None:
     """The view."""
     with row:
         drawn = selection.segments("Draw as", DRAWN, "drawn")
-        settings = usual_settings(chosen)
-        with layout.options({"logit": Option("class", usual=selection.PREDICTED)}):
-            label = selection.class_to_explain(chosen, settings.view)
-    job = occlusion_of(settings, anew=True)
-    name = texts.plain(chosen.card.classes[label])
-    jobs.follow(job, look=lambda: draw_methods(chosen, settings, label, drawn, job, name))
+        with layout.options(
+            {"compare": Option("compare", COMPARED), "logit": Option("class", usual=selection.PREDICTED)}
+        ):
+            subjects = draw_controls(chosen)
+    of_each = [occlusion_of(subject.settings, anew=True) for subject in subjects]
+    jobs.follow(*of_each, look=lambda: draw_methods(subjects, drawn, of_each))
     texts.what_to_look_at(
         "Which methods point at the object, which at its edges, which everywhere?",
         "Options, another class: class activation map and occlusion change; guided and deconvnet pictures hardly do.",
@@ -68,43 +90,101 @@ def draw(chosen: Selection, row: DeltaGenerator) -> None:
     st.latex(r"M(i,j)=\sum_k w_k A_k(i,j)\qquad \rho=\mathrm{corr}\,(\mathrm{rank}\,M_1,\ \mathrm{rank}\,M_2)")
 
 
-def draw_methods(
-    chosen: Selection, settings: OcclusionSettings, label: int, drawn: str, job: Occluding, name: str
-) -> None:
-    """The image and five maps, and in words which agree."""
-    view = settings.view
-    found, image = of_class(view, label), resources.input_pixels(view)
-    heats = {**with_occlusion(view, label, job), **found.heats}
-    tiles = {"The image": image, OCCLUSION: pictures.over_image(np.full(image.shape[:2], np.nan), image)}
-    for method, heat in heats.items():
-        played_back = found.played_back.get(method) if drawn == PICTURE else None
-        tiles[method] = (
-            pictures.over_image(pictures.stretched(heat), image)
-            if played_back is None
-            else pictures.signed_each(played_back.pixels)[0]
-        )
-    with layout.stage(2):
-        for start in range(0, len(tiles), COLUMNS):
-            columns = st.columns(COLUMNS, gap="small")
-            for column, (method, tile) in zip(columns, list(tiles.items())[start : start + COLUMNS], strict=False):
+def draw_controls(chosen: Selection) -> list[Subject]:
+    """One image or two, and the class: one for both, or of each the predicted one."""
+    view, names = chosen.view(), [chosen.image_name]
+    views = [view]
+    if selection.segments("Compare", COMPARED, "compare") == IMAGES:
+        other = selection.second_image(chosen.split)
+        views.append(replace(view, split=other.split, index=other.index))
+        names.append(other.name)
+    labels = selection.classes_to_explain(chosen, views)
+    return [
+        Subject(usual_settings(one), label, chosen.card.classes[label], name)
+        for one, label, name in zip(views, labels, names, strict=True)
+    ]
+
+
+def draw_methods(subjects: Sequence[Subject], drawn: str, of_each: Sequence[Occluding]) -> None:
+    """Of each method the map, or the maps of both images side by side; and in words which agree."""
+    heats = [heats_of(subject, job) for subject, job in zip(subjects, of_each, strict=True)]
+    tiles = [tiles_of(subject, maps, drawn) for subject, maps in zip(subjects, heats, strict=True)]
+    methods, columns = list(tiles[0]), COLUMNS[len(subjects) - 1]
+    classes = " and ".join(dict.fromkeys(subject.class_name for subject in subjects))
+    with layout.stage(len(methods) // columns):
+        for start in range(0, len(methods), columns):
+            for column, method in zip(st.columns(columns, gap="small"), methods[start:], strict=False):
                 with column:
-                    sheets.show(drawings.large(tile), f"{method}: evidence for {chosen.card.classes[label]}")
-                    st.caption(f"**{method}**" if method != "The image" else f"The evidence for **{name}**, by:")
-    st.info(agreement.in_words(heats))
-    with st.container(horizontal=True):
-        row = pictures.sheet(np.stack([drawings.enlarged(tile) for tile in tiles.values()]), COLUMNS)
-        downloads.picture("Pictures (PNG)", pictures.png(row), "evidence.png")
-        downloads.table("Rank correlations (CSV)", table(heats), "evidence.csv")
-    downloads.code(code.of_methods(settings, label, CAM in found.heats, drawn == PICTURE, COLUMNS))
+                    png = sheet([one[method] for one in tiles], len(tiles))
+                    sheets.show(png, f"{method}: evidence for {classes}")
+                    st.caption(f"**{method}**" if method != IMAGE else caption(subjects))
+    st.info(in_words(subjects, heats))
+    in_a_row = columns if len(subjects) == 1 else len(methods)
+    every = [tile for one in tiles for tile in one.values()]
+    words = f"{', '.join(methods)}: the evidence for {classes}"
+    downloads.picture("Pictures", lambda: sheet(every, in_a_row), "evidence.png", words)
+    downloads.table("Rank correlations", table_of(subjects, heats), "evidence.csv")
+    settings, labels = [subject.settings for subject in subjects], [subject.label for subject in subjects]
+    downloads.code(code.of_methods(settings, labels, CAM in heats[0], drawn == PICTURE, in_a_row))
 
 
-def with_occlusion(view: View, label: int, job: Occluding) -> dict[str, Tensor]:
+def sheet(tiles: Sequence[np.ndarray], columns: int) -> bytes:
+    """A PNG of pictures `[S, S, 3]`, enlarged without blur."""
+    return pictures.png(pictures.sheet(np.stack([drawings.enlarged(tile) for tile in tiles]), columns))
+
+
+def heats_of(subject: Subject, job: Occluding) -> dict[str, Tensor]:
+    """`{method: heat}`: occlusion's once it is complete, and the others."""
+    return {**with_occlusion(subject, job), **of_class(subject.view, subject.label).heats}
+
+
+def tiles_of(subject: Subject, heats: dict[str, Tensor], drawn: str) -> dict[str, np.ndarray]:
+    """`{method: picture}`, uint8 `[S, S, 3]`; the image first."""
+    image, played_back = resources.input_pixels(subject.view), of_class(subject.view, subject.label).played_back
+    tiles = {IMAGE: image, OCCLUSION: pictures.over_image(np.full(image.shape[:2], np.nan), image)}
+    for method, heat in heats.items():
+        tiles[method] = pictures.over_image(pictures.stretched(heat), image)
+        if drawn == PICTURE and method in played_back:
+            tiles[method] = pictures.signed_each(played_back[method].pixels)[0]
+    return tiles
+
+
+def with_occlusion(subject: Subject, job: Occluding) -> dict[str, Tensor]:
     """Occlusion's map once it is complete: by how much hiding each pixel lowers the class's probability."""
     if not job.complete or job.found is None:
         return {}
-    answer = resources.answer(view)
-    before = answer.probability(label)
-    return {OCCLUSION: before - job.found.over_pixels(job.found.probability(label))}
+    before = resources.answer(subject.view).probability(subject.label)
+    return {OCCLUSION: before - job.found.over_pixels(job.found.probability(subject.label))}
+
+
+def caption(subjects: Sequence[Subject]) -> str:
+    """What the maps are of."""
+    one_of_many = len(subjects) > 1
+    named = [
+        f"**{texts.plain(subject.class_name)}**" + f" ({texts.plain(subject.image_name)})" * one_of_many
+        for subject in subjects
+    ]
+    return f"The evidence for {' and '.join(named)}, by:"
+
+
+def in_words(subjects: Sequence[Subject], heats: Sequence[dict[str, Tensor]]) -> str:
+    """How far the methods agree, on each image."""
+    said = [agreement.in_words(maps) for maps in heats]
+    if len(said) == 1:
+        return said[0]
+    named = zip(subjects, said, strict=True)
+    return "\n\n".join(f"On {texts.plain(subject.image_name)}: {words}" for subject, words in named)
+
+
+def table_of(subjects: Sequence[Subject], heats: Sequence[dict[str, Tensor]]) -> pd.DataFrame:
+    """The rank correlations; of two images those of each, named in the first column."""
+    tables = [table(maps) for maps in heats]
+    if len(tables) == 1:
+        return tables[0]
+    named = zip(subjects, tables, strict=True)
+    return pd.concat(
+        [rows.assign(image=subject.image_name).set_index("image") for subject, rows in named]
+    ).reset_index()
 
 
 def table(heats: dict[str, Tensor]) -> pd.DataFrame:

@@ -91,9 +91,8 @@ def draw_controls(chosen: Selection) -> Shown:
     return Shown(settings, label, tuple(chosen.card.classes), brightness, other)
 
 
-def usual_settings(chosen: Selection) -> OcclusionSettings:
-    """What the view shows at first, of this selection."""
-    view = chosen.view()
+def usual_settings(view: View) -> OcclusionSettings:
+    """What hides parts of a view's image at first."""
     (channel,) = deconv.strongest_channels(resources.recording(view).activation, 1)
     return OcclusionSettings(view, view.size // SQUARES[1], max(1, view.size // STRIDES[1]), USUAL_FILL, channel)
 

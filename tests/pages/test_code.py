@@ -265,12 +265,13 @@ def test_the_code_of_a_live_run_has_its_accuracy(run: Callable) -> None:
     assert shown == f"{computed['predictions'].correct.mean():.1%}".replace("%", " %")
 
 
-EVIDENCE = {
-    "occlusion.png": {"view": "occlusion", "square": "8", "stride": "8", "fill": "grey", "brightness": "each its own"},
-    "evidence.png": {"view": "methods", "drawn": "picture", "logit": "dog"},
-    "sanity.png": {"view": "sanity check", "layer": "conv2_relu", "seed": "3"},
-    "adversarial.png": {"view": "adversarial", "epsilon": "8", "attack": "10 steps (PGD)", "toward": "cat"},
-}
+EVIDENCE = (
+    ("occlusion.png", {"square": "8", "stride": "8", "fill": "grey", "brightness": "each its own"}),
+    ("evidence.png", {"view": "methods", "drawn": "picture", "logit": "dog"}),
+    ("evidence.png", {"view": "methods", "compare": "images", "class2": "ship", "number2": "2"}),
+    ("sanity.png", {"view": "sanity check", "layer": "conv2_relu", "seed": "3"}),
+    ("adversarial.png", {"view": "adversarial", "epsilon": "8", "attack": "10 steps (PGD)", "toward": "cat"}),
+)
 
 
 def finished(page: AppTest) -> AppTest:
@@ -281,7 +282,7 @@ def finished(page: AppTest) -> AppTest:
     return page.run()
 
 
-@pytest.mark.parametrize(("name", "link"), EVIDENCE.items(), ids=EVIDENCE)
+@pytest.mark.parametrize(("name", "link"), EVIDENCE)
 def test_the_code_of_evidence_computes_its_pictures(name: str, link: dict, files: dict, run: Callable) -> None:
     computed = run(finished(open_page("evidence/page.py", **LENET, **link)))
     shown = files[name]

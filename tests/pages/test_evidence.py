@@ -145,6 +145,25 @@ def test_methods_stand_side_by_side_with_their_agreement_in_words() -> None:
     assert any("class activation map" in caption.value for caption in pictures.caption)
 
 
+def test_methods_stand_side_by_side_on_two_images() -> None:
+    link = {**LINK, "view": "methods", "compare": "images", "class2": "ship", "number2": "0"}
+    app = open_page(PAGE, **link, number="3")
+    assert not app.warning
+    for job in jobs._occlusions().all():
+        job.wait(60)
+    app.run()
+    assert_no_error(app)
+    assert_pictures_have_words(app)
+    assert len(app.get("image")) == 6
+    (said,) = infos(app)
+    first, second = said.split("\n\n")
+    assert first.startswith("On test image ")
+    assert second.startswith(f"On test image {FIRST}: ")
+    alone = open_page(PAGE, **LINK, view="methods")
+    assert infos(alone) == [second.removeprefix(f"On test image {FIRST}: ")]
+    assert any(caption.value.endswith(f"**ship** (test image {FIRST}), by:") for caption in app.caption)
+
+
 def test_the_table_of_methods_is_symmetric() -> None:
     heats = {name: torch.rand(32, 32, generator=torch.Generator().manual_seed(seed)) for seed, name in enumerate("abc")}
     values = methods.table(heats)[list("abc")].to_numpy()
