@@ -33,7 +33,10 @@ html { font-size: clamp(15px, 8px + 0.625vw, 28px) !important; }
 [class*=st-key-stage_] [data-testid=stElementContainer]:not([class*=st-key-grid]):has([data-testid=stVegaLiteChart]) {
   height: var(--height);
 }
+.st-key-controls_row [data-testid=stButtonGroup] button { padding: 0 0.6rem; }
+.st-key-controls_row .st-key-options { flex: 1 1 12rem; min-width: 0; max-width: max-content; }
 .st-key-options button { min-height: 2rem; padding: 0 0.6rem; }
+.st-key-options button :is(div, p) { min-width: 0; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 [data-testid=stHeader] [data-testid=stTopNav] { padding: 0 0.5rem; }
 [data-testid=stTopNavLink] { padding: 0 0.15rem; }
 [data-testid=stToolbar] > div > :last-child { flex: none; padding-left: 8rem; }

@@ -73,11 +73,11 @@ def draw_controls(chosen: Selection) -> Shown:
     squares, strides = ([str(max(1, view.size // part)) for part in parts] for parts in (SQUARES, STRIDES))
     square = selection.segments("Square, px", list(dict.fromkeys(squares)), "square", preferred=squares[1])
     options = {
+        "logit": Option("class", usual=selection.PREDICTED),
+        "beside": Option("beside it", (NO_OTHER, *chosen.card.classes)),
         "stride": Option("stride", strides, strides[1]),
         "fill": Option("fill", tuple(FILLS)),
         "brightness": Option("brightness", BRIGHTNESS),
-        "logit": Option("class", usual=selection.PREDICTED),
-        "beside": Option("beside it", (NO_OTHER, *chosen.card.classes)),
     }
     with layout.options(options):
         stride = selection.segments("Stride, px", list(dict.fromkeys(strides)), "stride", preferred=strides[1])
@@ -103,17 +103,18 @@ def usual_settings(view: View) -> OcclusionSettings:
 def draw_maps(shown: Shown, job: Occluding) -> None:
     """The probability of the class, large; beside it the image, the answers, the strongest map and its picture."""
     found, image, channel = job.found, resources.input_pixels(shown.view), shown.settings.channel
+    alone = len(shown.drawn) == 1
     with layout.stage():
-        *large, beside = st.columns([1.08, 1] if len(shown.drawn) == 1 else [1, 1, 0.9], gap="small")
+        large, beside = st.columns([1.08, 1] if alone else [2.06, 0.42], gap="small")
     scale = "bright 1, dark 0" if shown.brightness == BRIGHTNESS[0] else "on its own scale"
-    for place, label in zip(large, shown.drawn, strict=True):
+    for place, label in zip(large.columns(len(shown.drawn), gap="small"), shown.drawn, strict=True):
         with place:
             draw_probability(replace(shown, label=label), found, image)
             name = texts.plain(shown.classes[label])
             st.caption(f"**p({name})** with the square there: {scale}. Point at it for the numbers.")
     classes = commonest(shown, found)
     with beside, layout.stage(2):
-        left, right = st.columns(2, gap="small")
+        left, right = st.columns(2, gap="small") if alone else [st.container()] * 2
     with left:
         show(image, "The image", prediction(shown))
         show(activity(found, image), f"Map {channel} of {shown.view.layer}", "its sum with the square there")
@@ -121,7 +122,8 @@ def draw_maps(shown: Shown, job: Occluding) -> None:
         show(most_probable(found, classes, image), "Most probable", legend(shown, found, classes))
         show(reconstruction(shown), f"Deconvnet of map {channel}", "its strongest unit; grey is zero")
     if found is not None:
-        st.info(in_words(shown, found) if shown.other is None else two_in_words(shown, shown.other, found))
+        with st.container() if alone else large:
+            st.info(in_words(shown, found) if shown.other is None else two_in_words(shown, shown.other, found))
         with st.container(horizontal=True):
             for label in shown.drawn:
                 file, of_label = f"occlusion-{shown.classes[label]}.png", replace(shown, label=label)
