@@ -19,6 +19,7 @@
     continuation.py  a finished checkpoint is trained for some more epochs
     histories.py     the histories on disk; curves.py: figures from them; verdicts.py: converged, overfitting, ...
     comparisons.py   which histories belong on one chart
+    images_per_class.py  how many images it takes, from scratch, with a linear classifier and by transfer
     estimate.py      how long a training will take, and how much memory; memory.py: what is free of it
     queue/           runs that a page starts, one after the other, in processes of their own; whose they are
 

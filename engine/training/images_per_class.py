@@ -98,10 +98,13 @@ def results() -> dict[Run, Share]:
     if not file.exists():
         return {}
     try:
-        return dict(_measured(row) for row in csv.DictReader(read_text(file).splitlines()))
+        known = dict(_measured(row) for row in csv.DictReader(read_text(file).splitlines()))
+        if not known:
+            raise ValueError
     except (OSError, ValueError, KeyError, TypeError) as error:
         where = f"experiments/{file.parent.name}/{file.name}"
         raise ConvscopeError(f"{where} is damaged: get it again with `git checkout -- {where}`.") from error
+    return known
 
 
 def _measured(row: Mapping[str, str]) -> tuple[Run, Share]:
@@ -148,6 +151,24 @@ def points(known: Mapping[Run, Share]) -> list[Point]:
         )
         for key, shares in together.items()
     ]
+
+
+def in_words(found: Sequence[Point]) -> str:
+    """What the fewest and the most images give, and how many a network from scratch needs for as much as the fewest."""
+    fewest, most = min(point.images for point in found), max(point.images for point in found)
+    text = " ".join(_at(found, images) for images in dict.fromkeys((fewest, most)))
+    goal = max(point.accuracy for point in found if point.images == fewest)
+    scratch = {point.images: point.accuracy for point in found if point.method == "scratch"}
+    enough = [images for images, reached in scratch.items() if reached >= goal]
+    if not scratch or fewest in enough:
+        return text
+    needs = f"it takes {min(enough):,}" if enough else f"not even {max(scratch):,} are enough"
+    return f"{text} From scratch {needs} for what the best way reaches with {fewest:,}."
+
+
+def _at(found: Sequence[Point], images: int) -> str:
+    listed = (f"{point.method} {point.accuracy:.1%}" for point in found if point.images == images)
+    return f"With {images:,} images of each class: {', '.join(listed)}.".replace("%", " %")
 
 
 # Learning ------------------------------------------------------------------------------------------------------

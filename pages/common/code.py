@@ -22,7 +22,7 @@ MODULES = {
     "engine.graph.receptive_field": "Box, receptive_field",
     "engine.maximization": "stored",
     "engine.network": "convolution, deconvnet_layer, diagram",
-    "engine.training": "curves, histories, live_files, recipe, run, start, toml_text",
+    "engine.training": "curves, histories, images_per_class, live_files, recipe, run, start, toml_text",
     "pathlib": "Path",
 }
 """What the lines of all pages may use, and where it is."""

@@ -19,3 +19,13 @@ def of(keys: Sequence[str], style: Style) -> str:
         f"        print(column, curves.smoothed_by_size(table, column, {style.weight}))",
         "    print(curves.best_epochs(table))",
     )
+
+
+def of_images_per_class() -> str:
+    """The points of the chart, and what they say."""
+    return code.script(
+        "points = images_per_class.points(images_per_class.results())",
+        "for point in points:",
+        "    print(point)",
+        "print(images_per_class.in_words(points))",
+    )

@@ -14,7 +14,7 @@ from engine.training.histories import History, HistoryFolder
 from engine.training.run import RunFolder
 from pages.common import downloads, layout, selection, texts
 from pages.common.controls import Option, bound
-from pages.learning_curves import charts, code
+from pages.learning_curves import charts, code, images_per_class
 from pages.learning_curves.charts import TRAINING, VALIDATION, Style
 
 OWN_CHOICE = "my choice"
@@ -65,14 +65,13 @@ def group(version: HistoryVersion) -> str:
         return ""
 
 
-def choose(places: Mapping[str, HistoryFolder]) -> tuple[CurveComparison | None, list[str]]:
-    """The ready-made comparison that the reader chose, if any, and the keys to be shown."""
+def choose_comparison(places: Mapping[str, HistoryFolder]) -> CurveComparison | None:
+    """The ready-made comparison that the reader chose, if any."""
     groups = {key: group(version(place)) for key, place in places.items()}
     ready = {comparison.name: comparison for comparison in comparisons.comparisons(groups)}
-    name = selection.segments("Compare", [OWN_CHOICE, *ready], "comparison")
-    if name in ready:
-        return ready[name], list(ready[name].keys[: charts.MOST])
-    return None, own_choice(list(places))
+    if images_per_class.measured():
+        ready[images_per_class.COMPARISON.name] = images_per_class.COMPARISON
+    return ready.get(selection.segments("Compare", [OWN_CHOICE, *ready], "comparison"))
 
 
 def own_choice(keys: list[str]) -> list[str]:
@@ -229,18 +228,27 @@ def main() -> None:
         raise ConvscopeError("There is no learning curve yet: train a network on the page Train.")
     statement = st.container()
     with layout.row():
-        comparison, keys = choose(places)
-        style = choose_style()
+        comparison = choose_comparison(places)
+        if of_curves := comparison is not images_per_class.COMPARISON:
+            keys = list(comparison.keys[: charts.MOST]) if comparison else own_choice(list(places))
+            style = choose_style()
     with statement:
         question = comparison.question if comparison else ""
         texts.headline(question or "How training went, epoch by epoch, and when it should have stopped")
-    if not keys:
+    if of_curves:
+        draw_curves([places[key] for key in keys], style, comparison is not None)
+    else:
+        images_per_class.show()
+
+
+def draw_curves(chosen: Sequence[HistoryFolder], style: Style, compared: bool) -> None:
+    """The view of epochs, and whether it is a comparison, of whose arms the budget is said."""
+    if not chosen:
         st.info("Choose at least one curve.")
         return
-    chosen = [places[key] for key in keys]
     alive = any_alive(chosen)
     st.fragment(show, run_every=EVERY if alive else None)(chosen, style, alive)
-    if comparison is not None:
+    if compared:
         st.caption(texts.plain(comparisons.budget_in_words(history(version).budget for version in readable(chosen))))
     explain()
 

@@ -6,6 +6,7 @@ import re
 import runpy
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from engine import checkpoints, pictures, probes, reports, settings, weights
+from engine.accuracy.figures import wilson
+from engine.training import images_per_class
 from engine.weights import Weights
 from pages.accuracy import subject
 from pages.common import ascents, code, resources
@@ -312,6 +315,17 @@ def test_the_code_of_learning_curves_has_the_chart_s_numbers(files: dict, run: C
     computed = run(app)
     smoothed = computed["curves"].smoothed_by_size(computed["table"], "val_loss", 0.9)
     np.testing.assert_allclose(smoothed, table(files["learning-curves-loss.csv"]())["shown"])
+
+
+def test_the_code_of_images_per_class_has_the_chart_s_points(
+    files: dict, run: Callable, tmp_path: Path, use_folders: Callable[..., None]
+) -> None:
+    use_folders(experiments=tmp_path)
+    images_per_class.write({images_per_class.Run("linear", 10, seed): wilson(40 + seed, 100) for seed in (1, 2)})
+    computed = run(open_page("learning_curves/page.py", comparison="images"))
+    [drawn] = table(files["images-per-class.csv"]()).to_dict("records")
+    [point] = computed["points"]
+    assert asdict(point) == drawn
 
 
 def test_the_code_of_the_training_form_writes_its_recipe(files: dict, run: Callable) -> None:

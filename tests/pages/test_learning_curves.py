@@ -13,7 +13,8 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from engine import checkpoints
-from engine.training import curves, histories, verdicts
+from engine.accuracy.figures import wilson
+from engine.training import curves, histories, images_per_class, verdicts
 from engine.training.run import RunFolder
 from pages.common import downloads
 from pages.learning_curves import charts
@@ -137,6 +138,27 @@ def test_a_comparison_says_what_budget_its_arms_had(arms):
     assert not app.multiselect
     assert "differ in seed (seed 1, seed 2)" in text(app)
     assert "They share 12 epochs, CIFAR-10's 45,000 training images, 32 px." in text(app)
+
+
+def test_how_many_images_it_takes_is_shown_where_it_was_measured(arms):
+    known = {
+        images_per_class.Run(method, images, 1): wilson(hits, 100)
+        for method, images, hits in (("scratch", 10, 20), ("linear", 10, 70), ("scratch", 300, 80))
+    }
+    images_per_class.write(known)
+    app = opened(comparison="images")
+    assert_no_error(app)
+    assert not app.warning
+    assert app.button_group[0].options == ["my choice", "trial", "images"]
+    [spec] = specs(app)
+    x = spec["layer"][0]["encoding"]["x"]
+    assert (x["scale"]["type"], x["axis"]["values"]) == ("log", [10, 300])
+    [said] = app.info
+    assert said.value == images_per_class.in_words(images_per_class.points(known))
+    shown, low, high = app.table[0].value, 100 * wilson(70, 100).low, 100 * wilson(70, 100).high
+    assert shown.loc["10", "linear"] == f"70.0 % ({low:.1f} to {high:.1f} %)"
+    assert shown.loc["300", "linear"] == "not measured"
+    assert f"{len(images_per_class.planned()) - 3} runs have not been measured yet" in text(app)
 
 
 def test_ready_made_comparisons_are_offered_where_their_arms_are(arms):

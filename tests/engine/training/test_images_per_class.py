@@ -16,7 +16,18 @@ from engine.errors import ConvscopeError
 from engine.evaluation import evaluate
 from engine.training import finish, images_per_class
 from engine.training.datasets import Splits
-from engine.training.images_per_class import METHODS, REPEATED, SEEDS, SIZES, Experiment, Run, drawn, planned, points
+from engine.training.images_per_class import (
+    METHODS,
+    REPEATED,
+    SEEDS,
+    SIZES,
+    Experiment,
+    Run,
+    drawn,
+    in_words,
+    planned,
+    points,
+)
 from engine.training.loop import Training
 from engine.training.recipe import Phase, Recipe
 from engine.training.run import RunFolder
@@ -148,7 +159,21 @@ def test_results_come_back_and_a_damaged_file_is_one_sentence() -> None:
     assert images_per_class.results() == known
     file = images_per_class.results_file()
     whole = file.read_text()
-    for text in ("method,images\nlinear,10\n", whole.replace("40", "101"), whole + "x,1,1,1,1\n", whole + "linear\n"):
-        file.write_text(text)
+    header = whole.splitlines()[0]
+    for damaged in (header, whole.replace("40", "101"), whole + "x,1,1,1,1\n", whole + "linear\n", "method\nlinear\n"):
+        file.write_text(damaged)
         with pytest.raises(ConvscopeError, match=r"experiments/images_per_class/results\.csv is damaged"):
             images_per_class.results()
+
+
+def test_words_are_computed() -> None:
+    hits = {("scratch", 10): 20, ("linear", 10): 70, ("transfer", 10): 60, ("scratch", 100): 50, ("scratch", 300): 75}
+    known = {Run(*key, 1): wilson(value, 100) for key, value in hits.items()}
+    assert in_words(points(known)) == (
+        "With 10 images of each class: scratch 20.0 %, linear 70.0 %, transfer 60.0 %. With 300 images of each class: "
+        "scratch 75.0 %. From scratch it takes 300 for what the best way reaches with 10."
+    )
+    del known[Run("scratch", 300, 1)]
+    assert in_words(points(known)).endswith(
+        "From scratch not even 100 are enough for what the best way reaches with 10."
+    )
