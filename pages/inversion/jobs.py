@@ -13,11 +13,14 @@ from engine.checkpoints import Trained
 from engine.evaluation import Answer
 from engine.inversion import PRIORS, InversionStep
 from pages.common import resources
-from pages.common.jobs import Job, Jobs
+from pages.common.jobs import Job, Jobs, begun
 from pages.common.resources import View
 
 KEPT_BYTES = 4_000_000
 """About how much memory the pictures of one inversion may take; if they are larger, only every n-th step's is kept."""
+
+FIRST_STEPS = 10
+"""How many steps are taken as the page opens: about a second. The rest is for whoever asks for it."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,11 @@ class Inversion(Job):
         self._interval = math.ceil((settings.steps + 1) / max(1, steps_in_budget))
         self._clear()
 
+    @property
+    def is_begun(self) -> bool:
+        """Whether there is something to see of it, or will be."""
+        return bool(self.alive or self.measurements or self.error)
+
     def _clear(self) -> None:
         self.measurements: list[Measurement] = []
         self.pictures: dict[int, np.ndarray] = {}
@@ -104,6 +112,11 @@ class Inversion(Job):
 def inversion_of(settings: InversionSettings) -> Inversion:
     """The one job with these settings."""
     return _inversions().get(settings, lambda: _inversion(settings))
+
+
+def inversion_begun(settings: InversionSettings) -> Inversion:
+    """The same, begun if it is neither done nor at work."""
+    return begun(inversion_of(settings), anew=True)
 
 
 @st.cache_resource(show_spinner=False, on_release=Jobs.stop)

@@ -16,7 +16,7 @@ from pages.common.controls import Option
 from pages.common.resources import View
 from pages.common.selection import Selection
 from pages.inversion import charts, code, tiles
-from pages.inversion.jobs import Inversion, InversionSettings, Measurement, inversion_of
+from pages.inversion.jobs import FIRST_STEPS, Inversion, InversionSettings, Measurement, inversion_begun, inversion_of
 
 ONE, ROW = "one layer", "layers in a row"
 PRIOR_NAMES = {
@@ -42,11 +42,16 @@ PRIOR_HELP = (
 
 @dataclass(frozen=True)
 class Subject:
-    """What the page shows: the settings of the inversions, one for each layer, and of the deconvnet beside them."""
+    """What the page shows: the settings of the inversions, one for each layer, and of the deconvnet beside them.
+
+    Attributes:
+        to_come: of a first look, how many steps there will be once a reader asks for them.
+    """
 
     settings: tuple[InversionSettings, ...]
     batch_norm: bool
     image_name: str
+    to_come: int = 0
 
 
 # The controls --------------------------------------------------------------------------------------------------
@@ -92,14 +97,17 @@ def step_to_show(settings: InversionSettings, job: Inversion) -> int:
 def show_one(subject: Subject, job: Inversion) -> None:
     """The image, its inversion so far, the deconvnet reconstruction, and how the loss falls."""
     (settings,) = subject.settings
-    number, pictures = step_to_show(settings, job), dict(job.pictures)
+    pictures = dict(job.pictures)
     original = tiles.image(settings.view)
-    inverted = pictures.get(number, tiles.grey(settings.view))
     reconstructed = tiles.deconvnet(settings.view, settings.channel, subject.batch_norm)
     with layout.stage():
         large, beside, curves = st.columns([1.6, 0.8, 1], gap="small")
     with large:
-        show_picture("Inversion", inverted, f"step {number}" if pictures else "waiting" if job.alive else "press Start")
+        place = st.container()
+        number = step_to_show(settings, job)
+    inverted = pictures.get(number, tiles.grey(settings.view))
+    with place:
+        show_picture("Inversion", inverted, f"step {number}{to_come(subject)}" if pictures else "waiting")
     with beside, layout.stage(2):
         show_picture("The image", original, subject.image_name)
         show_picture("Deconvnet reconstruction", reconstructed, f"same target; {deconvnet_in_words(subject)}")
@@ -110,6 +118,11 @@ def show_one(subject: Subject, job: Inversion) -> None:
         caption = f"{subject.image_name}, its inversion after step {number}, and its deconvnet reconstruction"
         save(tiles.sheet([[original, inverted, reconstructed]]), charts.step_table(job.measurements), caption)
         downloads.code(code.of_one_layer(settings, number, subject.batch_norm))
+
+
+def to_come(subject: Subject) -> str:
+    """Of a first look, how to go on."""
+    return f"; Start takes {subject.to_come} steps" if subject.to_come else ""
 
 
 def show_picture(title: str, picture: np.ndarray, caption: str) -> None:
@@ -169,7 +182,7 @@ def show_row(subject: Subject, inversions: Sequence[Inversion]) -> None:
         sheets.show(sheet, f"{words}.")
     for column, figures in zip(st.columns(len(views) + 1), ["", *map(last_figures, inversions)], strict=True):
         column.markdown(figures)
-    st.caption(f"{words} ({deconvnet_in_words(subject)}).")
+    st.caption(f"{words} ({deconvnet_in_words(subject)}){to_come(subject)}.")
     measurements = {view.layer: list(job.measurements) for view, job in zip(views, inversions, strict=True)}
     rows = charts.layer_rows(measurements)
     spec = charts.falling_chart(list(measurements), subject.settings[0].steps, columns=len(measurements))
@@ -183,7 +196,7 @@ def show_row(subject: Subject, inversions: Sequence[Inversion]) -> None:
 def last_figures(job: Inversion) -> str:
     """Error and PSNR of the newest step."""
     if not job.measurements:
-        return "not started" if not job.alive else "waiting"
+        return "waiting"
     last: Measurement = job.measurements[-1]
     return f"error {last.error:.4f}  \nPSNR {last.psnr:.1f} dB"
 
@@ -201,7 +214,18 @@ def show(subject: Subject, row: DeltaGenerator) -> None:
     inversions = [inversion_of(settings) for settings in subject.settings]
     with row:
         jobs.buttons(*inversions, start="Start", again="Start again", key="inversion")
-    jobs.follow(*inversions, look=lambda: draw(subject, inversions))
+    if any(job.is_begun for job in inversions):
+        jobs.follow(*inversions, look=lambda: draw(subject, inversions))
+    else:
+        first = first_look(subject)
+        begun = [inversion_begun(settings) for settings in first.settings]
+        jobs.follow(*begun, look=lambda: draw(first, begun))
+
+
+def first_look(subject: Subject) -> Subject:
+    """The first steps of the same descents."""
+    settings = [replace(one, steps=FIRST_STEPS) for one in subject.settings]
+    return replace(subject, settings=tuple(settings), to_come=subject.settings[0].steps)
 
 
 def draw(subject: Subject, inversions: Sequence[Inversion]) -> None:

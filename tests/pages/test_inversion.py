@@ -87,11 +87,17 @@ def test_large_pictures_are_kept_less_often_and_the_last_one_always(monkeypatch)
 
 @pytest.fixture
 def gate(monkeypatch):
-    """Lets an inversion take one step each time it is released; `gate.begun` counts the inversions."""
+    """Lets an inversion take one step each time it is released; `gate.begun` counts the inversions.
+
+    First looks go on by themselves.
+    """
     released, original = threading.Semaphore(0), inversion.invert
     released.begun = 0
 
     def slowly(*args, **settings):
+        if settings["steps"] == inversion_jobs.FIRST_STEPS:
+            yield from original(*args, **settings)
+            return
         released.begun += 1
         for step in original(*args, **settings):
             assert released.acquire(timeout=60)
@@ -186,13 +192,24 @@ def test_the_network_is_left_as_it_was():
 # The page --------------------------------------------------------------------------------------------------------
 
 
-def test_before_the_start_the_page_waits():
+def test_before_the_start_the_page_takes_a_first_look():
     app = open_page(PAGE, **LENET)
     assert_no_error(app)
     assert not app.warning
     assert "Inversion of conv1 of lenet" in app.markdown[0].value
     assert len(app.get("image")) == 3
-    assert not app.metric
+    asked = settings_of(app, steps=200)
+    first = inversion_of(replace(asked, steps=inversion_jobs.FIRST_STEPS))
+    first.wait(60)
+    app.run()
+    assert_no_error(app)
+    assert "**Inversion**: step 10; Start takes 200 steps" in [caption.value for caption in app.caption]
+    assert app.metric[0].value == f"{first.measurements[-1].error:.4f}"
+    assert not inversion_of(asked).is_begun
+    app = finish(app, asked)
+    assert_no_error(app)
+    assert not any("Start takes" in caption.value for caption in app.caption)
+    assert app.metric[0].value == f"{inversion_of(asked).measurements[-1].error:.4f}"
 
 
 def test_afterwards_the_figures_are_shown_and_the_steps_can_be_gone_through():
