@@ -8,7 +8,7 @@ from engine.checkpoints import Card
 from engine.network import NetworkTable, OperationRow, StageRow
 from engine.weights import Weights
 from pages.common import downloads, layout, texts
-from pages.network import code
+from pages.network import code, table_drawing
 from pages.network.description import show_remarks
 
 STYLE = """<style>
@@ -22,17 +22,20 @@ Rows = tuple[StageRow, ...] | tuple[OperationRow, ...]
 def show(weights: Weights, card: Card, described: NetworkTable, size: int, by_parts: bool) -> None:
     """The view, with a row per part or per operation."""
     rows = network.stages(described) if by_parts else described.operations
+    shown = table(rows)
     if by_parts:
         st.html(STYLE)
-        layout.stage().container(key="layer_table").table(table(rows).set_index("Part"))
+        layout.stage().container(key="layer_table").table(shown.set_index("Part"))
     else:
-        st.dataframe(table(rows), hide_index=True, height=620, row_height=44)
+        st.dataframe(shown, hide_index=True, height=620, row_height=44)
     st.markdown(
         f"**Parameters:** {network.arithmetic_of_all(described)}  \n"
         f"**Multiply-adds for one image:** {described.multiply_adds:,}"
     )
     show_remarks(card, described, size)
-    downloads.table("Layer table", numbers(rows), f"{card.name}-{size}px-layers.csv")
+    name = f"{card.name}-{size}px-layers"
+    downloads.drawing("Layer table", table_drawing.drawing(shown), name, f"The layers of {card.name} at {size} px")
+    downloads.table("Layer table", numbers(rows), f"{name}.csv")
     downloads.code(code.of_table(weights, card, size, by_parts))
     texts.what_to_look_at(
         "Parameters do not depend on the size of the image; multiply-adds do. Choose another size and compare.",

@@ -134,7 +134,14 @@ def test_the_menu_offers_what_the_page_shows_with_its_headline_as_caption(
 def test_the_next_page_offers_only_its_own(files: dict) -> None:
     app = open_page("filters/page.py", checkpoint="lenet")
     app = app.switch_page("network/page.py").run()
-    assert [button.key for button in app.get("download_button")] == ["Layer table: lenet-32px-layers.csv"]
+    assert [button.key for button in app.get("download_button")] == [
+        "Layer table: lenet-32px-layers-slide.png",
+        "Layer table: lenet-32px-layers.svg",
+        "Layer table: lenet-32px-layers.csv",
+    ]
+    left, _, right, _ = ink_of(files["lenet-32px-layers-slide.png"]())
+    assert right - left > 1500
+    assert files["lenet-32px-layers.svg"]().count(b"<text") > len(app.table[0].value)
 
 
 def test_two_files_of_one_name_can_be_offered() -> None:
