@@ -16,7 +16,7 @@ from engine.errors import ConvscopeError
 from engine.graph.runs import Recorder, forward, play_back
 from engine.graph.structure import Graph
 from engine.operations import Rules
-from engine.operations.base import is_differentiable, tensors_in
+from engine.operations.base import inner_product, is_differentiable, tensors_in
 from engine.operations.signals import Signals
 from engine.seeding import seeded
 
@@ -44,12 +44,12 @@ class OwnAnswer:
 
     def gradient(self, signals: Mapping[int, Tensor]) -> Tensor:
         """The gradient of <signal, tensor>, summed over `signals`, by the image; they go by the tensors' indices."""
-        tensors, sent = [self.tensors[index] for index in signals], [*signals.values()]
         try:
-            (found,) = torch.autograd.grad(tensors, self.pixels, sent, retain_graph=True, allow_unused=True)
+            products = [inner_product(signal, self.tensors[index]) for index, signal in signals.items()]
+            (found,) = torch.autograd.grad(products, self.pixels, retain_graph=True, allow_unused=True)
         except RuntimeError:  # nothing depends on the pixels, or what autograd needs was overwritten: compute without
             model = torch.func.functionalize(lambda x: [tensors_in(self.model(x))[index] for index in signals])
-            (found,) = torch.func.vjp(model, self.pixels.detach())[1](sent)
+            (found,) = torch.func.vjp(model, self.pixels.detach())[1]([*signals.values()])
         return torch.zeros_like(self.pixels) if found is None else found
 
 

@@ -6,7 +6,8 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from engine.errors import ConvscopeError
 from engine.models import torchvision_models
@@ -141,8 +142,15 @@ def blank(name: str, num_classes: int = 10, **options: Any) -> nn.Module:
     Raises:
         ConvscopeError: as `build`.
     """
-    with torch.device("meta"):
+    with torch.device("meta"), _NoDraws():
         return build(name, num_classes, **options)
+
+
+class _NoDraws(TorchFunctionMode):
+    """First weights are not drawn: without numbers, PyTorch would load its compiler to imitate the draws."""
+
+    def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        return args[0] if func in (Tensor.normal_, Tensor.uniform_) else func(*args, **(kwargs or {}))
 
 
 def parameter_count(model: nn.Module) -> int:

@@ -216,6 +216,15 @@ def product_in_words(factors: Iterable[int]) -> str:
     return " × ".join(map(str, factors))
 
 
+def inner_product(signal: Tensor, tensor: Tensor) -> Tensor:
+    """<signal, tensor>, one real number, whose gradient by `tensor` is `signal`.
+
+    `torch.autograd.grad` takes signals too, but first imports a library of symbolic algebra to compare their shapes.
+    """
+    with torch.enable_grad():
+        return (signal.conj() * tensor).real.sum()
+
+
 def is_differentiable(value: Any) -> bool:
     """Whether it is a tensor of real or complex numbers."""
     return isinstance(value, Tensor) and (value.is_floating_point() or value.is_complex())

@@ -3,13 +3,16 @@
 That is what automatic differentiation does with it, so every network that can be traced can be played backwards.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from engine.operations.base import Call, Operation, Record, Rules
+from engine.operations.base import Call, Operation, Record, Rules, inner_product
+from engine.operations.signals import Signals
 
 
 @dataclass(frozen=True)
@@ -23,9 +26,14 @@ class VectorJacobian(Record):
     inputs: tuple[Tensor, ...]
     linear: bool
 
-    def reverse(self, signal: Tensor, rules: Rules) -> tuple[Tensor, ...]:
-        _, pull_back = torch.func.vjp(self.function, *self.inputs)
-        return pull_back(signal)
+    def reverse_windows(self, signals: Signals, rules: Rules) -> tuple[Signals, ...]:
+        each = signals.everything()
+        inputs = tuple(tensor.detach().requires_grad_() for tensor in self.inputs)
+        with torch.enable_grad():
+            output = self.function(*(tensor.clone() for tensor in inputs))  # it may overwrite what it is given
+        found = _pull_back(output, inputs, each) if output.requires_grad else [None] * len(inputs)
+        pairs = zip(found, inputs, strict=True)
+        return tuple(Signals(x.new_zeros(len(each), *x.shape) if part is None else part) for part, x in pairs)
 
     def without_values(self) -> "VectorJacobian":
         """The same, if it is linear with zeros for inputs, which take no memory."""
@@ -39,3 +47,13 @@ class Other(Operation):
 
     def recognises(self, call: Call) -> bool:
         return False
+
+
+def _pull_back(output: Tensor, inputs: Sequence[Tensor], signals: Tensor) -> Sequence[Tensor | None]:
+    """For each of `inputs` the gradients of <signal, output>, one for each of `signals`; None where all are zero."""
+    gradients = partial(torch.autograd.grad, inputs=inputs, retain_graph=True, allow_unused=True)
+    if len(signals) > 1:
+        with suppress(RuntimeError):  # not every operation can be batched
+            return gradients(output, grad_outputs=signals, is_grads_batched=True)
+    parts = zip(*(gradients(inner_product(signal, output)) for signal in signals), strict=True)
+    return [None if each[0] is None else torch.stack(each) for each in parts]

@@ -1,6 +1,7 @@
 """The sidebar, the same on every page: network, layer, batch norm and image."""
 
 import random
+import threading
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -105,9 +106,12 @@ def from_the_beginning(link: Mapping[str, str]) -> dict[str, str]:
 
 def load_what_is_shown_first() -> None:
     """Fill the caches with what the first visitor sees: the preferred network, and its answer to the first image."""
+    beside = threading.Thread(target=resources.images, args=(BUNDLED[0],))  # unpacked by the other core
+    beside.start()
     card = weights.cards()[PREFERRED]
     network = Weights.of(card)
     resources.has_batch_norm(network)
+    beside.join()
     first = int(resources.indices_by_class(BUNDLED[0])[0][0])
     layer = list(resources.layers(network))[-1]
     resources.recording(View(network, layer, BUNDLED[0], first, card.input_size))

@@ -1,0 +1,35 @@
+"""What the first visitor waits for does not include PyTorch's compiler, which is there when somebody needs it."""
+
+import subprocess
+import sys
+
+from engine.settings import ROOT
+
+START = """
+import sys
+import engine.lean_torchvision
+from pages.common import selection
+
+selection.load_what_is_shown_first()
+loaded = {"torch._dynamo", "sympy"} & set(sys.modules)
+assert not loaded, loaded
+
+import torch
+from torchvision.ops import roi_align
+
+box = [torch.tensor([[0.0, 0.0, 4.0, 4.0]])]
+image = torch.rand(1, 3, 8, 8, requires_grad=True)
+roi_align(image, box, 2).sum().backward()
+asks = roi_align.__globals__["is_compile_supported"]
+adam = torch.optim.Adam([image])
+adam.step()
+import torch._dynamo.utils
+
+assert asks("cpu") == torch._dynamo.utils.is_compile_supported("cpu")
+print(torch.compile(lambda x: x + 1, backend="eager")(torch.tensor(1)).item())
+"""
+
+
+def test_the_first_page_needs_no_compiler_and_whoever_needs_it_finds_it() -> None:
+    run = subprocess.run([sys.executable, "-c", START], cwd=ROOT, capture_output=True, text=True)
+    assert (run.returncode, run.stdout) == (0, "2\n"), run.stderr
