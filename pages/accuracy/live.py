@@ -1,6 +1,7 @@
 """View "Live" of the Accuracy page: run the network now, on all test images or on perturbed ones."""
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from engine import pictures
 from engine.accuracy import live as accuracy_live
@@ -12,7 +13,7 @@ from engine.weights import TRAINED, UNTRAINED, when
 from pages.accuracy import charts, code, jobs, own_images
 from pages.accuracy.jobs import PerturbedTest
 from pages.accuracy.tables import interval, shares_table
-from pages.common import downloads, resources, selection, texts
+from pages.common import downloads, layout, resources, selection, texts
 from pages.common.jobs import buttons, follow, panel
 from pages.common.selection import Selection
 
@@ -25,18 +26,18 @@ def headline(chosen: Selection) -> str:
     return f"{chosen.network}, run now: {question}"
 
 
-def show(chosen: Selection) -> None:
+def show(chosen: Selection, row: DeltaGenerator) -> None:
     """The view."""
     if chosen.card.classes != resources.images("test").classes:
         raise ConvscopeError(
             f"{chosen.network} has other classes than the shipped test images: choose another network."
         )
+    _show_perturbed(chosen, row)
     left, right = st.columns(2, gap="large")
     with left:
         _show_whole(chosen)
-        own_images.show(chosen)
     with right:
-        _show_perturbed(chosen)
+        own_images.show(chosen)
     texts.what_to_look_at(
         "Do the live predictions match the stored ones? Then the figures on this page can be reproduced.",
         "Move the slider: at what strength do you yourself begin to doubt, and at what strength does the network?",
@@ -74,9 +75,8 @@ def _compare_with_stored(chosen: Selection, live: Predictions) -> None:
 # Perturbed images ----------------------------------------------------------------------------------------------
 
 
-def _show_perturbed(chosen: Selection) -> None:
-    st.markdown(f"**{texts.plain(chosen.network)} on perturbed images**")
-    with st.container(horizontal=True, gap="small"):
+def _show_perturbed(chosen: Selection, row: DeltaGenerator) -> None:
+    with row:
         kind = selection.segments("Perturbation", tuple(perturbations.PERTURBATIONS), "disturbance")
         count = int(selection.segments("Images", COUNTS, "images_tested"))
     with st.container():  # always there: the slider would lose the reader's grip if it moved in the page
@@ -85,12 +85,18 @@ def _show_perturbed(chosen: Selection) -> None:
         strength = _strength(kind)
         job = jobs.perturbed(PerturbedTest(chosen.network, count, kind, strength))
         buttons(job, start="Run", key="live_perturbed")
-    st.image(_examples(kind, strength), output_format="PNG", width="stretch", alt=f"A test image of each class, {kind}")
+    with layout.stage(2):
+        st.image(
+            _examples(kind, strength), output_format="PNG", width="stretch", alt=f"A test image of each class, {kind}"
+        )
     follow(job)
-    if (result := job.result) is not None:
-        _show_share(accuracy(result))
-        downloads.code(code.of_perturbed(job.test))
-    _show_curve(job.test)
+    figure, curve = st.columns([1, 2], gap="large")
+    with figure:
+        if (result := job.result) is not None:
+            _show_share(accuracy(result))
+            downloads.code(code.of_perturbed(job.test))
+    with curve:
+        _show_curve(job.test)
 
 
 def _strength(kind: str) -> float:

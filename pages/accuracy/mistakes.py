@@ -21,17 +21,22 @@ MOST = 24
 """How many images a grid shows."""
 
 
-def show(subject: Subject, chosen: Selection) -> None:
+def choose_kind(_subject: Subject) -> str:
+    """Which predictions to look at."""
+    return selection.choose("Predictions", "answers", list(KINDS), KINDS[0])
+
+
+def show(subject: Subject, chosen: Selection, kind: str) -> None:
     """The view."""
     predictions = subject.predictions
     if subject.images is None:
         st.info(texts.plain(subject.why_no_images))
         return
-    kind = selection.segments("Predictions", KINDS, "answers")
-    left, right = st.columns([1.5, 1], gap="large")
+    left, right = st.columns([2.4, 1], gap="medium")
     indices = _of_kind(subject, kind)[:MOST]
     with left:
-        st.markdown(_heading(subject, kind))
+        if kind == LABEL_WRONG:
+            st.markdown(_heading(subject))
         first = "label" if kind == LABEL_WRONG else "is"
         tiles = image_grid.tiles(
             subject,
@@ -61,9 +66,7 @@ def _of_kind(subject: Subject, kind: str) -> np.ndarray:
     return by_confidence if kind.startswith("most") else by_confidence[::-1]
 
 
-def _heading(subject: Subject, kind: str) -> str:
-    if kind != LABEL_WRONG:
-        return f"**{texts.plain(subject.name)}: {kind}**"
+def _heading(subject: Subject) -> str:
     agrees = int(subject.predictions.correct[images.known_wrong(subject.predictions)].sum())
     return (
         f"**18 test images whose own label is known to be wrong** (Northcutt 2021); "

@@ -18,6 +18,8 @@ OF_ONE_NETWORK = {
 }
 OPTIONS = {"Classes": (classes.OPTIONS, classes.options), "Confusion": (confusion.OPTIONS, confusion.options)}
 """What a view has among the options of the page: what is known beforehand, and a function that draws the controls."""
+BESIDE = {"Mistakes": mistakes.choose_kind, "Two networks": two_networks.choose_second}
+"""What a view has among the controls of the row, which may depend on whose figures it shows."""
 ALL = "All networks"
 VIEWS = ("Classes", "Confusion", "Mistakes", "Two networks", ALL, "Confidence", "Live")
 
@@ -33,6 +35,8 @@ def main() -> None:
             options, draw = OPTIONS.get(view, ({}, tuple))
             with layout.options({"of": Option("figures of", usual=SIDEBAR), **options}):
                 subject, settings = chosen_subject(chosen), draw()
+            if view in BESIDE:
+                settings = (BESIDE[view](subject),)
     with statement:
         texts.headline(
             headline(subject) if subject else all_networks.HEADLINE if view == ALL else live.headline(chosen)
@@ -42,7 +46,7 @@ def main() -> None:
     elif view == ALL:
         all_networks.show(row)
     else:
-        live.show(chosen)
+        live.show(chosen, row)
 
 
 def headline(subject: Subject) -> str:

@@ -10,7 +10,7 @@ from engine.accuracy.figures import accuracy_per_class
 from pages.accuracy import charts, code, image_grid
 from pages.accuracy.subject import Subject, candidates, of_network
 from pages.accuracy.tables import matrix_table, shares_table
-from pages.common import downloads, selection, texts
+from pages.common import downloads, layout, selection, texts
 from pages.common.selection import Selection
 
 MOST = 18
@@ -24,20 +24,25 @@ WAYS = dict(
 )
 
 
-def show(first: Subject, chosen: Selection) -> None:
-    """The view."""
+def choose_second(first: Subject) -> Subject | None:
+    """The network to compare with; None if there is only one."""
     others = [name for name in candidates() if name != first.name]
-    if not others:
+    return of_network(selection.choose("Compared with", "against", others, others[0])) if others else None
+
+
+def show(first: Subject, chosen: Selection, second: Subject | None) -> None:
+    """The view."""
+    if second is None:
         st.info("There is only one network on this machine: train a second one to compare.")
         return
-    second = of_network(selection.choose("Compared with", "against", others, others[0]))
     paired = comparison.pair(first.predictions, second.predictions)
-    st.markdown(f"**{texts.plain(comparison.in_words(first.name, second.name, paired))}**")
     downloads.code(code.of_two(first.name, second.name))
-    left, right = st.columns([1, 1.05], gap="large")
+    with layout.stage():
+        left, right = st.columns([1, 1], gap="medium")
     with left:
         _show_dumbbells(first, second)
     with right:
+        st.markdown(f"**{texts.plain(comparison.in_words(first.name, second.name, paired))}**")
         _show_differing(first, second, chosen)
     _show_matrices(first, second)
     texts.what_to_look_at(
@@ -50,7 +55,9 @@ def show(first: Subject, chosen: Selection) -> None:
 
 def _show_dumbbells(first: Subject, second: Subject) -> None:
     spec, table = _dumbbells(first.key, second.key, first, second)
-    st.vega_lite_chart(spec=spec, width="stretch", alt=f"Accuracy per class of {first.name} and of {second.name}")
+    st.vega_lite_chart(
+        spec=spec, width="stretch", height="stretch", alt=f"Accuracy per class of {first.name} and of {second.name}"
+    )
     downloads.chart(spec, table, f"{first.name}-against-{second.name}", "Accuracy of each class")
 
 

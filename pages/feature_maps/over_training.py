@@ -16,6 +16,8 @@ from pages.feature_maps import charts, code
 
 NUMBER = 190
 """Pixels: how wide the control of the map is."""
+BESIDE = 4
+"""So many moments leave room for a chart beside them."""
 
 
 def draw(chosen: Selection, row: DeltaGenerator) -> None:
@@ -31,7 +33,11 @@ def draw(chosen: Selection, row: DeltaGenerator) -> None:
         with row:
             jobs.buttons(*searches, start="Search images", key="search")
     moments = [moment_of(one, channel, chosen.batch_norm, strongest_known(one)) for one in views.values()]
-    draw_sheet(chosen, channel, moments, list(views))
+    of_moments = similarities(View(view.network.at(TRAINED), "", view.split, view.index, view.size))
+    beside = BESIDE >= len(moments) > 2
+    sheet, chart = st.columns([1.05, 1], gap="medium") if beside else (st.container(), None)
+    with sheet:
+        draw_sheet(chosen, channel, moments, list(views))
     downloads.code(code.over_training(view, channel, chosen.batch_norm, list(views)))
     if searches:
         jobs.follow(*searches)
@@ -39,7 +45,9 @@ def draw(chosen: Selection, row: DeltaGenerator) -> None:
             f"At {len(searches)} of these moments the strongest test images are not known yet: search the 10,000, and "
             "the rows appear. The app stays usable meanwhile."
         )
-    draw_similarities(view)
+    if len(of_moments) > 2:
+        with chart if beside else st.container():
+            draw_similarities(of_moments, beside)
     texts.what_to_look_at(
         "From which epoch on can you tell what the map is going to respond to?",
         "A sudden jump in the last two rows: another image has become the strongest one.",
@@ -119,11 +127,9 @@ def similarities(view: View) -> dict[str, dict[str, float]]:
     return evolution.similarities(models, resources.network_input(view), layers)
 
 
-def draw_similarities(view: View) -> None:
-    of_moments = similarities(View(view.network.at(TRAINED), "", view.split, view.index, view.size))
-    if len(of_moments) < 3:
-        return
-    chart, words = st.columns([3, 2], gap="medium")
+def draw_similarities(of_moments: dict[str, dict[str, float]], beside: bool) -> None:
+    """The chart, and what it says; `beside`: in a column of the page."""
+    chart, words = (st.container(), st.container()) if beside else st.columns([3, 2], gap="medium")
     with chart:
         title = "Cosine similarity of each layer's responses with those of the trained network"
         st.markdown(f"**{title}**")

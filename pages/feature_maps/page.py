@@ -36,7 +36,7 @@ from pages.feature_maps.drawings import BRIGHTNESS, Sheet, Top, TopNine
 
 TILES = ("maps", "patches in the image")
 ORDERS = ("in order", "strongest first")
-WIDE, HALF_WIDE = 1.7, 1.4
+WIDE, HALF_WIDE = 1.7, 0.9
 """How many times as wide as high a sheet is, across the page and across half of it."""
 OPTIONS = {
     "tiles": Option("show", TILES),
@@ -295,25 +295,22 @@ def every_layer(chosen: Selection, row: DeltaGenerator) -> None:
     with row:
         view = chosen.view(size=selection.viewing_size(chosen))
     maps = maps_of_all(anywhere(view))
-    left, right = st.columns([3, 2], gap="medium")
-    with left:
-        png = drawings.four_of_every_layer(anywhere(view), ink(), pictures.CLEAR, maps)
+    png = drawings.four_of_every_layer(anywhere(view), ink(), pictures.CLEAR, maps)
+    with layout.stage():
         sheets.show(png, "The four strongest maps of every layer, from the first layer to the last")
-        st.caption(
-            f"{named(chosen.truth, chosen.image_name)}. {predicted(chosen, view)} The four strongest maps of each "
-            "layer. Yellow is strong; layers before a ReLU are grey, with zero at mid-grey."
-        )
-        downloads.picture(
-            "Maps of every layer",
-            lambda: drawings.four_of_every_layer(anywhere(view), downloads.INK, pictures.WHITE, maps),
-            "every-layer.png",
-            f"The four strongest maps of every layer: {chosen.image_name}",
-        )
-        downloads.code(code.of_every_layer(view, drawings.side_of_four(len(maps))))
-    with right:
-        show_depth(figures(anywhere(view)), view.size)
-    with left:
-        never_active.draw(chosen.network)
+    st.caption(
+        f"{named(chosen.truth, chosen.image_name)}. {predicted(chosen, view)} The four strongest maps of each "
+        "layer. Yellow is strong; layers before a ReLU are grey, with zero at mid-grey."
+    )
+    downloads.picture(
+        "Maps of every layer",
+        lambda: drawings.four_of_every_layer(anywhere(view), downloads.INK, pictures.WHITE, maps),
+        "every-layer.png",
+        f"The four strongest maps of every layer: {chosen.image_name}",
+    )
+    downloads.code(code.of_every_layer(view, drawings.side_of_four(len(maps))))
+    show_depth(figures(anywhere(view)), view.size)
+    never_active.draw(chosen.network)
     explain_every_layer()
 
 
@@ -335,12 +332,15 @@ def figures(view: View) -> tuple[LayerFigures, ...]:
 
 
 def show_depth(of_layers: tuple[LayerFigures, ...], size: int) -> None:
-    st.markdown("**What changes with depth**")
-    for sentence in feature_maps.depth_in_words(of_layers, size):
-        st.info(sentence)
-    spec = charts.depth(of_layers)
-    st.markdown("**Inactive units, and the maps that hold half of the response**")
-    st.vega_lite_chart(spec, alt="Share of inactive units, and of the maps that hold half of the response")
+    chart, words = st.columns([3, 2], gap="medium")
+    with chart:
+        spec = charts.depth(of_layers)
+        st.markdown("**Inactive units, and the maps that hold half of the response**")
+        st.vega_lite_chart(spec, alt="Share of inactive units, and of the maps that hold half of the response")
+    with words:
+        st.markdown("**What changes with depth**")
+        for sentence in feature_maps.depth_in_words(of_layers, size):
+            st.info(sentence)
     downloads.chart(spec, charts.table(of_layers), "depth", "What changes with depth")
 
 
@@ -361,7 +361,7 @@ def two_images(chosen: Selection, row: DeltaGenerator) -> None:
     with beside:
         truth, second = other_image(chosen, first)
     other, channels = resources.recording(second).activation, in_order(activation, order)
-    sheet = Sheet(first, channels, pictures.columns_for(len(channels), HALF_WIDE), brightness, second)
+    sheet = Sheet(first, channels, math.ceil(math.sqrt(HALF_WIDE * len(channels))), brightness, second)
     with layout.stage():
         left, right = st.columns(2, gap="small")
     with left:
@@ -391,7 +391,7 @@ def show_one_of_two(
 ) -> None:
     """One of the images and its maps, on the scale that both share."""
     view, one, key = sheet.view, activation[0, channel], order.replace(" ", "-")
-    image, maps = st.columns([1, 4], gap="small")
+    image, maps = st.columns([1, 5.5], gap="small")
     with image:
         grid = touch.units(one, resources.field(view.network, view.layer), view.size)
         touch.show_units(drawings.image(view), name, f"image-{key}", grid, unit or strongest_unit(one))

@@ -104,14 +104,17 @@ def channel_count(network: Weights, layer: str) -> int:
 def draw_results(settings: MaximizationSettings, job: Ascent, alive: bool) -> None:
     """Everything that changes while a job goes on; meanwhile no tile can be chosen (see `jobs.follow`)."""
     top, draw = strongest(settings), partial(show_sheet, settings, alive)
+    is_made = job.maximization is not None
+    pictures, images = partial(show_pictures, settings, job, draw), partial(show_images, settings, top, draw)
+    first, second = (pictures, images) if is_made or top is None else (images, pictures)  # what there is, large
     with layout.stage():
-        large, beside, ascent = st.columns([1.6, 0.8, 1], gap="small")
+        large, beside, ascent = st.columns([1.6, 0.8, 1] if is_made else [2.4, 0.8, 0.2], gap="small")
     with large:
-        show_pictures(settings, job, draw)
+        first()
     with beside, layout.stage(2):
-        show_images(settings, top, draw)
+        second()
         show_reconstructions(settings, top, draw)
-    if job.maximization is not None:
+    if is_made:
         with ascent:
             show_ascent(settings, job, top)
 

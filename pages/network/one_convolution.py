@@ -43,14 +43,14 @@ def _show_step(chosen: Selection, view: View, convolved: Convolved) -> None:
     with layout.stage(2):
         image, feature_map, numbers = st.columns([0.75, 0.75, 1.6], gap="small")
     with image:
-        st.markdown("**The image and the window**")
         pixels = convolution.as_the_network_gets_it(resources.pixels(view.split, view.index), view.size)
         picture = step_drawings.image_with_window(pixels, convolved, step)
         st.image(picture, width="stretch", alt=f"{chosen.image_name} with the window at row {row}, column {column}")
+        st.caption("**The image** and the window")
     with feature_map:
-        st.markdown(f"**Feature map {channel} at this position**")
         picture = step_drawings.map_with_position(convolved, channel, row, column)
         st.image(picture, width="stretch", alt=f"Feature map {channel} with row {row}, column {column} marked")
+        st.caption(f"**Feature map {channel}** at this position")
     with numbers:
         colour = selection.segments("Colour", step_drawings.COLOURS, "colour")
         words = step_drawings.sum_in_words(step, convolved.has_bias)

@@ -21,7 +21,8 @@ from pages.network.jobs import FieldSettings, MeasuringFields, fields_of
 
 MOST = 8
 """How many layers stand side by side."""
-IN_A_ROW, TILE, GAP = 5, 300, 16
+WIDE, TILE, GAP = 1.7, 300, 16
+"""How many times as wide as high the sheet is, about; pixels."""
 WHITE = (255, 255, 255)
 
 
@@ -60,7 +61,7 @@ def show_fields(chosen: Selection, settings: FieldSettings, job: MeasuringFields
     layers, count = list(found), found[settings.layers[0]].images
     png = sheet(settings, count, ink(), found)
     words = [effective_field.in_words(found[name], resources.field(settings.network, name)) for name in layers]
-    columns = min(IN_A_ROW, len(layers))
+    columns = pictures.columns_for(len(layers), WIDE)
     grid = Grid(len(layers), len(layers), words=words, boxes=places(len(layers), columns))
     at = layers.index(chosen.layer) if chosen.layer in layers else None
     alt = f"Effective receptive fields of {', '.join(layers)} of {settings.network}, over {count} images"
@@ -85,7 +86,7 @@ def sheet(settings: FieldSettings, count: int, ink: str, _found: Mapping[str, Ef
     """A PNG of the fields over the first `count` images."""
     drawn = np.stack([tile(settings, name, field) for name, field in _found.items()])
     labels = [label(settings, name, field) for name, field in _found.items()]
-    columns = min(IN_A_ROW, len(drawn))
+    columns = pictures.columns_for(len(drawn), WIDE)
     return pictures.png(pictures.sheet(drawn, columns, labels=labels, ink=ink, gap=GAP))
 
 

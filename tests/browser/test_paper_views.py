@@ -35,7 +35,7 @@ def test_maps_on_one_sheet_over_the_training_and_inactive_ones(server: str, open
 
     look_at(page, "over training")
     assert link(page)["channel"] == channel
-    point(page, "moments", (0.57, 0.3))
+    point(page, "moments", (0.62, 0.3))
     wait_for_link(page, weights="15")
     settled(page)
     page.get_by_test_id("stSidebar").get_by_text("15", exact=True).wait_for()
