@@ -26,6 +26,7 @@ from engine.evaluation import Answer
 from engine.graph.receptive_field import Pair, ReceptiveField, receptive_field
 from engine.tape import Tape
 from engine.weights import Weights
+from pages.common.kept import keep
 
 PHOTOGRAPHS, OWN = "photographs", "own"
 """Splits that are no data set: the shipped photographs, and a picture that a reader has brought."""
@@ -95,7 +96,7 @@ class PlaybackResult:
     reconstruction: Reconstruction
 
 
-@st.cache_resource(max_entries=16, show_spinner="Loading the network …")
+@keep("Loading the network …")
 def trained(network: Weights) -> Trained:
     """A network, shared by all sessions."""
     return weights.load(network)
@@ -226,7 +227,7 @@ def field(network: Weights, layer: str) -> ReceptiveField:
     return receptive_field(trained(network).model, layer)
 
 
-@st.cache_resource(max_entries=24, show_spinner="Running the network …")
+@keep("Running the network …")
 def recording(view: View) -> Tape:
     """The forward pass up to the view's layer."""
     return tape.record(trained(view.network).model, network_input(view), view.layer)
@@ -267,7 +268,7 @@ def play(playback: Playback) -> PlaybackResult:
     return PlaybackResult(playback, tape, names, channels, signals, reconstruction(playback, tape, signals))
 
 
-@st.cache_resource(max_entries=128, show_spinner="Playing the signal back …")
+@keep("Playing the signal back …")
 def reconstruction(playback: Playback, _tape: Tape, _signals: Tensor) -> Reconstruction:
     """The playback's pictures; its key says all that the tape and the signals depend on."""
     return deconv.reconstruct(

@@ -1,0 +1,71 @@
+"""Networks, tapes and playbacks share one limit in bytes; what was used least recently goes first."""
+
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from engine.checkpoints import Trained
+from engine.tape import record
+from pages.common.kept import Kept
+from tests.engine.operations.checks import chain
+
+
+def zeros(kilobytes: int) -> np.ndarray:
+    return np.zeros(1000 * kilobytes, np.uint8)
+
+
+def test_the_least_recently_used_value_goes_when_together_they_take_too_much() -> None:
+    kept, made = Kept(3000), []
+
+    def value(name: str, kilobytes: int = 1) -> np.ndarray:
+        return kept.get(("array", name), lambda: made.append(name) or zeros(kilobytes))
+
+    for name in "abcabc":
+        value(name)
+    assert made == [*"abc"]
+    assert kept.bytes == 3000
+    value("a")
+    value("d")
+    value("a")
+    assert made == [*"abcd"]
+    value("b")
+    assert made == [*"abcdb"]
+    value("large", 5)  # more than all may take: kept alone, or each rerun would compute it
+    value("large", 5)
+    assert made == [*"abcdb", "large"]
+    assert kept.bytes == 5000
+    kept.forget("array")
+    assert kept.bytes == 0
+
+
+def test_what_raises_is_not_kept() -> None:
+    kept = Kept()
+    with pytest.raises(ZeroDivisionError):
+        kept.get(("number", 1), lambda: 1 / 0)
+    assert kept.get(("number", 1), lambda: 2) == 2
+
+
+def test_two_sessions_that_ask_at_once_compute_a_value_once() -> None:
+    kept, made, together = Kept(), [], Barrier(8)
+
+    def ask(_: int) -> str:
+        together.wait()
+        return kept.get(("text", ""), lambda: made.append(1) or "value")
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(ask, range(8))) == ["value"] * 8
+    assert made == [1]
+
+
+def test_a_network_counts_once_with_its_tapes() -> None:
+    kept, image = Kept(), torch.zeros(1, 3, 4, 4, dtype=torch.float64)
+    model = chain(nn.Conv2d(3, 100, 3, bias=False), nn.ReLU())
+    weights = next(model.parameters()).nbytes
+    kept.get(("network", 1), lambda: Trained(model, None))
+    assert kept.bytes == weights
+    tape = kept.get(("tape", 1), lambda: record(model, image, "1"))
+    assert tape.activation.nbytes <= kept.bytes - weights < weights
