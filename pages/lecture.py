@@ -15,9 +15,11 @@ from engine import lectures
 from engine.errors import ConvscopeError
 from engine.lectures import Lecture, Link, Step, worksheet
 from pages import directory
-from pages.common import controls, layout, texts
+from pages.accuracy import on_paper as accuracy
+from pages.common import controls, downloads, layout, texts
 from pages.common.controls import Address
 from pages.common.lectures import LECTURE, OWN, PAGES, STEP, address, filled, find, keep, own, plain
+from pages.learning_curves import on_paper as learning_curves
 
 PLACES = (LECTURE, STEP)
 PLACE, ANSWERED, NOTICE, SENTENCE, UPLOAD = "_lecture", "_answered", "_notice", "_sentence", "_lecture_file"
@@ -221,7 +223,28 @@ def _offer_files(lecture: Lecture | None, key: str) -> None:
     with st.container(horizontal=True):
         for label, content, name, mime in (
             ("TOML", lambda: lectures.to_toml(lecture), f"{lecture.name}.toml", "text/plain"),
-            ("Worksheet", lambda: worksheet.to_html(lecture, False), f"{lecture.name}.html", "text/html"),
-            ("With answers", lambda: worksheet.to_html(lecture, True), f"{lecture.name}-answers.html", "text/html"),
+            ("Worksheet", lambda: worksheet.to_html(lecture, False, charts_of), f"{lecture.name}.html", "text/html"),
+            (
+                "With answers",
+                lambda: worksheet.to_html(lecture, True, charts_of),
+                f"{lecture.name}-answers.html",
+                "text/html",
+            ),
         ):
             st.download_button(label, content, name, mime, on_click="ignore", key=f"{key}-{name}")
+
+
+CHARTS = {"learning_curves": learning_curves.charts_of, "accuracy": accuracy.charts_of}
+"""Pages that are charts first of all, and what draws them from an address."""
+
+
+def charts_of(link: Link) -> list[tuple[str, str]]:
+    """The captions and SVGs of a view's charts; nothing for other pages, or if the link asks for what there is not."""
+    said: dict[str, list[str]] = {}
+    for key, value in link.values:
+        said.setdefault(key, []).append(value)
+    try:
+        drawn = list(CHARTS[link.page](said)) if link.page in CHARTS else []
+        return [(caption, downloads.wide_svg(chart)) for caption, chart in drawn]
+    except (ConvscopeError, LookupError, ValueError):
+        return []

@@ -1,12 +1,13 @@
 """A lecture as a worksheet: one HTML file with pictures, questions and room to write, which needs no network.
 
 Pictures are drawn where that is cheap: the image with its deconvnet reconstructions, the filters of a first layer, the
-maps of a layer. For a chart the file names the address. All texts are escaped.
+maps of a layer. Charts are the pages': whoever calls hands over what draws them. Of other views the file names the
+address. All texts are escaped.
 """
 
 import base64
 import html
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -31,26 +32,31 @@ img { max-width: 100%; image-rendering: pixelated; } .room { height: 6rem; borde
 
 Picture = tuple[str, np.ndarray]
 """A caption, and uint8 `[H, W, 3 or 4]`."""
+Charts = Callable[[Link], Sequence[tuple[str, str]]]
+"""The charts of a view: captions and SVGs."""
 
 
-def to_html(lecture: Lecture, answers: bool) -> str:
+def to_html(lecture: Lecture, answers: bool, charts: Charts = lambda _: ()) -> str:
     """The whole file; with `answers` each one can be unfolded, otherwise there is room to write.
 
     Raises:
         ConvscopeError: a text has a figure that cannot be computed.
     """
-    sections = "".join(_section(step, number, answers) for number, step in enumerate(lecture.steps, start=1))
+    sections = "".join(_section(step, number, answers, charts) for number, step in enumerate(lecture.steps, start=1))
     title, description = html.escape(lecture.title), html.escape(fill(lecture.description))
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>'
     body = f"<h1>{title}</h1><p>{description}</p>{sections}"
     return f'<!DOCTYPE html><html lang="en"><head>{head}<style>{STYLE}</style></head><body>{body}</body></html>'
 
 
-def _section(step: Step, number: int, answers: bool) -> str:
+def _section(step: Step, number: int, answers: bool, charts: Charts) -> str:
     sentence, look, question, answer = (
         html.escape(fill(text)) for text in (step.sentence, step.look, step.question, step.answer)
     )
-    parts = [f"<h2>{number}. {sentence}</h2>", *(_figure(*one) for one in _pictures(step.link, number))]
+    figures = [(caption, pictures.png(picture), "png") for caption, picture in _pictures(step.link, number)]
+    drawn = charts(step.link) if number <= MOST_DRAWN else ()
+    figures += [(caption, svg.encode(), "svg+xml") for caption, svg in drawn]
+    parts = [f"<h2>{number}. {sentence}</h2>", *(_figure(*one) for one in figures)]
     parts.append(f"<p><code>{html.escape(str(step.link))}</code></p>")
     parts += [f"<p>{said}</p>" for said in (f"Look at: {look}" if look else "", f"<b>{question}</b>") if said]
     unfolded = f"<details><summary>Answer</summary><p>{answer}</p></details>"
@@ -58,9 +64,9 @@ def _section(step: Step, number: int, answers: bool) -> str:
     return f"<section>{''.join(parts)}</section>"
 
 
-def _figure(caption: str, picture: np.ndarray) -> str:
-    source, said = base64.b64encode(pictures.png(picture)).decode(), html.escape(caption)
-    return f'<figure><img alt="{said}" src="data:image/png;base64,{source}"><figcaption>{said}</figcaption></figure>'
+def _figure(caption: str, content: bytes, kind: str) -> str:
+    source, said = base64.b64encode(content).decode(), html.escape(caption)
+    return f'<figure><img alt="{said}" src="data:image/{kind};base64,{source}"><figcaption>{said}</figcaption></figure>'
 
 
 # Pictures ------------------------------------------------------------------------------------------------------

@@ -54,13 +54,13 @@ def show(subject: Subject, chosen: Selection, order: str, form: str) -> None:
 def _show_figures(subject: Subject, label: int | None, order: str, form: str) -> None:
     table = class_table(subject)
     name = None if label is None else subject.classes[label]
-    bars = partial(_bars, subject.key, order, name, _subject=subject)
+    drawing = partial(bars, subject, order, name)
     if form == "table":
         st.dataframe(_percentages(table), hide_index=True, height=36 * len(table) + 40)
     else:
         key, alt = f"class-bars-{subject.key}-{name}", f"Accuracy per class of {subject.name}, {order}"
-        clicks.chart(bars(ink()), key, alt, partial(select_class, subject), height="stretch")
-    downloads.chart(bars, table, f"{subject.name}-classes", "Accuracy of each class")
+        clicks.chart(drawing(ink()), key, alt, partial(select_class, subject), height="stretch")
+    downloads.chart(drawing, table, f"{subject.name}-classes", "Accuracy of each class")
     downloads.code(code.of_classes(subject))
 
 
@@ -87,6 +87,11 @@ def _percentages(table: pd.DataFrame) -> pd.DataFrame:
     for column in ("recall", "precision", "F1"):
         narrow[column] = [texts.percent(value) for value in narrow[column]]
     return narrow
+
+
+def bars(subject: Subject, order: str, outlined: str | None, ink: str) -> dict[str, Any]:
+    """The chart (a Vega-Lite spec) of the accuracy of each class; one of them may have a frame."""
+    return _bars(subject.key, order, outlined, ink, subject)
 
 
 @st.cache_resource(max_entries=128, show_spinner=False)

@@ -50,7 +50,7 @@ def show(subject: Subject, chosen: Selection, cells: str, order: str) -> None:
 
 
 def _show_matrix(subject: Subject, cell: tuple[int, int] | None, cells: str, order: str) -> None:
-    spec = _matrix(subject.key, cells, order, cell, subject)
+    spec = matrix(subject, cells, order, cell)
     alt = f"Confusion matrix of {subject.name}: true class against predicted class, {cells}"
     clicks.chart(spec, f"confusion-{subject.key}-{cell}", alt, partial(select_cell, subject), height="stretch")
     mistake = commonest_mistake(subject.confusion)
@@ -69,6 +69,11 @@ def select_cell(subject: Subject, point: Point) -> None:
     if (st.session_state.get("images"), st.session_state.get("class")) != ("test", point["true"]):
         clicks.select_class(point["true"])
     st.session_state["predicted"] = point["predicted"]
+
+
+def matrix(subject: Subject, cells: str, order: str, cell: tuple[int, int] | None) -> dict[str, Any]:
+    """The chart (a Vega-Lite spec) of the confusion matrix; one cell may have a frame."""
+    return _matrix(subject.key, cells, order, cell, subject)
 
 
 @st.cache_resource(max_entries=256, show_spinner=False)

@@ -15,6 +15,7 @@ from engine.all_networks import Candidate
 from engine.checkpoints import StoredPredictions
 from engine.data import LabelledImages
 from engine.errors import ConvscopeError
+from engine.reports import ReportedTest
 from pages.common import resources, selection
 from pages.common.selection import Selection
 
@@ -61,11 +62,20 @@ def candidates() -> dict[str, Candidate]:
 def chosen_subject(chosen: Selection) -> Subject:
     """The subject under "Figures of"; at first the network in the sidebar."""
     experiments = [name for name, candidate in candidates().items() if candidate.experiment]
-    tests = {test.name: test for test in reports.TESTS if test.confusion is not None}
-    name = selection.choose("Figures of", "of", [SIDEBAR, *experiments, *tests], SIDEBAR)
-    if name not in tests:
-        return of_network(chosen.card.name if name == SIDEBAR else name)
-    report = tests[name]
+    name = selection.choose("Figures of", "of", [SIDEBAR, *experiments, *_tests()], SIDEBAR)
+    return subject_called(name, chosen.card.name)
+
+
+def _tests() -> dict[str, ReportedTest]:
+    """The reports' tests of which there are counts."""
+    return {test.name: test for test in reports.TESTS if test.confusion is not None}
+
+
+def subject_called(name: str, checkpoint: str) -> Subject:
+    """The subject that the control "Figures of" calls so; `checkpoint`: the sidebar's network."""
+    report = _tests().get(name)
+    if report is None:
+        return of_network(checkpoint if name == SIDEBAR else name)
     why = f"These figures are from {report.source}. It gives counts only: its images and predictions are not known."
     return Subject(name, name, report.classes, report.confusion, None, None, why)
 

@@ -61,6 +61,11 @@ def _show_dumbbells(first: Subject, second: Subject) -> None:
     downloads.chart(spec, table, f"{first.name}-against-{second.name}", "Accuracy of each class")
 
 
+def dumbbells(first: Subject, second: Subject) -> dict[str, Any]:
+    """The chart (a Vega-Lite spec) of the accuracy of each class of both."""
+    return _dumbbells(first.key, second.key, first, second)[0]
+
+
 @st.cache_resource(max_entries=128, show_spinner=False)
 def _dumbbells(key: str, other: str, _first: Subject, _second: Subject) -> tuple[dict[str, Any], pd.DataFrame]:
     table = pd.concat(

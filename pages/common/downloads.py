@@ -105,7 +105,7 @@ def chart(
         drawing: the chart; if letters of it have the ink of the page, a function that draws it with another one, called
             when a file is asked for, outside any session.
     """
-    _offer_slide(heading, lambda: slides.drawing(_svg(_for_slide(_plot(drawing)))), name, caption)
+    _offer_slide(heading, lambda: slides.drawing(wide_svg(drawing)), name, caption)
     for kind in ("png", "svg"):
         _offer(heading, f"{name}.{kind}", partial(file_of, drawing, kind))
     table(heading, rows, f"{name}.csv")
@@ -152,6 +152,11 @@ def file_of(drawing: Chart | Callable[[str], Chart], kind: str) -> bytes:
     content = io.BytesIO()
     plot.save(content, format="png", scale_factor=2)
     return content.getvalue()
+
+
+def wide_svg(drawing: Chart | Callable[[str], Chart]) -> str:
+    """A chart, as `chart` takes it, as an SVG; as wide as a slide is if it has no width of its own."""
+    return _svg(_for_slide(_plot(drawing)))
 
 
 def _plot(drawing: Chart | Callable[[str], Chart]) -> alt.TopLevelMixin:

@@ -27,6 +27,11 @@ MOST = len(SHAPES)
 """More curves than these nobody can follow."""
 
 TRAINING, VALIDATION = "training", "validation"
+PREFERRED = ("lenet", "resnet18")
+"""The curves that are drawn at first."""
+IMAGES = {"both": (TRAINING, VALIDATION), VALIDATION: (VALIDATION,), TRAINING: (TRAINING,)}
+SMOOTHING = {"none": 0.0, "light": 0.6, "strong": 0.9}
+"""Choices of the page: what is drawn, and the weight of smoothing."""
 COLUMNS = {
     "loss": {TRAINING: "train_loss", VALIDATION: "val_loss"},
     "accuracy": {TRAINING: "train_accuracy", VALIDATION: "val_accuracy"},

@@ -15,12 +15,9 @@ from engine.training.run import RunFolder
 from pages.common import downloads, layout, selection, texts
 from pages.common.controls import Option, bound
 from pages.learning_curves import charts, code, images_per_class
-from pages.learning_curves.charts import TRAINING, VALIDATION, Style
+from pages.learning_curves.charts import IMAGES, PREFERRED, SMOOTHING, Style
 
 OWN_CHOICE = "my choice"
-PREFERRED = ("lenet", "resnet18")
-IMAGES = {"both": (TRAINING, VALIDATION), VALIDATION: (VALIDATION,), TRAINING: (TRAINING,)}
-SMOOTHING = {"none": 0.0, "light": 0.6, "strong": 0.9}
 AXES, SCALES = ("epochs", "time"), ("linear", "log")
 OPTIONS = {
     "axis": Option("against", AXES),

@@ -6,6 +6,7 @@ One page for several of them, since to open a page takes longer than what is tri
 from collections.abc import Callable
 from typing import Any
 
+from engine import weights
 from tests.browser.conftest import IDLE
 from tests.browser.test_touch import frames_sent, link, point, settled, wait_for_link
 
@@ -35,10 +36,11 @@ def test_maps_on_one_sheet_over_the_training_and_inactive_ones(server: str, open
 
     look_at(page, "over training")
     assert link(page)["channel"] == channel
-    point(page, "moments", (0.62, 0.3))
-    wait_for_link(page, weights="15")
+    moments = weights.moments("lenet")
+    point(page, "moments", (4.5 / (1 + len(moments)), 0.3))  # beside the words at the left one column for each
+    wait_for_link(page, weights=moments[3])
     settled(page)
-    page.get_by_test_id("stSidebar").get_by_text("15", exact=True).wait_for()
+    page.get_by_test_id("stSidebar").get_by_text(moments[3], exact=True).first.wait_for()
 
     look_at(page, "every layer")
     before = page.get_by_test_id("stVegaLiteChart").count()

@@ -2,7 +2,7 @@
 
 import re
 import time
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, parse_qsl
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -11,7 +11,7 @@ from engine import evolution, lectures, weights
 from engine.lectures import Lecture, Link, Step, worksheet
 from pages import directory
 from pages.common.lectures import OWN, PAGES, plain
-from pages.lecture import meant
+from pages.lecture import charts_of, meant
 from tests.apps import MAIN, assert_no_error
 
 HOSTILE = "<img src=x onerror=alert(1)> **bold** [a](javascript:alert(1)) $x$ :red[r]"
@@ -201,6 +201,32 @@ def test_a_worksheet_escapes_everything() -> None:
         sheet = worksheet.to_html(lecture, answers)
         assert "<img" not in sheet
         assert "<script" not in sheet
+
+
+def test_a_worksheet_prints_the_charts_of_a_view() -> None:
+    shown = {
+        "learning_curves?comparison=dropout": ["Learning curves: loss", "Learning curves: accuracy"],
+        "learning_curves?curves=lenet&axis=time": ["Learning curves: loss", "Learning curves: accuracy"],
+        "accuracy?checkpoint=lenet&order=best+first": ["Accuracy of each class of lenet"],
+        "accuracy?of=report%3A+four+layers+on+ImageNet-10&view=Confusion": [
+            "Confusion matrix of report: four layers on ImageNet-10"
+        ],
+        "accuracy?checkpoint=lenet&view=Two+networks&against=model_two": [
+            "Accuracy of each class of lenet and of model_two"
+        ],
+        "accuracy?checkpoint=nobody": [],
+        "learning_curves?smoothing=much": [],
+        "network": [],
+    }
+    for address, captions in shown.items():
+        page, _, query = address.partition("?")
+        link = Link(page, tuple(parse_qsl(query)))
+        drawn = charts_of(link)
+        assert [caption for caption, _ in drawn] == captions
+        assert all(svg.startswith("<svg") for _, svg in drawn)
+    step = Step(Link("accuracy", (("checkpoint", "lenet"),)), "One step")
+    sheet = worksheet.to_html(Lecture(OWN, "t", "", 5, (step,)), answers=False, charts=charts_of)
+    assert sheet.count('src="data:image/svg+xml;base64,') == 1
 
 
 def test_a_worksheet_draws_a_map_at_each_moment() -> None:
