@@ -12,7 +12,7 @@ import pytest
 import streamlit as st
 from PIL import Image
 
-from engine import pictures
+from engine import checkpoints, pictures
 from pages.common import downloads, slides
 from tests.apps import assert_no_error, open_page
 
@@ -127,7 +127,9 @@ def test_the_menu_offers_what_the_page_shows_with_its_headline_as_caption(
     left, top, right, bottom = ink_of(files["filter-0-responses-slide.png"]())
     assert right - left > 1500 or bottom - top > 950
     headline = "What the filters of lenet respond to"
-    assert said == [["32 filters after epoch 30 of 30", headline], ["Responses of filter 0", headline]]
+    card = checkpoints.load("lenet").card
+    kept = f"32 filters after epoch {card.best_epoch} of {card.epochs}"
+    assert said == [[kept, headline], ["Responses of filter 0", headline]]
     assert files["lenet-filters.csv"]().startswith(b"filter,prefers")
 
 
