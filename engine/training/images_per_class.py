@@ -15,7 +15,7 @@ It is measured once, at its end: validation images that choose an epoch would be
 
 Limits: one network for each way. With 10 and 100 images of each class, twice as many steps changed the accuracy on
 validation images by less than a point; with the most images, runs are shorter than those of the shipped networks
-`model_two` and `transfer`, and end a little below them.
+`model_two` and `transfer`, and end 3 points and half a point below them.
 
 Reference: Zeiler & Fergus (2014), "Visualizing and understanding convolutional networks", section 5.2, figure 9.
 """

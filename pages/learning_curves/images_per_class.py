@@ -79,7 +79,9 @@ def caption(missing: int) -> str:
         f"{len(SEEDS)} runs, each with other images; above {REPEATED} images of each class it is one run. The bar "
         "holds all their 95 % intervals. Each run is measured once, on the 10,000 test images."
     )
-    return text + (f" {missing} runs have not been measured yet." if missing else "")
+    return text + (
+        f" {missing} runs have not been measured yet: their points are the mean of fewer." if missing else ""
+    )
 
 
 def explain() -> None:
