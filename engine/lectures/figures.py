@@ -51,7 +51,7 @@ from engine.operations import MaxPool
 from engine.reports import Reported
 from engine.sanity import SignalChecks
 from engine.tape import Tape
-from engine.training import curves, histories, verdicts
+from engine.training import curves, histories, images_per_class, verdicts
 from engine.training.histories import History
 from engine.weights import UNTRAINED, Weights
 
@@ -150,6 +150,12 @@ def _of_best_epoch(name: str, column: str) -> str:
 
 def _verdict(name: str) -> str:
     return verdicts.verdict(_history(name).table).sentence.rstrip(".")
+
+
+def _images_per_class(method: str, images: str) -> str:
+    """The mean accuracy after so many training images of each class, learned from in that way."""
+    found = images_per_class.points(images_per_class.results())
+    return percent(next(point.accuracy for point in found if (point.method, str(point.images)) == (method, images)))
 
 
 # Layers --------------------------------------------------------------------------------------------------------
@@ -350,6 +356,7 @@ FIGURES: dict[str, Callable[..., str]] = {
     "training": lambda name: _of_best_epoch(name, "train_accuracy"),
     "validation": lambda name: _of_best_epoch(name, "val_accuracy"),
     "verdict": _verdict,
+    "images_per_class": _images_per_class,
     "epochs": lambda name: str(_card(name).epochs),
     "size": lambda name: str(_card(name).input_size),
     "parameters": lambda name: f"{_card(name).parameters:,}",

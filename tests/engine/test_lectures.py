@@ -4,10 +4,11 @@ import json
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
-from engine import checkpoints, data, deconv, lectures, probes, reports, tape
+from engine import checkpoints, data, deconv, lectures, probes, reports, settings, tape
 from engine.checkpoints import states
 from engine.errors import ConvscopeError
 from engine.lectures import Lecture, Link, Step, figures
@@ -66,6 +67,13 @@ def test_accuracies_are_those_of_the_stored_predictions() -> None:
     cats = test.labels == test.labels[data.bundled("test").classes.index("cat") == test.labels][0]
     share = float((test.logits[cats].argmax(axis=1) == test.labels[cats]).mean())
     assert figures.fill("{recall.resnet18.cat}").startswith(f"{share * 100:.1f} % (")
+
+
+def test_how_many_images_it_takes_is_the_mean_over_the_seeds() -> None:
+    rows = pd.read_csv(settings.folders.experiments / "images_per_class" / "results.csv")
+    runs = rows[(rows["method"] == "linear") & (rows["images"] == 10)]
+    mean = 100 * (runs["hits"] / runs["total"]).mean()
+    assert figures.fill("{images_per_class.linear.10}") == f"{mean:.1f} %"
 
 
 def test_parameters_of_a_part_are_those_of_its_modules() -> None:
