@@ -12,6 +12,7 @@ st.set_page_config(page_title="Convscope", page_icon="🔬", layout="wide", init
 
 startup.exempt_modules()
 startup.use_the_whole_screen()
+startup.keep_one_entry_of_each_act()
 page = st.navigation(
     [
         st.Page(entry.file, title=entry.title, url_path=entry.address, default=entry is directory.HOME)

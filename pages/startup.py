@@ -123,6 +123,35 @@ def use_the_whole_screen() -> None:
     st.html(STYLE + _GROUPS)
 
 
+# The browser's history -----------------------------------------------------------------------------------------
+
+ONE_ENTRY = """export default () => {
+  if (window.convscopeHistory) return;
+  window.convscopeHistory = true;
+  const push = history.pushState.bind(history);
+  let acted = false;
+  const note = () => { acted = true; };
+  ["pointerdown", "keydown", "click", "input"].forEach(kind => addEventListener(kind, note, true));
+  addEventListener("popstate", () => { acted = false; }, true);
+  history.pushState = (...entry) => {
+    if (acted) push(...entry);
+    else history.replaceState(...entry);
+    acted = false;
+  };
+};"""
+_one_entry = st.components.v2.component("convscope_history", js=ONE_ENTRY)
+
+
+def keep_one_entry_of_each_act() -> None:
+    """Let what a reader does have one entry in the browser's history, so that Back undoes it; call it in every run.
+
+    Streamlit adds one whenever the address changes: where a page is left, first one without the page's own keys, and
+    behind it one for each key that the next page puts into its address. Back then leads to views that nobody chose.
+    """
+    with st.container(key="unused_history"):
+        _one_entry(key="history")
+
+
 # Garbage -------------------------------------------------------------------------------------------------------
 
 

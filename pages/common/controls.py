@@ -26,8 +26,9 @@ Address = Mapping[str, Sequence[str]]
 ADDRESS, ASKED, DRAWN, KNOWN, GOAL, BACK = "_address", "_asked", "_drawn", "_known", "_goal", "_back"
 """In the session: page and address after the last run; what is new in the address, by key; the keys of this run, and
 of all runs; whether the whole address is what a reader asked for (`go_to`); whether Back or Forward led here."""
-USUAL, BROKEN_OFF = "_usual", "_broken_off"
-"""In the session: what each control says at first, by key; whether the last run did not come to its end."""
+USUAL, BROKEN_OFF, LEFT_OUT = "_usual", "_broken_off", "_left_out"
+"""In the session: what each control says at first, by key; whether the last run did not come to its end; whether
+Streamlit has left something out of the address that Back or Forward led to."""
 LONGEST = 20
 """Of longer values only the beginning is repeated to the reader."""
 
@@ -89,11 +90,15 @@ def follow_address(
             st.query_params.from_dict(said)
         return True
     if page == last_page:
+        if st.session_state.pop(LEFT_OUT, False):  # and so has the browser
+            _release(address, run)
+            st.query_params.from_dict(address)
         return is_new
     asked = {key: values[-1] for key, values in address.items() if values != last.get(key) and key[0] not in "_$"}
     if broke_off and not run.is_history_navigation:  # whoever clicks early: the controls had not yet told the browser
         asked = {key: values[-1] for key, values in last.items() if key not in address and key[0] not in "_$"} | asked
-    dropped = [key for key in asked if key in address and key not in st.query_params]
+    said = address if run.is_history_navigation else asked  # of Back and Forward also what the page just left says, too
+    dropped = [key for key in said if key in address and key not in st.query_params and key[0] not in "_$"]
     if dropped and run.is_history_navigation:
         # For Back and Forward Streamlit itself lets the address win, except for keys that the page just left has too.
         asked = dict.fromkeys(last) | {key: values[-1] for key, values in address.items()}
@@ -102,6 +107,7 @@ def follow_address(
     st.session_state[ASKED] = asked
     _keep({key: address[key] for key in dropped}, run)
     if dropped and run.is_history_navigation:
+        st.session_state[LEFT_OUT] = True
         st.rerun()
     return is_new
 
@@ -137,7 +143,7 @@ def _ask_for_all(run: Any, address: Mapping[str, Sequence[str]]) -> None:
 def _keep(dropped: Mapping[str, list[str]], run: Any) -> None:
     """Keep what Streamlit has left out of `st.query_params` because another page's control of that key had it.
 
-    The browser has it still; to tell it again could give its history an entry of the new address with the old page.
+    The browser is told in the next run: now it could take it for an address of the old page.
     """
     with run.session_state.query_params() as params:
         for key, values in dropped.items():
