@@ -20,6 +20,7 @@ from pages.common import controls, downloads, layout, texts
 from pages.common.controls import Address
 from pages.common.lectures import LECTURE, OWN, PAGES, STEP, address, filled, find, keep, own, plain
 from pages.learning_curves import on_paper as learning_curves
+from pages.network import on_paper as network
 
 PLACES = (LECTURE, STEP)
 PLACE, ANSWERED, NOTICE, SENTENCE, UPLOAD = "_lecture", "_answered", "_notice", "_sentence", "_lecture_file"
@@ -234,8 +235,12 @@ def _offer_files(lecture: Lecture | None, key: str) -> None:
             st.download_button(label, content, name, mime, on_click="ignore", key=f"{key}-{name}")
 
 
-CHARTS = {"learning_curves": learning_curves.charts_of, "accuracy": accuracy.charts_of}
-"""Pages that are charts first of all, and what draws them from an address."""
+CHARTS = {
+    "accuracy": accuracy.charts_of,
+    "learning_curves": learning_curves.charts_of,
+    "network": network.charts_of,
+}
+"""Pages that are charts or drawings first of all, and what makes them from an address."""
 
 
 def charts_of(link: Link) -> list[tuple[str, str]]:
@@ -245,6 +250,6 @@ def charts_of(link: Link) -> list[tuple[str, str]]:
         said.setdefault(key, []).append(value)
     try:
         drawn = list(CHARTS[link.page](said)) if link.page in CHARTS else []
-        return [(caption, downloads.wide_svg(chart)) for caption, chart in drawn]
+        return [(words, one if isinstance(one, str) else downloads.wide_svg(one)) for words, one in drawn]
     except (ConvscopeError, LookupError, ValueError):
         return []

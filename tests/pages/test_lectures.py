@@ -205,7 +205,6 @@ def test_a_worksheet_escapes_everything() -> None:
 
 def test_a_worksheet_prints_the_charts_of_a_view() -> None:
     shown = {
-        "learning_curves?comparison=dropout": ["Learning curves: loss", "Learning curves: accuracy"],
         "learning_curves?curves=lenet&axis=time": ["Learning curves: loss", "Learning curves: accuracy"],
         "accuracy?checkpoint=lenet&order=best+first": ["Accuracy of each class of lenet"],
         "accuracy?of=report%3A+four+layers+on+ImageNet-10&view=Confusion": [
@@ -216,7 +215,10 @@ def test_a_worksheet_prints_the_charts_of_a_view() -> None:
         ],
         "accuracy?checkpoint=nobody": [],
         "learning_curves?smoothing=much": [],
-        "network": [],
+        "network?checkpoint=lenet": ["The layers of lenet at 32 px"],
+        "network?checkpoint=lenet&view=diagram&size=64": ["Block diagram of lenet at 64 px"],
+        "network?checkpoint=lenet&view=batch+norm": [],
+        "evidence": [],
     }
     for address, captions in shown.items():
         page, _, query = address.partition("?")
