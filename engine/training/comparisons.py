@@ -34,6 +34,11 @@ READY_MADE = (
         "ablation_base ablation_no_batch_norm ablation_dropout_30 ablation_sgd",
     ),
     _of_experiments(
+        "rate",
+        "What does batch norm do where the learning rate is too large?",
+        "large_rate large_rate_no_batch_norm",
+    ),
+    _of_experiments(
         "labels", "Can a network learn classes that were drawn at random by heart?", "true_labels random_labels"
     ),
     CurveComparison(
