@@ -61,6 +61,11 @@ class Reported:
     dataset: str = CIFAR10
     note: str = ""
 
+    @property
+    def recipe(self) -> str:
+        """The name of the recipe in recipes/as_reported/ that trains as the report says it did."""
+        return "report2_adam_then_sgd" if self.report == 2 else f"report{self.report}_{self.network}"
+
 
 _LENET = "which counts 390,400 parameters: it leaves out the ten output biases"
 _CONVNET_4 = "ImageNet-10 at 256 px, dropout 0.1; the report rounds down to 39 %"

@@ -8,6 +8,7 @@ Nothing in it is typed: accuracies come from the cards, with Wilson's interval, 
 `engine.reports`. Nothing is chosen either: every checkpoint and every experiment on disk has its line.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from engine.command import exit_status, parser
 from engine.errors import ConvscopeError
 from engine.files import write_text
 from engine.reports import Reported
+from engine.training import as_reported
+from engine.training.as_reported import BesideReported
 
 README = settings.ROOT / "README.md"
 BEGIN, END = "<!-- zoo: written by `python -m engine.zoo --write README.md` -->", "<!-- end of zoo -->"
@@ -27,11 +30,16 @@ HEADINGS = ("network", "parameters", "input", "epochs", "test accuracy (95 % int
 EXPERIMENT_HEADINGS = ("experiment", "network", "input", "epochs", "test accuracy (95 % interval)")
 
 
-def tables(shipped: Mapping[str, Card], experiments: Mapping[str, Card]) -> str:
-    """Markdown: a table of the checkpoints, and one of the experiments if there are any."""
+REPORTED_HEADINGS = ("report", "network", "images", "reported", "ours by the same recipe", "our best")
+
+
+def tables(shipped: Mapping[str, Card], experiments: Mapping[str, Card], beside: Sequence[BesideReported] = ()) -> str:
+    """Markdown: a table of the checkpoints, and, if there are any, one of the experiments and one of the reports."""
     parts = [_markdown(HEADINGS, [checkpoint_row(card) for card in shipped.values()])]
     if experiments:
         parts.append(_markdown(EXPERIMENT_HEADINGS, [experiment_row(card) for card in experiments.values()]))
+    if beside:
+        parts.append(_markdown(REPORTED_HEADINGS, [reported_row(each) for each in beside]))
     return "\n\n".join(parts)
 
 
@@ -45,6 +53,20 @@ def checkpoint_row(card: Card) -> tuple[str, ...]:
 def experiment_row(card: Card) -> tuple[str, ...]:
     """The cells under `EXPERIMENT_HEADINGS`."""
     return (f"`{card.name}`", card.architecture, f"{card.input_size} px", str(card.epochs), _measured(card))
+
+
+def reported_row(each: BesideReported) -> tuple[str, ...]:
+    """The cells under `REPORTED_HEADINGS`."""
+    figure = each.figure
+    best = "" if math.isnan(each.best) else _percent(each.best)
+    return (
+        str(figure.report),
+        f"`{figure.network}`",
+        figure.split,
+        _percent(figure.accuracy),
+        _percent(each.same_recipe),
+        best,
+    )
 
 
 def _measured(card: Card) -> str:
@@ -102,7 +124,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     action.add_argument("--write", **file, help="put the table between the marks in FILE")
     action.add_argument("--check", **file, help="exit status 1 if the table in FILE is out of date")
     chosen = options.parse_args(arguments)
-    table = tables(checkpoints.available(), checkpoints.available(settings.folders.experiments))
+    beside = as_reported.beside_reported()
+    table = tables(checkpoints.available(), checkpoints.available(settings.folders.experiments), beside)
     path = chosen.write or chosen.check
     if path is None:
         print(table)

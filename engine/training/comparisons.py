@@ -19,6 +19,11 @@ def _of_experiments(name: str, question: str, arms: str) -> CurveComparison:
     return CurveComparison(name, question, tuple(f"experiments/{arm}" for arm in arms.split()))
 
 
+AS_REPORTED = _of_experiments(
+    "as reported",
+    "Do the reports' recipes give us what they gave the reports?",
+    "report2_adam_then_sgd report4_lenet report4_model_one report4_model_two",
+)
 READY_MADE = (
     _of_experiments(
         "optimizer",
@@ -51,6 +56,7 @@ READY_MADE = (
         "What does a network gain that has learned from photographs before?",
         ("model_one", "resnet18", "transfer"),
     ),
+    AS_REPORTED,
 )
 """The reports' questions."""
 

@@ -55,6 +55,12 @@ def best_epochs(table: pd.DataFrame) -> tuple[int | None, int | None]:
     return int(loss.idxmin()) if len(loss) else None, int(accuracy.idxmax()) if len(accuracy) else None
 
 
+def kept_epoch(table: pd.DataFrame) -> pd.Series:
+    """The line of the highest validation accuracy, whose weights are kept; of the last epoch where there is none."""
+    _, best = best_epochs(table)
+    return table.set_index("epoch").loc[table["epoch"].iloc[-1] if best is None else best]
+
+
 def gaps(table: pd.DataFrame) -> pd.DataFrame:
     """Per epoch: "loss", validation's minus training's, and "accuracy", training's minus validation's."""
     loss, accuracy = table["val_loss"] - table["train_loss"], table["train_accuracy"] - table["val_accuracy"]

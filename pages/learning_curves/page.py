@@ -14,7 +14,7 @@ from engine.training.histories import History, HistoryFolder
 from engine.training.run import RunFolder
 from pages.common import downloads, layout, selection, texts
 from pages.common.controls import Option, bound
-from pages.learning_curves import charts, code, images_per_class
+from pages.learning_curves import as_reported, charts, code, images_per_class
 from pages.learning_curves.charts import IMAGES, PREFERRED, SMOOTHING, Style
 
 OWN_CHOICE = "my choice"
@@ -137,7 +137,7 @@ def show_verdicts(chosen: Sequence[History]) -> None:
 def figures(name: str, one: History) -> dict[str, str]:
     """A line of the table: the best epochs, and what was measured at the one of the highest validation accuracy."""
     by_loss, by_accuracy = curves.best_epochs(one.table)
-    kept = one.table.set_index("epoch").loc[by_accuracy if by_accuracy is not None else one.table["epoch"].iloc[-1]]
+    kept = curves.kept_epoch(one.table)
     gap = curves.gaps(one.table).set_index("epoch").loc[int(kept.name)]
     return {
         "curve": name,
@@ -234,6 +234,8 @@ def main() -> None:
         texts.headline(question or "How training went, epoch by epoch, and when it should have stopped")
     if of_curves:
         draw_curves([places[key] for key in keys], style, comparison is not None)
+        if comparison and comparison.name == comparisons.AS_REPORTED.name:
+            as_reported.show()
     else:
         images_per_class.show()
 
