@@ -41,7 +41,7 @@ READY_MADE = (
     _of_experiments(
         "rate",
         "What does batch norm do where the learning rate is too large?",
-        "large_rate large_rate_no_batch_norm",
+        "rate_batch_norm rate_no_batch_norm",
     ),
     _of_experiments(
         "labels", "Can a network learn classes that were drawn at random by heart?", "true_labels random_labels"
