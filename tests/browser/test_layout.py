@@ -1,5 +1,6 @@
 """The picture first: how much of the screen pictures, charts and tables fill as a page opens."""
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -63,6 +64,39 @@ def test_the_picture_is_first_and_fills_the_screen_and_more_of_it_while_presenti
     page.wait_for_function("() => location.search.includes('present=true')")
     page.get_by_test_id("stSidebar").wait_for(state="hidden")
     assert measured(page)["filled"] >= 0.7
+
+
+OTHER_VIEWS = (
+    "learning_curves?comparison=optimizer",
+    "learning_curves?comparison=images",
+    *(
+        f"accuracy?view={view}"
+        for view in ("Confusion", "Mistakes", "Two+networks", "All+networks", "Confidence", "Live")
+    ),
+    *(f"network?view={view}" for view in ("diagram", "one+convolution", "receptive+fields")),
+    *(f"network?checkpoint=model_two&view={view}" for view in ("one+deconvnet+layer", "batch+norm")),
+    *(f"filters?view={view}" for view in ("before+and+after+training", "deeper+layers")),
+    *(f"feature_maps?view={view}" for view in ("every+layer", "two+images", "many+maps")),
+    "feature_maps?view=over+training&checkpoint=lenet",
+    *(f"reconstruction?compare={by}" for by in ("layers", "ReLU+rules", "switches", "paths", "images", "nothing")),
+    *(
+        f"evidence?view={view}"
+        for view in ("methods", "sanity+check", "adversarial", "invariance", "lesions", "probes")
+    ),
+    "evidence?view=methods&compare=images",
+    "evidence?logit=cat&beside=dog",
+    "inversion?view=layers+in+a+row",
+    *(f"maximization?view={view}" for view in ("one+channel", "classes")),
+)
+
+
+@pytest.mark.skipif("CONVSCOPE_EVERY_VIEW" not in os.environ, reason="takes some minutes: set CONVSCOPE_EVERY_VIEW")
+@pytest.mark.parametrize("view", OTHER_VIEWS)
+def test_pictures_fill_the_screen_in_every_view(view: str, server: str, open_page: Callable[..., Any]) -> None:
+    page = open_page(f"{server}/{view}", 1280, 720)
+    page.get_by_text("What to look at").wait_for()
+    page.get_by_role("button", name="Stop", exact=True).first.wait_for(state="hidden")  # a job makes the picture first
+    assert measured(page)["filled"] >= 0.44
 
 
 @each_page
