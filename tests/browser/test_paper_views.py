@@ -18,6 +18,13 @@ def look_at(page: Any, view: str) -> None:
     settled(page)
 
 
+def settled_after_its_jobs(page: Any) -> None:
+    """The same as `settled`, once no job draws the pictures anew."""
+    page.get_by_text("What to look at").wait_for()
+    page.get_by_role("button", name="Stop", exact=True).first.wait_for(state="hidden")
+    settled(page)
+
+
 def wait_for_charts(page: Any, count: int) -> None:
     page.wait_for_function(
         "count => document.querySelectorAll('[data-testid=stVegaLiteChart]').length >= count", arg=count
@@ -26,7 +33,7 @@ def wait_for_charts(page: Any, count: int) -> None:
 
 def test_maps_on_one_sheet_over_the_training_and_inactive_ones(server: str, open_page: Callable[..., Any]) -> None:
     page = open_page(f"{server}/feature_maps?checkpoint=lenet&layer=conv2_relu&view=many+maps")
-    settled(page)
+    settled_after_its_jobs(page)
     point(page, "many", (0.95, 0.95))
     page.wait_for_function("() => new URLSearchParams(location.search).has('channel')")
     settled(page)
@@ -54,7 +61,7 @@ def test_maps_on_one_sheet_over_the_training_and_inactive_ones(server: str, open
 def test_receptive_fields_a_deconvnet_layer_and_batch_statistics(server: str, open_page: Callable[..., Any]) -> None:
     page = open_page(f"{server}/network?checkpoint=model_two&view=receptive+fields")
     page.get_by_text("over 100 test images").first.wait_for()
-    settled(page)
+    settled_after_its_jobs(page)
     point(page, "fields", (0.1, 0.5))
     page.wait_for_function("() => new URLSearchParams(location.search).has('layer')")
     settled(page)
@@ -79,7 +86,7 @@ def test_the_occluding_square_follows_the_pointer_and_probes_are_there(
     sent = frames_sent(page)
     page.goto(f"{server}/evidence?checkpoint=lenet&logit=airplane&square=16&stride=4")
     page.get_by_text("squares change the predicted class").wait_for()
-    settled(page)
+    settled_after_its_jobs(page)
     page.wait_for_timeout(500)
     before = len(sent)
     point(page, "occlusion-0", (0.4, 0.4), "hover")
