@@ -8,9 +8,15 @@ from engine.training.as_reported import BesideReported
 from pages.common import downloads, texts
 
 
+@st.cache_resource(ttl=10, show_spinner=False)
+def beside_reported() -> list[BesideReported]:
+    """The engine's; the files of the trainings are read every ten seconds, not at each rerun."""
+    return as_reported.beside_reported()
+
+
 def show() -> None:
     """The table, and what keeps its columns from being equal."""
-    rows = as_reported.beside_reported()
+    rows = beside_reported()
     if not rows:
         return
     table = pd.DataFrame([cells(each) for each in rows])
