@@ -1,10 +1,11 @@
 """Names for a lecture: conv1, conv1_relu, pool1, conv2_x ... instead of "features.0" or "layer1.1.relu_1".
 
 A ResNet's layers have the names of He et al. (2016), table 1: conv2_x to conv5_x are its stages, each a sequence of
-residual blocks, and name the output of the last one. In any other network convolutions have numbers.
+residual blocks, and name the output of the last one. In any other network convolutions have numbers; its class may
+name sequences of its modules as well (`NAMED_STAGES = {"stage3": ("blocks.1", "blocks.2")}`).
 
-A stage is a convolution with what follows it, or one of a ResNet's sequences of blocks. Its output is the layer that
-the rest of the network reads: conv3_relu is that of conv3, conv3_x its own.
+A stage is a convolution with what follows it, or such a sequence. Its output is the layer that the rest of the network
+reads: conv3_relu is that of conv3, conv3_x its own.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,7 +24,18 @@ def friendly_layers(nodes: Nodes, names: Names, operations: Operations, model: n
     """`{friendly name: node name}`, in order."""
     if all(hasattr(model, name) for name in ("conv1", "layer1", "layer2", "layer3", "layer4")):
         return _resnet_layers(nodes, names, operations)
-    return _numbered_layers(nodes, names, operations)
+    return _numbered_layers(nodes, names, operations, _named_stages(model))
+
+
+def _named_stages(model: nn.Module) -> Mapping[str, Sequence[str]]:
+    """`{stage: its modules}` as the network's class names them; empty if it does not."""
+    return getattr(type(model), "NAMED_STAGES", {})
+
+
+def _named_stage_at(node: str, named: Mapping[str, Sequence[str]]) -> str | None:
+    """The named stage that a node lies in, by its name."""
+    within = (stage for stage, modules in named.items() if any(node.startswith(f"{module}.") for module in modules))
+    return next(within, None)
 
 
 def _resnet_layers(nodes: Nodes, names: Names, operations: Operations) -> dict[str, str]:
@@ -44,8 +56,13 @@ def _resnet_layers(nodes: Nodes, names: Names, operations: Operations) -> dict[s
     return layers
 
 
-def _numbered_layers(nodes: Nodes, names: Names, operations: Operations) -> dict[str, str]:
-    """Convolutions in order of execution; a ReLU or pooling has the number of the convolution it follows."""
+def _numbered_layers(
+    nodes: Nodes, names: Names, operations: Operations, named: Mapping[str, Sequence[str]]
+) -> dict[str, str]:
+    """Convolutions in order of execution; a ReLU or pooling has the number of the convolution it follows.
+
+    A stage with a name is behind its layers, and is what the last of its operations computes.
+    """
     layers: dict[str, str] = {}
     number, on_maps = 0, False
     for node in nodes:
@@ -59,12 +76,17 @@ def _numbered_layers(nodes: Nodes, names: Names, operations: Operations) -> dict
             layers.setdefault(f"conv{number}_relu", names[node])
         elif on_maps and isinstance(operation, MaxPool | AveragePool):
             layers.setdefault(f"pool{number}", names[node])
+        if stage := _named_stage_at(names[node], named):
+            layers.pop(stage, None)
+            layers[stage] = names[node]
     return layers
 
 
-def stage_outputs(layers: Mapping[str, str]) -> dict[str, str]:
-    """`{stage: the layer that is its output}`, of the friendly layers."""
-    stages = (name for name in layers if not name.startswith("pool") and not name.endswith("_relu"))
+def stage_outputs(layers: Mapping[str, str], model: nn.Module) -> dict[str, str]:
+    """`{stage: the layer that is its output}`, of the friendly layers of `model`."""
+    named = _named_stages(model)
+    outside = (name for name, node in layers.items() if name in named or not _named_stage_at(node, named))
+    stages = (name for name in outside if not name.startswith("pool") and not name.endswith("_relu"))
     return {name: f"{name}_relu" if f"{name}_relu" in layers else name for name in stages}
 
 

@@ -115,7 +115,8 @@ def build_graph(model: nn.Module, image: Tensor, sizes_as_numbers: bool) -> Grap
     names = {node: tracer.node_to_qualname[node] for node in nodes}
     constants = {name: value for name, value in vars(tracer.root).items() if name not in vars(model)}
     operations = {node: operation_of(Call(node, model, constants)) for node in nodes}
-    layers = friendly_layers(nodes, names, operations, innermost(model))
+    network = innermost(model)
+    layers = friendly_layers(nodes, names, operations, network)
     (returned,) = traced.output_node().args
     return Graph(
         nodes=nodes,
@@ -125,7 +126,7 @@ def build_graph(model: nn.Module, image: Tensor, sizes_as_numbers: bool) -> Grap
         output=returned if isinstance(returned, Node) else None,
         outputs=tuple(dict.fromkeys(traced.output_node().all_input_nodes)),
         layers=layers,
-        stages=stage_outputs(layers),
+        stages=stage_outputs(layers, network),
         blocks=_residual_blocks(nodes, names, operations),
         normalised=_normalised(operations),
         constants=constants,

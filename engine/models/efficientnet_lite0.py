@@ -10,8 +10,8 @@ and adds x to the result where both have the same shape. EfficientNet (Tan & Le 
 row; its Lite variant leaves out the squeeze-and-excitation gates and has ReLU6 instead of Swish, so that it can be
 quantised.
 
-    conv1: 3x3, stride 2, 32 channels                                        (to half of the input's side)
-    seven stages of blocks, 16, 24, 40, 80, 112, 192 and 320 channels        (to a thirty-second)
+    conv1: 3x3, stride 2, 32 channels                                            (to half of the input's side)
+    stage2 to stage8: blocks with 16, 24, 40, 80, 112, 192 and 320 channels      (to a thirty-second)
     1x1 convolution to 1280 channels, global average, dropout, dense
 
 It has 4,652,008 parameters with 1,000 classes. Convolutions of stride 2 pad as TensorFlow's "same" does for an even
@@ -25,6 +25,7 @@ Sandler et al. (2018), "MobileNetV2: inverted residuals and linear bottlenecks",
 """
 
 import importlib.util
+import itertools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -81,8 +82,17 @@ class InvertedResidual(nn.Module):
         return x + self.residual(x) if self.has_shortcut else self.residual(x)
 
 
+def _named_stages() -> dict[str, tuple[str, ...]]:
+    """stage2 to stage8 with their blocks, as Tan & Le's table 1 counts them: stem and head are stages 1 and 9."""
+    starts = [0, *itertools.accumulate(count for _, _, count, _, _ in STAGES)]
+    blocks = (range(*between) for between in itertools.pairwise(starts))
+    return {f"stage{number}": tuple(f"blocks.{block}" for block in each) for number, each in enumerate(blocks, start=2)}
+
+
 class EfficientNetLite0(nn.Module):
     """Logits `[N, num_classes]` of images `[N, 3, H, W]`, H and W multiples of 32."""
+
+    NAMED_STAGES = _named_stages()
 
     def __init__(self, num_classes: int = 10) -> None:
         super().__init__()

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from engine import checkpoints, pretrained, settings
+from engine import checkpoints, network, pretrained, settings, tape
 from engine.checkpoints import Trained
 from engine.data import photographs, prepare
 from engine.errors import ConvscopeError
@@ -52,6 +52,22 @@ def test_its_answers_to_the_photographs_are_pinned(name: str, trained: Trained) 
     predicted, expected = PREDICTED[name]
     assert card.classes[int(probabilities.argmax())] == predicted
     assert float(probabilities.max()) == pytest.approx(expected, abs=0.01)
+
+
+def test_its_stages_are_those_of_the_paper() -> None:
+    """Tan & Le (2019), table 1: channels, and pixels from one place to the next; Lite0 has B0's."""
+    model = build("efficientnet_lite0").eval()
+    maps = tape.activations(model, torch.zeros(1, 3, 64, 64), list(tape.stages(model).values()))
+    found = {name: (value.shape[1], 64 // value.shape[2]) for name, value in maps.items()}
+    paper = {2: (16, 2), 3: (24, 4), 4: (40, 8), 5: (80, 16), 6: (112, 16), 7: (192, 32), 8: (320, 32)}
+    assert found == {
+        "conv1_relu": (32, 2),
+        **{f"stage{number}": channels_and_stride for number, channels_and_stride in paper.items()},
+        "conv49_relu": (1280, 32),
+    }
+    blocks = [name for name in tape.stages(model) if name.startswith("stage")]
+    assert [tape.layers(model)[name] for name in blocks[1:-1]] == [f"blocks.{last}.add" for last in (2, 4, 7, 10, 14)]
+    assert [row.name for row in network.stages(network.describe(model, 64))][1:-2] == blocks
 
 
 def test_every_tensor_of_the_package_has_its_counterpart() -> None:
