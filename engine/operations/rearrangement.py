@@ -21,14 +21,31 @@ class Rearrangement(Operation):
     linear = True
 
     def window(self, call: Call) -> Windows | None:
-        if call.node.target is operator.getitem:
-            return HERE if _cuts_channels(call.node.args[1]) else None
-        return None if call.module is not None or call.name == "unbind" else HERE
+        return HERE if call.module is None and _keeps_places(call) else None
 
     def title(self, call: Call, shapes: Shapes) -> str:
         return "concatenate" if call.name in ("cat", "concat") else super().title(call, shapes)
 
 
+def _keeps_places(call: Call) -> bool:
+    """Whether rows and columns of a map stay what they are."""
+    name, axes = call.name, call.node.args[1:]
+    if name == "getitem":
+        return _cuts_channels(axes[0])
+    if name == "permute":
+        order = axes if len(axes) > 1 else tuple(axes[0])
+        return order in _CHANNELS_LAST_AND_BACK or order[-2:] == (len(order) - 2, len(order) - 1)
+    if name == "transpose":
+        return set(axes) <= {0, 1, 2}  # channels are shuffled as [N, groups, C, H, W]
+    if name in ("cat", "concat", "chunk", "split"):
+        place = 0 if name in ("cat", "concat") else 1
+        return call.node.kwargs.get("dim", axes[place] if len(axes) > place else 0) in (0, 1, -3, -4)
+    return name != "unbind"
+
+
+_CHANNELS_LAST_AND_BACK = ((0, 2, 3, 1), (0, 3, 1, 2))
+
+
 def _cuts_channels(index: object) -> bool:
     """Whether it is an entry of a list, or a part of a tensor that is cut along images and channels only."""
-    return isinstance(index, int) or (isinstance(index, tuple) and len(index) <= 2)
+    return isinstance(index, int) or (isinstance(index, tuple) and len(index) <= 2 and ... not in index)

@@ -15,9 +15,9 @@ class Padding(Operation):
     linear = True
 
     def window(self, call: Call) -> Windows | None:
-        settings = call.settings(("padding",) if call.module is not None else ("pad",))
-        sides = next(iter(settings.values()), ())
-        if len(sides) < 2:
+        settings = call.settings(("padding",) if call.module is not None else ("pad", "mode"))
+        sides = settings.get("pad", settings.get("padding", ()))
+        if len(sides) < 2 or settings.get("mode") == "circular":
             return None
         return Window(padding=sides[2] if len(sides) > 2 else 0), Window(padding=sides[0])
 

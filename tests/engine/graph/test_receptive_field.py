@@ -1,8 +1,11 @@
 """Receptive fields against the support of the gradient in a network of ones, and against published figures."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 from torch.nn.modules.utils import _pair
 
 from engine.errors import ConvscopeError
@@ -51,6 +54,26 @@ def test_what_sees_the_whole_image() -> None:
     grouped = nn.Sequential(nn.Conv2d(3, 2, 3), nn.GroupNorm(1, 2)).eval()
     assert receptive_field(grouped, "1").whole
     assert (WHOLE.size, WHOLE.stride, WHOLE.box(3, 3, (8, 9))) == (None, None, Box(0, 0, 8, 9))
+
+
+@pytest.mark.parametrize(
+    ("moved", "kept"),
+    [
+        (lambda x: torch.cat([x, x], 1), True),
+        (lambda x: torch.cat([x, x], dim=-1), False),
+        (lambda x: x.chunk(2, 2)[1], False),
+        (lambda x: x.transpose(2, 3), False),
+        (lambda x: x.permute(0, 1, 3, 2), False),
+        (lambda x: x.permute(0, 2, 3, 1).permute(0, 3, 1, 2), True),
+        (lambda x: x[:, 1:], True),
+        (lambda x: x[..., 3:], False),
+        (lambda x: F.pad(x, (1, 1, 1, 1)), True),
+        (lambda x: F.pad(x, (1, 1, 1, 1), mode="circular"), False),
+    ],
+)
+def test_units_that_are_moved_see_the_whole_image(moved: Callable[[Tensor], Tensor], kept: bool) -> None:
+    model = Lambda(lambda self, x: F.relu(moved(self.conv(x))), conv=nn.Conv2d(3, 4, 3)).eval()
+    assert receptive_field(model, "relu").whole is not kept
 
 
 def test_boxes_are_clipped_to_the_image() -> None:
