@@ -207,6 +207,11 @@ def _check_weight_scale(tape: Tape, weight_scale: float) -> None:
 
 def _check_signal(tape: Tape, signal: Tensor) -> None:
     shape, images = tuple(tape.activation.shape[1:]), tape.input_shape[0]
+    if len(tape.activation) != images if tape.activation.dim() else True:
+        raise ConvscopeError(
+            f"The layer {tape.layer!r} holds {list(tape.activation.shape)} numbers for {images} images, and no row for "
+            "each: choose another layer, or keep the images apart (with x.flatten(1) in place of x.squeeze(), say)."
+        )
     if signal.dim() == 0 or len(signal) == 0 or tuple(signal.shape[1:]) != shape:
         raise ConvscopeError(
             f"A signal for layer {tape.layer!r} must have shape {['K', *shape]}, not {list(signal.shape)}: "

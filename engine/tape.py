@@ -29,6 +29,7 @@ from torch.fx import Node
 from engine.errors import ConvscopeError
 from engine.graph import Block, Graph, trace
 from engine.graph.runs import Recorder, Step, check_images, compute, forward
+from engine.operations.base import is_differentiable
 
 
 @dataclass(frozen=True)
@@ -115,8 +116,9 @@ def record(model: nn.Module, x: Tensor, layer: str) -> Tape:
     target = graph.resolve(layer)
     recorder = Recorder(graph)
     activation = forward(model, graph, {target}, x, recorder.compute)[target]
-    if not isinstance(activation, Tensor):
-        raise ConvscopeError(f"The layer {layer!r} does not hold a tensor: choose one that does.")
+    if not is_differentiable(activation):
+        what = "fractions" if isinstance(activation, Tensor) else "a tensor"
+        raise ConvscopeError(f"The layer {layer!r} does not hold {what}: choose one that does.")
     node, image = graph.names[target], graph.names[graph.input]
     return Tape(activation, layer, node, tuple(recorder.steps), image, x.shape, graph.blocks)
 

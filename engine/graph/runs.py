@@ -65,7 +65,7 @@ def compute(call: Call, operation: Operation, values: Mapping[Node, Any]) -> Any
 
 def check_images(x: Tensor) -> None:
     """Raises ConvscopeError: `x` is not of shape [N, 3, H, W]."""
-    if x.dim() != 4 or x.shape[1] != 3 or x.shape[0] < 1:
+    if not isinstance(x, Tensor) or x.dim() != 4 or x.shape[1] != 3 or x.shape[0] < 1:
         shape = " x ".join(map(str, x.shape)) or "a single number"
         raise ConvscopeError(f"The images must have shape [N, 3, H, W], not {shape}: stack RGB images.")
 

@@ -37,6 +37,7 @@ from tests.oracles import (
     SIZES,
     Chunked,
     InPlaceShortcut,
+    Lambda,
     SlowTwin,
     assert_same,
     cut_model,
@@ -422,6 +423,10 @@ def test_signals_are_checked() -> None:
         reconstruct(tape, signal[:0])
     with pytest.raises(ConvscopeError, match=r"^The tape holds 2 images but there are 1 signals: give one"):
         reconstruct(tape, signal[:1])
+    pooled = Lambda(lambda self, x: self.conv(x).mean((2, 3)).squeeze(), conv=nn.Conv2d(3, 64, 3)).eval()
+    tape = record(pooled, torch.zeros(1, 3, 9, 9), "squeeze")
+    with pytest.raises(ConvscopeError, match=r"'squeeze' holds \[64\] numbers for 1 images, and no row for each: "):
+        reconstruct(tape, torch.zeros(64))
 
 
 @pytest.mark.parametrize(

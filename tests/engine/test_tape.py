@@ -211,6 +211,8 @@ def test_maps_of_different_sizes_that_are_put_together_are_refused() -> None:
 def test_a_layer_must_hold_a_tensor_and_the_model_be_in_eval_mode() -> None:
     with pytest.raises(ConvscopeError, match=r"^The layer 'chunk' does not hold a tensor: choose one"):
         record(randomised(Chunked()), noise((1, 3, 9, 9)), "chunk")
+    with pytest.raises(ConvscopeError, match=r"^The layer 'gt' does not hold fractions: choose one"):
+        record(Lambda(lambda self, x: x > 0).eval(), noise((1, 3, 9, 9)), "gt")
     with pytest.raises(ConvscopeError, match=r"^Chunked cannot be looked at while it is in training mode"):
         record(Chunked(), noise((1, 3, 9, 9)), "conv1")
 
