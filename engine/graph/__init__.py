@@ -19,6 +19,7 @@ mode would be traced as it trains; both are refused. So is one that the check fi
 References: Reed et al. (2022), "torch.fx: practical program capture and transformation".
 """
 
+import re
 from collections.abc import Iterable
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -26,8 +27,9 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import nn
 from torch.fx.proxy import TraceError
+from torch.nn.parameter import is_lazy
 
-from engine.errors import ConvscopeError
+from engine.errors import ConvscopeError, quoted
 from engine.graph.check import OwnAnswer, check
 from engine.graph.structure import Block as Block
 from engine.graph.structure import Graph, build_graph
@@ -41,10 +43,12 @@ ImageShape = tuple[int, ...]
 _GRAPHS: "WeakKeyDictionary[nn.Module, dict[ImageShape | None, Graph]]" = WeakKeyDictionary()
 
 # Sides of the small image that a network is traced with: the first one that fits it.
-_SIDES = (64, 32, 28, 224, 16, 48, 96, 128, 256, 299, 384, 512, 518, *range(1, 320))
+_SIDES = (64, 32, 28, 224, 16, 48, 96, 128, 256, 299, 384, 512, 518)
 
-_MAY_BE_THE_SIZE = (RuntimeError, AssertionError, ValueError, IndexError)
+_MAY_BE_THE_SIZE = (RuntimeError, AssertionError, ValueError, LookupError, TypeError, ArithmeticError)
 """What a `forward` raises on images of a size that it is not made for."""
+_IS_NOT_THE_SIZE = "to have [0-9]+ channels|scalar type|Could not run"
+"""What PyTorch says if it is something else, most likely."""
 
 
 class _DoesNotFitError(ConvscopeError):
@@ -61,16 +65,21 @@ def trace(model: nn.Module, shape: ImageShape | None = None) -> Graph:
         ConvscopeError: the model is not in eval mode, does not take one image, cannot be traced, or its graph does not
             compute what it computes itself.
     """
-    _check_eval_mode(model)
+    _check_network(model)
     shape = None if shape is None else tuple(shape)
     graphs = _GRAPHS.setdefault(model, {})
     first = graphs.get(None) or graphs.setdefault(None, _first_graph(model, shape))
     if shape is None or first.shape in (None, shape):
         return first
-    return graphs.get(shape) or graphs.setdefault(shape, _graph_for(model, shape))
+    answer = None if first.output is None else first.names[first.output]
+    return graphs.get(shape) or graphs.setdefault(shape, _graph_for(model, shape, answer))
 
 
-def _check_eval_mode(model: nn.Module) -> None:
+def _check_network(model: nn.Module) -> None:
+    if not isinstance(model, nn.Module):
+        raise ConvscopeError(f"A network is an object of torch.nn.Module, not {quoted(model)}: call its class, say.")
+    if isinstance(innermost(model), torch.jit.ScriptModule):
+        raise ConvscopeError("This network was made by torch.jit, which hides its layers: use it as it was before.")
     if any(module.training for module in _modules(model)):
         training = next(name for name, module in model.named_modules() if module.training)
         where = f"its module {training!r} is" if training else "it is"
@@ -93,17 +102,25 @@ def _modules(model: nn.Module) -> Iterable[nn.Module]:
 def _first_graph(model: nn.Module, shape: ImageShape | None) -> Graph:
     """With a small image if the network takes one, else with one of the size of `shape`, or of a usual size."""
     image_argument(innermost(model))
-    sizes = [(64, 64), *([] if shape is None else [shape[2:]]), *((side, side) for side in _SIDES[1:])]
+    if any(map(is_lazy, _tensors(model))):
+        raise ConvscopeError(
+            f"{type(model).__name__} has layers that get their weights with the first image, such as LazyLinear: run "
+            "it once on an image of its size."
+        )
+    asked = [] if shape is None else [shape[2:]]
+    usual = [(64, 64), *asked, *((side, side) for side in _SIDES[1:])]
     problems: list[ConvscopeError] = []
-    for size in sizes:
+    for size in (*usual, *((side, side) for side in range(1, 320))):
+        if len(problems) == len(usual) and re.search(_IS_NOT_THE_SIZE, str(problems[-1])):
+            break
         try:
             return _graph_for(model, (1, 3, *size))
         except _DoesNotFitError as problem:
             problems.append(problem)
-    raise problems[0 if shape is None else 1]
+    raise problems[len(asked)]
 
 
-def _graph_for(model: nn.Module, shape: ImageShape) -> Graph:
+def _graph_for(model: nn.Module, shape: ImageShape, answer: str | None = None) -> Graph:
     """The graph of `model` for images of `shape`, of any other shape too if its `forward` asks for none."""
     kind = type(model).__name__
     image = _random_image(model, shape)
@@ -118,7 +135,7 @@ def _graph_for(model: nn.Module, shape: ImageShape) -> Graph:
     problems: list[Exception] = []
     for sizes_as_numbers in (False, True):
         try:
-            graph = build_graph(model, image, sizes_as_numbers)
+            graph = build_graph(model, image, sizes_as_numbers, answer)
             check(model, graph, image, own)
             return graph
         except Exception as problem:

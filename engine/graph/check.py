@@ -23,11 +23,15 @@ from engine.seeding import seeded
 
 @dataclass(frozen=True)
 class OwnAnswer:
-    """The tensors that `model` itself returns for an image, and its `pixels`, to which autograd can go back."""
+    """The tensors that `model` itself returns for an image, and its `pixels`, to which autograd can go back.
+
+    `refused`: why autograd cannot, where it forbids what the network does in place.
+    """
 
     model: nn.Module
     pixels: Tensor
     tensors: list[Tensor]
+    refused: RuntimeError | None = None
 
     @classmethod
     def of(cls, model: nn.Module, image: Tensor) -> "OwnAnswer":
@@ -38,19 +42,26 @@ class OwnAnswer:
             try:
                 with torch.enable_grad():
                     return cls(model, pixels, tensors_in(model(pixels * 1)))  # a copy: it may overwrite its input
-            except RuntimeError:  # autograd forbids some operations in place
+            except RuntimeError as error:
                 with torch.no_grad():
-                    return cls(model, pixels, tensors_in(model(image.clone())))
+                    return cls(model, pixels, tensors_in(model(image.clone())), error)
 
     def gradient(self, signals: Mapping[int, Tensor]) -> Tensor:
         """The gradient of <signal, tensor>, summed over `signals`, by the image; they go by the tensors' indices."""
         try:
             products = [inner_product(signal, self.tensors[index]) for index, signal in signals.items()]
             (found,) = torch.autograd.grad(products, self.pixels, retain_graph=True, allow_unused=True)
-        except RuntimeError:  # nothing depends on the pixels, or what autograd needs was overwritten: compute without
-            model = torch.func.functionalize(lambda x: [tensors_in(self.model(x))[index] for index in signals])
-            (found,) = torch.func.vjp(model, self.pixels.detach())[1]([*signals.values()])
+        except RuntimeError as error:  # nothing depends on the pixels, or what autograd needs was overwritten
+            found = self._gradient_without_overwriting(signals, self.refused or error)
         return torch.zeros_like(self.pixels) if found is None else found
+
+    def _gradient_without_overwriting(self, signals: Mapping[int, Tensor], refused: RuntimeError) -> Tensor:
+        """The same where autograd `refused`; raises that error again if it is not for what was overwritten."""
+        model = torch.func.functionalize(lambda x: [tensors_in(self.model(x * 1))[index] for index in signals])
+        try:
+            return torch.func.vjp(model, self.pixels.detach())[1]([*signals.values()])[0]
+        except Exception:
+            raise refused from None
 
 
 @torch.no_grad()
@@ -128,5 +139,6 @@ def _compare(model: nn.Module, what: str, ours: Tensor, theirs: Tensor, share: f
 def _refusal(model: nn.Module, what: str) -> ConvscopeError:
     return ConvscopeError(
         f"{type(model).__name__} cannot be looked at: on a random image the graph's {what}, compared with what its "
-        "forward computes; use a network whose forward works on tensors alone, without torch.no_grad or globals."
+        "forward computes; use a network whose forward works on tensors alone, without torch.no_grad, globals, hooks "
+        "that change values, or gradients of its own."
     )

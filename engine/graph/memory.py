@@ -99,6 +99,11 @@ class SharedMemory:
         self._note(newest, replace(view, writes=len(memory.writes)))
         return newest
 
+    def is_overwritten(self, node: Node) -> bool:
+        """Whether anything that shares memory with the value of `node` was overwritten."""
+        view = self._views.get(node)
+        return view is not None and bool(view.memory.writes)
+
     def _note(self, node: Node, view: _View) -> None:
         self._views[node] = view
         view.memory.newest[view.place] = node, view.writes

@@ -107,17 +107,23 @@ class Graph:
         return Call(node, model, self.constants, normalised)
 
 
-def build_graph(model: nn.Module, image: Tensor, sizes_as_numbers: bool) -> Graph:
-    """The graph of `model`, traced with `image`; see `engine.graph.tracer.StandInTracer` for the arguments."""
+def build_graph(model: nn.Module, image: Tensor, sizes_as_numbers: bool, answer: str | None = None) -> Graph:
+    """The graph of `model`, traced with `image`; see `engine.graph.tracer.StandInTracer` for the arguments.
+
+    Args:
+        answer: the name of the node of the logits, if it is known from another size of the images.
+    """
     tracer = StandInTracer(image, sizes_as_numbers)
     traced = tracer.trace(model)
     nodes = tuple(node for node in traced.nodes if node.op != "output")
     names = {node: tracer.node_to_qualname[node] for node in nodes}
+    (returned,) = traced.output_node().args
+    if answer is not None and isinstance(returned, Node) and names[returned] != answer:
+        names |= {node: names[returned] for node in nodes if names[node] == answer} | {returned: answer}
     constants = {name: value for name, value in vars(tracer.root).items() if name not in vars(model)}
     operations = {node: operation_of(Call(node, model, constants)) for node in nodes}
     network = innermost(model)
     layers = friendly_layers(nodes, names, operations, network)
-    (returned,) = traced.output_node().args
     return Graph(
         nodes=nodes,
         names=names,

@@ -16,8 +16,9 @@ Reference: Reed et al. (2022), "torch.fx: practical program capture and transfor
 import inspect
 import operator
 import re
+import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from itertools import count
 from types import MethodType
@@ -27,8 +28,9 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx import Node
 from torch.fx._symbolic_trace import _autowrap_check, _new_patcher, _patch_wrapped_functions
-from torch.fx.node import map_arg
+from torch.fx.node import map_aggregate, map_arg
 from torch.fx.proxy import TraceError
+from torch.overrides import TorchFunctionMode
 from torchvision.models.feature_extraction import NodePathTracer
 
 from engine.errors import ConvscopeError
@@ -41,7 +43,12 @@ from engine.operations.base import Call, tensors_in
 _WRAPPING = threading.Lock()
 
 # What a tensor answers without looking at its values; its attributes are of this kind as well.
-_ASKS_FOR_SIZE = ("size", "dim", "ndimension", "numel", "nelement", "stride", "is_contiguous", "get_device", "__len__")
+_ASKS_FOR_SIZE = (
+    *("size", "dim", "ndimension", "numel", "nelement", "stride", "is_contiguous", "get_device", "__len__", "type"),
+    *("element_size", "is_complex", "is_floating_point", torch.is_complex, torch.is_floating_point, torch.numel),
+)
+_ASK_FOR_TENSORS = ("torchvision.transforms.functional", "torchvision.transforms._functional_tensor")
+"""Modules whose functions ask `isinstance(x, Tensor)`."""
 
 
 def innermost(model: nn.Module) -> nn.Module:
@@ -114,6 +121,18 @@ def set_item(x: Tensor, index: Any, value: Any) -> Tensor:
     return x
 
 
+def _check_no_relu_in(scripted: torch.jit.ScriptModule | torch.jit.ScriptFunction) -> None:
+    """What was made by `torch.jit` counts as one operation, so that no rule could be applied to a ReLU in it."""
+    if re.search("aten::(relu|hardtanh)", str(scripted.inlined_graph)):
+        name = getattr(scripted, "original_name", None) or scripted.name
+        raise ConvscopeError(f"{name!r} was made by torch.jit, and a ReLU in it is hidden: use it as it was before.")
+
+
+def _is_instance(values: Mapping[Node, Any], value: Any, kinds: Any) -> bool:
+    """`isinstance`, to which a stand-in is what it stands for."""
+    return isinstance(value, kinds) or (isinstance(value, StandIn) and isinstance(values[value.node], kinds))
+
+
 class StandInTracer(NodePathTracer):
     """Names nodes as torchvision does; `root` is the stand-in, `node_to_qualname` gives each node's name.
 
@@ -132,6 +151,7 @@ class StandInTracer(NodePathTracer):
         self.values: dict[Node, Any] = {}
         self._of_pixels: set[Node] = set()
         self._memory = SharedMemory(self._add_node)
+        self._made_up: dict[Tensor, Node] = {}
 
     @torch.no_grad()
     def trace(self, model: nn.Module) -> fx.Graph:
@@ -147,8 +167,11 @@ class StandInTracer(NodePathTracer):
         # Tensors that `forward` makes up become attributes of the stand-in, not of the model.
         self.tensor_attrs: dict[Any, str] = {}
         self._parameter_proxies: dict[str, fx.Proxy] = {}
-        with _WRAPPING, _new_patcher() as self._patcher:
+        with _WRAPPING, _new_patcher() as self._patcher, _PixelsInMadeUpTensors(self):
             _patch_wrapped_functions(self._patcher)
+            self._patcher.patch(vars(torch), "is_tensor", partial(_is_instance, self.values, kinds=Tensor))
+            for module in filter(None, map(sys.modules.get, _ASK_FOR_TENSORS)):
+                self._wrap_functions_in(vars(module))
             self._wrap_functions_in(getattr(type(model).forward, "__globals__", {}))
             image = self.create_proxy("placeholder", image_argument(innermost(model)), (), {})
             self.create_node("output", "output", (self.create_arg(self.root.forward(image)),), {})
@@ -159,16 +182,25 @@ class StandInTracer(NodePathTracer):
         return self.graph
 
     def _wrap_functions_in(self, names: dict[str, Any]) -> None:
+        if id(names) not in self._patcher.visited and not names.get("__name__", "").startswith("torch."):
+            self._patcher.patch(names, "isinstance", partial(_is_instance, self.values))
+            scripted = (value for value in names.values() if isinstance(value, torch.jit.ScriptFunction))
+            self._autowrap_function_ids.update(map(id, scripted))
         _autowrap_check(self._patcher, names, self._autowrap_function_ids)
 
     # Modules ---------------------------------------------------------------------------------------------------
 
     def _stand_in(self, module: nn.Module, made: dict[nn.Module, nn.Module]) -> nn.Module:
-        if module not in made:
+        if module not in made and isinstance(module, torch.jit.ScriptModule):
+            _check_no_relu_in(module)
+            made[module] = twin = object.__new__(self._class_of_stand_in(nn.Module, None))
+            nn.Module.__init__(twin)
+        elif module not in made:
             made[module] = twin = object.__new__(self._class_of_stand_in(type(module), _wrapped(module)))
             twin.__dict__.update(module.__dict__)
             children = module._modules.items()
             twin.__dict__["_modules"] = {name: child and self._stand_in(child, made) for name, child in children}
+            twin.__dict__ |= {kind: dict(module.__dict__[kind]) for kind in ("_parameters", "_buffers")}
             forward = twin.__dict__.pop("forward", None)  # of this module alone, not of its class
             if isinstance(forward, MethodType) and not _wrapped(module):
                 twin.__dict__["forward"] = MethodType(forward.__func__, twin)
@@ -177,6 +209,8 @@ class StandInTracer(NodePathTracer):
     def _class_of_stand_in(self, kind: type[nn.Module], wrapped: str | None) -> type[nn.Module]:
         def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
             self._wrap_functions_in(getattr(kind.forward, "__globals__", {}))
+            if module not in self.submodule_paths:  # made by `forward`: a part of an nn.Sequential, say
+                return kind.__call__(module, *args, **kwargs)
             return self.call_module(module, partial(kind.__call__, module), args, kwargs)
 
         def getattr_(module: nn.Module, name: str) -> Any:
@@ -192,7 +226,9 @@ class StandInTracer(NodePathTracer):
         return type(kind.__name__, (kind,), members)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        """Of PyTorch's modules, those that hold no others."""
+        """Of PyTorch's modules, those that hold no others; torchvision's transforms, which compute on pixels alone."""
+        if type(m).__module__.startswith("torchvision.transforms."):
+            return True
         holds_others = m._modules.keys() - {"parametrizations"} and not isinstance(m, nn.MultiheadAttention)
         return super().is_leaf_module(m, module_qualified_name) and not holds_others
 
@@ -213,14 +249,16 @@ class StandInTracer(NodePathTracer):
 
     def create_node(self, kind: str, target: Any, args: tuple, kwargs: dict, *names: Any) -> Node:
         """A node that reads what operations in place have left, and its value."""
-        if not args and "input" in kwargs:  # relu(input=x)
+        if not args and "input" in kwargs and target is not torch.where:  # relu(input=x)
             args, kwargs = (kwargs["input"],), {name: value for name, value in kwargs.items() if name != "input"}
         args, kwargs = map_arg((args, kwargs), self._memory.now)
+        if isinstance(target, torch.jit.ScriptFunction):
+            _check_no_relu_in(target)
         node = super().create_node(kind, target, args, kwargs, *names)
         if kind != "output":
             call = Call(node, self._model, vars(self.root))
             self.values[node] = value = self._compute(call)
-            asks = target in _ASKS_FOR_SIZE or (target is getattr and not tensors_in(value))
+            asks = target in (getattr, *_ASKS_FOR_SIZE) and not tensors_in(value)
             if kind == "placeholder" or (not asks and not self._of_pixels.isdisjoint(node.all_input_nodes)):
                 self._of_pixels.add(node)
             self._memory.add(node, call.function, value)
@@ -260,6 +298,8 @@ class StandInTracer(NodePathTracer):
 
     def create_proxy(self, kind: str, target: Any, args: tuple, kwargs: dict, *names: Any, **more: Any) -> Any:
         """A stand-in for what is computed; where sizes are numbers, whatever holds no tensor is itself."""
+        if target == "__setitem__":  # of a tensor that `forward` makes up
+            kind, target = "call_function", set_item
         stand_in = super().create_proxy(kind, target, args, kwargs, *names, **more)
         node = stand_in.node
         value = self.values[node]
@@ -272,6 +312,23 @@ class StandInTracer(NodePathTracer):
         self.graph.erase_node(node)
         del self.node_to_qualname[node]
         return value
+
+    def create_arg(self, a: Any) -> Any:
+        """What `a` is in the graph; a tensor that `forward` makes up has one node, since it may be overwritten."""
+        if not isinstance(a, Tensor) or isinstance(a, nn.Parameter):
+            return super().create_arg(a)
+        if a not in self._made_up:
+            if a._base is None or any(a is buffer for buffer in self.root.buffers()):
+                self._made_up[a] = super().create_arg(a)
+            else:
+                where = a.size(), a.stride(), a.storage_offset()
+                self._made_up[a] = self.create_node("call_method", "as_strided", (self.create_arg(a._base), *where), {})
+        return self._made_up[a]
+
+    def overwritten(self, value: Any) -> Any:
+        """The stand-in for a tensor that `forward` has made up, if it holds pixels now; else `value` itself."""
+        node = self._made_up.get(value) if isinstance(value, Tensor) else None
+        return value if node is None or not self._memory.is_overwritten(node) else self.proxy(node)
 
     def number(self, stand_in: fx.Proxy) -> Any:
         """The value of a stand-in that `forward` needs now, to go on."""
@@ -291,3 +348,21 @@ class StandInTracer(NodePathTracer):
         if isinstance(value, Tensor) and not self.sizes_as_numbers:
             raise TraceError("asks for a size")
         return iter([obj[index] for index in range(len(value))])
+
+
+class _PixelsInMadeUpTensors(TorchFunctionMode):
+    """A tensor that `forward` makes up (`zeros(x.size(0), 6)`) is a real one, until pixels are written into it."""
+
+    def __init__(self, tracer: StandInTracer) -> None:
+        super().__init__()
+        self._tracer = tracer
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        kwargs = kwargs or {}
+        if all(self._tracer.overwritten(tensor) is tensor for tensor in tensors_in([args, kwargs])):
+            return func(*args, **kwargs)
+        swapped = map_aggregate((args, kwargs), self._tracer.overwritten)
+        if func.__name__ != "__get__":
+            return StandIn.__torch_function__(func, types, *swapped)
+        value = func(*args)
+        return getattr(swapped[0][0], func.__self__.__name__) if tensors_in(value) else value

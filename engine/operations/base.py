@@ -138,7 +138,7 @@ class Call:
         return self.function(*args, **kwargs)
 
 
-def _call_method(name: str, value: Any, *args: Any, **kwargs: Any) -> Any:
+def _call_method(name: str, value: Any, /, *args: Any, **kwargs: Any) -> Any:
     return getattr(value, name)(*args, **kwargs)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+import torchvision
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 from torchvision.ops import stochastic_depth
@@ -497,6 +498,35 @@ def augmented_in_place(net: Any, x: Tensor) -> Tensor:
     return net.tail(F.relu(x) - y / 3)
 
 
+@student
+def made_up_and_filled(net: Any, x: Tensor) -> Tensor:
+    x = net.start(x)
+    canvas = torch.zeros(x.size(0), 6, x.size(2), x.size(3) + 1, dtype=x.dtype)
+    for row in range(x.size(2)):
+        canvas[:, :, row, 1:] = F.relu(x[:, :, row]) * (row + 1)
+    canvas[:, 2:4].mul_(0.5)
+    return net.tail(canvas / canvas.shape[-1])
+
+
+@student
+def made_up_and_summed(net: Any, x: Tensor) -> Tensor:
+    x = net.start(x)
+    total = torch.zeros(x.size(0), 6, x.size(2), x.size(3), dtype=x.dtype)
+    for shift in range(3):
+        total.add_(F.relu(x - shift))
+        total[:, 3:].copy_(x[:, :3])
+    return net.tail(total * 2 + total[:, :1])
+
+
+@student
+def answers_put_together(net: Any, x: Tensor) -> Tensor:
+    x = F.relu(net.start(x)).mean((2, 3))
+    answers = torch.empty(x.size(0), 4, dtype=x.dtype)
+    for index in range(x.size(0)):
+        answers[index] = net.fc(x[index])
+    return answers
+
+
 def _chunk_out_of_place(net: Any, x: Tensor) -> Tensor:
     first, second = net.start(x).chunk(2, dim=1)
     first = first.relu()
@@ -519,6 +549,32 @@ def fourier(net: Any, x: Tensor) -> Tensor:
 def complex_parts(net: Any, x: Tensor) -> Tensor:
     wave = torch.complex(net.start(x), net.more(net.stem(x)))
     return net.tail(F.relu((wave * wave).real) + wave.imag)
+
+
+@student
+def keywords(net: Any, x: Tensor) -> Tensor:
+    x = net.start(x)
+    x = torch.where(condition=x > 1, input=x, other=0.5 * x)
+    return net.tail(x.masked_fill(mask=x < 0, value=0))
+
+
+@student
+def asks_for_the_type(net: Any, x: Tensor) -> Tensor:
+    assert isinstance(x, Tensor)
+    assert torch.is_tensor(x)
+    assert x.is_floating_point()
+    assert not torch.is_complex(x)
+    return net.tail(net.start(x.type(net.fc.weight.type())))
+
+
+@student
+def normalised_by_torchvision(net: Any, x: Tensor) -> Tensor:
+    return net.tail(net.start(torchvision.transforms.functional.normalize(x, [0.5] * 3, [0.2, 0.3, 0.4])))
+
+
+@student
+def parts_of_a_sequential(net: Any, x: Tensor) -> Tensor:
+    return net.tail(net.shortcut[1:](F.relu(net.shortcut[:1](net.start(x)))))
 
 
 class Named(nn.Module):
@@ -608,5 +664,7 @@ BUILT: dict[str, Callable[[], nn.Module]] = {
     "a forward of its own": _patched,
     "keywords and dictionaries": Answers,
     "nn.TransformerEncoderLayer": _transformer,
+    "torchvision's transform": lambda: nn.Sequential(torchvision.transforms.CenterCrop(12), _with_head(_body())),
+    "torch.jit inside": lambda: _with_head(nn.Sequential(nn.Conv2d(3, 8, 3), torch.jit.script(nn.Hardswish()))),
     "weight norm": lambda: _with_head(nn.Sequential(parametrizations.weight_norm(nn.Conv2d(3, 8, 3)), nn.ReLU())),
 }

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from engine.deconv import RELU_RULES, reconstruct
@@ -116,6 +116,31 @@ def _counted(net: Any, x: Tensor) -> Tensor:
 
 
 COUNT = [0]
+
+
+NO_NETWORKS: dict[str, tuple[Callable[[], Any], str]] = {
+    "its class": (lambda: Student, "A network is an object of torch.nn.Module, not <class .*: call its class"),
+    "torch.jit": (lambda: torch.jit.script(nn.Sequential(nn.ReLU()).eval()), "was made by torch.jit, which hides its"),
+    "ReLU in torch.jit": (
+        lambda: nn.Sequential(nn.Conv2d(3, 6, 3), torch.jit.script(nn.ReLU())).eval(),
+        "'ReLU' was made by torch.jit, and a ReLU in it is hidden: use it as it was before",
+    ),
+    "lazy": (lambda: nn.Sequential(nn.LazyConv2d(3, 3)).eval(), "such as LazyLinear: run it once on an image"),
+}
+
+
+@pytest.mark.parametrize("name", NO_NETWORKS)
+def test_what_is_no_network_yet_is_refused(name: str) -> None:
+    make, reason = NO_NETWORKS[name]
+    with pytest.raises(ConvscopeError, match=reason):
+        logits(make())
+
+
+def test_the_answer_has_one_name_at_all_sizes() -> None:
+    net = network_of("answers_put_together")  # with two images, the node of that name would hold a half of it
+    assert logits(net) == "set_item"
+    x = noise((2, 3, 16, 16))
+    assert_close(record(net, x, "set_item").activation, net(x))
 
 
 @pytest.mark.parametrize("name", REFUSED)
