@@ -53,7 +53,7 @@ def check_tensors(content: Any, most: int = MOST) -> None:
     """
     tensors = list(_tensors_in(content, set()))
     if not all(_is_whole(tensor) for tensor in tensors) or sum(tensor.nbytes for tensor in tensors) > most:
-        raise ValueError("its tensors claim more than it holds, or are of an unusual kind")
+        raise ValueError("its tensors claim more than it holds, or are of an unusual kind, such as sparse or quantised")
 
 
 def _tensors_in(content: Any, seen: set[int]) -> Iterator[Tensor]:

@@ -12,11 +12,12 @@ file, a numpy scalar as much as a function of the operating system, is replaced 
 """
 
 import re
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -35,14 +36,8 @@ COMPANIONS = re.compile(
 )
 MOST_DEEP = 4
 OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.(?=[12]\.)")
-FOREIGN = (
-    "argparse.Namespace",
-    "_codecs.encode",
-    "numpy.dtype",
-    "numpy.core.multiarray.scalar",
-    "numpy._core.multiarray.scalar",
-)
-"""Objects beside the weights in files of PyTorch before 1.6, which do not list what they need."""
+MOST_FOREIGN = 50
+"""Kinds of objects beside the weights that a file of PyTorch before 1.6 may hold, which does not list them."""
 
 
 @dataclass(frozen=True)
@@ -106,13 +101,20 @@ def fitted(file: Path, needed: Mapping[str, Tensor], network: str) -> Fitted:
             f"{file.name} holds two sets of weights that fit, {_place(best)} and {_place(rival)}: save the one "
             "that you mean alone, with `torch.save(model.state_dict(), ...)`."
         )
-    broken = next((name for name, value in weights.items() if not torch.isfinite(value).all()), None)
+    broken = next((name for name, value in weights.items() if _is_broken(name, value)), None)
     if broken is not None:
         raise ConvscopeError(
             f"{file.name} holds weights that are no numbers, in {broken!r}: its training has diverged."
         )
-    single = {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}
+    single = {
+        name: value.float() if needed[name].is_floating_point() else value.to(needed[name].dtype)
+        for name, value in weights.items()
+    }
     return Fitted(single, tuple(_remarks(content, best, copies)))
+
+
+def _is_broken(name: str, value: Tensor) -> bool:
+    return not torch.isfinite(value).all() or (name.endswith("running_var") and bool((value < 0).any()))
 
 
 # Reading -------------------------------------------------------------------------------------------------------
@@ -126,6 +128,20 @@ class _StandIn:
     def __setstate__(self, state: Any) -> None: ...
 
 
+class _Table:
+    """Takes the place of a mapping of another kind, such as a defaultdict."""
+
+    def __new__(cls, *values: Any) -> OrderedDict:  # what PyTorch fills
+        return OrderedDict()
+
+
+class _Row:
+    """Takes the place of a sequence of another kind, such as a deque."""
+
+    def __new__(cls, *values: Any) -> list:
+        return []
+
+
 def _content(file: Path) -> Any:
     try:
         with file.open("rb") as opened:
@@ -135,15 +151,42 @@ def _content(file: Path) -> Any:
 
             return load_file(file)
         check_unpacked(file)
-        foreign = [(type(name.rpartition(".")[2], (_StandIn,), {}), name) for name in _foreign(file)]
-        with torch.serialization.safe_globals(foreign):
-            content = torch.load(file, map_location="cpu", weights_only=True)
-        check_tensors(content)
+        content = _unpickled(file, _foreign(file), {})
+        if reason := _refused(check_tensors, content):
+            raise ConvscopeError(f"{file.name} cannot be read safely, since {reason}: {_how(file)}.")
         return content
+    except ConvscopeError:
+        raise
     except OSError as error:
         raise ConvscopeError(f"{file} cannot be read ({error.strerror or error}): name a file of weights.") from error
     except Exception as error:  # a foreign file shows itself as a pickle, zip, runtime or end-of-file error
         raise ConvscopeError(f"{file.name} is no file of weights that can be read safely: {_how(file)}.") from error
+
+
+def _unpickled(file: Path, foreign: list[str], collections: Mapping[str, type]) -> Any:
+    """What is in `file`, with stand-ins for the objects `foreign`; `collections`: those that are filled, as what."""
+    kinds = [(collections.get(name) or type(name.rpartition(".")[2], (_StandIn,), {}), name) for name in foreign]
+    try:
+        with torch.serialization.safe_globals(kinds):
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except UnpicklingError as error:
+        missing = re.search(r"GLOBAL ([\w.]+) was not an allowed global", str(error))
+        name = missing and (missing[1] if "." in missing[1] else f"builtins.{missing[1]}")
+        if name and name not in foreign and len(foreign) < MOST_FOREIGN:
+            return _unpickled(file, [*foreign, name], collections)
+        filled = re.search(r"Can only (SETITEM|append|extend).* but got <class '[^']*?(\w+)'>", str(error))
+        name = filled and next((name for name in foreign if name.rpartition(".")[2] == filled[2]), None)
+        if name is None or name in collections:
+            raise
+        return _unpickled(file, foreign, {**collections, name: _Table if filled[1] == "SETITEM" else _Row})
+
+
+def _refused(check: Callable[[Any], None], content: Any) -> str | None:
+    try:
+        check(content)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def _foreign(file: Path) -> list[str]:
@@ -151,7 +194,7 @@ def _foreign(file: Path) -> list[str]:
     try:
         return torch.serialization.get_unsafe_globals_in_checkpoint(file)
     except ValueError:  # of an old PyTorch, or no such file at all
-        return list(FOREIGN)
+        return []
 
 
 def _how(file: Path) -> str:
@@ -162,6 +205,8 @@ def _instead(content: Any) -> str:
     """What a file without weights holds."""
     values = content.values() if isinstance(content, dict) else [content]
     whole = next((type(value).__name__ for value in values if isinstance(value, _StandIn)), None)
+    if whole == "_reconstruct":
+        return "NumPy's arrays, not PyTorch's tensors"
     return f"a whole object of the class {whole!r}, not its weights" if whole else "no weights by name"
 
 
@@ -202,13 +247,14 @@ def _misfit(best: _Set, needed: Mapping[str, Tensor], copied: set[str]) -> str |
     """What does not fit first; None if all does. `copied`: names of further copies of the network."""
     for name, value in needed.items():
         names = best.names.get(name, [])
-        # Batch norm's count of batches changes no answer, and old files lack it.
-        if not names and not name.endswith("num_batches_tracked"):
+        # Batch norm's count of batches changes no answer; old files lack it, averaged weights have fractions of it.
+        counts = name.endswith("num_batches_tracked")
+        if not names and not counts:
             return f"it has no {name!r} ({_shape(value)}){_nearest(name, best.tensors)}"
         for own in names:
             if best.tensors[own].shape != value.shape:
                 return f"its {own!r} is {_shape(best.tensors[own])}, not {_shape(value)}"
-            if best.tensors[own].is_floating_point() != value.is_floating_point():
+            if best.tensors[own].is_floating_point() != value.is_floating_point() and not counts:
                 return f"its {own!r} is {_kind(best.tensors[own])}, not {_kind(value)}"
             if own != names[0] and not torch.equal(best.tensors[own], best.tensors[names[0]]):
                 return f"it has {name!r} twice, as {names[0]!r} and as {own!r}, with different values"

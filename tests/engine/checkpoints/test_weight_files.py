@@ -2,6 +2,8 @@
 
 import argparse
 import os
+import re
+from collections import defaultdict, deque
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -129,11 +131,20 @@ def test_of_two_equal_networks_none_is_chosen(own: State, tmp_path: Path) -> Non
     assert "twice, as 'conv1.weight' and as 'module.conv1.weight'" in refusal(twice, own, tmp_path)
 
 
+class Settings(dict):
+    """Settings that can be written as attributes, as several packages have them."""
+
+    __getattr__, __setattr__ = dict.__getitem__, dict.__setitem__
+
+
 @pytest.mark.parametrize("zipped", [True, False], ids=["new", "before 1.6"])
 @pytest.mark.parametrize(
     "beside",
-    [np.float64(0.93), np.int64(3), argparse.Namespace(lr=0.1)],
-    ids=["float64", "int64", "Namespace"],
+    [
+        *(np.float64(0.93), np.int64(3), np.eye(2), argparse.Namespace(lr=0.1)),
+        *(defaultdict(list, loss=[0.5]), deque([0.9], 5), Settings(lr=Settings(start=0.1))),
+    ],
+    ids=lambda beside: type(beside).__name__,
 )
 def test_what_lies_beside_the_weights_is_no_obstacle(beside: object, zipped: bool, own: State, tmp_path: Path) -> None:
     fit({"net": own, "best": beside}, own, tmp_path, _use_new_zipfile_serialization=zipped)
@@ -156,6 +167,29 @@ def test_nothing_in_a_file_is_run(run: Callable[..., Any], zipped: bool, own: St
     with suppress(ConvscopeError):
         assert fit(content, own, tmp_path, _use_new_zipfile_serialization=zipped)
     assert not (tmp_path / "touched").exists()
+
+
+def test_counts_of_batches_may_be_fractions(own: State, tmp_path: Path) -> None:
+    assert fit({name: value.float() for name, value in own.items()}, own, tmp_path) == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "reason"),
+    [
+        ("bn1.running_var", lambda value: value - 5, "holds weights that are no numbers, in 'bn1.running_var'"),
+        ("net.weight", lambda value: value.to_sparse(), "cannot be read safely, since its tensors .* such as sparse"),
+        ("net.weight", lambda value: value.numpy(), "it has no 'net.weight'"),
+    ],
+)
+def test_values_that_are_no_weights_are_refused(
+    name: str, change: Callable[[Tensor], Any], reason: str, own: State, tmp_path: Path
+) -> None:
+    assert re.search(reason, refusal({**own, name: change(own[name])}, own, tmp_path))
+
+
+def test_arrays_instead_of_tensors_are_called_so(own: State, tmp_path: Path) -> None:
+    arrays = {name: value.numpy() for name, value in own.items()}
+    assert "holds NumPy's arrays, not PyTorch's tensors: write one" in refusal(arrays, own, tmp_path)
 
 
 def test_densenets_old_names_are_read(tmp_path: Path) -> None:
