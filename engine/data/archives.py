@@ -29,6 +29,7 @@ from unicodedata import normalize
 import numpy as np
 
 from engine.data import LabelledImages
+from engine.data.folders import NOT_CLASSES
 from engine.data.photographs import KINDS, SUFFIXES, read
 from engine.errors import ConvscopeError, listed, quoted
 
@@ -37,7 +38,10 @@ MOST_IMAGES = 500
 MOST_BYTES = 20_000_000
 """That one picture may unpack to; `MOST_TOTAL`: all of them."""
 MOST_TOTAL = 1_000_000_000
-CODE_PAGES = ("utf-8", "cp437", "cp850", "cp1252", "cp1250", "cp866", "cp1251", "gb18030", "shift_jis")
+CODE_PAGES = (
+    *("utf-8", "cp437", "cp850", "cp1252", "cp852", "cp1250", "cp866", "cp1251", "koi8_r", "cp737", "cp1253"),
+    *("cp857", "cp1254", "gb18030", "shift_jis", "big5", "cp949"),
+)
 """What names are tried in that do not say it; the second one is what ZIP means by that."""
 ENTRY = b"PK\x01\x02"
 """How each entry of the archive's list begins."""
@@ -100,7 +104,10 @@ def _pictures(opened: zipfile.ZipFile, classes: Sequence[str]) -> Iterator[_Pict
     """The entries that are pictures; what file managers add of their own begins with a dot or underscores."""
     for entry in opened.infolist():
         spellings = list(dict.fromkeys(_spellings(entry)))
-        hidden = any(part.startswith((".", "__")) for part in spellings[0].parts)
+        *folders, file = spellings[0].parts
+        hidden = file.startswith((".", "__")) or any(
+            NOT_CLASSES.fullmatch(folder) and folder not in classes for folder in folders
+        )
         if entry.is_dir() or hidden or spellings[0].suffix.lower() not in SUFFIXES:
             continue
         meant = [_Picture(entry, path, _class_folders(path, classes)) for path in spellings]
@@ -115,7 +122,8 @@ def _spellings(entry: zipfile.ZipInfo) -> Iterator[PurePosixPath]:
         names = [stored.decode(page, errors="replace") for page in CODE_PAGES]
         names = [name for name in names if "\ufffd" not in name]
     for name in names:
-        yield PurePosixPath(normalize("NFC", name.replace("\\", "/")))
+        parts = PurePosixPath(normalize("NFC", name.replace("\\", "/"))).parts
+        yield PurePosixPath(*(part for part in parts if part != ".."))
 
 
 def _class_folders(path: PurePosixPath, classes: Sequence[str]) -> dict[int, str]:

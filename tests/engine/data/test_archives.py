@@ -127,6 +127,10 @@ NAMES: dict[str, tuple[tuple[str, ...], list[bytes | str]]] = {
     "UTF-8 unsaid": (("Bär", "Öl"), ["Bär/a.png".encode(), "Öl/b.png".encode()]),
     "German code pages": (("Bär", "Öl"), ["Bär/a.png".encode("cp850"), "Öl/b.png".encode("cp1252")]),
     "Russian code pages": (("кот", "пёс"), ["кот/a.png".encode("cp866"), "пёс/b.png".encode("cp1251")]),
+    "more code pages": (("γάτα", "čaj"), ["γάτα/a.png".encode("cp1253"), "čaj/b.png".encode("cp852")]),
+    "thumbnails": (("cat", "dog"), ["cat/a.png", "cat/@eaDir/a.png/THUMB.png", "dog/b.png", "dog/thumbs/b.png"]),
+    "folders above": (("cat", "dog"), ["../cat/a.png", "./x/../dog/b.png"]),
+    "a class like a hidden folder": ((".net", "#"), [".net/a.png", "#/b.png"]),
     "eastern code pages": (("猫", "犬"), ["猫/a.png".encode("gb18030"), "犬/b.png".encode("shift_jis")]),
 }
 
