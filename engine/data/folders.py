@@ -4,8 +4,8 @@
         cat/   tom.jpg ...          train/  n01440764/ ...
         dog/   rex.png ...          val/    n01440764/ ...
 
-Folders named `train`, `valid`, `Testing`, `test_set` and the like are parts, around the classes or inside each of them:
-of two, the second is the test set, and the last tenth of each class of `train` picks epochs; of all three, the
+Folders named `train`, `valid`, `Testing`, `Testdaten` and the like are parts, around the classes or inside each of
+them: of two, the second is the test set, and the last tenth of each class of `train` picks epochs; of all three, the
 validation part does. Without parts each class is split 80 / 10 / 10, in the order of the SHA-256 of its files' names:
 the same on every machine, and pictures in a row (of one film, say) are apart.
 
@@ -22,6 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 
@@ -33,12 +34,19 @@ from engine.errors import ConvscopeError
 FEWEST = 10
 """Pictures that a class needs to learn from: 8, 1 and 1 for the three parts."""
 TRAIN, VALIDATION, TEST = "train", "val", "test"
-_ROUND = "(?:set|data|dataset|images?|imgs?|pics?|pictures?|photos?|split|part|folder|seg|my)*"
-_PART = re.compile(
-    rf"{_ROUND}(?:(?P<train>train(?:ing)?|trn)|(?P<val>val|valid|validat(?:e|ion)|dev|development|eval|evaluation)"
-    rf"|(?P<test>test(?:ing)?|tst|hold(?:out)?|heldout)){_ROUND}"
+_ROUND = (
+    "(?:set|data|dataset|images?|imgs?|pics?|pictures?|photos?|split|part|folder|seg|my|x|v|public|private"
+    "|daten|datensatz|bilder|datos|dados|集|数据|数据集)*"
 )
-"""Names of parts, as letters only."""
+_PART_WORDS = {
+    TRAIN: "train(?:ing)?|trn|learn(?:ing)?|trainings|entrainement|apprentissage|entrenamiento|addestramento|treino"
+    "|treinamento|trening|uczenie|egitim|обучение|训练|訓練|学習",
+    VALIDATION: "val|valid|validat(?:e|ion)|dev|development|eval|evaluation|validierung|validierungs|validacion"
+    "|validacao|validazione|walidacja|валидация|проверка|验证|驗證|検証",
+    TEST: "test(?:ing)?|tst|hold(?:out)?|heldout|prueba|teste|prova|тест|测试|測試|テスト",
+}
+_PART = {name: re.compile(f"{_ROUND}(?:{words}){_ROUND}") for name, words in _PART_WORDS.items()}
+"""Names of parts, as small letters without accents."""
 NOT_CLASSES = re.compile(r"[.@#$].*|__.*|_?thumb(nail)?s|system volume information|lost\+found", re.IGNORECASE)
 """Folders that systems and programs make: hidden ones, thumbnails, what was deleted."""
 
@@ -116,7 +124,7 @@ def _read(folder: Path, side: int) -> FolderImages:
     parts = {name: _part(classes, folder, side) for name, classes in layout.parts.items()}
     skipped = sum((part.skipped for part in parts.values()), _outside(layout))
     unreadable = tuple(name for part in parts.values() for name in part.unreadable)
-    classes, too_few = _enough(parts[TRAIN], folder)
+    classes, too_few = _enough(parts[TRAIN], folder, _kinds(skipped, unreadable))
     unknown = {name for part in parts.values() for name in part.images} - set(parts[TRAIN].images)
     kinds = tuple(sorted(skipped.items()))
     report = Report(unreadable, too_few, tuple(sorted(unknown)), kinds, layout.taken)
@@ -180,7 +188,8 @@ def _layout(folder: Path) -> _Layout:
             )
         beside = (*others, *(child for child in named if child not in nested))
         inside = {name: (part, *_wrappers(part)) for name, part in parts.items()}
-        classes = {name: {path.name: path for path in _visible(inside[name][-1])} for name in parts}
+        learned = _classes(inside[TRAIN][-1])
+        classes = {name: _classes(inside[name][-1], learned) for name in parts}
         around = (*around, *(path for paths in inside.values() for path in paths))
         names = {name: part.name for name, part in parts.items()}
         return _Layout(classes, names, around, beside, _taken(names))
@@ -190,20 +199,48 @@ def _layout(folder: Path) -> _Layout:
         )
     splits = [_visible(child) for child in children]
     if all(splits) and all(_part_of(split) for inside in splits for split in inside):
-        by_class = {child.name: _by_part(inside, folder) for child, inside in zip(children, splits, strict=True)}
+        by_class = {name: _by_part(_visible(path), folder) for name, path in _classes(inner).items()}
         found = {name: part.name for parts in by_class.values() for name, part in parts.items()}
         names = {name: found[name] for name in (TRAIN, VALIDATION, TEST) if name in found}
         if children and TRAIN in names:
             classes = {name: {kind: parts[name] for kind, parts in by_class.items() if name in parts} for name in names}
             return _Layout(classes, names, (*around, *children), taken=_taken(names, " of each class"))
     taken = f"The class folders are those in {inner.relative_to(folder).as_posix()!r}." if inner != folder else ""
-    return _Layout({TRAIN: {child.name: child for child in children}}, {}, around, taken=taken)
+    alike = {tuple(path.name for path in inside) for inside in splits}
+    if len(splits) > 1 and len(alike) == 1 and len(splits[0]) > 1:
+        taken += (
+            f"{' ' if taken else ''}The folders {_quoted(children)} are taken as classes, and each holds "
+            f"{_quoted(splits[0])}: if they are parts, call them 'train' and 'test'."
+        )
+    return _Layout({TRAIN: _classes(inner)}, {}, around, taken=taken)
+
+
+def _classes(folder: Path, learned: Iterable[str] = ()) -> dict[str, Path]:
+    """The class folders in `folder` by name, with letters put together, and capitals as in the classes `learned`.
+
+    Raises:
+        ConvscopeError: two differ in that alone, or a name is none.
+    """
+    found: dict[str, Path] = {}
+    for path in _visible(folder):
+        name = normalize("NFC", path.name)
+        if name != _printable(name):
+            raise ConvscopeError(f"{folder} has a folder {_printable(name)!r}, whose name is no Unicode: rename it.")
+        known = [other for other in learned if other.casefold() == name.casefold()]
+        name = known[0] if len(known) == 1 else name
+        if other := next((other for other in found if other.casefold() == name.casefold()), None):
+            raise ConvscopeError(
+                f"{folder} has the folders {found[other].name!r} and {path.name!r}, which differ in capitals or in "
+                "how letters are stored only: rename one."
+            )
+        found[name] = path
+    return found
 
 
 def _wrappers(folder: Path) -> tuple[Path, ...]:
-    """The folders inside `folder` that each hold nothing but one folder of folders, which is no part."""
+    """The folders inside `folder` that each hold nothing but one folder of folders, which is no other part."""
     inside = _visible(folder)
-    if len(inside) != 1 or _part_of(inside[0]) or not (deeper := _visible(inside[0])):
+    if len(inside) != 1 or _part_of(inside[0]) not in (None, _part_of(folder)) or not (deeper := _visible(inside[0])):
         return ()
     if len(deeper) == 1 and not _visible(deeper[0]) and not _part_of(deeper[0]):
         return ()
@@ -222,8 +259,8 @@ def _by_part(folders: Iterable[Path], root: Path) -> dict[str, Path]:
 
 def _part_of(folder: Path) -> str | None:
     """The part that a folder is named like."""
-    found = _PART.fullmatch(re.sub(r"[\W\d_]", "", folder.name.lower()))
-    return found and found.lastgroup
+    letters = re.sub(r"[\W\d_]", "", normalize("NFKD", folder.name.lower()))
+    return next((part for part, names in _PART.items() if names.fullmatch(letters)), None)
 
 
 def _taken(names: Mapping[str, str], where: str = "") -> str:
@@ -255,7 +292,14 @@ def _split(part: _Part, classes: Sequence[str], side: int) -> Iterator[LabelledI
     return (_labelled(share, tuple(classes), side) for share in shares)
 
 
-def _enough(part: _Part, folder: Path) -> tuple[tuple[str, ...], tuple[tuple[str, int], ...]]:
+def _kinds(skipped: Mapping[str, int], unreadable: Sequence[str]) -> str:
+    """What was left out, in brackets."""
+    counts = {**skipped, "that are no readable pictures": len(unreadable)}
+    kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
+    return f" (skipped: {kinds})" if kinds else ""
+
+
+def _enough(part: _Part, folder: Path, left_out: str) -> tuple[tuple[str, ...], tuple[tuple[str, int], ...]]:
     """The classes that can be learned, and those with too few pictures."""
     counts = {name: len(images) for name, images in part.images.items()}
     classes = tuple(name for name, count in counts.items() if count >= FEWEST)
@@ -264,7 +308,7 @@ def _enough(part: _Part, folder: Path) -> tuple[tuple[str, ...], tuple[tuple[str
         found = ", ".join(f"{name} ({count})" for name, count in counts.items()) or "none at all"
         raise ConvscopeError(
             f"{folder} needs at least two folders, one for each class, with at least {FEWEST} pictures each; "
-            f"it has {found}."
+            f"it has {found}{left_out}."
         )
     return classes, too_few
 
@@ -290,7 +334,9 @@ def _part(classes: Mapping[str, Path], root: Path, side: int) -> _Part:
             squares = list(pool.map(partial(_square, side=side), files))
             images[name] = [square for square in squares if square is not None]
             unreadable += [
-                file.relative_to(root).as_posix() for file, square in zip(files, squares, strict=True) if square is None
+                _printable(file.relative_to(root).as_posix())
+                for file, square in zip(files, squares, strict=True)
+                if square is None
             ]
     return _Part(images, tuple(sorted(unreadable)), skipped)
 
@@ -298,7 +344,10 @@ def _part(classes: Mapping[str, Path], root: Path, side: int) -> _Part:
 def _visible(folder: Path) -> list[Path]:
     """The folders in `folder` that can be classes or parts."""
     with os.scandir(folder) as entries:
-        return sorted(Path(entry) for entry in entries if entry.is_dir() and not NOT_CLASSES.fullmatch(entry.name))
+        inside = [Path(entry) for entry in entries if entry.is_dir() and not NOT_CLASSES.fullmatch(entry.name)]
+    return sorted(
+        path for path in inside if not (path.is_symlink() and folder.resolve().is_relative_to(path.resolve()))
+    )
 
 
 def _pictures(folder: Path, skipped: Counter[str]) -> list[Path]:
@@ -314,7 +363,7 @@ def _pictures(folder: Path, skipped: Counter[str]) -> list[Path]:
                 files.append(file)
             else:
                 skipped[kind] += 1
-    return sorted(files, key=lambda file: hashlib.sha256(file.relative_to(folder).as_posix().encode()).digest())
+    return sorted(files, key=lambda file: hashlib.sha256(os.fsencode(file.relative_to(folder).as_posix())).digest())
 
 
 def _refuse(error: OSError) -> None:
@@ -347,7 +396,7 @@ def _why_not(file: Path) -> str | None:
     if file.name.startswith("."):
         return "hidden"
     suffix = file.suffix.lower()
-    return None if suffix in SUFFIXES else suffix or "without a suffix"
+    return None if suffix in SUFFIXES else _printable(suffix) or "without a suffix"
 
 
 def _square(file: Path, side: int) -> np.ndarray | None:
@@ -356,6 +405,11 @@ def _square(file: Path, side: int) -> np.ndarray | None:
         return read_picture(file, file.name, side)
     except ConvscopeError:
         return None
+
+
+def _printable(name: str) -> str:
+    """A name of the disk without what is no Unicode."""
+    return name.encode(errors="replace").decode()
 
 
 def _few(names: Iterable[str], most: int = 5) -> str:

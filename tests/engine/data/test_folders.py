@@ -1,6 +1,7 @@
 """A folder of class folders becomes a dataset: upright, square, split the same everywhere, with nothing left unsaid."""
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -167,6 +168,9 @@ TWO = [
     ("trainset", "holdout"),
     ("train2017", "val2017"),
     ("01 Train", "02 Test"),
+    ("Trainingsdaten", "Testdaten"),
+    ("entraînement", "x_test"),
+    ("训练集", "测试集"),
 ]
 
 
@@ -223,6 +227,55 @@ def test_class_folders_in_one_other_folder_are_used_and_named(tmp_path: Path) ->
     assert read.report.sentences == ("The class folders are those in 'PetImages'.",)
 
 
+def test_classes_that_hold_the_same_folders_are_said_to_be_classes(tmp_path: Path) -> None:
+    for name in ("fold1", "fold2"):
+        class_folders(tmp_path / name, {"cat": 10, "dog": 10})
+    (said,) = folders.read(tmp_path, 12).report.sentences
+    assert said == (
+        "The folders 'fold1', 'fold2' are taken as classes, and each holds 'cat', 'dog': if they are parts, call them "
+        "'train' and 'test'."
+    )
+
+
+def test_a_part_in_a_folder_of_its_name_is_that_part(tmp_path: Path) -> None:
+    class_folders(tmp_path / "train" / "train", {"a": 20, "b": 20})
+    class_folders(tmp_path / "test" / "test", {"a": 5, "b": 5})
+    read = folders.read(tmp_path, 12)
+    assert [len(part) for part in (read.train, read.validation, read.test)] == [36, 4, 10]
+
+
+def test_classes_are_spelled_alike_in_all_parts(tmp_path: Path) -> None:
+    class_folders(tmp_path / "train", {"B\u00e4r": 20, "Cat": 20})
+    class_folders(tmp_path / "test", {"Ba\u0308r": 5, "cat": 6})
+    read = folders.read(tmp_path, 12)
+    assert read.train.classes == ("B\u00e4r", "Cat")
+    assert np.bincount(read.test.labels).tolist() == [5, 6]
+    class_folders(tmp_path / "train", {"cat": 20})
+    with pytest.raises(ConvscopeError, match="has the folders 'Cat' and 'cat', which differ in capitals or in"):
+        folders.read(tmp_path, 12)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has Unicode names only")
+def test_names_that_are_no_unicode_are_read_or_refused(tmp_path: Path) -> None:
+    class_folders(tmp_path, {"a": 20, "b": 20})
+    strange = os.fsencode(tmp_path) + b"/a/\xe4.png"
+    with open(strange, "wb") as file:  # noqa: PTH123
+        file.write((tmp_path / "a" / "a-0.png").read_bytes())
+    assert len(folders.read(tmp_path, 12).train) == 33
+    with open(strange, "wb") as file:  # noqa: PTH123
+        file.write(b"no picture")
+    assert folders.read(tmp_path, 12).report.unreadable == ("a/?.png",)
+    os.mkdir(os.fsencode(tmp_path) + b"/\xe4")  # noqa: PTH102
+    with pytest.raises(ConvscopeError, match=r"has a folder '\?', whose name is no Unicode: rename it"):
+        folders.read(tmp_path, 12)
+
+
+def test_a_link_back_is_no_class(tmp_path: Path) -> None:
+    class_folders(tmp_path, {"a": 20, "b": 20})
+    (tmp_path / "again").symlink_to(tmp_path)
+    assert folders.read(tmp_path, 12).train.classes == ("a", "b")
+
+
 def test_a_train_is_a_class_among_other_vehicles(tmp_path: Path) -> None:
     assert folders.read(class_folders(tmp_path, {"bus": 10, "car": 10, "train": 10}), 12).train.classes[2] == "train"
     assert folders.read(class_folders(tmp_path / "x", {"invalid": 10, "valid": 10}), 12).train.classes[1] == "valid"
@@ -260,6 +313,18 @@ def test_too_few_classes_are_one_sentence(tmp_path: Path, classes: dict[str, int
     with pytest.raises(ConvscopeError) as raised:
         folders.read(class_folders(tmp_path, classes), 12)
     assert str(raised.value).endswith(message)
+
+
+def test_too_few_pictures_are_said_with_what_was_skipped(tmp_path: Path) -> None:
+    class_folders(tmp_path, {"a": 12, "b": 3})
+    for name in ("b/one.heic", "b/two.heic", "b/broken.png", "loose.png"):
+        (tmp_path / name).touch()
+    with pytest.raises(ConvscopeError) as raised:
+        folders.read(tmp_path, 12)
+    assert str(raised.value).endswith(
+        "it has a (12), b (3) (skipped: 1 pictures outside the class folders, 2 .heic, 1 that are no readable "
+        "pictures)."
+    )
 
 
 def test_a_missing_folder_is_one_sentence(tmp_path: Path) -> None:
