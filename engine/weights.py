@@ -21,8 +21,8 @@ class Weights:
 
     Attributes:
         checkpoint: the network's name.
-        moment: `TRAINED`; `UNTRAINED`, the random weights that its training began with; or one of its `states`: how
-            many epochs were done.
+        moment: `TRAINED`; `UNTRAINED`, what its training began with: random weights, or those of its base; or one of
+            its `states`: how many epochs were done.
         sha256: of the file of the trained weights. It tells a checkpoint from another one that replaces it under the
             same name: whatever is kept under this key is never of other weights.
     """

@@ -20,5 +20,15 @@ Weights are loaded with `weights_only=True`, so a file from a stranger can damag
 """
 
 from engine.checkpoints.card import Card, foreign_card, read_card
-from engine.checkpoints.reading import StoredPredictions, Trained, available, base, freeze, load, predictions, untrained
+from engine.checkpoints.reading import (
+    StoredPredictions,
+    Trained,
+    available,
+    base,
+    begin_with_,
+    freeze,
+    load,
+    predictions,
+    untrained,
+)
 from engine.checkpoints.writing import Contents, half_precision, kept, remove, save, write_weights

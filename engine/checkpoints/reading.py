@@ -102,7 +102,7 @@ def with_rest(
         ConvscopeError: the base is missing, or another one.
     """
     if card.base and not weights.keys() >= model.state_dict().keys():
-        return {**_rest(card, folder), **weights}
+        return {**_base_of(card, folder, "keeps only what was trained").weights, **weights}
     return weights
 
 
@@ -159,23 +159,34 @@ def base(name: str, architecture: str, folder: Path | None = None) -> Base:
     return Base(weights, fingerprint, (), takes_imagenet(fitting))
 
 
-def _rest(card: Card, folder: Path | None) -> dict[str, Tensor]:
-    """The weights of the base, for a checkpoint that keeps only the layers that were trained."""
-    start = f"The checkpoint {card.name!r} keeps only what was trained, and its base {card.base!r}"
+def _base_of(card: Card, folder: Path | None, what: str) -> Base:
+    """The base of a checkpoint; `what` of the checkpoint needs it begins the sentence if it is not to be had."""
+    start = f"The checkpoint {card.name!r} {what}, and its base {card.base!r}"
     try:
-        rest = base(card.base, card.architecture, folder)
+        found = base(card.base, card.architecture, folder)
     except ConvscopeError as error:
         raise ConvscopeError(f"{start} cannot be had: {error}") from error
-    if rest.sha256 != card.base_sha256:
+    if card.base_sha256 not in ("", found.sha256):
         raise ConvscopeError(f"{start} is not the one that it was trained on: get both from the same place.")
-    return rest.weights
+    return found
+
+
+def begin_with_(model: nn.Module, base: Base, classes: tuple[str, ...]) -> None:
+    """Give `model` the weights of its base; the last layer keeps its own if the base knows other `classes`.
+
+    Raises:
+        RuntimeError: they are another network's.
+    """
+    last = [name for name, module in model.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)][-1]
+    own = {key: value for key, value in model.state_dict().items() if key.rpartition(".")[0] == last}
+    model.load_state_dict(base.weights if base.classes == classes else {**base.weights, **own})
 
 
 def untrained(name: str, folder: Path | None = None) -> Trained:
-    """The network of checkpoint `name` before its training: the random weights that its seed gives.
+    """The network of checkpoint `name` before its training: with the random weights that its seed gives, or its base's.
 
     Raises:
-        ConvscopeError: there is no such checkpoint, or its card is missing or damaged.
+        ConvscopeError: there is no such checkpoint, or its card is missing or damaged; or its base is.
     """
     card = read_card(_existing(name, folder))
     if parameter_count(blank(card.architecture, num_classes=len(card.classes), **card.options)) > MOST_PARAMETERS:
@@ -183,6 +194,12 @@ def untrained(name: str, folder: Path | None = None) -> Trained:
     with seeded(card.seed):
         model = build(card.architecture, num_classes=len(card.classes), **card.options)
         initialise_(model, card.initialisation)
+    if card.base:
+        started = _base_of(card, folder, "did not begin with random weights")
+        try:
+            begin_with_(model, started, card.classes)
+        except RuntimeError as error:
+            raise ConvscopeError(unusable(name, f"its base {card.base!r} is another network")) from error
     return Trained(freeze(model), card)
 
 

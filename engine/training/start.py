@@ -84,19 +84,13 @@ def load_base_(model: nn.Module, recipe: Recipe, classes: tuple[str, ...], folde
             f"The weights {recipe.base!r} were trained with {TRANSFORM_INPUT} = {str(base.transform_input).lower()}: "
             "write this into the recipe's options."
         )
-    own = {key: value for key, value in model.state_dict().items() if key in _keys(model, [_last_layer(model)])}
     try:
-        model.load_state_dict(base.weights if base.classes == classes else {**base.weights, **own})
+        checkpoints.begin_with_(model, base, classes)
     except RuntimeError as error:
         raise ConvscopeError(
             f"The checkpoint {recipe.base!r} cannot be continued by this recipe: its network is another one than "
             f"{recipe.architecture} with the options {recipe.options}."
         ) from error
-
-
-def _last_layer(model: nn.Module) -> nn.Module:
-    """The layer whose output are the logits."""
-    return [module for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear)][-1]
 
 
 def _keys(model: nn.Module, modules: list[nn.Module]) -> set[str]:

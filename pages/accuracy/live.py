@@ -61,7 +61,7 @@ def _show_whole(chosen: Selection) -> None:
 def _compare_with_stored(chosen: Selection, live: Predictions) -> None:
     share = accuracy(live)
     st.metric("Accuracy, live", texts.percent(share.value), help=interval(share))
-    if chosen.network.moment == UNTRAINED:
+    if chosen.network.moment == UNTRAINED and not chosen.card.base:
         st.info("These are random weights: guessing reaches an accuracy of 10 %.")
         return
     if chosen.network.moment != TRAINED:

@@ -162,7 +162,10 @@ def _why_no_checkpoint(name: str) -> str:
 
 def _moment(name: str) -> str:
     """Before, in the course of, or after the training: a slider over the states of the network that are kept."""
-    why = "Untrained: the random weights that training began with; a number: the weights after that epoch."
+    why = (
+        "Untrained: the weights that training began with, random ones or another network's; a number: the weights "
+        "after that epoch."
+    )
     return steps("Weights", weights.moments(name), "weights", weights.TRAINED, help=why)
 
 

@@ -30,7 +30,7 @@ def draw(chosen: Selection, row: DeltaGenerator) -> None:
     texts.what_to_look_at(
         "From bar to bar the classes become easier to tell apart by a line: where is the largest step?",
         "Does the last probe reach the network itself? Then all that is left to do there is one weighted sum.",
-        "Choose untrained weights and fit the probes: what do random layers already give?",
+        "Choose untrained weights and fit the probes: what do the layers already give before training?",
     )
     st.latex(
         r"\min_{W,b}\ \operatorname{mean}_x\left[-\log\operatorname{softmax}(W f(x)+b)_y\right]+\tfrac{\lambda}{2}|W|^2"

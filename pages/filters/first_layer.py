@@ -61,7 +61,7 @@ def show(chosen: Selection, row: DeltaGenerator) -> None:
         st.dataframe(table[["filter", "prefers", "explained"]], hide_index=True, row_height=44)
     texts.what_to_look_at(
         "Edges and stripes in all directions, and plain colours: what a first layer usually learns.",
-        "Move the slider to 0: before training there is only noise, without a clear orientation.",
+        "Move the slider to 0: what was there before training? Random weights are noise, without a clear orientation.",
         "Grey filters respond to shapes, coloured ones to colours: which of them respond to fine stripes?",
     )
     st.latex(
@@ -73,7 +73,7 @@ def show(chosen: Selection, row: DeltaGenerator) -> None:
 def _choose_moment(chosen: Selection) -> Moment:
     """The epoch that a slider picks; a network before its end, or without kept kernels, has only its own."""
     if chosen.network.moment != TRAINED:
-        random = "with random weights, " if chosen.network.moment == UNTRAINED else ""
+        random = "with random weights, " if chosen.network.moment == UNTRAINED and not chosen.card.base else ""
         return Moment(_own_kernels(chosen), random + when(chosen.network.moment))
     try:
         kept = kernels.snapshots(chosen.card.name, chosen.card.weights_sha256)

@@ -299,3 +299,14 @@ def test_a_base_that_normalises_its_input_is_not_trained_by_a_recipe_that_does_n
     assert starting_network(fitting, CIFAR10_CLASSES, CPU, tmp_path).transform_input == transforms
     with pytest.raises(ConvscopeError, match=f"were trained with transform_input = {str(transforms).lower()}: write"):
         starting_network(replace(recipe, options={"transform_input": not transforms}), CIFAR10_CLASSES, CPU, tmp_path)
+
+
+def test_before_its_training_it_has_the_weights_that_it_began_with(bases: Path, splits: Splits) -> None:
+    recipe = with_hash(transfer(), bases)
+    kept(recipe, splits, bases)
+    began = starting_network(recipe, splits.train.classes, CPU, bases).state_dict()
+    for key, value in checkpoints.untrained("second", bases).model.state_dict().items():
+        assert torch.equal(value, began[key]), key
+    shutil.rmtree(bases / "first")
+    with pytest.raises(ConvscopeError, match="'second' did not begin with random weights, and its base 'first' cannot"):
+        checkpoints.untrained("second", bases)
