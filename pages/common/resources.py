@@ -102,7 +102,7 @@ def trained(network: Weights) -> Trained:
     return weights.load(network)
 
 
-@st.cache_resource(show_spinner="Unpacking the images …")
+@st.cache_resource(show_spinner=False)  # a spinner has no place where the server warms up
 def images(split: str) -> LabelledImages:
     """The bundled images of a split, "test" or "train"."""
     return data.bundled(split)
