@@ -8,6 +8,7 @@ words of a text, between stages where possible.
 Limits: made for chains and residual networks. Where many branches run side by side, arrows may cross.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -16,7 +17,7 @@ from engine.network import NetworkTable, OperationRow, Shape, shape_in_words
 from engine.operations import BatchNorm, Identity, Image, Operation, ReLU
 
 COLUMNS = 9
-"""As many columns as a row holds before the next row begins."""
+"""As many columns as a row holds at most before the next row begins."""
 
 _PASSING_ON = (BatchNorm, ReLU, Identity)
 _SHORT = {"batch norm": "BN"}
@@ -67,12 +68,12 @@ class Diagram:
     places: dict[str, Place]
 
 
-def diagram(table: NetworkTable, columns: int = COLUMNS) -> Diagram:
-    """The boxes of a network, in rows of at most `columns` columns."""
+def diagram(table: NetworkTable, columns: int = 0) -> Diagram:
+    """The boxes of a network, in rows of at most `columns` columns; 0: about twice as wide as high, to be read afar."""
     image = DiagramBox(table.image, Image(), "", ("image",), table.input, ())
     boxes = (image, *_boxes(table.operations))
     depths = _depths(boxes)
-    starts = _row_starts(boxes, depths, columns)
+    starts = _row_starts(boxes, depths, columns or _fitting(max(depths.values()) + 1))
     return Diagram(boxes, _places(boxes, depths, starts))
 
 
@@ -132,6 +133,11 @@ def _depths(boxes: Sequence[DiagramBox]) -> dict[str, int]:
     for box in boxes:
         depths[box.name] = 1 + max((depths.get(source, -1) for source in box.inputs), default=-1)
     return depths
+
+
+def _fitting(depth: int) -> int:
+    """How many columns make the drawing of so many boxes in a chain about twice as wide as high."""
+    return min(COLUMNS, math.ceil(math.sqrt(2.3 * depth)))
 
 
 def _row_starts(boxes: Sequence[DiagramBox], depths: dict[str, int], columns: int) -> list[int]:
