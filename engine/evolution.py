@@ -48,8 +48,10 @@ ROWS = KERNEL, MAP, PICTURE, STRONGEST, FROM_STRONGEST = (
     "reconstruction from it",
 )
 """What stands below a moment; the kernel only if it reads the pixels."""
-TILE, GAP, HEADS = 160, 6, 66
-"""Pixels: a picture of a sheet, between two of them, and the heads above."""
+TILE, GAP = 160, 6
+"""Pixels: a picture of a sheet, and between two of them."""
+HEADS = pictures.head_room(TILE, 2)
+"""Pixels of the heads above, which have two lines."""
 SETTLED = 0.9
 """The similarity from which on a layer is said to have settled."""
 

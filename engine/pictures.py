@@ -139,10 +139,10 @@ def sheet(
     if width is not None:
         tiles = enlarged(tiles, (width - gap * (columns - 1)) // columns * tiles.shape[1] // tiles.shape[2])
     count, high, wide, _ = tiles.shape
-    below, above = max(14, min(40, wide // 3)), max(16, wide // 7)
+    below, above = max(14, min(40, wide // 3)), _head_height(wide)
     margin = gap if labels or marked is not None else 0
     across, down = wide + gap, high + gap + (below + gap if labels else 0)
-    first = margin + 3 * above * bool(heads)
+    first = margin + head_room(wide, max(map(len, heads), default=0))
     rows = math.ceil(count / columns)
     canvas = np.full((first + rows * down - gap + margin, columns * across - gap + 2 * margin, 4), ground, np.uint8)
     corners = [(first + index // columns * down, margin + index % columns * across) for index in range(count)]
@@ -158,6 +158,15 @@ def sheet(
     for lines, (_, left) in zip(heads, corners, strict=False):
         texts += [_Text(line, left, round(1.25 * above * row), above, ink) for row, line in enumerate(lines)]
     return _with_texts(canvas, texts, wide)
+
+
+def head_room(wide: int, lines: int) -> int:
+    """Pixels above the tiles of a sheet, `wide` pixels each, for heads of so many lines."""
+    return lines * _head_height(wide) * 3 // 2
+
+
+def _head_height(wide: int) -> int:
+    return max(16, wide // 5)
 
 
 def text_tile(lines: Sequence[str], side: int, ink: str = INK) -> np.ndarray:
