@@ -1,5 +1,6 @@
 """The charts of the Evidence page: rank correlations, accuracy against epsilon, and curves of moved images."""
 
+import html
 from collections.abc import Mapping, Sequence
 
 import altair as alt
@@ -54,7 +55,10 @@ def accuracy_chart(rows: pd.DataFrame) -> alt.Chart:
 
 
 def moving_chart(rows: pd.DataFrame, title: str, unit: str, amount: float) -> alt.LayerChart:
-    """One figure of the moved images against the amount, a curve per image; a line stands at the chosen amount."""
+    """One figure of the moved images against the amount, a curve per image; a line stands at the chosen amount.
+
+    Three of these stand side by side, so `curve_names` is their legend.
+    """
     images = list(dict.fromkeys(rows["image"]))
     lines = (
         alt.Chart(rows)
@@ -65,7 +69,7 @@ def moving_chart(rows: pd.DataFrame, title: str, unit: str, amount: float) -> al
             color=alt.Color(
                 "image:N",
                 scale=alt.Scale(domain=images, range=list(OKABE_ITO[: len(images)])),
-                legend=legend("", len(images)) if rows["what"].eq(PROBABILITY).any() else None,
+                legend=None,
             ),
             tooltip=["image:N", "amount:Q", alt.Tooltip("value:Q", format=".2f")],
         )
@@ -73,6 +77,12 @@ def moving_chart(rows: pd.DataFrame, title: str, unit: str, amount: float) -> al
     chosen = pd.DataFrame({"amount": [amount]})
     rule = alt.Chart(chosen).mark_rule(strokeDash=[6, 4], strokeWidth=2, color="#888888").encode(x="amount:Q")
     return sized(rule + lines, HEIGHT)
+
+
+def curve_names(rows: pd.DataFrame) -> str:
+    """The names of the moved images beside their colours, as HTML."""
+    named = zip(OKABE_ITO, dict.fromkeys(rows["image"]), strict=False)
+    return " ".join(f'<span style="color: {colour}">■</span> {html.escape(name)}' for colour, name in named)
 
 
 def recall_chart(rows: pd.DataFrame, classes: list[str]) -> alt.Chart:

@@ -67,6 +67,8 @@ def draw_all(job: Moving, view: View, kind: str, amount: float) -> None:
         below = st.columns(2, gap="small")
     with left:
         sheets.show(drawings.large(turned), f"The image, moved: {kind} {amount:g} {KINDS[kind].unit}")
+        if len(rows):
+            st.html(charts.curve_names(rows))
     first, last = job.settings.layers
     places = (
         (right, charts.PROBABILITY, "p(class of the image)"),
