@@ -35,10 +35,14 @@ def _bars(base: alt.Chart, widest: float, text_format: str, ink: str) -> list[al
     return [bars, intervals, figures]
 
 
-def _two(field: str, names: Sequence[str], title: str | None = None) -> dict[str, alt.Color | alt.Shape]:
+def _two(
+    field: str, names: Sequence[str], title: str | None = None, narrow: bool = False
+) -> dict[str, alt.Color | alt.Shape]:
     """Colour and shape of the marks of two kinds."""
     colour = alt.Color(
-        f"{field}:N", scale=alt.Scale(domain=list(names), range=[ON, OFF]), legend=legend(title or field)
+        f"{field}:N",
+        scale=alt.Scale(domain=list(names), range=[ON, OFF]),
+        legend=legend(title or field, narrow=narrow),
     )
     shapes = alt.Scale(domain=list(names), range=["circle", "diamond"])
     return {"color": colour, "shape": alt.Shape(f"{field}:N", scale=shapes, legend=None)}
@@ -146,7 +150,7 @@ def dumbbells(table: pd.DataFrame, names: Sequence[str]) -> alt.Chart:
     """Per class the accuracy of two networks, joined by a line; `table`: class, network, accuracy, low, high."""
     order = list(table.loc[table["network"] == names[0]].sort_values("accuracy")["class"])
     base = alt.Chart(table).encode(y=alt.Y("class:N", sort=order, title=None, axis=NAMES))
-    look = _two("network", names)
+    look = _two("network", names, narrow=True)
     lowest = max(0.0, float(np.floor(table["low"].min() * 10) / 10))
     x = alt.X("accuracy:Q", scale=alt.Scale(domain=[lowest, 1]), axis=alt.Axis(format="%"), title=None)
     joined = base.mark_line(color=GREY, strokeWidth=6, opacity=0.5).encode(x=x, detail="class:N")

@@ -46,7 +46,8 @@ def gain_chart(curves: dict[str, Sequence[Milestone]], by: str) -> alt.Chart:
         color=alt.Color(
             f"{by}:N",
             scale=alt.Scale(domain=list(curves), range=_colours(list(curves))),
-            legend=legend(by, len(curves)) if len(curves) > 1 else None,
+            # No more than two pictures leave room for the chart beside them, and no more than that.
+            legend=legend(by, len(curves), narrow=len(curves) == 2) if len(curves) > 1 else None,
         ),
         tooltip=[by, "at", alt.Tooltip("gain:Q", format=".3g")],
     )
@@ -54,7 +55,7 @@ def gain_chart(curves: dict[str, Sequence[Milestone]], by: str) -> alt.Chart:
     points = base.mark_point(size=110, filled=True, opacity=1).encode(
         shape=alt.Shape(f"{by}:N", scale=alt.Scale(domain=list(curves)), legend=None)
     )
-    rule = alt.Chart(pd.DataFrame({"gain": [1.0]})).mark_rule(strokeDash=[6, 4], opacity=0.5).encode(y="gain:Q")
+    rule = alt.Chart(pd.DataFrame({"gain": [1.0]})).mark_rule(strokeDash=[6, 4], color="#888888").encode(y="gain:Q")
     return sized(rule + line + points, 340 if len(curves) <= IN_A_ROW else 420)
 
 
@@ -74,9 +75,14 @@ def _powers_of_ten(values: Sequence[float]) -> alt.Axis:
     return alt.Axis(format="~g", values=[10.0**exponent for exponent in range(low, high + 1, step)])
 
 
-def legend(title: str, entries: int = 2) -> alt.Legend:
-    """A legend above the chart: its entries in one row, or in two columns, without the title, if they are many."""
+def legend(title: str, entries: int = 2, narrow: bool = False) -> alt.Legend:
+    """A legend above the chart: its entries in one row, or in two columns, without the title, if they are many.
+
+    Above a narrow chart they stand one below the other.
+    """
     sizes = {"labelFontSize": LABEL_SIZE, "titleFontSize": LABEL_SIZE}
+    if narrow:
+        return alt.Legend(orient="top", columns=1, title=title, labelLimit=400, **sizes)
     if entries > IN_A_ROW:
         return alt.Legend(orient="top", columns=2, title=None, **sizes)
     return alt.Legend(orient="top", direction="horizontal", title=title, titleOrient="left", **sizes)
