@@ -29,7 +29,13 @@ STYLE = """<style>
 .st-key-lecture p { margin: 0; font-size: 0.95rem; line-height: 1.3; }
 .st-key-lecture button { min-height: 0; padding: 0.1rem 0.5rem; }
 .st-key-lecture a { border: 1px solid rgba(128, 128, 128, 0.5); border-radius: 0.5rem; padding: 0.1rem 0.6rem; }
+@media (min-width: 641px) {
+  .st-key-lecture [data-testid=stColumn] { flex: 1 1 0; width: 0; min-width: 0; }
+  .st-key-lecture [data-testid=stColumn]:last-child { flex: none; width: auto; }
+}
+[data-testid=stMainBlockContainer] { --strip: calc(var(--lecture-height, 5rem) + 0.6rem); }
 </style>"""
+"""The keys take the room that they need, the text the rest; the stage is as much lower as the strip is high."""
 FOLLOW = """export default () => {
   const step = address => new URL(address).searchParams.get("step");
   const follow = (key, tries) => {
@@ -37,6 +43,11 @@ FOLLOW = """export default () => {
     if (link && step(link.href) !== step(location.href)) link.click();
     else if (link && tries) setTimeout(follow, 50, key, tries - 1);
   };
+  const strip = document.querySelector(".st-key-lecture");
+  window.convscopeStrip ??= new ResizeObserver(([{ target }]) =>
+    document.documentElement.style.setProperty("--lecture-height", `${target.offsetHeight}px`));
+  window.convscopeStrip.disconnect();
+  if (strip) window.convscopeStrip.observe(strip);
   if (window.convscopeKeys) return;
   window.convscopeKeys = true;
   addEventListener("keydown", event => {
@@ -47,7 +58,10 @@ FOLLOW = """export default () => {
   });
 };"""
 _keys = st.components.v2.component("convscope_lecture_keys", js=FOLLOW)
-"""Follows the links to the steps by key; one that leads to where the browser is already is an old one: it waits."""
+"""Follows the links to the steps by key; one that leads to where the browser is already is an old one: it waits.
+
+It also tells the style how high the strip is, whose text and answer may be long.
+"""
 
 
 @dataclass(frozen=True)

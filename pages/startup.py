@@ -27,10 +27,18 @@ html { font-size: clamp(15px, 8px + 0.625vw, 28px) !important; }
 [data-testid=stImage] img { image-rendering: pixelated; border-radius: 4px; }
 :has(> [class*=st-key-unused_]), .st-key-presenting .st-key-present { display: none; }
 [data-testid=stSidebar]:not(:has([class*=st-key-used_], [data-testid=stSidebarNav])) { display: none; }
-[class*=st-key-stage_] { --height: min(100vh - var(--above), 110vw); }
-.st-key-stage_2 { --height: min((100vh - var(--above)) / 2, 110vw); }
-.st-key-stage_3 { --height: min((100vh - var(--above)) / 3, 110vw); }
-[class*=st-key-stage_] [data-testid=stImage] img { max-height: var(--height); object-fit: contain; }
+[class*=st-key-stage_] {
+  --room: max(100vh - var(--above) - var(--strip, 0rem), 18rem);
+  --height: min(var(--room), 110vw);
+}
+.st-key-stage_2 { --height: min(var(--room) / 2, 110vw); --caption: 1.9rem; }
+.st-key-stage_3 { --height: min(var(--room) / 3, 110vw); --caption: 1rem; }
+@media (max-width: 640px) { .st-key-stage_3 { --height: min(var(--room) / 2, 110vw); } }
+[class*=st-key-stage_] [data-testid=stImage] img {
+  max-height: calc(var(--height) - var(--caption, 0rem));
+  object-fit: contain;
+}
+@media (max-width: 640px) { [class*=st-key-touch-image] [data-testid=stImage] img { max-height: 45vw; } }
 [class*=st-key-stage_] [data-testid=stElementContainer]:not([class*=st-key-grid]):has([data-testid=stVegaLiteChart]) {
   height: var(--height);
 }

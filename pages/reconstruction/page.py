@@ -290,7 +290,7 @@ LOOK_AT = {
         "Along the shortcuts only, the picture passes few convolutions.",
         "Do the two branches add up to the whole? ReLUs come between.",
     ),
-    "training": ("What random weights show owes nothing to training. What is left for training to explain?",),
+    "training": ("What shows before training owes nothing to it. What is left for training to explain?",),
     "images": ("The same layer, the same rules: whatever differs comes from the images.",),
     "nothing": ("Grey is zero: the layer says nothing about these pixels.",),
 }
@@ -331,7 +331,7 @@ def main() -> None:
     if comparison.by == "batch norm" and not chosen.batch_norm:  # the picture that the switch asks for comes first
         drawn = replace(drawn, pictures=drawn.pictures[::-1])
     beside = len(drawn.pictures) <= BESIDE
-    with layout.stage(2):
+    with layout.stage(3 if drawn.signals else 2):
         pictured, gains = st.columns([1 + len(drawn.pictures), 1.25], gap="small") if beside else (st.container(), None)
     with pictured:
         show_pictures(chosen, playback, comparison, drawn)
