@@ -16,7 +16,7 @@ RED, GREY = "#D55E00", "#777777"
 NAMES = alt.Axis(labelOverlap=False, labelFlush=False, labelBound=False)
 SLANTED = alt.Axis(labelAngle=-40, labelOverlap=False)
 KINDS = ("checkpoint", "experiment")
-ROW = 24
+ROW = 20
 """Pixels from one name to the next in a column of names."""
 PERCENT = alt.Axis(format="%", values=[0, 0.25, 0.5, 0.75, 1], labelOverlap=False)
 
@@ -165,14 +165,14 @@ def all_networks(table: pd.DataFrame, against: str, ink: str) -> alt.Chart:
 
     The names stand in a column on the right, apart from each other, with a thin line from each to its point.
     """
-    height = max(420, ROW * len(table) + 60)
     lowest, highest = table["low"].min(), table["high"].max()
-    per_row = (highest - lowest) * ROW / (height - 60)
+    per_row = (highest - lowest) / max(18, len(table))
     first, last = table[against].min(), table[against].max()
     named = table.assign(at=apart(table["accuracy"].to_numpy(), per_row), edge=last * (last / first) ** 0.12 * 1.3)
     domain = alt.Scale(type="log", domain=[first / 1.3, last * (last / first) ** 0.4 * 3], nice=False)
     limits = [min(lowest, named["at"].min()) - per_row, max(highest, named["at"].max()) + per_row]
-    y = {"scale": alt.Scale(domain=limits, nice=False), "axis": alt.Axis(format="%"), "title": "test accuracy"}
+    tens = alt.Axis(format="%", values=[ten / 10 for ten in range(11)])
+    y = {"scale": alt.Scale(domain=limits, nice=False), "axis": tens, "title": "test accuracy"}
     x = alt.X(f"{against}:Q", scale=domain, axis=alt.Axis(format="~s", tickCount=4), title=against)
     tip = ["network", "kind", *_tip("accuracy", text_format=".2%"), *_tip(against, text_format=",")]
     base, look = alt.Chart(named).encode(x=x, tooltip=tip), _two("kind", KINDS)
@@ -182,7 +182,7 @@ def all_networks(table: pd.DataFrame, against: str, ink: str) -> alt.Chart:
     names = base.mark_text(align="left", dx=6, fontSize=LABEL_SIZE, color=ink).encode(
         x=alt.X("edge:Q", title=against), y="at:Q", text="network:N"
     )
-    return sized(leaders + intervals + points + names, height)
+    return sized(leaders + intervals + points + names, round(ROW * (limits[1] - limits[0]) / per_row) + 60)
 
 
 def apart(values: np.ndarray, gap: float) -> np.ndarray:
@@ -228,8 +228,7 @@ def bin_counts(table: pd.DataFrame) -> alt.Chart:
 
 def coverage(table: pd.DataFrame) -> alt.Chart:
     """Accuracy against the share of images answered; `table`: answered, accuracy, low, high, threshold."""
-    title = "coverage: share of images answered, most confident first"
-    base = alt.Chart(table).encode(x=alt.X("answered:Q", axis=PERCENT, title=title))
+    base = alt.Chart(table).encode(x=alt.X("answered:Q", axis=PERCENT, title="share of images answered"))
     lowest = math.floor(table["accuracy"].min() * 20) / 20  # the intervals of the first few images are cut off
     scale = alt.Scale(domain=[max(0.0, lowest - 0.05), 1])
     y = {"scale": scale, "axis": alt.Axis(format="%"), "title": "accuracy"}
