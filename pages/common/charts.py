@@ -16,6 +16,8 @@ OKABE_ITO = (ON, OFF, "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999", "#B
 """Colours that everyone tells apart (Okabe & Ito 2008), their yellow darkened for white pages."""
 
 LABEL_SIZE = 18
+MOST_NAMED = 16
+"""Of more layers only some are named along an axis."""
 IN_A_ROW = 4
 """How many entries of a legend have room side by side."""
 
@@ -38,7 +40,9 @@ def gain_chart(curves: dict[str, Sequence[Milestone]], by: str) -> alt.Chart:
             "at:N",
             sort=[point.label for point in longest],
             title=None,
-            axis=alt.Axis(labelAngle=-90, labelLimit=120, labelOverlap=False),
+            axis=alt.Axis(
+                labelAngle=-90, labelLimit=120, labelOverlap="greedy" if len(longest) > MOST_NAMED else False
+            ),
         ),
         y=alt.Y(
             "gain:Q", scale=alt.Scale(type="log"), title="gain", axis=_powers_of_ten([row["gain"] for row in rows])
