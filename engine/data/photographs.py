@@ -43,6 +43,8 @@ FORMATS = {
     "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
 }
 """The formats that are read, the first frame of each, and their files' endings."""
+STARTS = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*")
+"""How files of some of them begin, also those of which the rest is missing."""
 SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 KINDS = f"{', '.join([*FORMATS][:-1])} or {[*FORMATS][-1]}"
 
@@ -110,11 +112,23 @@ def read(source: bytes | Path, name: str, side: int | None = None) -> np.ndarray
     except ConvscopeError:
         raise
     except UnidentifiedImageError as error:
+        start = source[:12] if isinstance(source, bytes) else _start(source)
+        if start.startswith(STARTS) or start.endswith(b"ftypavif"):
+            raise ConvscopeError(_damaged(name)) from error
         raise ConvscopeError(f"{name} is not a picture in {KINDS} format: save it as one of them.") from error
     except Image.DecompressionBombError as error:
         raise ConvscopeError(_too_many_pixels(name)) from error
     except Exception as error:  # each format has its own ways to be damaged
-        raise ConvscopeError(f"{name} is damaged or incomplete: save the picture again.") from error
+        raise ConvscopeError(_damaged(name)) from error
+
+
+def _start(file: Path) -> bytes:
+    with file.open("rb") as opened:
+        return opened.read(12)
+
+
+def _damaged(name: str) -> str:
+    return f"{name} is damaged or incomplete: save the picture again."
 
 
 # Memory --------------------------------------------------------------------------------------------------------
@@ -202,11 +216,15 @@ def _scale(image: Image.Image) -> tuple[float, float] | None:
 
 
 def _in_colours(band: Image.Image, scale: tuple[float, float] | None) -> Image.Image:
+    key = band.info.get("transparency")
     if scale is not None:
         low, high = scale
-        share = (np.nan_to_num(np.asarray(band, dtype=np.float64)) - low) / (high - low)
+        values = np.asarray(band, dtype=np.float64)
+        share = np.where(values == key, 1, (np.nan_to_num(values) - low) / (high - low))
         band = Image.fromarray((share.clip(0, 1) * 255).round().astype(np.uint8))
     elif band.has_transparency_data:
+        if isinstance(key, tuple) and max(key) > WHITES[1]:  # a colour of 16 bits, of which 8 are read
+            band.info["transparency"] = tuple(sample >> 8 for sample in key)
         band = band.convert("RGBA")
         band = Image.alpha_composite(Image.new("RGBA", band.size, "white"), band)
     return band.convert("RGB")

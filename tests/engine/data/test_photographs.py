@@ -1,7 +1,9 @@
 """Pictures from outside: upright, square, and refused with a sentence when they cannot be used."""
 
 import io
+import struct
 import zipfile
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -97,6 +99,29 @@ def test_a_float_picture_with_holes_is_read():
     holes[0, :3] = np.nan, np.inf, -np.inf
     pixels = photographs.read(encoded(holes, "TIFF"), "a")
     assert np.abs(pixels[1:] - RAMP[1:, :, np.newaxis] * 255).max() <= 1
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_transparent_colour_of_16_bits_is_white(channels):
+    samples = np.repeat(np.repeat([12_345, 40_000], 8)[:, None], channels, 1).astype(">u2")
+    parts = {
+        b"IHDR": struct.pack(">IIBBBBB", 16, 16, 16, 2 if channels == 3 else 0, 0, 0, 0),
+        b"tRNS": struct.pack(">H", 12_345) * channels,
+        b"IDAT": zlib.compress((b"\0" + samples.tobytes()) * 16),
+        b"IEND": b"",
+    }
+    content = b"\x89PNG\r\n\x1a\n"
+    for kind, part in parts.items():
+        content += struct.pack(">I", len(part)) + kind + part + struct.pack(">I", zlib.crc32(kind + part))
+    pixels = photographs.read(content, "a")
+    assert (pixels[:, :8] == 255).all()
+    assert (pixels[:, 8:] == 156).all()
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "TIFF", "GIF", "AVIF"])
+def test_what_is_left_of_a_picture_is_called_damaged(kind, gradient):
+    with pytest.raises(ConvscopeError, match=r"^a is damaged or incomplete: save the picture again\.$"):
+        photographs.read(encoded(gradient, kind)[:15], "a")
 
 
 @pytest.mark.parametrize("kind", ["PNG", "PPM"])
