@@ -172,15 +172,17 @@ def read(path: str | Path) -> Recipe:
         ConvscopeError: the file is missing, or a line of it cannot be understood; the message names the line.
     """
     folder, file = settings.folders.recipes, Path(path)
-    if not file.exists() and (folder / f"{path}.toml").exists():
-        file = folder / f"{path}.toml"
     try:
+        if not file.exists() and (folder / f"{path}.toml").exists():
+            file = folder / f"{path}.toml"
         text = file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise ConvscopeError(f"{file.name} is not written in UTF-8: save it again with that encoding.") from None
-    except OSError:
+    except (OSError, ValueError):  # none of that name, or no name of a file at all
         known = ", ".join(sorted(entry.stem for entry in folder.glob("*.toml")))
-        raise ConvscopeError(f"There is no recipe {str(path)!r}: name a TOML file or one of {known}.") from None
+        raise ConvscopeError(
+            f"There is no recipe {quoted(str(path), 300)}: name a TOML file or one of {known}."
+        ) from None
     return parse(text, file.stem, source=file.name)
 
 
@@ -188,6 +190,8 @@ def parse(text: str, name: str, source: str = "recipe") -> Recipe:
     """The recipe that `text` (TOML) describes, under the name `name`."""
     try:
         values = tomllib.loads(text)
+    except RecursionError:
+        raise ConvscopeError(f"{source} is no valid TOML: its brackets are nested too deeply.") from None
     except tomllib.TOMLDecodeError as error:
         raise ConvscopeError(f"{source} is no valid TOML: {error}.") from error
     reader = _Reader(text, source)

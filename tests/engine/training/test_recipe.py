@@ -427,6 +427,15 @@ def test_a_recipe_that_was_changed_is_checked_again() -> None:
         from_dict({**to_dict(recipe), "colour": 3})
 
 
+def test_what_can_be_no_name_and_no_toml_is_one_sentence(tmp_path: Path) -> None:
+    for path in ("a\0b", "x" * 5000):
+        with pytest.raises(ConvscopeError, match=r"^There is no recipe '.*: name a TOML file or one of"):
+            read(path)
+    (tmp_path / "deep.toml").write_text("a = " + "[" * 2000 + "]" * 2000)
+    with pytest.raises(ConvscopeError, match=r"^deep\.toml is no valid TOML: its brackets are nested too deeply"):
+        read(tmp_path / "deep.toml")
+
+
 def test_a_recipe_is_read_as_utf_8_on_every_system(tmp_path: Path) -> None:
     text = 'architecture = "lenet"\ndataset = "folder"\ndata_folder = "Äpfel und 梨"\n[[phases]]\nepochs = 1\n'
     byte_order_mark = b"\xef\xbb\xbf"
