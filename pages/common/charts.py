@@ -18,6 +18,8 @@ OKABE_ITO = (ON, OFF, "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999", "#B
 LABEL_SIZE = 18
 MOST_NAMED = 16
 """Of more layers only some are named along an axis."""
+PHONE = 330
+"""Pixels between the axes of a chart that is as wide as a phone."""
 IN_A_ROW = 4
 """How many entries of a legend have room side by side."""
 
@@ -82,14 +84,17 @@ def _powers_of_ten(values: Sequence[float]) -> alt.Axis:
 def legend(title: str, entries: int = 2, narrow: bool = False) -> alt.Legend:
     """A legend above the chart: its entries in one row, or in two columns, without the title, if they are many.
 
-    Above a narrow chart they stand one below the other.
+    Above a narrow chart, or on a phone, they stand one below the other.
     """
     sizes = {"labelFontSize": LABEL_SIZE, "titleFontSize": LABEL_SIZE}
     if narrow:
         return alt.Legend(orient="top", columns=1, title=title, labelLimit=400, **sizes)
     if entries > IN_A_ROW:
         return alt.Legend(orient="top", columns=2, title=None, **sizes)
-    return alt.Legend(orient="top", direction="horizontal", title=title, titleOrient="left", **sizes)
+    columns = alt.ExprRef(f"width < {PHONE} ? 1 : 0")
+    return alt.Legend(
+        orient="top", direction="horizontal", columns=columns, title=title, titleOrient="left", labelLimit=400, **sizes
+    )
 
 
 def ink() -> str:
