@@ -12,6 +12,10 @@ from pages.common.lectures import PAGES
 from tests.browser.conftest import IDLE
 from tests.browser.test_links import assert_same, seen
 
+WHOLE = """() => [...document.querySelectorAll("[class*=st-key-stage_] :is(img, [data-testid=stVegaLiteChart])")]
+    .every(picture => picture.getBoundingClientRect().bottom <= innerHeight)"""
+"""Whether every picture of the stage is on the screen to its lower edge, below a strip of whatever height."""
+
 
 def arrive(page: Any, lecture: Lecture, number: int) -> None:
     page.locator(".st-key-lecture").get_by_text(f"{lecture.title} · {number} of {len(lecture.steps)}").wait_for()
@@ -31,6 +35,7 @@ def test_a_lecture_goes_from_its_first_to_its_last_step_by_page_down_alone(
         arrive(page, lecture, number)
         page.wait_for_selector(IDLE)
         if number in (last // 2, last):
+            page.wait_for_function(WHOLE)
             shown[number] = (page.url, seen(page))
         assert page.locator("[data-testid=stException]").count() == 0
     for number, (address, words_and_pictures) in shown.items():
