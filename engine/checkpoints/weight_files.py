@@ -101,20 +101,18 @@ def fitted(file: Path, needed: Mapping[str, Tensor], network: str) -> Fitted:
             f"{file.name} holds two sets of weights that fit, {_place(best)} and {_place(rival)}: save the one "
             "that you mean alone, with `torch.save(model.state_dict(), ...)`."
         )
-    broken = next((name for name, value in weights.items() if _is_broken(name, value)), None)
-    if broken is not None:
-        raise ConvscopeError(
-            f"{file.name} holds weights that are no numbers, in {broken!r}: its training has diverged."
-        )
+    for name, value in weights.items():
+        if not torch.isfinite(value).all():
+            raise ConvscopeError(
+                f"{file.name} holds weights that are no numbers, in {name!r}: its training has diverged."
+            )
+        if name.endswith("running_var") and (value < 0).any():
+            raise ConvscopeError(f"{file.name} holds variances below zero, in {name!r}: save the weights again.")
     single = {
         name: value.float() if needed[name].is_floating_point() else value.to(needed[name].dtype)
         for name, value in weights.items()
     }
     return Fitted(single, tuple(_remarks(content, best, copies)))
-
-
-def _is_broken(name: str, value: Tensor) -> bool:
-    return not torch.isfinite(value).all() or (name.endswith("running_var") and bool((value < 0).any()))
 
 
 # Reading -------------------------------------------------------------------------------------------------------

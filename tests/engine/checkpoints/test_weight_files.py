@@ -176,7 +176,7 @@ def test_counts_of_batches_may_be_fractions(own: State, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "change", "reason"),
     [
-        ("bn1.running_var", lambda value: value - 5, "holds weights that are no numbers, in 'bn1.running_var'"),
+        ("bn1.running_var", lambda value: value - 5, "holds variances below zero, in 'bn1.running_var'"),
         ("net.weight", lambda value: value.to_sparse(), "cannot be read safely, since its tensors .* such as sparse"),
         ("net.weight", lambda value: value.numpy(), "it has no 'net.weight'"),
     ],
