@@ -257,7 +257,11 @@ class StandInTracer(NodePathTracer):
         node = super().create_node(kind, target, args, kwargs, *names)
         if kind != "output":
             call = Call(node, self._model, vars(self.root))
-            self.values[node] = value = self._compute(call)
+            try:
+                self.values[node] = value = self._compute(call)
+            except Exception:  # `forward` may have something else in store
+                self.graph.erase_node(node)
+                raise
             asks = target in (getattr, *_ASKS_FOR_SIZE) and not tensors_in(value)
             if kind == "placeholder" or (not asks and not self._of_pixels.isdisjoint(node.all_input_nodes)):
                 self._of_pixels.add(node)

@@ -136,6 +136,19 @@ def test_what_is_no_network_yet_is_refused(name: str) -> None:
         logits(make())
 
 
+def test_what_forward_tries_in_vain_is_not_in_the_graph() -> None:
+    def forward(net: Any, x: Tensor) -> Tensor:
+        try:
+            return net.wide(net.start(x).flatten(1))
+        except RuntimeError:
+            return net.tail(net.start(x))
+
+    net = type("Student", (Student,), {"forward": forward})().double().eval().requires_grad_(False)
+    assert "wide" not in trace(net).by_name
+    x = noise((1, 3, 16, 16))
+    assert_close(record(net, x, logits(net)).activation, net(x))
+
+
 def test_the_answer_has_one_name_at_all_sizes() -> None:
     net = network_of("answers_put_together")  # with two images, the node of that name would hold a half of it
     assert logits(net) == "set_item"
