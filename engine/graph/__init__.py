@@ -165,4 +165,5 @@ def _tensors(model: nn.Module) -> Iterable[torch.Tensor]:
 
 
 def _reason(error: Any) -> str:
-    return str(error).partition(". ")[0].partition("\n")[0].rstrip(".") or type(error).__name__
+    said = re.sub(r"<class '[\w.]*\.StandIn'>|StandIn", "a stand-in for the image", str(error))
+    return said.partition(". ")[0].partition("\n")[0].rstrip(".") or type(error).__name__

@@ -47,6 +47,8 @@ _ASKS_FOR_SIZE = (
     *("size", "dim", "ndimension", "numel", "nelement", "stride", "is_contiguous", "get_device", "__len__", "type"),
     *("element_size", "is_complex", "is_floating_point", torch.is_complex, torch.is_floating_point, torch.numel),
 )
+_WATCHES_GRADIENTS = ("register_hook", "retain_grad")
+"""What Grad-CAM adds to a `forward`; if it changes gradients as well, the check finds out."""
 _ASK_FOR_TENSORS = ("torchvision.transforms.functional", "torchvision.transforms._functional_tensor")
 """Modules whose functions ask `isinstance(x, Tensor)`."""
 
@@ -79,6 +81,9 @@ def _wrapped(module: nn.Module) -> str | None:
     return next((name for name in ("module", "_orig_mod") if of_torch and name in module._modules), None)
 
 
+def _ignore(*_: Any) -> None: ...
+
+
 class StandIn(fx.Proxy):
     """Stands for a value; `torch.fx` asks the tracer what it does not know."""
 
@@ -86,6 +91,8 @@ class StandIn(fx.Proxy):
         self.tracer.create_proxy("call_function", set_item, (self, index, value), {})
 
     def __getattr__(self, name: str) -> Any:
+        if name in _WATCHES_GRADIENTS:
+            return _ignore
         value = getattr(self.tracer.values[self.node], name)
         plain = self.tracer.sizes_as_numbers and not callable(value) and not tensors_in(value)
         return value if plain else super().__getattr__(name)

@@ -96,7 +96,7 @@ REFUSED: dict[str, tuple[Forward, str]] = {
     "number": (lambda net, x: net.tail(net.start(x) * float(x.max())), "computes with pixel values outside of tensors"),
     "numpy": (
         lambda net, x: net.tail(net.start(torch.from_numpy(x.numpy()))),
-        r"cannot be followed \(expected np.ndarray",
+        r"cannot be followed \(expected np.ndarray \(got a stand-in for the image\)\)",
     ),
     "no grad": (lambda net, x: _without_gradient(net, x), "on a random image the graph's gradient is .* off"),
     "channels": (lambda net, x: net.tail(net.norm(x)), "does not take RGB images of 64 x 64 px .*should contain 3"),
