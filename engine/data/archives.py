@@ -21,6 +21,7 @@ world that its training images do not know, and that shows.
 import io
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -29,7 +30,7 @@ from unicodedata import normalize
 import numpy as np
 
 from engine.data import LabelledImages
-from engine.data.folders import NOT_CLASSES
+from engine.data.folders import NOT_CLASSES, Report
 from engine.data.photographs import KINDS, SUFFIXES, read
 from engine.errors import ConvscopeError, listed, quoted
 
@@ -97,21 +98,33 @@ def class_folders(
     return LabelledImages(images, labels, tuple(classes))
 
 
+def skipped(archive: bytes, classes: Sequence[str]) -> tuple[str, ...]:
+    """A sentence on the files, by kind, that `class_folders` takes for no pictures; none if there are none."""
+    with zipfile.ZipFile(io.BytesIO(archive)) as opened:
+        suffixes = Counter(spellings[0].suffix.lower() for _, spellings in _files(opened, classes))
+    kinds = {suffix or "without a suffix": count for suffix, count in suffixes.items() if suffix not in SUFFIXES}
+    return Report(skipped=tuple(sorted(kinds.items()))).sentences
+
+
 # Names ---------------------------------------------------------------------------------------------------------
 
 
 def _pictures(opened: zipfile.ZipFile, classes: Sequence[str]) -> Iterator[_Picture]:
-    """The entries that are pictures; what file managers add of their own begins with a dot or underscores."""
+    """The entries that are pictures."""
+    for entry, spellings in _files(opened, classes):
+        if spellings[0].suffix.lower() in SUFFIXES:
+            meant = [_Picture(entry, path, _class_folders(path, classes)) for path in spellings]
+            yield next((picture for picture in meant if picture.folders), meant[0])
+
+
+def _files(opened: zipfile.ZipFile, classes: Sequence[str]) -> Iterator[tuple[zipfile.ZipInfo, list[PurePosixPath]]]:
+    """The entries that are files, without what file managers add of their own, and what their names may be."""
     for entry in opened.infolist():
         spellings = list(dict.fromkeys(_spellings(entry)))
-        *folders, file = spellings[0].parts
-        hidden = file.startswith((".", "__")) or any(
-            NOT_CLASSES.fullmatch(folder) and folder not in classes for folder in folders
-        )
-        if entry.is_dir() or hidden or spellings[0].suffix.lower() not in SUFFIXES:
-            continue
-        meant = [_Picture(entry, path, _class_folders(path, classes)) for path in spellings]
-        yield next((picture for picture in meant if picture.folders), meant[0])
+        folders = spellings[0].parts[:-1]
+        hidden = any(NOT_CLASSES.fullmatch(folder) and folder not in classes for folder in folders)
+        if not (entry.is_dir() or hidden or spellings[0].name.startswith((".", "__"))):
+            yield entry, spellings
 
 
 def _spellings(entry: zipfile.ZipInfo) -> Iterator[PurePosixPath]:

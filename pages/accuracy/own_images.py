@@ -33,8 +33,8 @@ def show(chosen: Selection) -> None:
     file = st.file_uploader(label, "zip", key="live_zip", help=names)
     with texts.readable_errors():
         kept = _kept(chosen, file)
-        if kept is not None:
-            _show_run(chosen, kept)
+        if kept is not None and file is not None:
+            _show_run(chosen, kept, file)
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,11 @@ def _kept(chosen: Selection, file: UploadedFile | None) -> OwnImages | None:
     return kept
 
 
-def _show_run(chosen: Selection, kept: OwnImages) -> None:
+def _show_run(chosen: Selection, kept: OwnImages, file: UploadedFile) -> None:
     panel(kept.job, start="Run", key="live_own")
     if (result := kept.job.result) is not None:
+        for sentence in archives.skipped(file.getvalue(), chosen.card.classes):
+            st.caption(texts.plain(sentence))
         _show_result(chosen, kept.job.images, result)
 
 

@@ -237,6 +237,7 @@ def test_an_archive_of_class_folders_is_judged() -> None:
     assert_no_error(app)
     right = int(checkpoints.predictions("lenet").test.correct[:8].sum())
     assert f"Accuracy on your images: **{right} of 8**" in said(app)
+    assert any(text.value.startswith("Files that were skipped") and "heic" in text.value for text in app.caption)
 
 
 def test_archives_wait_for_their_turn_and_can_be_stopped(begun: list[Job], turns: jobs.Turns) -> None:
@@ -308,4 +309,5 @@ def archive_of(indices: range) -> bytes:
         for index in indices:
             name = test.classes[test.labels[index]]
             archive.writestr(f"{name}/{index}.png", pictures.png(test.images[index]))
+        archive.writestr("cat/tom.heic", b"a picture that is not read")
     return file.getvalue()

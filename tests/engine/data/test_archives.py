@@ -71,6 +71,13 @@ def test_what_cannot_be_read_is_one_sentence(archive: bytes, message: str) -> No
     assert str(caught.value).startswith(message)
 
 
+def test_files_that_are_no_pictures_are_counted_by_kind() -> None:
+    names = ("cat/a.png", "cat/b.HEIC", "dog/c.heic", "dog/IMG_1", "dog/.DS_Store", "__MACOSX/cat/._a.heic", "../")
+    archive = packed(dict.fromkeys(names, picture((1, 2, 3))))
+    assert read(archive).labels.tolist() == [1]
+    assert archives.skipped(archive, CLASSES) == ("Files that were skipped (3): 2 .heic, 1 without a suffix.",)
+
+
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_an_archive_that_is_damaged_anywhere_is_read_or_refused(method: int) -> None:
     whole = packed({"cat/a.png": picture((1, 2, 3), (9, 9)), "dog/b.png": picture((200, 2, 3), (9, 9))}, method)
