@@ -8,7 +8,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from pages.common.charts import LABEL_SIZE, OFF, ON, legend, sized
+from pages.common.charts import LABEL_SIZE, LETTERS, OFF, ON, legend, sized
 
 RED, GREY = "#D55E00", "#777777"
 """Okabe & Ito's vermilion, and a grey that reads on light and dark."""
@@ -29,7 +29,7 @@ def _bars(base: alt.Chart, widest: float, text_format: str, ink: str) -> list[al
     scale = alt.Scale(domain=[0, widest])
     bars = base.mark_bar(color=ON).encode(x=alt.X("accuracy:Q", scale=scale, axis=PERCENT, title=None))
     intervals = base.mark_rule(color=OFF, strokeWidth=5).encode(x="low:Q", x2="high:Q")
-    figures = base.mark_text(align="left", fontSize=LABEL_SIZE, fontWeight="bold", color=ink).encode(
+    figures = base.mark_text(align="left", fontSize=LETTERS, fontWeight="bold", color=ink).encode(
         x=alt.datum(1.02), text=alt.Text("accuracy:Q", format=text_format)
     )
     return [bars, intervals, figures]
@@ -138,8 +138,8 @@ def _matrix(frame: pd.DataFrame, names: Sequence[str], tip: str | alt.Tooltip) -
 
 
 def _numbers(base: alt.Chart, letters: int, columns: int) -> alt.Chart:
-    """Numbers in a font in which so many letters fit into one of the columns, 16 pixels at most."""
-    size = alt.ExprRef(f"min(16, width / {columns} / {0.6 * letters:.2f})")
+    """Numbers in a font in which so many letters fit into one of the columns, 22 pixels at most."""
+    size = alt.ExprRef(f"min(22, width / {columns} / {0.66 * letters:.2f})")
     return base.mark_text(fontSize=size, fontWeight="bold")
 
 

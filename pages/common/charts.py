@@ -16,6 +16,8 @@ OKABE_ITO = (ON, OFF, "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999", "#B
 """Colours that everyone tells apart (Okabe & Ito 2008), their yellow darkened for white pages."""
 
 LABEL_SIZE = 18
+LETTERS = alt.ExprRef(f"isValid(windowSize()[0]) ? max({LABEL_SIZE}, 9 + 0.007 * windowSize()[0]) : {LABEL_SIZE}")
+"""`LABEL_SIZE`, larger on screens of more than 1280 pixels, as the page's own letters are (`pages/startup.py`)."""
 MOST_NAMED = 16
 """Of more layers only some are named along an axis."""
 PHONE = 330
@@ -86,7 +88,7 @@ def legend(title: str, entries: int = 2, narrow: bool = False) -> alt.Legend:
 
     Above a narrow chart, or on a phone, they stand one below the other.
     """
-    sizes = {"labelFontSize": LABEL_SIZE, "titleFontSize": LABEL_SIZE}
+    sizes = {"labelFontSize": LETTERS, "titleFontSize": LETTERS}
     if narrow:
         return alt.Legend(orient="top", columns=1, title=title, labelLimit=400, **sizes)
     if entries > IN_A_ROW:
@@ -103,4 +105,4 @@ def ink() -> str:
 
 
 def sized(chart: alt.Chart | alt.LayerChart, height: int) -> alt.Chart | alt.LayerChart:
-    return chart.properties(height=height).configure_axis(labelFontSize=LABEL_SIZE, titleFontSize=LABEL_SIZE)
+    return chart.properties(height=height).configure_axis(labelFontSize=LETTERS, titleFontSize=LETTERS, labelLimit=180)

@@ -20,7 +20,7 @@ from engine.reports import Reported
 from engine.training import curves
 from engine.training.histories import History
 from pages.common import texts
-from pages.common.charts import LABEL_SIZE, OKABE_ITO, legend, sized
+from pages.common.charts import LABEL_SIZE, LETTERS, OKABE_ITO, legend, sized
 
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right")
 MOST = len(SHAPES)
@@ -262,7 +262,7 @@ def _margin(drawn: pd.DataFrame, cited: pd.DataFrame, look: _Look) -> list[alt.C
 
 
 def _text(labels: pd.DataFrame, look: _Look, weight: str) -> alt.Chart:
-    mark = alt.Chart(labels).mark_text(align="left", dx=18, fontSize=LABEL_SIZE, fontWeight=weight)
+    mark = alt.Chart(labels).mark_text(align="left", dx=18, fontSize=LETTERS, fontWeight=weight)
     return mark.encode(x=alt.value("width"), y=look.y("place"), text="words:N", color=look.colour())
 
 
@@ -278,7 +278,7 @@ def _new_sizes(chosen: Sequence[History], numbers: pd.DataFrame, look: _Look) ->
     where = numbers.drop_duplicates(["curve", "epoch"])[["curve", "epoch", "at"]]
     base = alt.Chart(pd.DataFrame(changes).merge(where, on=["curve", "epoch"])).encode(x="at:Q", color=look.colour())
     rule = base.mark_rule(strokeDash=[2, 4], strokeWidth=2)
-    text = base.mark_text(align="left", baseline="top", dx=6, fontSize=LABEL_SIZE)
+    text = base.mark_text(align="left", baseline="top", dx=6, fontSize=LETTERS)
     return [rule, text.encode(y=alt.value(2), text="words:N")]
 
 

@@ -47,7 +47,7 @@ def ascent_chart(table: pd.DataFrame) -> dict[str, Any]:
     whole = alt.Chart(median).mark_line(strokeWidth=5, color=charts.OFF).encode(x="step:Q", y="height:Q")
     end = (
         alt.Chart(median.tail(1))
-        .mark_text(align="right", dy=-16, fontSize=charts.LABEL_SIZE, fontWeight="bold", color=charts.OFF)
+        .mark_text(align="right", dy=-16, fontSize=charts.LETTERS, fontWeight="bold", color=charts.OFF)
         .encode(x="step:Q", y="height:Q", text="picture:N")
     )
     layers = [(_band if many else _lines)(rows, value), whole, end]
