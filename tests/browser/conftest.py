@@ -110,9 +110,15 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         browser.close()
 
 
+@pytest.fixture(scope="package")
+def idle_tabs() -> list[Any]:
+    """Empty tabs that a test has left: they still hold Streamlit's compiled code."""
+    return []
+
+
 @pytest.fixture
-def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
-    """Opens a page in a new tab, which is a new session of the server; no page may need what its policy forbids."""
+def open_page(browser: Any, idle_tabs: list[Any]) -> Iterator[Callable[..., Any]]:
+    """Opens a page in a tab, as a new session of the server; no page may need what its policy forbids."""
     pages, refusals = [], []
 
     def note_refusal(message: Any) -> None:
@@ -122,17 +128,21 @@ def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
     def opened(
         address: str, width: int = 1280, height: int = 720, on_request: Callable[..., None] | None = None
     ) -> Any:
-        pages.append(browser.new_page())
-        page = pages[-1]
+        page = idle_tabs.pop() if idle_tabs else browser.new_page()
+        listeners = {"console": note_refusal} | ({"request": on_request} if on_request else {})
+        pages.append((page, listeners))
         page.set_viewport_size({"width": width, "height": height})
+        page.emulate_media(color_scheme="light")
         page.set_default_timeout(PATIENCE * 1000)
-        page.on("console", note_refusal)
-        if on_request:
-            page.on("request", on_request)
+        for event, listener in listeners.items():
+            page.on(event, listener)
         page.goto(address)
         return page
 
     yield opened
-    for page in pages:
-        page.close()
+    for page, listeners in pages:
+        for event, listener in listeners.items():
+            page.remove_listener(event, listener)
+        page.goto("about:blank")
+        idle_tabs.append(page)
     assert refusals == []

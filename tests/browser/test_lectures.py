@@ -38,11 +38,11 @@ def test_a_lecture_goes_from_its_first_to_its_last_step_by_page_down_alone(
             page.wait_for_function(WHOLE)
             shown[number] = (page.url, seen(page))
         assert page.locator("[data-testid=stException]").count() == 0
+    cold = open_page("about:blank")
     for number, (address, words_and_pictures) in shown.items():
-        cold = open_page(address)
+        cold.goto(address)
         arrive(cold, lecture, number)
         assert seen(cold) == words_and_pictures, number
-        cold.close()
 
     for number in range(last - 1, 0, -1):
         page.keyboard.press("PageUp")

@@ -107,15 +107,14 @@ def test_every_link_on_home_shows_what_its_address_shows(server: str, open_page:
 
 
 def test_an_image_of_the_accuracy_page_opens_on_other_pages(server: str, open_page: Callable[..., Any]) -> None:
-    cold = open_page("about:blank")
+    page, cold = open_page("about:blank"), open_page("about:blank")
     for number in range(3):
-        page = open_page(f"{server}/accuracy?checkpoint=lenet&view=Mistakes&class=cat&number=5&bn=false")
+        page.goto(f"{server}/accuracy?checkpoint=lenet&view=Mistakes&class=cat&number=5&bn=false")
         links = page.get_by_test_id("stMain").get_by_test_id("stPageLink")
         links.nth(2).wait_for()
         page.wait_for_selector(IDLE)
         assert links.count() == 3
         click(page, links.nth(number), cold)
-        page.close()
 
 
 def test_back_leads_to_each_page_as_it_was_left(server: str, open_page: Callable[..., Any]) -> None:

@@ -31,10 +31,10 @@ def test_no_page_renders_names_or_calls_out_for_them(tmp_path: Path, open_page: 
     (tmp_path / HOSTILE / "card.json").write_text(json.dumps(card))
     server = Server(CONVSCOPE_CHECKPOINTS=str(tmp_path))
     asked: list[str] = []
+    page = open_page("about:blank", on_request=lambda request: asked.append(request.url))
     try:
         for path, checkpoint in (("", LINK), ("", HOSTILE), ("accuracy", HOSTILE), ("reconstruction", HOSTILE)):
-            address = f"{server.address}/{path}?checkpoint={quote(checkpoint)}&{quote(LINK)}={quote(LINK)}"
-            page = open_page(address, on_request=lambda request: asked.append(request.url))
+            page.goto(f"{server.address}/{path}?checkpoint={quote(checkpoint)}&{quote(LINK)}={quote(LINK)}")
             page.locator("[data-testid=stMain]").get_by_text("evil.example").first.wait_for()
             page.wait_for_selector(IDLE)
             rendered = page.locator(f"[data-testid=stMain] :is({RENDERED})")
