@@ -27,6 +27,7 @@ with texts.readable_errors():
 with texts.readable_errors():
     selection.draw_sidebar(directory.page(address).sidebar)
 beside = layout.present_switch()
+controls.note_shared()
 downloads.begin()
 notices = st.container()
 with texts.readable_errors():

@@ -29,6 +29,8 @@ of all runs; whether the whole address is what a reader asked for (`go_to`); whe
 USUAL, BROKEN_OFF, LEFT_OUT = "_usual", "_broken_off", "_left_out"
 """In the session: what each control says at first, by key; whether the last run did not come to its end; whether
 Streamlit has left something out of the address that Back or Forward led to."""
+SHARED, EARLY = "_shared", "_early"
+"""In the session: the keys of the controls that every page has; what the address did not yet say when a reader left."""
 LONGEST = 20
 """Of longer values only the beginning is repeated to the reader."""
 
@@ -95,8 +97,12 @@ def follow_address(
             st.query_params.from_dict(address)
         return is_new
     asked = {key: values[-1] for key, values in address.items() if values != last.get(key) and key[0] not in "_$"}
-    if broke_off and not run.is_history_navigation:  # whoever clicks early: the controls had not yet told the browser
-        asked = {key: values[-1] for key, values in last.items() if key not in address and key[0] not in "_$"} | asked
+    if not run.is_history_navigation:
+        # Whoever clicks early: the browser leaves out what controls say that have not reached it yet.
+        known = last if broke_off else {key: last[key] for key in st.session_state.get(SHARED, set()) & last.keys()}
+        early = {key: values[-1] for key, values in known.items() if key not in address and key[0] not in "_$"}
+        st.session_state[EARLY] = early
+        asked = early | asked
     said = address if run.is_history_navigation else asked  # of Back and Forward also what the page just left says, too
     dropped = [key for key in said if key in address and key not in st.query_params and key[0] not in "_$"]
     if dropped and run.is_history_navigation:
@@ -150,9 +156,21 @@ def _keep(dropped: Mapping[str, list[str]], run: Any) -> None:
             params.set_with_no_forward_msg(key, values)
 
 
+def note_shared() -> None:
+    """Note that every page has the controls drawn so far: their keys stay when a reader leaves a page."""
+    st.session_state[SHARED] = set(st.session_state[DRAWN])
+
+
 def remember_address(page: str) -> None:
     """Note the address that the controls have led to; call it at the end of a run."""
     st.session_state[BROKEN_OFF] = False
+    # A control that has kept its value through a change of page does not say it to the browser again.
+    unsaid = {key: value for key, value in st.session_state.pop(EARLY, {}).items() if key not in st.query_params}
+    still = {key: value for key, value in unsaid.items() if _in_link(st.session_state.get(key)) == value}
+    with get_script_run_ctx().session_state.query_params() as params:
+        for key, value in still.items():
+            if binding := params.get_binding_for_param(key):
+                params.set_corrected_value(key, value, binding.value_type)
     st.session_state[ADDRESS] = page, {key: st.query_params.get_all(key) for key in st.query_params}
 
 

@@ -184,3 +184,27 @@ def test_who_goes_on_before_a_page_is_complete_keeps_what_the_link_has_chosen() 
     app.run()
     assert_no_error(app)
     assert app.sidebar.selectbox(key="checkpoint").value == "lenet"
+
+
+def said(app: AppTest) -> dict[str, str]:
+    """What the address says; AppTest has a text or a list with one."""
+    return {key: "".join(value) for key, value in app.query_params.items()}
+
+
+def test_who_goes_on_before_the_browser_has_read_a_page_keeps_the_link_whole() -> None:
+    app = opened(checkpoint="lenet", layer="conv2_relu", present="true")
+    app.query_params.clear()
+    app.switch_page("reconstruction/page.py").run()
+    assert_no_error(app)
+    assert app.sidebar.selectbox(key="checkpoint").value == "lenet"
+    assert said(app) == {"checkpoint": "lenet", "layer": "conv2_relu", "present": "true"}
+
+
+def test_what_only_the_last_page_has_is_not_asked_of_the_next() -> None:
+    app = AppTest.from_file(MAIN, default_timeout=120).switch_page("accuracy/page.py")
+    app.query_params["view"] = "Mistakes"
+    app.run()
+    app.query_params.clear()
+    app.switch_page("evidence/page.py").run()
+    assert not app.warning
+    assert said(app) == {}
