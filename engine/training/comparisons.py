@@ -39,6 +39,11 @@ READY_MADE = (
         "ablation_base ablation_no_batch_norm ablation_dropout_30 ablation_sgd",
     ),
     _of_experiments(
+        "ablation as reported",
+        "And trained as report 4 says, with all images and a constant rate?",
+        "report4_model_two report4_model_two_no_batch_norm report4_model_two_dropout_30 report4_model_two_sgd",
+    ),
+    _of_experiments(
         "rate",
         "What does batch norm do where the learning rate is too large?",
         "rate_batch_norm rate_no_batch_norm",
