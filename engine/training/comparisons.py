@@ -30,6 +30,11 @@ READY_MADE = (
         "Does Adam, SGD, or first one and then the other train the same network best?",
         "optimizer_sgd optimizer_adam optimizer_adam_then_sgd",
     ),
+    _of_experiments(
+        "optimizer as reported",
+        "And trained as report 2 says, with all images and constant rates?",
+        "report2_sgd report2_adam report2_adam_then_sgd",
+    ),
     _of_experiments("depth", "How many convolutions should a ConvNet have?", "depth_2 depth_3 depth_4 depth_5"),
     _of_experiments("dropout", "What does more dropout do to the same network?", "depth_4 dropout_30"),
     _of_experiments("element", "Can strided convolutions replace pooling?", "depth_4 strided_convolutions"),
