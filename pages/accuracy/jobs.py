@@ -80,13 +80,14 @@ class OwnEvaluation(Evaluation):
 
     Attributes:
         images: the pictures, once they are decoded.
+        skipped: sentences on what was taken for no picture.
     """
 
     private = True
 
-    def __init__(self, trained: Trained, decode: Callable[[OnPicture], LabelledImages]) -> None:
+    def __init__(self, trained: Trained, decode: Callable[[OnPicture], tuple[LabelledImages, tuple[str, ...]]]) -> None:
         super().__init__(trained, NO_IMAGES)
-        self._decode = decode
+        self._decode, self.skipped = decode, ()
 
     @property
     def images(self) -> LabelledImages:
@@ -94,7 +95,7 @@ class OwnEvaluation(Evaluation):
 
     def _work(self) -> None:
         if self._images is NO_IMAGES:
-            self._images = self._decode(lambda done, total: self.advance(done, total, "pictures read"))
+            self._images, self.skipped = self._decode(lambda done, total: self.advance(done, total, "pictures read"))
         super()._work()
 
 

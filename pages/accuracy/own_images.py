@@ -14,6 +14,7 @@ from engine import pictures
 from engine.accuracy import images as accuracy_images
 from engine.accuracy.figures import accuracy
 from engine.accuracy.predictions import Predictions
+from engine.checkpoints import Card
 from engine.data import LabelledImages, archives
 from engine.weights import Weights
 from pages.accuracy.jobs import OwnEvaluation
@@ -33,8 +34,8 @@ def show(chosen: Selection) -> None:
     file = st.file_uploader(label, "zip", key="live_zip", help=names)
     with texts.readable_errors():
         kept = _kept(chosen, file)
-        if kept is not None and file is not None:
-            _show_run(chosen, kept, file)
+        if kept is not None:
+            _show_run(chosen, kept)
 
 
 @dataclass(frozen=True)
@@ -54,18 +55,25 @@ def _kept(chosen: Selection, file: UploadedFile | None) -> OwnImages | None:
         kept.job.stop()
         kept = st.session_state["_live_own"] = None
     if kept is None and file is not None:
-        card = chosen.card
-        decode = partial(archives.class_folders, file.getvalue(), file.name, card.classes, card.input_size)
+        decode = partial(_decoded, file.getvalue(), file.name, chosen.card)
         kept = OwnImages(*asked, OwnEvaluation(resources.trained(chosen.network), decode))
         st.session_state["_live_own"] = kept
         kept.job.start()
     return kept
 
 
-def _show_run(chosen: Selection, kept: OwnImages, file: UploadedFile) -> None:
+def _decoded(
+    archive: bytes, name: str, card: Card, on_picture: archives.OnPicture
+) -> tuple[LabelledImages, tuple[str, ...]]:
+    """The pictures in an archive, and sentences on the files that are none."""
+    images = archives.class_folders(archive, name, card.classes, card.input_size, on_picture)
+    return images, archives.skipped(archive, card.classes)
+
+
+def _show_run(chosen: Selection, kept: OwnImages) -> None:
     panel(kept.job, start="Run", key="live_own")
     if (result := kept.job.result) is not None:
-        for sentence in archives.skipped(file.getvalue(), chosen.card.classes):
+        for sentence in kept.job.skipped:
             st.caption(texts.plain(sentence))
         _show_result(chosen, kept.job.images, result)
 
