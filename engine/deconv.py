@@ -207,7 +207,7 @@ def _check_weight_scale(tape: Tape, weight_scale: float) -> None:
 
 def _check_signal(tape: Tape, signal: Tensor) -> None:
     shape, images = tuple(tape.activation.shape[1:]), tape.input_shape[0]
-    if len(tape.activation) != images if tape.activation.dim() else True:
+    if tape.activation.shape[:1] != (images,):
         raise ConvscopeError(
             f"The layer {tape.layer!r} holds {list(tape.activation.shape)} numbers for {images} images, and no row for "
             "each: choose another layer, or keep the images apart (with x.flatten(1) in place of x.squeeze(), say)."
