@@ -32,7 +32,7 @@ READY_MADE = (
     ),
     _of_experiments(
         "optimizer as reported",
-        "And trained as report 2 says, with all images and constant rates?",
+        "Which optimizer trains best as report 2 used them: on all images, at constant rates?",
         "report2_sgd report2_adam report2_adam_then_sgd",
     ),
     _of_experiments("depth", "How many convolutions should a ConvNet have?", "depth_2 depth_3 depth_4 depth_5"),
@@ -45,7 +45,7 @@ READY_MADE = (
     ),
     _of_experiments(
         "ablation as reported",
-        "And trained as report 4 says, with all images and a constant rate?",
+        "What does Model 2 lose without one of its ideas, trained as report 4 says?",
         "report4_model_two report4_model_two_no_batch_norm report4_model_two_dropout_30 report4_model_two_sgd",
     ),
     _of_experiments(
