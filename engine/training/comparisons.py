@@ -30,11 +30,6 @@ READY_MADE = (
         "Does Adam, SGD, or first one and then the other train the same network best?",
         "optimizer_sgd optimizer_adam optimizer_adam_then_sgd",
     ),
-    _of_experiments(
-        "optimizer as reported",
-        "Which optimizer trains best as report 2 used them: on all images, at constant rates?",
-        "report2_sgd report2_adam report2_adam_then_sgd",
-    ),
     _of_experiments("depth", "How many convolutions should a ConvNet have?", "depth_2 depth_3 depth_4 depth_5"),
     _of_experiments("dropout", "What does more dropout do to the same network?", "depth_4 dropout_30"),
     _of_experiments("element", "Can strided convolutions replace pooling?", "depth_4 strided_convolutions"),
@@ -42,11 +37,6 @@ READY_MADE = (
         "ablation",
         "What does Model 2 lose without one of its ideas?",
         "ablation_base ablation_no_batch_norm ablation_dropout_30 ablation_sgd",
-    ),
-    _of_experiments(
-        "ablation as reported",
-        "What does Model 2 lose without one of its ideas, trained as report 4 says?",
-        "report4_model_two report4_model_two_no_batch_norm report4_model_two_dropout_30 report4_model_two_sgd",
     ),
     _of_experiments(
         "rate",
@@ -67,6 +57,16 @@ READY_MADE = (
         ("model_one", "resnet18", "transfer"),
     ),
     AS_REPORTED,
+    _of_experiments(
+        "report 2",
+        "Which optimizer trains best as report 2 used them: on all images, at constant rates?",
+        "report2_sgd report2_adam report2_adam_then_sgd",
+    ),
+    _of_experiments(
+        "report 4",
+        "What does Model 2 lose without one of its ideas, trained as report 4 says?",
+        "report4_model_two report4_model_two_no_batch_norm report4_model_two_dropout_30 report4_model_two_sgd",
+    ),
 )
 """The reports' questions."""
 
