@@ -3,6 +3,7 @@
 import gc
 import sys
 import types
+import weakref
 from collections.abc import Iterator
 
 import pytest
@@ -31,24 +32,25 @@ def test_after_the_first_run_hardly_anything_is_left_to_look_through() -> None:
 
 
 def test_objects_made_later_are_still_collected() -> None:
+    """Their own fate is asked, not the number of exempt objects: other threads let go of some of those."""
     startup.exempt_modules()
-    exempt = gc.get_freeze_count()
-    cycle: list[object] = []
-    cycle.append(cycle)
+    cycle = types.ModuleType("cycle")
+    cycle.itself = cycle
+    alive = weakref.ref(cycle)
     startup.exempt_modules()
-    assert gc.get_freeze_count() == exempt
     del cycle
-    assert gc.collect() >= 1
+    gc.collect()
+    assert alive() is None
 
 
 def test_modules_that_are_loaded_later_become_exempt(monkeypatch: pytest.MonkeyPatch) -> None:
     startup.exempt_modules()
     exempt = gc.get_freeze_count()
     late = types.ModuleType("loaded_late")
-    late.content = [[] for _ in range(10_000)]
+    late.content = [[] for _ in range(10_000)]  # far more than other threads let go of meanwhile
     monkeypatch.setitem(sys.modules, "loaded_late", late)
     startup.exempt_modules()
-    assert gc.get_freeze_count() >= exempt + 10_000
+    assert gc.get_freeze_count() > exempt + 9_000
 
 
 def test_garbage_is_not_exempt() -> None:
