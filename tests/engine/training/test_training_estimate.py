@@ -76,9 +76,10 @@ def test_durations_are_in_words() -> None:
 
 def test_timing_keeps_to_its_budget_and_measures_something() -> None:
     begun = time.process_time()
-    cost = estimate.cost(estimate.timed(lenet(), 32), budget=0.2)
-    assert 0 < cost.forward < cost.step
-    assert time.process_time() - begun < 20
+    costs = [estimate.cost(estimate.timed(lenet(), 32), budget=0.2) for _ in range(3)]
+    # Of each the least: another process may have taken the core from one of them.
+    assert 0 < min(cost.forward for cost in costs) < min(cost.step for cost in costs)
+    assert time.process_time() - begun < 60
 
 
 def timed_model(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> tuple[nn.Module, dict[str, bool]]:
