@@ -16,8 +16,12 @@ OKABE_ITO = (ON, OFF, "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999", "#B
 """Colours that everyone tells apart (Okabe & Ito 2008), their yellow darkened for white pages."""
 
 LABEL_SIZE = 18
-LETTERS = alt.ExprRef(f"isValid(windowSize()[0]) ? max({LABEL_SIZE}, 9 + 0.007 * windowSize()[0]) : {LABEL_SIZE}")
-"""`LABEL_SIZE`, larger on screens of more than 1280 pixels, as the page's own letters are (`pages/startup.py`)."""
+ON_PHONE = "(windowSize()[0] < 640)"
+"""Of Vega: the screen is a phone's. False where no screen is known, as in a saved picture."""
+LETTERS = alt.ExprRef(
+    f"{ON_PHONE} ? 15 : isValid(windowSize()[0]) ? max({LABEL_SIZE}, 9 + 0.007 * windowSize()[0]) : {LABEL_SIZE}"
+)
+"""`LABEL_SIZE`; smaller on a phone, and larger on screens of more than 1280 pixels, as the page's own letters are."""
 MOST_NAMED = 16
 """Of more layers only some are named along an axis."""
 PHONE = 330

@@ -20,7 +20,7 @@ from engine.reports import Reported
 from engine.training import curves
 from engine.training.histories import History
 from pages.common import texts
-from pages.common.charts import LABEL_SIZE, LETTERS, OKABE_ITO, legend, sized
+from pages.common.charts import LABEL_SIZE, LETTERS, OKABE_ITO, ON_PHONE, legend, sized
 
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right")
 MOST = len(SHAPES)
@@ -262,7 +262,8 @@ def _margin(drawn: pd.DataFrame, cited: pd.DataFrame, look: _Look) -> list[alt.C
 
 
 def _text(labels: pd.DataFrame, look: _Look, weight: str) -> alt.Chart:
-    mark = alt.Chart(labels).mark_text(align="left", dx=18, fontSize=LETTERS, fontWeight=weight)
+    limit = alt.ExprRef(f"{ON_PHONE} ? 100 : 0")  # pixels; with 0 a name is written out
+    mark = alt.Chart(labels).mark_text(align="left", dx=18, fontSize=LETTERS, fontWeight=weight, limit=limit)
     return mark.encode(x=alt.value("width"), y=look.y("place"), text="words:N", color=look.colour())
 
 
