@@ -94,6 +94,8 @@ class Recipe:
         flip: mirror half of the images.
         cutout: the side in pixels of a grey square put at random into each image; 0 for none.
         label_smoothing: 0 to 1; only of the loss that is minimised, never of the one that is recorded.
+        mixup: how strongly images, and what is asked of the network, are blended in pairs; 0 for not at all. At 1 all
+            shares are equally likely, below 1 most pairs keep nearly one image.
         ema: decay per step of the averaged weights, which are then evaluated and kept; 0 for none.
         precision: "bfloat16" computes convolutions in 16 bits (autocast), weights stay in 32; "float64" is for tests.
         normalisation: of pixels, by the statistics of "cifar10" or "imagenet"; an empty one takes ImageNet's with
@@ -126,6 +128,7 @@ class Recipe:
     flip: bool = True
     cutout: int = _within(0, 32, usual=0)
     label_smoothing: float = _within(0, 0.99, usual=0.0)
+    mixup: float = _within(0, 100, usual=0.0)
     ema: float = _within(0, 0.99999, usual=0.0)
     precision: str = _one_of(PRECISIONS, usual="float32")
     normalisation: str = ""

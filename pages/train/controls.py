@@ -44,7 +44,7 @@ UNCHANGED = (
     "random_labels",
     "keep_states",
 )
-FRACTIONS = ("label_smoothing", "ema")
+FRACTIONS = ("label_smoothing", "mixup", "ema")
 """The settings of a recipe that a control shows as they are; a recipe may have whole numbers for fractions."""
 OPTIONS = ("dropout", "kernel_size", "pool_size", "width", "strided", "batch_norm")
 """The options of architectures that have a control, of the same name."""

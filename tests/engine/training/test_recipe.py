@@ -58,6 +58,7 @@ def test_the_shortest_recipe_has_the_documented_defaults() -> None:
         flip=True,
         cutout=0,
         label_smoothing=0.0,
+        mixup=0.0,
         ema=0.0,
         precision="float32",
         seed=0,
@@ -81,6 +82,7 @@ def test_every_setting_arrives() -> None:
     flip = false
     cutout = 6
     label_smoothing = 0.2
+    mixup = 0.4
     ema = 0.99
     precision = "bfloat16"
     seed = 5
@@ -116,6 +118,7 @@ def test_every_setting_arrives() -> None:
         flip=False,
         cutout=6,
         label_smoothing=0.2,
+        mixup=0.4,
         ema=0.99,
         precision="bfloat16",
         seed=5,
@@ -159,8 +162,8 @@ def test_without_resolutions_all_epochs_are_at_the_input_size() -> None:
 
 SETTINGS = (
     "name, architecture, phases, dataset, data_folder, options, input_size, resolutions, batch_size, crop_padding, "
-    "flip, cutout, label_smoothing, ema, precision, normalisation, seed, initialisation, early_stopping, sample, "
-    "random_labels, keep_weights, keep_states, group, base, base_sha256, train_last, keep_frozen"
+    "flip, cutout, label_smoothing, mixup, ema, precision, normalisation, seed, initialisation, early_stopping, "
+    "sample, random_labels, keep_weights, keep_states, group, base, base_sha256, train_last, keep_frozen"
 )
 PHASE_SETTINGS = "epochs, learning_rate, optimizer, schedule, warmup, momentum, nesterov, weight_decay"
 
@@ -198,6 +201,7 @@ def test_an_unknown_table_names_its_line() -> None:
         ("crop_padding = 32", "crop_padding must lie between 0 and 16, not 32."),
         ("cutout = 33", "cutout must lie between 0 and 32, not 33."),
         ("label_smoothing = 1.0", "label_smoothing must lie between 0 and 0.99, not 1."),
+        ("mixup = -1", "mixup must lie between 0 and 100, not -1."),
         ("label_smoothing = nan", "label_smoothing must lie between 0 and 0.99, not nan."),
         ("ema = 1", "ema must lie between 0 and 0.99999, not 1."),
         ("input_size = 4", "input_size must lie between 8 and 1024, not 4."),

@@ -37,6 +37,7 @@ MIXED = Recipe(
     batch_size=16,
     cutout=8,
     label_smoothing=0.1,
+    mixup=0.4,
     ema=0.9,
     seed=5,
     phases=(Phase(2, 0.05, "sgd"), Phase(2, 0.002, "adam", "cosine")),
