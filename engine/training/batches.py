@@ -53,23 +53,23 @@ class Batches:
         order = torch.randperm(len(self.labels), generator=random).to(self.device)
         for start in range(0, len(self) * self.recipe.batch_size, self.recipe.batch_size):
             indices = order[start : start + self.recipe.batch_size]
-            yield self._augmented(indices, random), self.labels[indices[self.share]]
+            yield self._augmented(indices, random, self.share), self.labels[indices[self.share]]
 
     def network_input(self, batch: Tensor, pixels: int) -> Tensor:
         """What the network is fed with at a side of `pixels`, of a batch that `epoch` gave."""
         return prepare(batch, pixels, *self.recipe.statistics)
 
-    def _augmented(self, indices: Tensor, random: torch.Generator) -> Tensor:
+    def _augmented(self, indices: Tensor, random: torch.Generator, share: slice) -> Tensor:
         rows = self._offsets(len(indices), random) + torch.arange(self.height)
         columns = self._offsets(len(indices), random) + torch.arange(self.width)
         if self.recipe.flip:
             mirrored = torch.randint(2, (len(indices), 1), generator=random).bool()
             columns = torch.where(mirrored, columns.flip(1), columns)
         hole = self._hole(len(indices), random) if self.recipe.cutout else None
-        # Random numbers are drawn for the whole batch, pixels are moved for this process's share only.
-        rows, columns = rows[self.share].to(self.device), columns[self.share].to(self.device)
-        images = self.padded[indices[self.share, None, None], rows[:, :, None], columns[:, None, :]]
-        return images if hole is None else images.masked_fill_(hole[self.share].to(self.device), 122)
+        # Random numbers are drawn for the whole batch, pixels are moved for the share of one process only.
+        rows, columns = rows[share].to(self.device), columns[share].to(self.device)
+        images = self.padded[indices[share, None, None], rows[:, :, None], columns[:, None, :]]
+        return images if hole is None else images.masked_fill_(hole[share].to(self.device), 122)
 
     def _offsets(self, count: int, random: torch.Generator) -> Tensor:
         return torch.randint(2 * self.recipe.crop_padding + 1, (count, 1), generator=random)

@@ -27,7 +27,7 @@ from engine.data import BUNDLED_TRAINING_PER_CLASS, CIFAR10_CLASSES, VALIDATION_
 from engine.errors import ConvscopeError
 from engine.models import ARCHITECTURES, blank, parameter_count
 from engine.training.datasets import TRAIN_SAMPLE
-from engine.training.frozen_features import End, FrozenStart
+from engine.training.frozen_features import End, FrozenStart, views
 from engine.training.memory import free_memory
 from engine.training.recipe import Phase, Recipe
 from engine.training.start import freeze_, fresh_network, make_optimizer, train_mode_
@@ -242,7 +242,7 @@ def seconds(recipe: Recipe, count: ImageCounts, cost_at: Callable[[int], TimePer
     measured = min(TRAIN_SAMPLE, count.training) + count.validation
     costs = {pixels: cost_at(pixels) for pixels in {recipe.pixels_at(epoch) for epoch in range(recipe.epochs)}}
     each = [costs[recipe.pixels_at(epoch)] for epoch in range(recipe.epochs)]
-    kept = count.training * (1 + recipe.flip) + count.validation
+    kept = count.training * (1 + views(recipe)) + count.validation
     return START + kept * each[-1].once + sum(count.training * one.step + measured * one.forward for one in each)
 
 

@@ -6,8 +6,9 @@ they say the same of an image in every epoch:
     logits = end(start(image))        start: frozen, most of the network; end: what is trained
                  ^ kept               16 bits per number, one file per set of images
 
-So the images must stay as they are. A mirror image is another image, whose features are kept beside it; shifted and
-covered ones would be new in each epoch (`crop_padding`, `cutout`), and a recipe that asks for them is refused.
+So the images must stay as they are. A mirror image is another image, whose features are kept beside it. Shifted and
+covered ones (`crop_padding`, `cutout`) would be new in each epoch: of those as many `views` of each image are kept as
+the recipe says, and each step draws one of them, or the image itself.
 
 Where it is cut: at the last value before any trained layer that all paths run through. Inside a residual block two
 values cross, so the cut is in front of the block, and its few frozen layers are computed anew in each step.
@@ -45,7 +46,7 @@ from engine.graph import Graph, trace
 from engine.graph.runs import Values, compute, forward
 from engine.operations import Call, Operation
 from engine.training import lock
-from engine.training.batches import Batches
+from engine.training.batches import Batches, generator
 from engine.training.datasets import Splits, measured
 from engine.training.recipe import Recipe
 from engine.training.start import trained_keys, trained_modules
@@ -56,8 +57,8 @@ AT_ONCE = 100
 """Images whose features are written, or read, together."""
 PIXELS = 100 * 64 * 64
 """Of images that go through the frozen layers together: few enough for a processor's cache."""
-TRAIN, VALIDATION, MIRRORED = range(3)
-"""The sets of images of a run."""
+TRAIN, VALIDATION, VIEWS = range(3)
+"""The sets of images of a run; the views of the training images are the third and those that follow."""
 
 # The cut -------------------------------------------------------------------------------------------------------
 
@@ -256,6 +257,11 @@ class FrozenStart:
 # The features of a run -----------------------------------------------------------------------------------------
 
 
+def views(recipe: Recipe) -> int:
+    """How many views of each training image are kept besides the image itself."""
+    return recipe.views or int(recipe.flip)
+
+
 class FrozenFeatures(Batches):
     """Batches of features in place of images, and the figures of a network that are measured on them.
 
@@ -268,14 +274,24 @@ class FrozenFeatures(Batches):
         super().__init__(splits.train, recipe, device, team)
         self.splits = splits
         self.start = FrozenStart(model, recipe, device)
-        train, validation = splits.train.images, splits.validation.images
-        self.sets = [train, validation, train[:, :, ::-1]] if recipe.flip else [train, validation]
+        self.views = views(recipe)
         self.mapped: list[np.memmap] = []
 
     @property
     def count(self) -> int:
-        """Of how many images features are kept, mirror images counted."""
-        return sum(map(len, self.sets))
+        """Of how many images features are kept, views counted."""
+        return (1 + self.views) * len(self.splits.train) + len(self.splits.validation)
+
+    def images(self) -> Iterator[np.ndarray]:
+        """uint8 `[N, H, W, 3]`: the training images, those of validation, and the views of the training images."""
+        yield self.splits.train.images
+        yield self.splits.validation.images
+        if not self.recipe.views and self.views:
+            yield self.splits.train.images[:, :, ::-1]
+        for number in range(self.recipe.views):
+            everyone = torch.arange(len(self.splits.train), device=self.device)
+            random = generator(self.recipe.seed, number)
+            yield super()._augmented(everyone, random, slice(None)).cpu().numpy()
 
     def keep(self) -> Iterator[int]:
         """Compute what is not on disk yet; gives how many images are done.
@@ -284,7 +300,7 @@ class FrozenFeatures(Batches):
             ConvscopeError: as `FrozenStart.keep`.
         """
         before = 0
-        for images in self.sets:
+        for images in self.images():
             yield before
             yield from (before + done for done in self.start.keep(images))
             before += len(images)
@@ -311,17 +327,17 @@ class FrozenFeatures(Batches):
         logits = [end(self.network_input(self._rows(which, part), 0)).float().cpu() for part in parts]
         return Predictions(torch.cat(logits).numpy(), data.labels[rows])
 
-    def _augmented(self, indices: Tensor, random: torch.Generator) -> Tensor:
-        """Features float16 `[B, C, H, W]`, half of them of mirror images if the recipe flips."""
-        mirrored = torch.randint(2, (len(indices),), generator=random) * self.recipe.flip
-        mine, mirrored = indices[self.share].cpu().numpy(), mirrored[self.share].numpy()
+    def _augmented(self, indices: Tensor, random: torch.Generator, share: slice) -> Tensor:
+        """Features float16 `[B, C, H, W]`, of the images themselves or of any view of them."""
+        drawn = torch.randint(1 + self.views, (len(indices),), generator=random)
+        mine, drawn = indices[share].cpu().numpy(), drawn[share].numpy()
         features = self._rows(TRAIN, mine)
-        for place in np.flatnonzero(mirrored):
-            features[place] = self._rows(MIRRORED, mine[place : place + 1])[0]
+        for place in np.flatnonzero(drawn):
+            features[place] = self._rows(VIEWS + drawn[place] - 1, mine[place : place + 1])[0]
         return features
 
     def _rows(self, which: int, rows: np.ndarray) -> Tensor:
         """float16 `[N, C, H, W]`, channels last in memory, of these rows of one of the sets."""
         if not self.mapped:
-            self.mapped = [self.start.file(images).rows() for images in self.sets]
+            self.mapped = [self.start.file(images).rows() for images in self.images()]
         return torch.from_numpy(self.mapped[which][rows]).permute(0, 3, 1, 2)

@@ -113,6 +113,8 @@ class Recipe:
             one means: as it is when the run starts); or torchvision's weights, as "torchvision:IMAGENET1K_V1".
         train_last: how many of the last convolutions are trained, with all that follows the first of them; 0 for all.
         keep_frozen: what the other layers answer is computed once per image (and mirror image) and kept on disk.
+        views: of each image so many versions that are shifted, mirrored and covered at random are kept beside it; 0
+            for its mirror image only.
     """
 
     name: str
@@ -144,6 +146,7 @@ class Recipe:
     base_sha256: str = ""
     train_last: int = _within(0, 10_000, usual=0)
     keep_frozen: bool = False
+    views: int = _within(0, 100, usual=0)
 
     @property
     def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -304,9 +307,15 @@ class _Reader:
             raise self.refuse("train_last", "train_last needs base, the weights that the other layers keep.")
         if recipe.keep_frozen and not recipe.train_last:
             raise self.refuse("keep_frozen", "keep_frozen needs train_last, which says what is frozen.")
-        if recipe.keep_frozen and (recipe.crop_padding or recipe.cutout or recipe.resolutions):
-            reason = "keep_frozen needs images that stay as they are: crop_padding = 0, cutout = 0, no resolutions."
+        if recipe.keep_frozen and not recipe.views and (recipe.crop_padding or recipe.cutout):
+            reason = (
+                "keep_frozen needs images that stay as they are: crop_padding = 0 and cutout = 0, or a number of views."
+            )
             raise self.refuse("keep_frozen", reason)
+        if recipe.keep_frozen and recipe.resolutions:
+            raise self.refuse("keep_frozen", "keep_frozen needs images of one size: no resolutions.")
+        if recipe.views and not recipe.keep_frozen:
+            raise self.refuse("views", "views needs keep_frozen: otherwise each epoch has views of its own.")
         if recipe.data_folder and recipe.dataset != "folder":
             raise self.refuse("data_folder", 'data_folder needs dataset = "folder".')
         if "input_size" in recipe.options:

@@ -161,7 +161,7 @@ def recipe_of(settings: Values, base: Recipe) -> Recipe:
     options = _options_of(settings, name, base)
     recipe = replace(base, architecture=name, options=options, phases=phases, **images, **unchanged)
     if name != base.architecture:  # the base's weights are another network's
-        recipe = replace(recipe, base="", base_sha256="", train_last=0, keep_frozen=False)
+        recipe = replace(recipe, base="", base_sha256="", train_last=0, keep_frozen=False, views=0)
     recipe = replace(recipe, resolutions=_fitting(recipe))
     return recipes.from_dict(json.loads(json.dumps(recipes.to_dict(recipe))), "these settings")
 
@@ -188,7 +188,8 @@ def remarks(recipe: Recipe, base: Recipe) -> list[str]:
         trained = f", and only the last {recipe.train_last} convolutions and what follows them learn"
         sentences.append(f"It begins with the weights {recipe.base}{trained if recipe.train_last else ''}.")
         if recipe.keep_frozen:
-            sentences.append("What the layers before them answer is computed once, so images cannot be shifted.")
+            what = f"of {recipe.views} versions of each image" if recipe.views else "so images cannot be shifted"
+            sentences.append(f"What the layers before them answer is computed once, {what}.")
     elif base.base:
         sentences.append(f"It begins with random weights: those of {base.name} belong to another network.")
     return sentences

@@ -1,5 +1,6 @@
 """What frozen layers answer is computed once and kept, and training on it is training on the images."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from engine.errors import ConvscopeError
 from engine.evaluation import evaluate
 from engine.models import build
 from engine.training import finish, frozen_features, live_files
+from engine.training.batches import Batches, generator
 from engine.training.datasets import Splits
 from engine.training.frozen_features import FrozenFeatures, FrozenStart, cut_before_training, folded
 from engine.training.loop import Training
@@ -245,6 +247,29 @@ def test_half_of_the_features_are_of_mirror_images(small: nn.Module, splits: Spl
         torch.testing.assert_close(mirrored[:3].double(), source.start.cut.before(small, x), rtol=1e-3, atol=1e-4)
 
 
+def test_each_step_draws_an_image_or_one_of_its_views(small: nn.Module, splits: Splits) -> None:
+    recipe = replace(KEPT, batch_size=32, flip=True, crop_padding=4, cutout=8, views=3)
+    source = FrozenFeatures(small, splits, recipe, CPU)
+    list(source.keep())
+    assert source.count == 64 + 32 + 3 * 64
+    first, labels = map(torch.cat, zip(*source.epoch(0), strict=True))
+    again, _ = map(torch.cat, zip(*source.epoch(0), strict=True))
+    assert torch.equal(first, again)
+    versions = [source._rows(which, np.arange(64)) for which in (0, 2, 3, 4)]
+    drawn = [
+        next((which, i) for i in range(64) for which, all_of in enumerate(versions) if torch.equal(one, all_of[i]))
+        for one in first
+    ]
+    assert sorted(i for _, i in drawn) == list(range(64))
+    assert labels.tolist() == splits.train.labels[[i for _, i in drawn]].tolist()
+    assert min(Counter(which for which, _ in drawn).values()) > 4
+    # A view is what another training would see of the images.
+    seen = Batches(splits.train, recipe, CPU)._augmented(torch.arange(64), generator(recipe.seed, 1), slice(None))
+    with torch.no_grad():
+        x = prepare(seen, 16, *recipe.statistics).double()
+        torch.testing.assert_close(versions[2].double(), source.start.cut.before(small, x), rtol=1e-3, atol=1e-3)
+
+
 def test_figures_on_features_are_those_on_images(small: nn.Module, splits: Splits) -> None:
     source = FrozenFeatures(small, splits, KEPT, CPU)
     list(source.keep())
@@ -284,8 +309,16 @@ def test_its_base_comes_with_a_package(splits: Splits) -> None:
         ("", "mine.toml, line 2: keep_frozen needs train_last, which says what is frozen."),
         (
             'base = "x"\ntrain_last = 1',
-            "mine.toml, line 2: keep_frozen needs images that stay as they are: crop_padding = 0, cutout = 0, "
-            "no resolutions.",
+            "mine.toml, line 2: keep_frozen needs images that stay as they are: crop_padding = 0 and cutout = 0, "
+            "or a number of views.",
+        ),
+        (
+            'base = "x"\ntrain_last = 1\ncrop_padding = 0\nresolutions = [{from_epoch = 0, pixels = 32}]',
+            "mine.toml, line 2: keep_frozen needs images of one size: no resolutions.",
+        ),
+        (
+            'base = "x"\ntrain_last = 1\nviews = 101',
+            "mine.toml, line 5: views must lie between 0 and 100, not 101.",
         ),
     ],
 )

@@ -163,7 +163,7 @@ def test_without_resolutions_all_epochs_are_at_the_input_size() -> None:
 SETTINGS = (
     "name, architecture, phases, dataset, data_folder, options, input_size, resolutions, batch_size, crop_padding, "
     "flip, cutout, label_smoothing, mixup, ema, precision, normalisation, seed, initialisation, early_stopping, "
-    "sample, random_labels, keep_weights, keep_states, group, base, base_sha256, train_last, keep_frozen"
+    "sample, random_labels, keep_weights, keep_states, group, base, base_sha256, train_last, keep_frozen, views"
 )
 PHASE_SETTINGS = "epochs, learning_rate, optimizer, schedule, warmup, momentum, nesterov, weight_decay"
 

@@ -42,10 +42,9 @@ def test_of_many_training_images_only_some_are_measured() -> None:
 def test_what_frozen_layers_answer_is_computed_once() -> None:
     recipe = lenet(phases=(Phase(2, 0.1),), train_last=1, base="x", keep_frozen=True, crop_padding=0)
     epochs = 2 * (90 * 0.1 + 100 * 0.01)
-    for flip, passed in ((True, 190), (False, 100)):
-        taken = estimate.seconds(
-            replace(recipe, flip=flip), ImageCounts(90, 10), lambda pixels: TimePerImage(0.1, 0.01, 0.5)
-        )
+    for flip, views, passed in ((True, 0, 190), (False, 0, 100), (True, 3, 370)):
+        asked = replace(recipe, flip=flip, views=views)
+        taken = estimate.seconds(asked, ImageCounts(90, 10), lambda pixels: TimePerImage(0.1, 0.01, 0.5))
         assert taken == pytest.approx(estimate.START + passed * 0.5 + epochs)
 
 
