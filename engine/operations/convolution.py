@@ -41,8 +41,10 @@ class ConvolutionRecord(Record):
     def reverse_windows(self, signals: Signals, rules: Rules) -> tuple[Signals, ...]:
         weight = self.weight if rules.weight_scale == 1 else self.weight * rules.weight_scale
         stride, padding, dilation = zip(*((w.stride, w.padding, w.dilation) for w in self.windows), strict=True)
-        plain = stride[0] == stride[1] > 1 and dilation == (1, 1) and self.groups == 1
-        if plain and weight.shape[1] < _FEW and signals.maps[:, 0].numel() > _MANY:
+        dense = dilation == (1, 1) and self.groups == 1
+        if dense and signals.maps.shape[2:] == (1, 1) and signals.place is not None:
+            maps = _of_single_units(signals.maps, weight)
+        elif dense and stride[0] == stride[1] > 1 and weight.shape[1] < _FEW and signals.maps[:, 0].numel() > _MANY:
             maps = _by_sub_pixels(signals.maps, weight, stride[0])
         elif signals.place is not None:
             maps = F.conv_transpose2d(signals.maps, weight, None, stride, 0, 0, self.groups, dilation)
@@ -51,6 +53,13 @@ class ConvolutionRecord(Record):
             maps = F.conv_transpose2d(signals.maps, weight, None, stride, padding, unread, self.groups, dilation)
             return (signals.with_maps(maps),)
         return (signals.with_maps(maps, signals.where.read(self.windows, self.input_size)),)
+
+
+def _of_single_units(maps: Tensor, weight: Tensor) -> Tensor:
+    """The transposed convolution of maps of one unit, `[B, C, 1, 1]`: a product with the matrix of all weights."""
+    rows = weight.permute(0, 2, 3, 1)
+    windows = maps.flatten(1) @ rows.flatten(1)
+    return windows.unflatten(1, rows.shape[1:]).permute(0, 3, 1, 2)
 
 
 def _by_sub_pixels(maps: Tensor, weight: Tensor, stride: int) -> Tensor:
