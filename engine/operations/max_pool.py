@@ -42,9 +42,11 @@ class MaxPoolRecord(Record):
             read = signals.place.read(self.windows, self.input_size).within()
             shape = read.shape
             places = self._within(places, read, values.shape[:2])
-        unpooled = values.new_zeros((*values.shape[:-2], prod(shape)))
-        unpooled.scatter_add_(-1, places.flatten(-2).expand(values.flatten(-2).shape), values.flatten(-2))
-        return (Signals(unpooled.unflatten(-1, shape), read),)
+        # Channels last, `[..., H * W, C]`: the convolution in front of it takes its maps like this.
+        values, places = values.flatten(-2).mT, places.flatten(-2).mT
+        unpooled = values.new_zeros((*values.shape[:-2], prod(shape), values.shape[-1]))
+        unpooled.scatter_add_(-2, places.expand(values.shape), values)
+        return (Signals(unpooled.mT.unflatten(-1, shape), read),)
 
     def _within(self, places: Tensor, read: Place, batch: Sequence[int]) -> Tensor:
         """Indices into the flattened maps as indices into the flattened windows that are `read`."""
