@@ -40,7 +40,7 @@ from captum.attr import LayerGradCam, NeuronDeconvolution, Occlusion
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader
-from torch.utils.flop_counter import flop_registry
+from torch.utils.flop_counter import conv_flop_count, flop_registry, register_flop_formula
 from torchvision import transforms
 
 from benchmarks.inversion import GOAL, until_goal
@@ -92,6 +92,16 @@ def fastest_product() -> float:
     """Operations per second of the best of some matrix products: two for each multiplication."""
     first, second = torch.rand(2, 1024, 1024)
     return 2 * 1024**3 / min(processor_seconds(lambda: first @ second) for _ in range(60))
+
+
+@register_flop_formula(torch.ops.mkldnn._convolution_pointwise)
+def _prepacked(maps: torch.Size, weight: torch.Size, *_: object, out_shape: torch.Size) -> int:
+    return conv_flop_count(maps, weight, out_shape)
+
+
+@register_flop_formula(torch.ops.mkldnn._convolution_transpose_pointwise)
+def _prepacked_transposed(maps: torch.Size, weight: torch.Size, *_: object, out_shape: torch.Size) -> int:
+    return conv_flop_count(maps, weight, out_shape, transposed=True)
 
 
 class Products(TorchDispatchMode):

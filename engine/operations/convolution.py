@@ -17,42 +17,52 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.fx import Node
 
+from engine.operations import prepacking
 from engine.operations.base import Call, Operation, Record, Recorded, Rules, Shape, Shapes, product_in_words
+from engine.operations.kept import KEPT
 from engine.operations.signals import Signals
 from engine.operations.windows import Windows, sides_in_words, stride_in_words, windows
 
 _SETTINGS = ("weight", "bias", "stride", "padding", "dilation", "groups", "kernel_size")
 _FEW = 16
 """Fewer channels than a processor computes at once."""
-_MANY = 64
-"""So many places that rearranging the weights pays."""
 
 
 @dataclass(frozen=True)
 class ConvolutionRecord(Record):
     """`followed_by_batch_norm`: whether a batch norm alone reads its output (directly or through dropout)."""
 
-    weight: Tensor
+    layer: nn.Conv2d
     windows: Windows
-    groups: int
     input_size: tuple[int, int]
     followed_by_batch_norm: bool
 
+    @property
+    def weight(self) -> Tensor:
+        """`[C_out, C_in / groups, k, k]`."""
+        return self.layer.weight.detach()
+
     def reverse_windows(self, signals: Signals, rules: Rules) -> tuple[Signals, ...]:
-        weight = self.weight if rules.weight_scale == 1 else self.weight * rules.weight_scale
-        stride, padding, dilation = zip(*((w.stride, w.padding, w.dilation) for w in self.windows), strict=True)
-        dense = dilation == (1, 1) and self.groups == 1
-        if dense and signals.maps.shape[2:] == (1, 1) and signals.place is not None:
-            maps = _of_single_units(signals.maps, weight)
-        elif dense and stride[0] == stride[1] > 1 and weight.shape[1] < _FEW and signals.maps[:, 0].numel() > _MANY:
-            maps = _by_sub_pixels(signals.maps, weight, stride[0])
-        elif signals.place is not None:
-            maps = F.conv_transpose2d(signals.maps, weight, None, stride, 0, 0, self.groups, dilation)
-        else:  # A strided convolution may leave the last rows and columns unread; the output padding brings them back.
-            unread = [window.unread(size) for window, size in zip(self.windows, self.input_size, strict=True)]
-            maps = F.conv_transpose2d(signals.maps, weight, None, stride, padding, unread, self.groups, dilation)
-            return (signals.with_maps(maps),)
-        return (signals.with_maps(maps, signals.where.read(self.windows, self.input_size)),)
+        maps = signals.maps if rules.weight_scale == 1 else signals.maps * rules.weight_scale
+        if signals.place is None:
+            return (signals.with_maps(self._transposed(maps, self.layer.padding, self.input_size)),)
+        read = signals.place.read(self.windows, self.input_size)
+        return (signals.with_maps(self._transposed(maps, (0, 0), read.shape), read),)
+
+    def _transposed(self, maps: Tensor, padding: Sequence[int], size: Sequence[int]) -> Tensor:
+        """The transposed convolution, less the first `padding` rows and columns: the `size` that follow."""
+        layer = self.layer
+        if layer.groups == 1 and layer.dilation == (1, 1):
+            if maps.shape[2:] == (1, 1) and (*padding, *size) == (0, 0, *layer.kernel_size):
+                return _of_single_units(maps, layer.weight)
+            if layer.stride[0] == layer.stride[1] > 1 and layer.in_channels < _FEW:
+                return _by_sub_pixels(maps, layer, padding, size)
+        # A strided convolution may leave the last rows and columns unread; the output padding brings them back.
+        axes = zip(self.windows, maps.shape[2:], padding, size, strict=True)
+        unread = [length + 2 * cut - window.reach(count) for window, count, cut, length in axes]
+        if prepacking.pays(layer, maps, maps[:, 0].numel()):
+            return prepacking.convolve_transposed(maps, layer, padding, unread)
+        return F.conv_transpose2d(maps, layer.weight, None, layer.stride, padding, unread, layer.groups, layer.dilation)
 
 
 def _of_single_units(maps: Tensor, weight: Tensor) -> Tensor:
@@ -62,19 +72,32 @@ def _of_single_units(maps: Tensor, weight: Tensor) -> Tensor:
     return windows.unflatten(1, rows.shape[1:]).permute(0, 3, 1, 2)
 
 
-def _by_sub_pixels(maps: Tensor, weight: Tensor, stride: int) -> Tensor:
+def _by_sub_pixels(maps: Tensor, layer: nn.Conv2d, padding: Sequence[int], size: Sequence[int]) -> Tensor:
     """The transposed convolution as a plain one, which gives the stride x stride pixels between two units as channels.
 
     Libraries compute many channels at once, so with few of them it is faster (Shi et al. 2016, "Real-time single image
     and video super-resolution using an efficient sub-pixel convolutional neural network").
     """
+    weight, stride = layer.weight, layer.stride[0]
+    kernels = KEPT.of(layer, "sub-pixels", [weight], lambda: _sub_pixel_kernels(weight.detach(), stride))
+    reach = [count + taps - 2 for count, taps in zip(maps.shape[2:], kernels.shape[2:], strict=True)]
+    # So many outputs on either side lie outside of what is asked for.
+    spare = [
+        min(cut // stride, last - (cut + length - 1) // stride)
+        for cut, length, last in zip(padding, size, reach, strict=True)
+    ]
+    around = [taps - 1 - less for taps, less in zip(kernels.shape[2:], spare, strict=True)]
+    pixels = F.pixel_shuffle(F.conv2d(maps, kernels, None, 1, around), stride)
+    top, left = (cut - less * stride for cut, less in zip(padding, spare, strict=True))
+    return pixels[..., top : top + size[0], left : left + size[1]]
+
+
+def _sub_pixel_kernels(weight: Tensor, stride: int) -> Tensor:
+    """`[C_in * stride * stride, C_out, k / stride, k / stride]`: of each sub-pixel the weights that it reads."""
     taps = [math.ceil(length / stride) for length in weight.shape[2:]]
-    end = [(count - 1) * stride + length for count, length in zip(maps.shape[2:], weight.shape[2:], strict=True)]
     down, across = (count * stride - length for count, length in zip(taps, weight.shape[2:], strict=True))
     parts = F.pad(weight, (0, across, 0, down)).unflatten(3, (taps[1], stride)).unflatten(2, (taps[0], stride))
-    kernels = parts.flip(2, 4).permute(1, 3, 5, 0, 2, 4).flatten(0, 2).contiguous(memory_format=torch.channels_last)
-    pixels = F.conv2d(maps, kernels, None, 1, [count - 1 for count in taps])
-    return F.pixel_shuffle(pixels, stride)[..., : end[0], : end[1]]
+    return parts.flip(2, 4).permute(1, 3, 5, 0, 2, 4).flatten(0, 2).contiguous(memory_format=torch.channels_last)
 
 
 class Convolution(Operation):
@@ -83,13 +106,18 @@ class Convolution(Operation):
     modules = (nn.modules.conv._ConvNd,)
     functions = (F.conv1d, F.conv2d, F.conv3d, F.conv_transpose2d)
 
+    def run(self, call: Call, *args: Any, **kwargs: Any) -> Tensor:
+        layer = call.module
+        if is_zero_padded(layer) and prepacking.pays(layer, args[0], _places(layer, args[0])):
+            return prepacking.convolve(args[0], layer)
+        return call(*args, **kwargs)
+
     def record(self, call: Call, *args: Any, **kwargs: Any) -> Recorded:
         value = self.run(call, *args, **kwargs)
         if not is_zero_padded(call.module):
             return value, None
-        module, size = call.module, tuple(args[0].shape[-2:])
-        read = windows(call.settings(_SETTINGS))
-        return value, ConvolutionRecord(module.weight.detach(), read, module.groups, size, call.normalised)
+        size, read = tuple(args[0].shape[-2:]), windows(call.settings(_SETTINGS))
+        return value, ConvolutionRecord(call.module, read, size, call.normalised)
 
     def is_linear(self, call: Call, inputs: Sequence[Node]) -> bool:
         return list(inputs) == list(call.node.args[:1])  # in the image, if the kernel does not depend on it as well
@@ -123,6 +151,11 @@ class Convolution(Operation):
 def is_zero_padded(module: nn.Module | None) -> bool:
     """Whether it is a convolution in two dimensions beyond whose border the input counts as zero."""
     return isinstance(module, nn.Conv2d) and module.padding_mode == "zeros" and not isinstance(module.padding, str)
+
+
+def _places(layer: nn.Conv2d, maps: Tensor) -> int:
+    """About so many units has one channel of its output, of all images."""
+    return maps[..., 0, :, :].numel() // math.prod(layer.stride)
 
 
 def _is_transposed(call: Call) -> bool:

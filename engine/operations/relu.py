@@ -45,7 +45,8 @@ class ReLU(Operation):
 
     def record(self, call: Call, x: Tensor, *_: Any, **__: Any) -> Recorded:
         value = self.run(call, x)
-        return value, ReLURecord((value > 0) & (value < 6) if _is_relu6(call) else value > 0)
+        positive = value.bool()  # none is negative, and a comparison takes six times as long
+        return value, ReLURecord(positive & (value < 6) if _is_relu6(call) else positive)
 
 
 def _is_relu6(call: Call) -> bool:

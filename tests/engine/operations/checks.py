@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from engine import checkpoints
 from engine.deconv import reconstruct
 from engine.graph import trace
 from engine.graph.receptive_field import Pair, receptive_field, receptive_fields
@@ -15,8 +16,8 @@ from tests.oracles import assert_same, noise
 
 
 def chain(*modules: nn.Module) -> nn.Module:
-    """The modules one after the other, in double precision and eval mode, frozen."""
-    return nn.Sequential(*modules).double().eval().requires_grad_(False)
+    """The modules one after the other, in double precision, frozen like every network that the app opens."""
+    return checkpoints.freeze(nn.Sequential(*modules).double())
 
 
 def operation_at_the_end(model: nn.Module) -> Operation:
