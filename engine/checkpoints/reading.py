@@ -19,7 +19,7 @@ from engine.files import damage_as
 from engine.models import ARCHITECTURES, blank, build, efficientnet_lite0, parameter_count
 from engine.models.initialisation import initialise_
 from engine.models.torchvision_models import PREFIX, TRANSFORM_INPUT, pretrained, takes_imagenet
-from engine.operations.kept import KEPT
+from engine.operations.frozen_weights import FROZEN
 from engine.seeding import seeded
 from engine.stored import read_arrays, read_bytes
 from engine.stored_tensors import read_tensors
@@ -207,7 +207,7 @@ def untrained(name: str, folder: Path | None = None) -> Trained:
 def freeze(model: nn.Module) -> nn.Module:
     """`model` in evaluation mode, with parameters that ask for no gradient, channels-last for speed."""
     model.eval().requires_grad_(False).to(memory_format=torch.channels_last)
-    KEPT.mark_frozen(model)
+    FROZEN.mark(model)
     return model
 
 

@@ -4,7 +4,7 @@
     flattening  rearrangement (concatenation ...)  resampling  elementwise  attention  source (image, constants)
     other        anything else, by its vector-Jacobian product
     windows, signals    the window that a unit reads; the windows that a signal reaches on its way back
-    kept, prepacking    what is made once of frozen weights; convolutions that read their weights in oneDNN's order
+    frozen_weights, prepacking    what is made of them once; convolutions that read them in oneDNN's order
 
 Each file says how its operation is recognised in a traced network, what is recorded of it in a forward pass, how it is
 reversed, what window of its input a unit reads, what it costs, how its parameters are counted and what it is called

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.operations.base import Call, Operation, Record, Recorded, Rules, Shapes
-from engine.operations.kept import KEPT
+from engine.operations.frozen_weights import FROZEN
 from engine.operations.signals import Signals
 
 
@@ -44,11 +44,11 @@ def _affine(module: nn.modules.batchnorm._BatchNorm, x: Tensor) -> tuple[Tensor,
         return scale.reshape(shape), offset.reshape(shape)
 
     sources = [each for each in (variance, mean, weight, bias) if each is not None]
-    return KEPT.of(module, f"factor and offset in {x.dim()} dimensions", sources, make)
+    return FROZEN.derived(module, f"factor and offset in {x.dim()} dimensions", sources, make)
 
 
 def _applied(call: Call, x: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
-    fits = KEPT.is_frozen(call.module) and x.dtype is scale.dtype
+    fits = FROZEN.holds(call.module) and x.dtype is scale.dtype
     # PyTorch's batch norm takes three times as long with maps in channels-last.
     return torch.addcmul(offset, x, scale) if fits else call(x)
 
@@ -64,7 +64,7 @@ class BatchNorm(Operation):
         return super().recognises(call) and call.module.running_var is not None
 
     def run(self, call: Call, x: Tensor) -> Tensor:
-        return _applied(call, x, *_affine(call.module, x)) if KEPT.is_frozen(call.module) else call(x)
+        return _applied(call, x, *_affine(call.module, x)) if FROZEN.holds(call.module) else call(x)
 
     def record(self, call: Call, x: Tensor) -> Recorded:
         scale, offset = _affine(call.module, x)

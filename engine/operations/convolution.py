@@ -19,7 +19,7 @@ from torch.fx import Node
 
 from engine.operations import prepacking
 from engine.operations.base import Call, Operation, Record, Recorded, Rules, Shape, Shapes, product_in_words
-from engine.operations.kept import KEPT
+from engine.operations.frozen_weights import FROZEN
 from engine.operations.signals import Signals
 from engine.operations.windows import Windows, sides_in_words, stride_in_words, windows
 
@@ -79,7 +79,7 @@ def _by_sub_pixels(maps: Tensor, layer: nn.Conv2d, padding: Sequence[int], size:
     and video super-resolution using an efficient sub-pixel convolutional neural network").
     """
     weight, stride = layer.weight, layer.stride[0]
-    kernels = KEPT.of(layer, "sub-pixels", [weight], lambda: _sub_pixel_kernels(weight.detach(), stride))
+    kernels = FROZEN.derived(layer, "sub-pixels", [weight], lambda: _sub_pixel_kernels(weight.detach(), stride))
     reach = [count + taps - 2 for count, taps in zip(maps.shape[2:], kernels.shape[2:], strict=True)]
     # So many outputs on either side lie outside of what is asked for.
     spare = [

@@ -2,7 +2,7 @@
 
 Part of what a network computes is the same for every image: batch norm's factor gamma / sqrt(var + eps), or the order
 in which a convolution reads its weights (`engine.operations.prepacking`). It may be kept where nobody changes the
-weights. So whoever loads a network for all to look at says so, with `mark_frozen`; a copy of it is not frozen. Of any
+weights. So whoever loads a network for all to look at says so, with `FROZEN.mark`; a copy of it is not frozen. Of any
 other network nothing is kept.
 """
 
@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 Made = TypeVar("Made")
 
-MOST_BYTES = 128 * 2**20
+MOST_BYTES = 100_000_000
 """Of all that is kept; what has not been used for longest makes room."""
 
 
-class Kept:
+class FrozenWeights:
     """Tensors made from the weights of modules, `limit` bytes of them; any number of threads may ask for them."""
 
     def __init__(self, limit: int = MOST_BYTES) -> None:
@@ -29,21 +29,21 @@ class Kept:
         self._frozen: WeakSet[nn.Module] = WeakSet()
         self._lock = RLock()
 
-    def mark_frozen(self, model: nn.Module) -> None:
+    def mark(self, model: nn.Module) -> None:
         """Keep what is made from the weights of `model` from now on: nobody will change them."""
         for module in model.modules():
             if module not in self._frozen:
                 self._frozen.add(module)
                 finalize(module, self._forget, id(module)).atexit = False
 
-    def is_frozen(self, module: nn.Module) -> bool:
+    def holds(self, module: nn.Module) -> bool:
         """Whether its weights stay as they are, and no hook changes what it computes."""
         changing = module._forward_pre_hooks or module._forward_hooks
         return not changing and module in self._frozen
 
-    def of(self, module: nn.Module, what: str, sources: Sequence[Tensor], make: Callable[[], Made]) -> Made:
+    def derived(self, module: nn.Module, what: str, sources: Sequence[Tensor], make: Callable[[], Made]) -> Made:
         """What `make` gives, from the `sources` alone, which are weights of the `module`."""
-        if not self.is_frozen(module) or any(source.requires_grad or source.is_inference() for source in sources):
+        if not self.holds(module) or any(source.requires_grad or source.is_inference() for source in sources):
             return make()
         key, versions = (id(module), what), tuple(source._version for source in sources)
         with self._lock:
@@ -71,4 +71,4 @@ class Kept:
                 self._drop(key)
 
 
-KEPT = Kept()
+FROZEN = FrozenWeights()

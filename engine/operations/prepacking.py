@@ -3,7 +3,7 @@
 On processors PyTorch convolves with oneDNN, which computes blocks of channels at once and for that puts the weights in
 another order before each convolution. Where a map has few places, as deep in a network, this takes longer than the
 convolution: at 2 x 2 places, 512 channels to 512, ten times as long. So the weights of frozen layers are put in order
-once (`engine.operations.kept`), for the convolution and for the transposed one.
+once (`engine.operations.frozen_weights`), for the convolution and for the transposed one.
 
 Each of the two is the other's derivative by its input, so autograd can go back through either.
 """
@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from engine.operations.kept import KEPT
+from engine.operations.frozen_weights import FROZEN
 from engine.operations.windows import windows
 
 _MOST_PLACES = 256
@@ -45,7 +45,7 @@ def pays(layer: nn.Conv2d, maps: Tensor, places: int) -> bool:
         and maps.dtype is weight.dtype is torch.float32
         and maps.is_cpu
         and maps.dim() == 4
-        and KEPT.is_frozen(layer)
+        and FROZEN.holds(layer)
         and not torch._C._functorch.is_functorch_wrapped_tensor(maps)
     )
 
@@ -62,7 +62,7 @@ def convolve_transposed(
     """The transposed convolution of `maps` `[N, C_out, h, w]` with the weights of `layer`, without its bias."""
     weight, where = layer.weight, (list(padding), list(output_padding), list(layer.stride), list(layer.dilation), 1)
     prepack = torch.ops.mkldnn._reorder_convolution_transpose_weight
-    packed = KEPT.of(layer, "transposed", [weight], lambda: prepack(weight.detach(), *where, list(maps.shape)))
+    packed = FROZEN.derived(layer, "transposed", [weight], lambda: prepack(weight.detach(), *where, list(maps.shape)))
     maps = maps.contiguous(memory_format=torch.channels_last)
     return torch.ops.mkldnn._convolution_transpose_pointwise(maps, packed, None, *where, "none", [], "")
 
@@ -70,7 +70,7 @@ def convolve_transposed(
 def _convolve(maps: Tensor, layer: nn.Conv2d, bias: Tensor | None) -> Tensor:
     weight, where = layer.weight, (list(layer.padding), list(layer.stride), list(layer.dilation), 1)
     prepack = torch.ops.mkldnn._reorder_convolution_weight
-    packed = KEPT.of(layer, "convolution", [weight], lambda: prepack(weight.detach(), *where, list(maps.shape)))
+    packed = FROZEN.derived(layer, "convolution", [weight], lambda: prepack(weight.detach(), *where, list(maps.shape)))
     maps = maps.contiguous(memory_format=torch.channels_last)
     return torch.ops.mkldnn._convolution_pointwise(maps, packed, bias, *where, "none", [], "")
 
