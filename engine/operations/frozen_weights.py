@@ -15,6 +15,8 @@ from weakref import WeakSet, finalize
 from torch import Tensor, nn
 
 Made = TypeVar("Made")
+State = tuple[tuple[int, int], ...]
+"""Of each source its version and its address."""
 
 MOST_BYTES = 100_000_000
 """Of all that is kept; what has not been used for longest makes room."""
@@ -25,7 +27,7 @@ class FrozenWeights:
 
     def __init__(self, limit: int = MOST_BYTES) -> None:
         self.limit, self.bytes = limit, 0
-        self._made: OrderedDict[tuple[int, str], tuple[tuple[int, ...], Any, int]] = OrderedDict()
+        self._made: OrderedDict[tuple[int, str], tuple[State, Any, int]] = OrderedDict()
         self._frozen: WeakSet[nn.Module] = WeakSet()
         self._lock = RLock()
 
@@ -45,19 +47,20 @@ class FrozenWeights:
         """What `make` gives, from the `sources` alone, which are weights of the `module`."""
         if not self.holds(module) or any(source.requires_grad or source.is_inference() for source in sources):
             return make()
-        key, versions = (id(module), what), tuple(source._version for source in sources)
+        # A change in place counts the version up; a conversion, to another precision say, puts other memory there.
+        key, state = (id(module), what), tuple((source._version, source.data_ptr()) for source in sources)
         with self._lock:
-            if key in self._made and self._made[key][0] == versions:
+            if key in self._made and self._made[key][0] == state:
                 self._made.move_to_end(key)
                 return self._made[key][1]
         made = make()
-        self._keep(key, versions, made, sum(source.nbytes for source in sources))
+        self._keep(key, state, made, sum(source.nbytes for source in sources))
         return made
 
-    def _keep(self, key: tuple[int, str], versions: tuple[int, ...], made: Any, size: int) -> None:
+    def _keep(self, key: tuple[int, str], state: State, made: Any, size: int) -> None:
         with self._lock:
             self._drop(key)
-            self._made[key] = versions, made, size
+            self._made[key] = state, made, size
             self.bytes += size
             while self.bytes > self.limit:
                 self._drop(next(iter(self._made)))

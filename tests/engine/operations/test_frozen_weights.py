@@ -61,6 +61,14 @@ def test_weights_that_change_after_all_are_noticed() -> None:
     assert make().eq(10).all()
 
 
+def test_another_precision_is_noticed() -> None:
+    frozen = FrozenWeights()
+    make = Maker(frozen, frozen_layer(frozen))
+    make()
+    make.layer.double()
+    assert make().dtype is torch.float64
+
+
 def test_a_layer_with_a_hook_counts_as_not_frozen() -> None:
     frozen = FrozenWeights()
     layer = frozen_layer(frozen)
