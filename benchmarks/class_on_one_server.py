@@ -10,8 +10,8 @@ network is trained, unless one is trained already (`--no-training`). Measured: t
 
 Afterwards a second server shows each of these views to one visitor alone. Streamlit names a picture after its content,
 so equal names are equal pictures: any other picture in class is counted as wrong, and any other sentence in red as an
-error (a random link may ask for what a network does not have, and is told so). Views with a progress bar are left out:
-their pictures are still forming.
+error (a random link may ask for what a network does not have, and is told so). Views that go on by themselves are left
+out: their pictures are still forming.
 
 Students speak Streamlit's protocol and draw nothing, so what browsers take is not measured. `--address` tries a server
 that runs already, such as several behind a proxy; its memory is then not measured.
@@ -39,6 +39,7 @@ sys.path.insert(0, str(ROOT))
 
 import websockets
 from streamlit.proto.Element_pb2 import Element
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
 from benchmarks.server import SILENT, server_process
 from benchmarks.sessions import Student
@@ -70,7 +71,7 @@ class Visitor(Student):
     Attributes:
         pictures: the names of the view's pictures.
         errors: its errors.
-        forming: whether work on it goes on.
+        forming: whether it goes on by itself, as long as work on it does.
         offers: what its controls offer, by their keys in the link.
     """
 
@@ -85,14 +86,16 @@ class Visitor(Student):
         self.pictures, self.errors, self.forming = set(), [], False
         return await self.rerun(*address)
 
+    def hear(self, message: ForwardMsg) -> None:
+        self.forming |= message.WhichOneof("type") == "auto_rerun"
+        super().hear(message)
+
     def look(self, element: Element) -> None:
         kind = element.WhichOneof("type")
         if kind == "exception":
             self.errors.append(element.exception.message)
         elif kind == "alert" and element.alert.format == element.alert.ERROR:
             self.errors.append(element.alert.body)
-        elif kind == "progress":
-            self.forming = True
         elif kind == "imgs":
             self.pictures |= {image.url for image in element.imgs.imgs}
         elif kind in ("selectbox", "button_group", "radio", "checkbox"):

@@ -69,10 +69,14 @@ class Student:
         while True:
             message = ForwardMsg()
             message.ParseFromString(await self.connection.recv())
-            if message.WhichOneof("type") == "delta":
-                self.look(message.delta.new_element)
+            self.hear(message)
             if message.WhichOneof("type") == "script_finished" and message.script_finished == DONE:
                 return
+
+    def hear(self, message: ForwardMsg) -> None:
+        """Take in a message of the server."""
+        if message.WhichOneof("type") == "delta":
+            self.look(message.delta.new_element)
 
     def look(self, element: Element) -> None:
         """Look at an element of the page that has arrived."""
