@@ -35,6 +35,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from engine.adam import Adam
 from engine.errors import ConvscopeError
 from engine.tape import features
 
@@ -329,18 +330,17 @@ def _dot(first: Tensor, second: Tensor) -> float:
 def _adam(problem: Problem, point: Point, steps: int, random: torch.Generator) -> Iterator[Point]:
     """Adam on a loss that changes with each random shift; after an overflow it goes on from the last finite image."""
     image, caution = point.image.clone(), 1.0
-    adam = torch.optim.Adam([image], RATE)
+    adam = Adam(image, RATE)
     yield point
     for number in range(steps):
-        image.grad = point.gradient
-        adam.param_groups[0]["lr"] = caution * RATE * (1 + math.cos(math.pi * number / steps)) / 2
-        adam.step()
+        adam.rate = caution * RATE * (1 + math.cos(math.pi * number / steps)) / 2
+        adam.step(point.gradient)
         lower = problem.at(image.clone(), _shift(problem.prior.jitter, random))
         if lower.is_finite and math.isfinite(lower.error):
             point = lower
         else:
             image, caution = point.image.clone(), caution / 2
-            adam = torch.optim.Adam([image], RATE)
+            adam = Adam(image, RATE)
         yield point
 
 
