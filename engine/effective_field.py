@@ -109,9 +109,8 @@ def _influence(name: str, activation: Tensor, pixels: Tensor, generator: torch.G
     count, channels, height, width = activation.shape
     row, column = height // 2, width // 2
     signs = torch.randint(2, (count, channels), generator=generator).to(activation) * 2 - 1
-    seed = torch.zeros_like(activation)
-    seed[:, :, row, column] = signs
-    (gradient,) = torch.autograd.grad(activation, pixels, seed, retain_graph=True)
+    signed = (signs * activation[:, :, row, column]).sum()
+    (gradient,) = torch.autograd.grad(signed, pixels, retain_graph=True)
     return (row, column), gradient.square().sum(dim=(0, 1)) / channels
 
 

@@ -30,7 +30,7 @@ from engine.errors import ConvscopeError
 from engine.graph import Graph, trace
 from engine.graph.layers import stage_of_each
 from engine.graph.receptive_field import WHOLE, ReceptiveField, receptive_fields
-from engine.models import build
+from engine.models import blank
 from engine.operations import Call, Constant, Operation
 from engine.operations.base import Shape, Shapes, product_in_words
 
@@ -115,13 +115,12 @@ def shapes_only(architecture: str, num_classes: int, input_size: int, options: d
         ConvscopeError: unknown architecture or options, or images too small for it.
     """
     kept = {key: value for key, value in options.items() if key != "input_size"}
-    with torch.device("meta"):
-        try:
-            return build(architecture, num_classes=num_classes, input_size=input_size, **kept).eval()
-        except ConvscopeError as error:
-            if not isinstance(error.__cause__, TypeError):
-                raise
-        return build(architecture, num_classes=num_classes, **kept).eval()
+    try:
+        return blank(architecture, num_classes, input_size=input_size, **kept).eval()
+    except ConvscopeError as error:
+        if not isinstance(error.__cause__, TypeError):
+            raise
+    return blank(architecture, num_classes, **kept).eval()
 
 
 def describe(model: nn.Module, input_size: int) -> NetworkTable:
