@@ -29,6 +29,7 @@ from torch import Tensor
 
 from engine.adam import Adam
 from engine.data import denormalised
+from engine.operations.base import inner_product
 
 COLOUR_COVARIANCE = ((0.06156, 0.05533, 0.05142), (0.05533, 0.06010, 0.05874), (0.05142, 0.05874, 0.06926))
 """Of red, green and blue (0-1) over all pixels of the 5,000 bundled CIFAR-10 training images."""
@@ -109,7 +110,7 @@ class Waves:
         with torch.enable_grad():
             moved = warp(self._painted(), self._movement())
         # The pictures do not depend on each other, so their gradients may meet in one backward pass.
-        (uphill,) = torch.autograd.grad((moved * gradient(moved.detach())).sum(), self.waves)
+        (uphill,) = torch.autograd.grad(inner_product(gradient(moved.detach()), moved), self.waves)
         self._adam.step(uphill)
 
     def _painted(self) -> Tensor:
