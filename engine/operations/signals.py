@@ -12,16 +12,18 @@ that loses more at a border than the others is moved into its map instead.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 from typing import Self
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from engine.operations.windows import Window, Windows
 
 Slices = tuple[slice, slice]
+_REMEMBERED = lru_cache(maxsize=4096)
+"""The next image has its windows at the same places, and what follows from them again."""
 
 
 @dataclass(frozen=True)
@@ -80,18 +82,22 @@ class Place:
         """Height and width of the maps."""
         return self.rows.size, self.columns.size
 
+    @_REMEMBERED
     def read(self, windows: Windows, size: tuple[int, int]) -> Self:
         """What the units here read of maps of this `size`; it may lie beyond their border."""
         return type(self)(self.rows.read(windows[0], size[0]), self.columns.read(windows[1], size[1]))
 
+    @_REMEMBERED
     def within(self) -> Self:
         """What of this lies within the maps."""
         return type(self)(self.rows.within(), self.columns.within())
 
+    @_REMEMBERED
     def union(self, other: Self) -> Self:
         """What lies here or there."""
         return self if self == other else type(self)(self.rows.union(other.rows), self.columns.union(other.columns))
 
+    @_REMEMBERED
     def slices(self) -> list[Slices]:
         """Rows and columns of each window; of one only, if all lie at the same place."""
         corners = list(zip(self.rows.first, self.columns.first, strict=True))
@@ -116,8 +122,8 @@ class Signals:
         if values.dim() != 5 or not values.is_floating_point():
             return cls(values)
         maps = values.flatten(0, 1)
-        anywhere = ((maps.amax(dim=1) != 0) | (maps.amin(dim=1) != 0)).numpy(force=True)
-        return cls(values)._at(Place(*(_span(anywhere.any(axis=axis)) for axis in (2, 1))))
+        anywhere = (maps.amax(dim=1) != 0) | (maps.amin(dim=1) != 0)
+        return cls(values)._at(Place(*(_span(anywhere.any(dim=across).tolist()) for across in (2, 1))))
 
     @property
     def where(self) -> Place:
@@ -167,26 +173,33 @@ class Signals:
         return self if place == self.place else self.with_maps(_moved(self.maps, self.where, place), place)
 
 
-def _span(anywhere: np.ndarray) -> Span:
-    """The units that count, of `[B, size]`; of a map where none does, the first one."""
-    size = anywhere.shape[1]
-    first, behind = anywhere.argmax(axis=1), size - anywhere[:, ::-1].argmax(axis=1)
-    return Span.around(first.tolist(), (behind * anywhere.any(axis=1)).tolist(), size)
+def _span(anywhere: list[list[bool]]) -> Span:
+    """The units that count, of each of B maps whether each one does; of a map where none does, the first one."""
+    size = len(anywhere[0])
+    first = [units.index(True) if True in units else 0 for units in anywhere]
+    behind = [size - units[::-1].index(True) if True in units else 0 for units in anywhere]
+    return Span.around(first, behind, size)
 
 
 def _moved(maps: Tensor, here: Place, there: Place) -> Tensor:
     """The windows `there`, with what the windows `here`, `maps` `[B, C, h, w]`, hold of them; else zero."""
     if here == there:
         return maps
-    offsets = list(zip(_offsets(here.rows, there.rows), _offsets(here.columns, there.columns), strict=True))
-    together = _same(offsets)
-    overlaps = [_overlap(offset, here.shape, there.shape) for offset in (offsets[:1] if together else offsets)]
+    overlaps = _overlaps(here, there)
+    together = len(overlaps) == 1
     if together and overlaps[0][1] == _slices((0, 0), there.shape):
         return maps[..., *overlaps[0][0]]
     moved = _zeros(maps, there.shape)
     for index, (source, target) in zip([slice(None)] if together else range(len(maps)), overlaps, strict=True):
         moved[index, ..., *target] = maps[index, ..., *source]
     return moved
+
+
+@_REMEMBERED
+def _overlaps(here: Place, there: Place) -> list[tuple[Slices, Slices]]:
+    """Of each pair of windows where they overlap, as slices of either; of one only, if it is the same for all."""
+    offsets = list(zip(_offsets(here.rows, there.rows), _offsets(here.columns, there.columns), strict=True))
+    return [_overlap(offset, here.shape, there.shape) for offset in (offsets[:1] if _same(offsets) else offsets)]
 
 
 def _offsets(here: Span, there: Span) -> list[int]:
