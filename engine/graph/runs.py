@@ -190,7 +190,7 @@ def norm_of_each(values: Tensor, images: int = 1) -> Tensor:
     each = _image_by_image(values.abs() if values.is_complex() else values, images)
     dimensions = tuple(range(1, each.dim()))
     norms = torch.linalg.vector_norm(each, dim=dimensions).double()
-    if _HOLDS[0] < float(norms.min()) and float(norms.max()) < _HOLDS[1]:
+    if all(_HOLDS[0] < norm < _HOLDS[1] for norm in norms.tolist()):
         return norms
     # Leaving batch norm out may take a signal's square beyond what a float can hold.
     return torch.linalg.vector_norm(each, dim=dimensions, dtype=torch.float64)
