@@ -126,12 +126,12 @@ def reconstruct(
     with torch.no_grad():
         groups = [_play(tape, group, rules, cut, gains) for group in signals.split(_signals_at_once(tape))]
     pixels, sent, norms = ([group[part] for group in groups] for part in range(3))
-    together = torch.cat(sent)
+    together = _joined(sent)
     measured: tuple[Gain, ...] = ()
     if norms[0]:
         after_each = torch.cat([torch.stack(list(each.values())) for each in norms], dim=1)
         measured = tuple(map(Gain, norms[0], _ratio(after_each, together)))
-    return Reconstruction(torch.cat(pixels), measured, together)
+    return Reconstruction(_joined(pixels), measured, together)
 
 
 def weight_scale_applies(tape: Tape) -> str | None:
@@ -168,6 +168,10 @@ def _play(
     norms: dict[str, Tensor] | None = {} if gains else None
     pixels = play_back(tape.steps, {tape.node: seeds}, tape.input, tape.input_shape, rules, cut, norms)
     return pixels, norm_of_each(seeds.values, tape.input_shape[0]), norms or {}
+
+
+def _joined(groups: list[Tensor]) -> Tensor:
+    return groups[0] if len(groups) == 1 else torch.cat(groups)
 
 
 def _ratio(norm: Tensor, sent: Tensor) -> Tensor:
@@ -235,14 +239,11 @@ def strongest_unit(activation: Tensor, channel: int) -> Tensor:
     Raises:
         ConvscopeError: there is no such channel.
     """
-    seed = whole_map(activation, channel)
     if activation.dim() == 2:
-        return seed
-    rows = seed[:, channel].flatten(1)
-    place = rows.argmax(dim=1, keepdim=True)
-    peak = torch.zeros_like(rows).scatter(1, place, rows.gather(1, place))
-    seed[:, channel] = peak.reshape(seed[:, channel].shape)
-    return seed
+        return whole_map(activation, channel)
+    units = _of_channel(activation, channel).flatten(1)
+    largest, place = units.max(dim=1, keepdim=True)
+    return _seed(activation, channel, torch.zeros_like(units).scatter_(1, place, largest))
 
 
 def unit(activation: Tensor, channel: int, row: int, column: int) -> Tensor:
@@ -276,11 +277,20 @@ def whole_map(activation: Tensor, channel: int) -> Tensor:
     Raises:
         ConvscopeError: there is no such channel.
     """
+    return _seed(activation, channel, _of_channel(activation, channel))
+
+
+def _of_channel(activation: Tensor, channel: int) -> Tensor:
     channels = activation.shape[1]
     if channel not in range(channels):
         raise ConvscopeError(f"There is no channel {channel}: this layer has channels 0 to {channels - 1}.")
+    return activation[:, channel]
+
+
+def _seed(activation: Tensor, channel: int, values: Tensor) -> Tensor:
+    """`values` in one channel, the others zero."""
     seed = torch.zeros_like(activation)
-    seed[:, channel] = activation[:, channel]
+    seed[:, channel] = values.reshape(seed[:, channel].shape)
     return seed
 
 

@@ -88,15 +88,15 @@ def _check_network(model: nn.Module) -> None:
         )
 
 
-def _modules(model: nn.Module) -> Iterable[nn.Module]:
+def _modules(model: nn.Module) -> list[nn.Module]:
     """The model and all modules in it, without the names that PyTorch takes its time to put together."""
-    seen, waiting = {model}, [model]
-    while waiting:
-        module = waiting.pop()
-        yield module
-        new = [child for child in module._modules.values() if child is not None and child not in seen]
-        seen.update(new)
-        waiting.extend(new)
+    found, seen = [model], {model}
+    for module in found:  # which grows meanwhile
+        for child in module._modules.values():
+            if child is not None and child not in seen:
+                seen.add(child)
+                found.append(child)
+    return found
 
 
 def _first_graph(model: nn.Module, shape: ImageShape | None) -> Graph:

@@ -15,7 +15,7 @@ from weakref import WeakSet, finalize
 from torch import Tensor, nn
 
 Made = TypeVar("Made")
-State = tuple[tuple[int, int], ...]
+State = list[tuple[int, int]]
 """Of each source its version and its address."""
 
 MOST_BYTES = 100_000_000
@@ -45,14 +45,15 @@ class FrozenWeights:
 
     def derived(self, module: nn.Module, what: str, sources: Sequence[Tensor], make: Callable[[], Made]) -> Made:
         """What `make` gives, from the `sources` alone, which are weights of the `module`."""
-        if not self.holds(module) or any(source.requires_grad or source.is_inference() for source in sources):
+        state = _state(sources) if self.holds(module) else None
+        if state is None:
             return make()
-        # A change in place counts the version up; a conversion, to another precision say, puts other memory there.
-        key, state = (id(module), what), tuple((source._version, source.data_ptr()) for source in sources)
+        key = id(module), what
         with self._lock:
-            if key in self._made and self._made[key][0] == state:
+            found = self._made.get(key)
+            if found is not None and found[0] == state:
                 self._made.move_to_end(key)
-                return self._made[key][1]
+                return found[1]
         made = make()
         self._keep(key, state, made, sum(source.nbytes for source in sources))
         return made
@@ -72,6 +73,19 @@ class FrozenWeights:
         with self._lock:
             for key in [key for key in self._made if key[0] == module]:
                 self._drop(key)
+
+
+def _state(sources: Sequence[Tensor]) -> State | None:
+    """None if one of them learns, or has no version.
+
+    A change in place counts the version up; a conversion, to another precision say, puts other memory there.
+    """
+    state = []
+    for source in sources:
+        if source.requires_grad or source.is_inference():
+            return None
+        state.append((source._version, source.data_ptr()))
+    return state
 
 
 FROZEN = FrozenWeights()

@@ -121,9 +121,12 @@ class Signals:
         """All that differs from zero: of feature maps `[K, N, C, H, W]` windows, else everything."""
         if values.dim() != 5 or not values.is_floating_point():
             return cls(values)
-        maps = values.flatten(0, 1)
-        anywhere = (maps.amax(dim=1) != 0) | (maps.amin(dim=1) != 0)
-        return cls(values)._at(Place(*(_span(anywhere.any(dim=across).tolist()) for across in (2, 1))))
+        largest = values.flatten(0, 1).abs().amax(dim=1)
+        place = Place(*(_span(largest.amax(dim=across).tolist()) for across in (2, 1)))
+        if place.shape == place.size:
+            return cls(values)
+        slices = place.slices()
+        return cls(values[..., *slices[0]], place) if len(slices) == 1 else cls(values)._at(place)
 
     @property
     def where(self) -> Place:
@@ -173,12 +176,14 @@ class Signals:
         return self if place == self.place else self.with_maps(_moved(self.maps, self.where, place), place)
 
 
-def _span(anywhere: list[list[bool]]) -> Span:
-    """The units that count, of each of B maps whether each one does; of a map where none does, the first one."""
-    size = len(anywhere[0])
-    first = [units.index(True) if True in units else 0 for units in anywhere]
-    behind = [size - units[::-1].index(True) if True in units else 0 for units in anywhere]
-    return Span.around(first, behind, size)
+def _span(largest: list[list[float]]) -> Span:
+    """The units that are not zero, of each of B maps the largest value of each; where all are, the first one."""
+    counting = [[unit for unit, value in enumerate(units) if value] for units in largest]
+    first, behind = (
+        [units[0] if units else 0 for units in counting],
+        [units[-1] + 1 if units else 0 for units in counting],
+    )
+    return Span.around(first, behind, len(largest[0]))
 
 
 def _moved(maps: Tensor, here: Place, there: Place) -> Tensor:
