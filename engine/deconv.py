@@ -290,7 +290,7 @@ def _of_channel(activation: Tensor, channel: int) -> Tensor:
 def _seed(activation: Tensor, channel: int, values: Tensor) -> Tensor:
     """`values` in one channel, the others zero."""
     seed = torch.zeros_like(activation)
-    seed[:, channel] = values.reshape(seed[:, channel].shape)
+    seed[:, channel] = values.reshape(-1, *seed.shape[2:])
     return seed
 
 

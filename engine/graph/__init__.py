@@ -80,7 +80,7 @@ def _check_network(model: nn.Module) -> None:
         raise ConvscopeError(f"A network is an object of torch.nn.Module, not {quoted(model)}: call its class, say.")
     if isinstance(innermost(model), torch.jit.ScriptModule):
         raise ConvscopeError("This network was made by torch.jit, which hides its layers: use it as it was before.")
-    if any(module.training for module in _modules(model)):
+    if _is_in_training(model):
         training = next(name for name, module in model.named_modules() if module.training)
         where = f"its module {training!r} is" if training else "it is"
         raise ConvscopeError(
@@ -88,15 +88,17 @@ def _check_network(model: nn.Module) -> None:
         )
 
 
-def _modules(model: nn.Module) -> list[nn.Module]:
-    """The model and all modules in it, without the names that PyTorch takes its time to put together."""
+def _is_in_training(model: nn.Module) -> bool:
+    """Whether a module of it is; without `modules()`, which takes its time to put names together."""
     found, seen = [model], {model}
     for module in found:  # which grows meanwhile
+        if module.training:
+            return True
         for child in module._modules.values():
             if child is not None and child not in seen:
                 seen.add(child)
                 found.append(child)
-    return found
+    return False
 
 
 def _first_graph(model: nn.Module, shape: ImageShape | None) -> Graph:

@@ -60,7 +60,7 @@ class ConvolutionRecord(Record):
         # A strided convolution may leave the last rows and columns unread; the output padding brings them back.
         axes = zip(self.windows, maps.shape[2:], padding, size, strict=True)
         unread = [length + 2 * cut - window.reach(count) for window, count, cut, length in axes]
-        if prepacking.pays(layer, maps, maps[:, 0].numel()):
+        if prepacking.pays(layer, maps, maps.numel() // layer.out_channels):
             return prepacking.convolve_transposed(maps, layer, padding, unread)
         return F.conv_transpose2d(maps, layer.weight, None, layer.stride, padding, unread, layer.groups, layer.dilation)
 
@@ -155,7 +155,7 @@ def is_zero_padded(module: nn.Module | None) -> bool:
 
 def _places(layer: nn.Conv2d, maps: Tensor) -> int:
     """About so many units has one channel of its output, of all images."""
-    return maps[..., 0, :, :].numel() // math.prod(layer.stride)
+    return maps.numel() // (layer.in_channels * math.prod(layer.stride))
 
 
 def _is_transposed(call: Call) -> bool:

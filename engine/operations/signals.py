@@ -151,7 +151,8 @@ class Signals:
         """`[K, *shape of the output]`: zero outside of the windows."""
         if self.place is None:
             return self.values
-        return self._at(Place.everything(len(self.place.rows.first), self.place.size)).values
+        everywhere = Place.everything(len(self.place.rows.first), self.place.size)
+        return _moved(self.maps, self.place, everywhere).unflatten(0, self.values.shape[:-3])
 
     def of_record(self, recorded: Tensor) -> Tensor:
         """What is recorded where the windows are: of `[N, C, H, W]`, in a shape that goes with `values`."""
