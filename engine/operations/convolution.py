@@ -116,7 +116,7 @@ class Convolution(Operation):
         value = self.run(call, *args, **kwargs)
         if not is_zero_padded(call.module):
             return value, None
-        size, read = tuple(args[0].shape[-2:]), windows(call.settings(_SETTINGS))
+        size, read = tuple(args[0].shape[-2:]), windows(vars(call.module))
         return value, ConvolutionRecord(call.module, read, size, call.normalised)
 
     def is_linear(self, call: Call, inputs: Sequence[Node]) -> bool:

@@ -36,10 +36,9 @@ def pays(layer: nn.Conv2d, maps: Tensor, places: int) -> bool:
         maps: what goes in, `[N, C, H, W]`.
         places: the units of the convolution's output in one channel of all N images, or of the transposed one's input.
     """
-    weight = layer.weight
     return (
         places <= _MOST_PLACES
-        and weight.numel() >= _MANY_WEIGHTS
+        and (weight := layer.weight).numel() >= _MANY_WEIGHTS
         and AVAILABLE
         and layer.groups == 1
         and maps.dtype is weight.dtype is torch.float32
