@@ -36,11 +36,15 @@ def show(subject: Subject, chosen: Selection, order: str, form: str) -> None:
     """The view."""
     label = clicks.selected_class(chosen, subject)
     with layout.stage():
-        left, right = st.columns([1.15, 1], gap="medium")
-    with left:
-        _show_figures(subject, label, order, form)
-    with right:
-        _show_images(subject, chosen, label)
+        if label is None:
+            st.caption(texts.plain(clicks.why_no_images(subject, "a class")))
+            _show_figures(subject, label, order, form)
+        else:
+            left, right = st.columns([1.15, 1], gap="medium")
+            with left:
+                _show_figures(subject, label, order, form)
+            with right:
+                _show_images(subject, chosen, label)
     texts.what_to_look_at(
         "Orange lines are 95 % intervals: where two overlap, the classes may be equally hard.",
         "Diamonds are a report's figures, from about 20 to 45 images per class, so their intervals are wide.",
@@ -108,17 +112,7 @@ def _reported(subject: Subject) -> pd.DataFrame:
     return shares_table(tests[0].shares, **{"class": tests[0].classes}) if tests else pd.DataFrame()
 
 
-def _show_images(subject: Subject, chosen: Selection, label: int | None) -> None:
-    if subject.images is None:
-        st.info(texts.plain(subject.why_no_images))
-        return
-    if label is not None:
-        _show_images_of(subject, chosen, label)
-    else:
-        image_grid.show_selected(subject, chosen)
-
-
-def _show_images_of(subject: Subject, chosen: Selection, label: int) -> None:
+def _show_images(subject: Subject, chosen: Selection, label: int) -> None:
     name = subject.classes[label]
     wrong, right = (images.of_class(subject.predictions, label, correct=correct) for correct in (False, True))
     st.markdown(

@@ -36,10 +36,15 @@ def hand_on(key: str, on_click: Callable[[Point], None]) -> None:
 
 
 def selected_class(chosen: Selection, subject: Subject) -> int | None:
-    """The sidebar's class, if its images are among those that the subject was tested on."""
-    if chosen.split != "test" or subject.images is None or chosen.truth not in subject.classes:
+    """The sidebar's class, be it of a test or a training image, if there are test images of the subject to show."""
+    if subject.images is None or chosen.truth not in subject.classes:
         return None
     return subject.classes.index(chosen.truth)
+
+
+def why_no_images(subject: Subject, mark: str) -> str:
+    """Why no images are shown where no class is selected; `mark`: what can be clicked to select one."""
+    return subject.why_no_images if subject.images is None else f"Click {mark} to see its test images."
 
 
 def select_class(name: str) -> None:

@@ -32,13 +32,18 @@ def options() -> tuple[str, str]:
 
 def show(subject: Subject, chosen: Selection, cells: str, order: str) -> None:
     """The view."""
+    label = clicks.selected_class(chosen, subject)
     with layout.stage():
-        left, right = st.columns([1.5, 1], gap="medium")
-    with right:
-        cell = _show_cell(subject, chosen)
-    with left:
-        _show_matrix(subject, cell, cells, order)
-    if cell is not None:
+        if label is None:
+            st.caption(texts.plain(clicks.why_no_images(subject, "a cell")))
+            _show_matrix(subject, None, cells, order)
+        else:
+            left, right = st.columns([1.5, 1], gap="medium")
+            with right:
+                cell = label, _show_cell(subject, chosen, label)
+            with left:
+                _show_matrix(subject, cell, cells, order)
+    if label is not None:
         name = _cell_in_words(subject, cell).replace(" ", "-")
         image_grid.download(subject, images.of_cell(subject.predictions, *cell)[:MOST], f"{subject.name}-{name}")
     texts.what_to_look_at(
@@ -91,22 +96,16 @@ def _similar_together(key: str, _subject: Subject) -> tuple[int, ...]:
     return similarity_order(_subject.confusion)
 
 
-def _show_cell(subject: Subject, chosen: Selection) -> tuple[int, int] | None:
-    """The images of one cell in the row of the sidebar's class; gives the cell (true class, predicted class)."""
-    if subject.images is None:
-        st.info(texts.plain(subject.why_no_images))
-        return None
+def _show_cell(subject: Subject, chosen: Selection, label: int) -> int:
+    """The images of one cell in the row of the sidebar's class `label`; gives the cell's predicted class."""
     image_grid.show_selected(subject, chosen)
-    label = clicks.selected_class(chosen, subject)
-    if label is None:
-        return None
     predicted = _predicted_class(subject, label)
     indices = images.of_cell(subject.predictions, label, predicted)
     cell = _cell_in_words(subject, (label, predicted))
     st.markdown(f"**{len(indices):,} images of {texts.plain(cell)}**, the most confident first:")
     tiles = image_grid.tiles(subject, indices[:MOST], lambda true, predicted, confidence: (confidence,))
     image_grid.show("cell", subject.images, tiles, chosen, f"Images of {cell}", COLUMNS)
-    return label, predicted
+    return predicted
 
 
 def _cell_in_words(subject: Subject, cell: tuple[int, int]) -> str:

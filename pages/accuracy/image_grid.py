@@ -153,7 +153,7 @@ def download(subject: Subject, indices: np.ndarray, name: str) -> None:
 def show_selected(subject: Subject, chosen: Selection) -> None:
     """The sidebar's image with its class probabilities, and links that open it on other pages."""
     if chosen.split != "test" or subject.images is None:
-        st.info("Click an image below to see its probabilities here, and to open it on other pages.")
+        st.info("Click a test image to see its probabilities here, and to open it on other pages.")
         return
     one = subject.predictions.subset(np.array([chosen.index]))
     predicted, truth = subject.classes[int(one.predicted[0])], chosen.truth

@@ -287,4 +287,15 @@ def test_an_order_of_another_view_falls_back_without_a_word() -> None:
 @pytest.mark.parametrize("images", ["train", "photographs", "own"])
 @pytest.mark.parametrize("view", VIEWS)
 def test_other_images_in_the_sidebar_do_no_harm(view: str, images: str) -> None:
-    assert_no_error(page(view=view, images=images))
+    app = page(view=view, images=images)
+    assert_no_error(app)
+    if view not in ("Classes", "Confusion"):
+        return
+    if images == "train":
+        assert "images of airplane are predicted as" in said(app)
+        assert len(chart_rows(app, 1)) >= 12
+        assert "Click a test image to see its probabilities here" in said(app)
+    else:
+        assert f"Click {'a class' if view == 'Classes' else 'a cell'} to see its test images." in said(app)
+        assert "Click a test image" not in said(app)
+        assert len(app.get("vega_lite_chart")) == 1
