@@ -1,7 +1,10 @@
 """Charts that a back row can read: few marks, large labels, colours told apart by everyone."""
 
 import math
+import re
+from collections import defaultdict
 from collections.abc import Sequence
+from itertools import zip_longest
 
 import altair as alt
 import pandas as pd
@@ -28,6 +31,8 @@ PHONE = 330
 """Pixels between the axes of a chart that is as wide as a phone."""
 IN_A_ROW = 4
 """How many entries of a legend have room side by side."""
+CUT = "…"
+"""Stands for the letters of a name that have no room."""
 
 
 def gain_chart(curves: dict[str, Sequence[Milestone]], by: str) -> alt.Chart:
@@ -101,6 +106,42 @@ def legend(title: str, entries: int = 2, narrow: bool = False) -> alt.Legend:
     return alt.Legend(
         orient="top", direction="horizontal", columns=columns, title=title, titleOrient="left", labelLimit=400, **sizes
     )
+
+
+def short_names(names: Sequence[str], letters: int) -> dict[str, str]:
+    """Each of `names` in at most so many letters: cut in the middle, or where that makes two the same, where they part.
+
+    Args:
+        letters: at least 5.
+    """
+    short = {name: _cut(name, letters) for name in names}
+    alike = defaultdict(list)
+    for name, words in short.items():
+        alike[words].append(name)
+    for group in alike.values():
+        if len(group) > 1:
+            short |= _short_where_they_part(group, letters)
+    return short
+
+
+def _short_where_they_part(names: Sequence[str], letters: int) -> dict[str, str]:
+    """Each name's start, as far as there is room, and its end, from the word or number in which it differs."""
+    part = next(at for at, each in enumerate(zip_longest(*names)) if len(set(each)) > 1)
+    word = max(names[0].rfind(gap, 0, part) for gap in " _") + 1
+    start = word if word and word == part - 1 else part
+    rests = short_names([name[start:] for name in names], max(5, letters - 1))
+    ends = {name: CUT + rests[name[start:]] for name in names}
+    return {name: name[: max(0, letters - len(end))].rstrip(" _") + end for name, end in ends.items()}
+
+
+def _cut(name: str, letters: int) -> str:
+    """A name without its middle; its end begins with a word if there is one."""
+    if len(name) <= letters:
+        return name
+    end = name[-(letters // 2) :]
+    end = re.split("[ _]", end, maxsplit=1)[-1] or end
+    start = name[: letters - len(end) - 1].rstrip(" _") or name[0]
+    return start + CUT + end
 
 
 def ink() -> str:

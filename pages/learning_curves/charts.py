@@ -20,7 +20,7 @@ from engine.reports import Reported
 from engine.training import curves
 from engine.training.histories import History
 from pages.common import texts
-from pages.common.charts import LABEL_SIZE, LETTERS, OKABE_ITO, ON_PHONE, legend, sized
+from pages.common.charts import LABEL_SIZE, LETTERS, OKABE_ITO, ON_PHONE, legend, short_names, sized
 
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right")
 MOST = len(SHAPES)
@@ -41,6 +41,8 @@ COLUMNS = {
 HEIGHT = 420
 INSIDE = 320
 """About how many pixels of the height lie between the axes."""
+IN_MARGIN, IN_NARROW_MARGIN = 20, 13
+"""How many letters of a name have room beside a chart, and on a phone."""
 VALIDATED = "*"
 """Stands in the margin, where there is no room for words, at figures that were measured on validation images."""
 SPOTS = 8
@@ -255,16 +257,25 @@ def _margin(drawn: pd.DataFrame, cited: pd.DataFrame, look: _Look) -> list[alt.C
     """In the right margin, the name of each curve and of each report's figure, at its height where there is room."""
     ends = drawn.groupby("curve", sort=False).tail(1)
     names = pd.DataFrame({"curve": ends["curve"], "value": ends["shown"], "words": ends["curve"], "bold": True})
-    labels = pd.concat([names, cited.assign(bold=False)], ignore_index=True) if len(cited) else names
+    names["screen"] = ends["curve"].map(short_names(look.names, IN_MARGIN))
+    names["phone"] = ends["curve"].map(short_names(look.names, IN_NARROW_MARGIN))
+    figures = cited.assign(bold=False, screen=cited["words"], phone=cited["words"]) if len(cited) else cited
+    labels = pd.concat([names, figures], ignore_index=True) if len(cited) else names
     places = apart([look.scale.fraction(value) for value in labels["value"]], 1.35 * LABEL_SIZE / INSIDE)
     labels = labels.assign(place=[look.scale.value(place) for place in places])
     return [_text(labels[labels["bold"] == bold], look, "bold" if bold else "normal") for bold in (True, False)]
 
 
 def _text(labels: pd.DataFrame, look: _Look, weight: str) -> alt.Chart:
-    limit = alt.ExprRef(f"{ON_PHONE} ? 100 : 0")  # pixels; with 0 a name is written out
-    mark = alt.Chart(labels).mark_text(align="left", dx=18, fontSize=LETTERS, fontWeight=weight, limit=limit)
-    return mark.encode(x=alt.value("width"), y=look.y("place"), text="words:N", color=look.colour())
+    """The words, shortened on a screen so that the curves keep most of its width; a saved picture has room for all."""
+    text = alt.ExprRef(f"{ON_PHONE} ? datum.phone : isValid(windowSize()[0]) ? datum.screen : datum.words")
+    limit = alt.ExprRef(f"{ON_PHONE} ? 115 : isValid(windowSize()[0]) ? 0.19 * windowSize()[0] : 0")  # pixels; 0: none
+    mark = {"align": "left", "dx": 18, "fontSize": LETTERS, "fontWeight": weight, "limit": limit, "text": text}
+    return (
+        alt.Chart(labels)
+        .mark_text(**mark)
+        .encode(x=alt.value("width"), y=look.y("place"), tooltip=alt.Tooltip("words:N", title=" "), color=look.colour())
+    )
 
 
 def _new_sizes(chosen: Sequence[History], numbers: pd.DataFrame, look: _Look) -> list[alt.LayerChart]:

@@ -17,6 +17,7 @@ from engine.accuracy.figures import wilson
 from engine.training import curves, histories, images_per_class, verdicts
 from engine.training.run import RunFolder
 from pages.common import downloads
+from pages.common.charts import short_names
 from pages.learning_curves import charts
 from pages.learning_curves.charts import TRAINING, VALIDATION, Style
 from tests.apps import ROOT, assert_no_error, open_page
@@ -241,6 +242,45 @@ def test_charts_can_be_saved(arms, metric):
     svg = downloads.file_of(charts.chart(chosen, metric, PLAIN), "svg").decode()
     assert all(name in svg for name in charts.labels(chosen).values())
     assert ("report 4: 71.5 %" in svg) == (metric == "accuracy")
+
+
+LONG = "lenet_with_batch_norm_and_dropout_30_sgd_0.1_seed_{}_group_b7"
+
+
+def test_long_names_leave_the_width_to_the_curves(arms):
+    for number in (41, 42):
+        shutil.copytree(arms / "one", arms.parent / "checkpoints" / LONG.format(number))
+    chosen = [histories.read(place) for place in histories.find().values() if place.source == "checkpoints"]
+    whole = list(charts.labels(chosen).values())
+    drawing = charts.chart(chosen, "accuracy", PLAIN).to_dict()
+    margin = [row for rows in drawing["datasets"].values() for row in rows if "phone" in row and row["bold"]]
+    assert [row["words"] for row in margin] == whole
+    for place, letters in (("screen", charts.IN_MARGIN), ("phone", charts.IN_NARROW_MARGIN)):
+        shown = [row[place] for row in margin]
+        assert len(set(shown)) == 2
+        assert all(0 < len(name) <= letters for name in shown)
+    texts = [layer for layer in drawing["layer"] if layer["mark"]["type"] == "text"]
+    assert all(layer["encoding"]["tooltip"]["field"] == "words" for layer in texts)
+    assert all("datum.screen" in layer["mark"]["text"]["expr"] for layer in texts)
+    assert all(name in downloads.file_of(drawing, "svg").decode() for name in whole)
+
+
+@pytest.mark.parametrize("letters", [5, 11, 20])
+def test_short_names_can_be_told_apart(letters):
+    names = ["lenet", "report4 model one", "report4 model two", "report2 adam", "a" * 60, "a" * 61, "  ".join("_" * 20)]
+    names += [LONG.format(number) for number in range(3)]
+    short = short_names(names, letters)
+    assert list(short) == names
+    assert len(set(short.values())) == len(names)
+    assert all(len(words) <= max(letters, 6) for words in short.values())
+    assert short["lenet"] == "lenet"
+
+
+def test_a_short_name_keeps_its_start_and_its_last_words():
+    names = ["report4 model one", "report4 model two"]
+    assert list(short_names(names, 11).values()) == ["report4…one", "report4…two"]
+    names = [LONG.format(number) for number in (41, 42)]
+    assert list(short_names(names, 20).values()) == ["lenet_wi…41_group_b7", "lenet_wi…42_group_b7"]
 
 
 def test_a_report_that_measured_on_validation_images_is_told_from_one_that_tested():
