@@ -16,7 +16,7 @@ from engine.tape import Tape
 from pages.common import controls, downloads, layout, resources, selection, sheets, texts, touch
 from pages.common.controls import Option
 from pages.common.resources import CLASS, PHOTOGRAPHS, Playback, View
-from pages.common.selection import Selection
+from pages.common.selection import ChosenImage, Selection
 from pages.common.touch import Grid
 from pages.reconstruction import code, comparisons, figure
 from pages.reconstruction.comparisons import Comparison
@@ -42,8 +42,11 @@ BESIDE = 2
 # The controls --------------------------------------------------------------------------------------------------
 
 
-def draw_controls(chosen: Selection) -> tuple[Playback, Comparison]:
-    """The controls above the pictures: what to set side by side; and behind a button what to play back, and how."""
+def draw_controls(chosen: Selection) -> tuple[Playback, Comparison, ChosenImage | None]:
+    """The controls above the pictures: what to set side by side; and behind a button what to play back, and how.
+
+    The image is the second one, where two are compared.
+    """
     with layout.row():
         beside = st.container(horizontal=True, gap="small", vertical_alignment="bottom", width="stretch")
         with layout.options(OPTIONS | {"size": selection.size_option(chosen)}):
@@ -59,10 +62,11 @@ def draw_controls(chosen: Selection) -> tuple[Playback, Comparison]:
             playback = with_rules(playback, tape)
     with beside:
         by = selection.segments("Compare", respects_on_offer(playback, tape), "compare")
-        other = second_view(chosen, view) if by == "images" else None
+        second = selection.second_image(chosen.split) if by == "images" else None
         if by == "batch norm":
             playback = with_weight_scale(playback, tape)
-    return playback, comparisons.comparison(by, playback, other)
+    other = second and replace(view, split=second.split, index=second.index)
+    return playback, comparisons.comparison(by, playback, other), second
 
 
 def with_channels(playback: Playback, signal: str, chosen: Selection, tape: Tape) -> Playback:
@@ -103,12 +107,6 @@ def respects_on_offer(playback: Playback, tape: Tape) -> tuple[str, ...]:
     return comparisons.on_offer(playback.view.network, blocks, pools, playback.signal == CLASS)
 
 
-def second_view(chosen: Selection, view: View) -> View:
-    """The same layer on another image."""
-    other = selection.second_image(chosen.split)
-    return replace(view, split=other.split, index=other.index)
-
-
 def with_weight_scale(playback: Playback, tape: Tape) -> Playback:
     """`playback` as if all weights were larger or smaller and their batch norms adjusted."""
     before_batch_norm = isinstance(tape.steps[-1].operation, Convolution)
@@ -128,17 +126,23 @@ def image_png(split: str, index: int) -> bytes:
     return pictures.png(pictures.enlarged(resources.pixels(split, index), sheets.SIDE)[0])
 
 
-def show_image(chosen: Selection, playback: Playback) -> None:
-    """The image, and its class or name; a click chooses the unit whose receptive field is there."""
-    png, alt = image_png(chosen.split, chosen.index), f"The image: {chosen.image_name}"
+def show_image(image: ChosenImage, playback: Playback, key: str = "image", *more: str) -> None:
+    """The image, and its class or name; a click chooses the unit whose receptive field is there.
+
+    Args:
+        key: tells it from the other images of the page.
+        more: further lines below it.
+    """
+    png, alt = image_png(image.split, image.index), f"The image: {image.name}"
     if playback.signal == CLASS:
         sheets.show(png, alt)
     else:
-        show_units(png, alt, playback)
-    st.caption(texts.plain(f"{chosen.truth}, {chosen.image_name}" if chosen.truth else chosen.image_name))
+        show_units(png, alt, key, playback)
+    name = f"{image.truth}, {image.name}" if image.truth else image.name
+    st.caption("  \n".join(map(texts.plain, (name, *more))))
 
 
-def show_units(png: bytes, alt: str, playback: Playback) -> None:
+def show_units(png: bytes, alt: str, key: str, playback: Playback) -> None:
     """The image with the layer's units over it; the receptive field of the one whose signal is sent has a frame."""
     view, activation = playback.view, resources.recording(playback.view).activation
     channel = playback.channels[0] if len(playback.channels) == 1 else None
@@ -147,7 +151,7 @@ def show_units(png: bytes, alt: str, playback: Playback) -> None:
     if unit is None and channel is not None and playback.signal == touch.STRONGEST and strongest.any():
         [unit] = feature_maps.strongest_units(strongest[None, None])
     grid = touch.units(strongest, resources.field(view.network, view.layer), view.size)
-    touch.show_units(png, alt, "image", grid, unit, partial(put_unit, activation))
+    touch.show_units(png, alt, key, grid, unit, partial(put_unit, activation))
 
 
 def put_unit(activation: Tensor, row: int, column: int) -> None:
@@ -166,6 +170,12 @@ def show_answer(chosen: Selection, view: View) -> None:
         st.progress(probability, f"{texts.plain(chosen.card.classes[label])}  {texts.percent(probability)}")
 
 
+def answer_in_words(view: View) -> str:
+    """The class that the network predicts, in one line."""
+    answer, classes = resources.answer(view), resources.trained(view.network).card.classes
+    return f"predicted: {classes[answer.classes[0]]} {texts.percent(answer.probabilities[0])}"
+
+
 def show_pictures(chosen: Selection, playback: Playback, comparison: Comparison, drawn: Figure) -> None:
     """The image; beside it the pictures in rows: on one scale and each on its own, or one of them large."""
     if len(drawn.pictures) == 1:
@@ -177,9 +187,20 @@ def show_pictures(chosen: Selection, playback: Playback, comparison: Comparison,
         shown = [show_shared, show_own] if len(drawn.pictures) == 2 else [show_signal, show_own, show_shared]
         rows = [show_row(comparison, drawn, show) for show in shown if drawn.signals or show is not show_signal]
     with rows[0]:
-        show_image(chosen, playback)
+        show_image(chosen.image, playback)
     with rows[-1] if len(drawn.pictures) < 3 else rows[1]:
         show_answer(chosen, playback.view)
+
+
+def show_two_images(images: Sequence[ChosenImage], comparison: Comparison, drawn: Figure) -> None:
+    """A row for each of two images: the image, and its pictures on one scale and on its own."""
+    for index, (image, variant) in enumerate(zip(images, comparison.variants, strict=True)):
+        for column, show in zip(st.columns(3, gap="small"), (None, show_shared, show_own), strict=True):
+            with column:
+                if show:
+                    show(comparison, drawn, index)
+                else:
+                    show_image(image, variant.playback, f"image-{index}", answer_in_words(variant.playback.view))
 
 
 def show_row(comparison: Comparison, drawn: Figure, show: Callable[..., None]) -> DeltaGenerator:
@@ -324,7 +345,7 @@ def main() -> None:
     """The page."""
     chosen = selection.current()
     top = st.container()
-    playback, comparison = draw_controls(chosen)
+    playback, comparison, second = draw_controls(chosen)
     with top:
         texts.headline(statement(chosen, playback, comparison.by))
     drawn = figure.figure_of(comparison, resources.play)
@@ -334,7 +355,10 @@ def main() -> None:
     with layout.stage(3 if drawn.signals else 2):
         pictured, gains = st.columns([1 + len(drawn.pictures), 1.25], gap="small") if beside else (st.container(), None)
     with pictured:
-        show_pictures(chosen, playback, comparison, drawn)
+        if second:
+            show_two_images((chosen.image, second), comparison, drawn)
+        else:
+            show_pictures(chosen, playback, comparison, drawn)
     with gains.container(key="stage_gains") if gains else st.container():
         show_gains(drawn, "stretch" if gains else "content")
     st.info(drawn.sentence)

@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 from engine import checkpoints, data, deconv, evaluation, tape, weights
 from engine.deconv import Reconstruction
 from engine.reconstructions import change_in_words, cosine_similarity, total_gain
-from pages.common import downloads, resources, sheets
+from pages.common import downloads, resources, sheets, texts
 from pages.common.resources import Playback, View
 from pages.reconstruction import comparisons
 from tests.apps import assert_no_error, open_page
@@ -37,7 +37,7 @@ def test_every_comparison_shows_its_pictures(by, signal):
     app = open_page(PAGE, compare=by, signal=signal)
     assert_no_error(app)
     assert not app.warning
-    assert len(app.get("image")) == 1 + PICTURES[by]
+    assert len(app.get("image")) == (2 if by == "images" else 1) + PICTURES[by]
 
 
 def played(layer: str = "conv5_x", signal=deconv.all_channels, **settings: object) -> Reconstruction:
@@ -130,8 +130,22 @@ def test_two_images_differ():
     app = open_page(PAGE, compare="images", class2="ship", number2="3")
     assert_no_error(app)
     assert app.selectbox(key="class2").value == "ship"
-    own = [image.proto.imgs[0].url for image in app.get("image")[-2:]]
-    assert own[0] != own[1]
+    first, second = ([image.proto.imgs[0].url for image in row] for row in np.split(np.array(app.get("image")), 2))
+    assert all(one != other for one, other in zip(first, second, strict=True))
+    assert first[0] != first[1]
+
+
+def test_each_of_two_images_stands_before_its_pictures_with_its_answer():
+    ship = int((data.bundled("test").labels == 8).nonzero()[0][3])
+    said = captions(open_page(PAGE, compare="images", class2="ship", number2="3"))
+    for label, name, index in (("first image", "airplane", first_of(0)), ("second image", "ship", ship)):
+        answer = resources.answer(view(index=index))
+        predicted = checkpoints.available()["resnet18"].classes[answer.classes[0]]
+        answered = f"predicted: {predicted} {texts.percent(answer.probabilities[0])}"
+        place = said.index(f"{name}, test image {index}  \n{answered}")
+        assert said[place + 1].startswith(f"**{label}**, on one scale")
+        assert said[place + 2].startswith(f"**{label}**, ")
+    assert captions(open_page(PAGE, compare="images", images="photographs"))[0].startswith("photograph: ")
 
 
 @pytest.mark.parametrize("photograph", ["cat", "rocket"])
