@@ -138,7 +138,7 @@ def summary(descriptions: tuple[Description, ...]) -> str:
     """How many filters prefer what."""
     counts = {kind: sum(one.kind == kind for one in descriptions) for kind in charts.KINDS}
     unclear, total = counts.pop(NO_PATTERN), len(descriptions)
-    clear = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
+    clear = ", ".join(f"{count} {kind if count > 1 else kind[:-1]}" for kind, count in counts.items() if count)
     prefer = f"Of {total} filters, {clear}" if clear else f"None of the {total} filters is clear"
     return f"{prefer}; {unclear} with {NO_PATTERN}." if unclear else f"{prefer}."
 

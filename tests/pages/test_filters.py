@@ -6,6 +6,7 @@ import streamlit as st
 
 from engine import filters
 from engine.errors import ConvscopeError
+from engine.filters.words import NO_PATTERN, Description
 from pages.filters import charts, first_layer, kernels
 from tests.apps import assert_no_error, assert_pictures_have_words, open_page
 
@@ -161,3 +162,11 @@ def test_kinds_are_counted_once_each():
     found = [filters.describe(kept.kernels[index]) for index in (0, kept.halfway, -1)]
     table = charts.kinds_table(["a", "b", "c"], found)
     assert list(table.groupby("when")["filters"].sum()) == [32, 32, 32]
+
+
+def test_the_summary_counts_in_words():
+    kinds = ["stripes", "stripes", "edges", "spots", "flat areas", NO_PATTERN]
+    words = tuple(Description("", kind, None, None, "", 0.5, 0.1) for kind in kinds)
+    assert first_layer.summary(words) == (
+        "Of 6 filters, 1 edge, 2 stripes, 1 spot, 1 flat area; 1 with no clear orientation."
+    )
