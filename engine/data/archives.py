@@ -157,6 +157,11 @@ def _checked(pictures: list[_Picture], name: str, classes: Sequence[str]) -> lis
         raise ConvscopeError(f"{name} holds {len(pictures):,} pictures: leave at most {MOST_IMAGES} of them.")
     spelled: dict[int, str] = {}
     for picture in pictures:
+        if not picture.path.parent.name:
+            raise ConvscopeError(
+                f"{name} has pictures in no folder ({quoted(picture.name)} is one): each class needs a folder of its "
+                f"name ({listed(classes)})."
+            )
         if not picture.folders:
             raise ConvscopeError(
                 f"{name} has pictures in {quoted(picture.path.parent.name)}, which is no class of this network: name "

@@ -59,7 +59,10 @@ def test_each_picture_has_the_label_of_its_folder() -> None:
         (packed({}), "mine.zip holds no pictures: pack one folder"),
         (packed({"cat/readme.txt": b"words"}), "mine.zip holds no pictures: pack one folder"),
         (packed({"zebra/a.png": picture((1, 2, 3))}), "mine.zip has pictures in 'zebra', which is no class of this"),
-        (packed({"a.png": picture((1, 2, 3))}), "mine.zip has pictures in '', which is no class of this network"),
+        (
+            packed({"cat/a.png": picture((1, 2, 3)), "b.png": picture((1, 2, 3))}),
+            "mine.zip has pictures in no folder ('b.png' is one): each class needs a folder of its name (airplane, cat",
+        ),
         (packed({"cat/a.png": b"broken"}), "cat/a.png is not a picture in PNG, JPEG, WebP, GIF"),
         (packed({"cat/a.png": picture((1, 2, 3))})[:60], "mine.zip is not a readable ZIP archive"),
     ],
