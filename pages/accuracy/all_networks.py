@@ -12,7 +12,7 @@ from engine.errors import ConvscopeError
 from pages.accuracy import charts, code
 from pages.accuracy.subject import candidates, key_of
 from pages.accuracy.tables import shares_table
-from pages.common import downloads, selection, texts
+from pages.common import downloads, layout, selection, texts
 from pages.common.charts import ink
 
 HEADLINE = "What accuracy costs: all networks on this machine"
@@ -26,7 +26,10 @@ def show(row: DeltaGenerator) -> None:
     table = _table(_entries())
     chart = partial(charts.all_networks, table, against)
     spec = chart(ink()).to_dict()
-    st.vega_lite_chart(spec=spec, width="stretch", alt=f"Test accuracy of {len(table)} networks against {against}")
+    alt = f"Test accuracy of {len(table)} networks against {against}"
+    with layout.stage():
+        st.vega_lite_chart(spec=spec, width="stretch", height="stretch", alt=alt)
+    st.caption("Where there is no room for all names, point at a network to see its name.")
     downloads.chart(chart, table, "networks", f"Accuracy against {against}")
     downloads.code(code.of_all_networks())
     texts.what_to_look_at(

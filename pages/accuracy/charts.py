@@ -8,7 +8,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from pages.common.charts import LABEL_SIZE, LETTERS, OFF, ON, legend, sized
+from pages.common.charts import LETTERS, OFF, ON, ON_PHONE, legend, short_names, sized
 
 RED, GREY = "#D55E00", "#777777"
 """Okabe & Ito's vermilion, and a grey that reads on light and dark."""
@@ -16,8 +16,11 @@ RED, GREY = "#D55E00", "#777777"
 NAMES = alt.Axis(labelOverlap=False, labelFlush=False, labelBound=False)
 SLANTED = alt.Axis(labelAngle=-40, labelOverlap=False)
 KINDS = ("checkpoint", "experiment")
-ROW = 20
-"""Pixels from one name to the next in a column of names."""
+MOST_NAMES = {"screen": 22, "phone": 12}
+"""So many names have room, one below the other, beside a chart."""
+LETTERS_BESIDE = {"screen": 28, "phone": 13}
+"""How many letters of each."""
+TENS = alt.Axis(format="%", values=[ten / 10 for ten in range(11)])
 PERCENT = alt.Axis(format="%", values=[0, 0.25, 0.5, 0.75, 1], labelOverlap=False)
 
 
@@ -163,26 +166,51 @@ def dumbbells(table: pd.DataFrame, names: Sequence[str]) -> alt.Chart:
 def all_networks(table: pd.DataFrame, against: str, ink: str) -> alt.Chart:
     """Accuracy against a cost on a log scale; `table`: network, kind, accuracy, low, high, `against`.
 
-    The names stand in a column on the right, apart from each other, with a thin line from each to its point.
+    The names stand beside the chart, apart from each other, with a thin line from each to its point.
     """
-    lowest, highest = table["low"].min(), table["high"].max()
-    per_row = (highest - lowest) / max(18, len(table))
-    first, last = table[against].min(), table[against].max()
-    named = table.assign(at=apart(table["accuracy"].to_numpy(), per_row), edge=last * (last / first) ** 0.12 * 1.3)
-    domain = alt.Scale(type="log", domain=[first / 1.3, last * (last / first) ** 0.4 * 3], nice=False)
-    limits = [min(lowest, named["at"].min()) - per_row, max(highest, named["at"].max()) + per_row]
-    tens = alt.Axis(format="%", values=[ten / 10 for ten in range(11)])
-    y = {"scale": alt.Scale(domain=limits, nice=False), "axis": tens, "title": "test accuracy"}
-    x = alt.X(f"{against}:Q", scale=domain, axis=alt.Axis(format="~s", tickCount=4), title=against)
+    names = named(table)
+    limits = [min(table["low"].min(), names[list(MOST_NAMES)].min(axis=None)), table["high"].max()]
+    room = (limits[1] - limits[0]) / min(MOST_NAMES.values())
+    scale = alt.Scale(domain=[limits[0] - room / 2, limits[1] + room / 2], nice=False)
+    y = {"scale": scale, "axis": TENS, "title": "test accuracy"}
+    costs = alt.Scale(type="log", domain=[table[against].min() / 1.3, table[against].max() * 1.3], nice=False)
+    x = alt.X(f"{against}:Q", scale=costs, axis=alt.Axis(format="~s", tickCount=4), title=against)
     tip = ["network", "kind", *_tip("accuracy", text_format=".2%"), *_tip(against, text_format=",")]
-    base, look = alt.Chart(named).encode(x=x, tooltip=tip), _two("kind", KINDS)
-    leaders = base.mark_rule(color=GREY, opacity=0.5).encode(x2="edge:Q", y=alt.Y("accuracy:Q", **y), y2="at:Q")
+    base, look = alt.Chart(table).encode(x=x, tooltip=tip), _two("kind", KINDS)
     intervals = base.mark_rule(strokeWidth=4).encode(y=alt.Y("low:Q", **y), y2="high:Q", color=look["color"])
-    points = base.mark_point(size=180, filled=True, opacity=1).encode(y="accuracy:Q", **look)
-    names = base.mark_text(align="left", dx=6, fontSize=LABEL_SIZE, color=ink).encode(
-        x=alt.X("edge:Q", title=against), y="at:Q", text="network:N"
+    points = base.mark_point(size=180, filled=True, opacity=1).encode(y=alt.Y("accuracy:Q", **y), **look)
+    at = f"{ON_PHONE} ? datum.phone : datum.screen"
+    beside = base.properties(data=names).transform_calculate(at=at).transform_filter("isValid(datum.at)")
+    leaders = beside.mark_rule(color=GREY, opacity=0.5).encode(
+        x2=alt.value("width"), y=alt.Y("accuracy:Q", **y), y2="at:Q"
     )
-    return sized(leaders + intervals + points + names, round(ROW * (limits[1] - limits[0]) / per_row) + 60)
+    return sized(leaders + intervals + points + _names_beside(beside, ink).encode(y=alt.Y("at:Q", **y)), 560)
+
+
+def named(table: pd.DataFrame) -> pd.DataFrame:
+    """The networks for whose names there is room, and where each stands on a screen and on a phone, if at all.
+
+    Checkpoints come before experiments, and each from the most accurate.
+    """
+    order = table.sort_values(["kind", "accuracy"], ascending=[True, False], kind="stable")
+    order = order.head(max(MOST_NAMES.values())).reset_index(drop=True)
+    for place, most in MOST_NAMES.items():
+        order[f"name on {place}"] = order["network"].map(short_names(list(table["network"]), LETTERS_BESIDE[place]))
+        first = order["accuracy"].head(most)
+        at = apart(first.to_numpy(), (table["high"].max() - table["low"].min()) / most)
+        order[place] = pd.Series(at - max(0.0, at.max() - table["high"].max()), first.index)
+    return order
+
+
+def _names_beside(base: alt.Chart, ink: str) -> alt.Chart:
+    """Names at the right edge, in letters of which a column fits into the height."""
+    screen, phone = (1.2 * most for most in MOST_NAMES.values())
+    size = alt.ExprRef(f"min({LETTERS.expr}, height / ({ON_PHONE} ? {phone} : {screen}))")
+    shown = "isValid(windowSize()[0]) ? datum['name on screen'] : datum.network"
+    text = alt.ExprRef(f"{ON_PHONE} ? datum['name on phone'] : {shown}")
+    limit = alt.ExprRef(f"{ON_PHONE} ? 115 : isValid(windowSize()[0]) ? 0.25 * windowSize()[0] : 0")
+    names = base.mark_text(align="left", dx=6, fontSize=size, color=ink, text=text, limit=limit)
+    return names.encode(x=alt.value("width"))
 
 
 def apart(values: np.ndarray, gap: float) -> np.ndarray:

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow
 import pytest
 import streamlit as st
@@ -19,7 +20,7 @@ from engine.accuracy.figures import accuracy, class_figures, confusion_matrix
 from engine.errors import ConvscopeError
 from pages.accuracy import charts, classes, clicks, mistakes, subject
 from pages.accuracy import confusion as confusion_view
-from pages.common import resources
+from pages.common import downloads, resources
 from tests.apps import assert_no_error, assert_pictures_have_words, open_page
 
 VIEWS = ("Classes", "Confusion", "Mistakes", "Two networks", "All networks", "Confidence", "Live")
@@ -211,6 +212,24 @@ def test_names_of_all_networks_stand_apart_and_in_order() -> None:
     places = charts.apart(values, 0.05)
     assert np.diff(np.sort(places)).min() >= 0.05 - 1e-12
     assert list(np.argsort(places)) == list(np.argsort(values, kind="stable"))
+
+
+@pytest.mark.parametrize("count", [1, 5, 60])
+def test_names_of_all_networks_leave_the_width_to_the_points(count: int) -> None:
+    names = [f"lenet_with_batch_norm_and_dropout_30_sgd_0.1_seed_{number}_group_b7" for number in range(count)]
+    accuracy = np.linspace(0.9, 0.1, count)
+    columns = {"kind": "experiment", "accuracy": accuracy, "low": accuracy - 0.01, "high": accuracy + 0.01}
+    table = pd.DataFrame({"network": names, **columns, "parameters": 10 ** np.linspace(4, 7, count)})
+    table.loc[count - 1, "kind"] = "checkpoint"
+    shown = charts.named(table)
+    assert shown["network"][0] == names[-1]
+    for place, most in charts.MOST_NAMES.items():
+        assert shown[place].count() == min(count, most)
+        assert shown[place].max() <= table["high"].max() + 1e-12
+        assert shown[f"name on {place}"].nunique() == len(shown)
+        assert shown[f"name on {place}"].str.len().max() <= charts.LETTERS_BESIDE[place]
+    svg = downloads.file_of(charts.all_networks(table, "parameters", "black"), "svg").decode()
+    assert all((f">{name}<" in svg) == (name in set(shown["network"])) for name in names)
 
 
 # Experiments and errors ----------------------------------------------------------------------------------------
