@@ -66,7 +66,8 @@ def _folders(folder: Path | None) -> list[Path]:
 def _existing(name: str, folder: Path | None) -> Path:
     known = {path.name: path for path in _folders(folder)}
     if name not in known:
-        choice = f"choose one of {listed(known)}" if known else "train one with `python -m engine.training RECIPE`"
+        usable = available(folder)
+        choice = f"choose one of {listed(usable)}" if usable else "train one with `python -m engine.training RECIPE`"
         raise ConvscopeError(f"There is no checkpoint {quoted(name)}: {choice}.")
     return known[name]
 
@@ -83,7 +84,7 @@ def load(name: str, folder: Path | None = None) -> Trained:
     """
     path = _existing(name, folder)
     card = read_card(path)
-    model = blank(card.architecture, num_classes=len(card.classes), **card.options)
+    model = blank_of(card)
     weights = _read_weights(path / "weights.pt", card)
     try:
         fill_(model, with_rest(weights, model, card, folder))
@@ -92,6 +93,21 @@ def load(name: str, folder: Path | None = None) -> Trained:
     if not all(bool(value.isfinite().all()) for value in model.state_dict().values()):
         raise ConvscopeError(unusable(name, "weights.pt has numbers that are infinite, or none at all"))
     return Trained(freeze(model), card)
+
+
+def blank_of(card: Card) -> nn.Module:
+    """The network that `card` names, without numbers.
+
+    Raises:
+        ConvscopeError: there is no such network; then the card is not that of its weights.
+    """
+    try:
+        return blank(card.architecture, num_classes=len(card.classes), **card.options)
+    except ConvscopeError as error:
+        options = f" with the options {quoted(card.options)}" if card.options else ""
+        named = f"{quoted(card.architecture)}{options}, which cannot be built"
+        why = f"its card names another network than its weights are of ({named})"
+        raise ConvscopeError(unusable(card.name, why)) from error
 
 
 def with_rest(
@@ -190,7 +206,7 @@ def untrained(name: str, folder: Path | None = None) -> Trained:
         ConvscopeError: there is no such checkpoint, or its card is missing or damaged; or its base is.
     """
     card = read_card(_existing(name, folder))
-    if parameter_count(blank(card.architecture, num_classes=len(card.classes), **card.options)) > MOST_PARAMETERS:
+    if parameter_count(blank_of(card)) > MOST_PARAMETERS:
         raise ConvscopeError(unusable(name, f"it would have more than {MOST_PARAMETERS:,} parameters"))
     with seeded(card.seed):
         model = build(card.architecture, num_classes=len(card.classes), **card.options)

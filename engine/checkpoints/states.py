@@ -17,10 +17,9 @@ from torch import Tensor, nn
 
 from engine import settings
 from engine.checkpoints.card import read_card
-from engine.checkpoints.reading import Trained, fill_, freeze, with_rest
+from engine.checkpoints.reading import Trained, blank_of, fill_, freeze, with_rest
 from engine.checkpoints.writing import half_precision, write_weights
 from engine.files import damage_as
-from engine.models import blank
 from engine.stored_tensors import read_tensors
 
 FOLDER = "states"
@@ -75,7 +74,7 @@ def load(name: str, epoch: int, folder: Path | None = None) -> Trained:
     """
     path = _path(name, folder)
     card = read_card(path)
-    model = blank(card.architecture, num_classes=len(card.classes), **card.options)
+    model = blank_of(card)
     weights = with_rest(_read(path, epoch, name), model, card, folder)
     with damage_as(_unusable(_file(path, epoch), name, epoch)):
         fill_(model, weights)

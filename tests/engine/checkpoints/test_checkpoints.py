@@ -28,6 +28,7 @@ from engine.checkpoints import (
     predictions,
     read_card,
     save,
+    untrained,
 )
 from engine.data import CIFAR10_CLASSES
 from engine.errors import ConvscopeError
@@ -297,6 +298,8 @@ def test_a_card_goes_by_its_folders_name(stored: Path) -> None:
 def test_an_unknown_name_is_answered_with_the_known_ones(stored: Path, name: str, call: Any) -> None:
     save(make_card("big"), make_contents(), stored)
     assert refused(stored, name, call) == f"There is no checkpoint {name!r}: choose one of big, tiny."
+    (stored / "big" / "card.json").write_text("{")
+    assert refused(stored, name, call) == f"There is no checkpoint {name!r}: choose one of tiny."
 
 
 @pytest.mark.parametrize("share", [0, 0.5, 0.999])
@@ -432,14 +435,21 @@ def test_whole_numbers_pass_for_figures(stored: Path) -> None:
     assert load("tiny", stored).card.test_accuracy == 1
 
 
-def test_a_card_of_an_unknown_architecture_is_refused(stored: Path) -> None:
-    change_card(stored, architecture="alexnet")
-    assert refused(stored).startswith("There is no architecture 'alexnet': choose one of lenet, ")
-
-
-def test_a_card_with_impossible_options_is_refused(stored: Path) -> None:
-    change_card(stored, options={"colour": "red"})
-    assert refused(stored).startswith("The architecture 'lenet' cannot take the options {'colour': 'red'}: ")
+@pytest.mark.parametrize("call", [load, untrained])
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"architecture": "alexnet"}, "'alexnet' with the options {'input_size': 8}"),
+        ({"architecture": "resnet18"}, "'resnet18' with the options {'input_size': 8}"),
+        ({"architecture": "alexnet", "options": {}}, "'alexnet'"),
+        ({"options": {"colour": "red"}}, "'lenet' with the options {'colour': 'red'}"),
+    ],
+)
+def test_a_card_of_another_network_is_refused(stored: Path, changes: dict[str, Any], named: str, call: Any) -> None:
+    change_card(stored, **changes)
+    assert refused(stored, call=call) == unusable(
+        f"its card names another network than its weights are of ({named}, which cannot be built)"
+    )
 
 
 @pytest.mark.parametrize("damage", ["truncated", "entry"])
