@@ -26,6 +26,8 @@ from pages.common.selection import Selection
 COLUMNS = 6
 SIDE, LINE = 92, 20
 """Pixels: the height of a tile, and of a line of text below it."""
+NARROW = 80
+"""Below tiles that are narrower, as six on a phone, letters are smaller: "airplane" and "automobile" stay apart."""
 PAGES = ("feature_maps", "reconstruction", "inversion")
 """The addresses of the pages that look into the selected image."""
 
@@ -56,13 +58,14 @@ def show(
         st.caption("There are no such images.")
         return
     selected = chosen.index if chosen.split == "test" else -1
-    spec = _spec(test, grid, selected, charts.ink(), columns)
+    spec = drawn(test, grid, selected, charts.ink(), columns)
     clicks.chart(
         spec, f"grid-{name}-{selected}", alt, lambda point: clicks.select_image(test, int(point["image"])), theme=None
     )
 
 
-def _spec(test: LabelledImages, grid: Sequence[Tile], selected: int, ink: str, columns: int) -> dict[str, Any]:
+def drawn(test: LabelledImages, grid: Sequence[Tile], selected: int, ink: str, columns: int) -> dict[str, Any]:
+    """The grid as a Vega-Lite spec; the image `selected`, if it is there, has a frame."""
     lines = len(grid[0].lines)
     step = SIDE + LINE * lines + 16
     height = step * -(-len(grid) // columns)
@@ -114,9 +117,9 @@ def _image_layer(y: dict[str, Any], columns: int) -> dict[str, Any]:
 
 
 def _text_layer(number: int, y: dict[str, Any], ink: str, columns: int) -> dict[str, Any]:
-    limit = {"expr": f"width / {columns} - 4"}
+    limit, size = {"expr": f"width / {columns} - 2"}, {"expr": f"width / {columns} < {NARROW} ? 12 : 16"}
     return {
-        "mark": {"type": "text", "fontSize": 16, "color": ink, "limit": limit, "font": "sans-serif"},
+        "mark": {"type": "text", "fontSize": size, "color": ink, "limit": limit, "font": "sans-serif"},
         "encoding": {"y": {"field": f"y{number}", **y}, "text": {"field": f"line{number}", "type": "nominal"}},
     }
 

@@ -18,7 +18,7 @@ from engine.accuracy import calibration, comparison, confusion
 from engine.accuracy import images as accuracy_images
 from engine.accuracy.figures import accuracy, class_figures, confusion_matrix
 from engine.errors import ConvscopeError
-from pages.accuracy import charts, classes, clicks, mistakes, subject
+from pages.accuracy import charts, classes, clicks, image_grid, mistakes, subject
 from pages.accuracy import confusion as confusion_view
 from pages.common import downloads, resources
 from tests.apps import assert_no_error, assert_pictures_have_words, open_page
@@ -133,6 +133,19 @@ def state(monkeypatch: pytest.MonkeyPatch) -> dict:
     kept: dict = {}
     monkeypatch.setattr(st, "session_state", kept)
     return kept
+
+
+def test_below_narrow_tiles_similar_classes_can_be_told_apart() -> None:
+    grid = [image_grid.Tile(0, ("is airplane", "→ automobile")), image_grid.Tile(1, ("is automobile", "→ airplane"))]
+    spec = image_grid.drawn(resources.images("test"), grid, -1, "black", image_grid.COLUMNS)
+    words, shown = re.compile(r'font-size="(\d+)px"[^>]*>((?:is|→) [^<]*)<'), {}
+    for width in (346, 900):
+        svg = downloads.file_of({**spec, "width": width, "background": "white"}, "svg").decode()
+        shown[width] = words.findall(svg)
+    assert {text for size, text in shown[900] if size == "16"} == {line for tile in grid for line in tile.lines}
+    narrow = [text for size, text in shown[346] if size == "12"]
+    assert len(set(narrow)) == 4
+    assert all(len(text) >= 6 for text in narrow)
 
 
 def test_a_click_on_a_tile_puts_that_image_into_the_sidebar(state: dict) -> None:
