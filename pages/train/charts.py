@@ -17,6 +17,8 @@ Spec = dict[str, Any]
 BATCHES, TRAINING, VALIDATION = "batches", "training", "validation"
 GREY, GREEN = "#8c8c8c", OKABE_ITO[2]
 COLOURS = {BATCHES: GREY, TRAINING: ON, VALIDATION: OFF}
+LETTERS_ACROSS = 18
+"""So many letters' heights make the width of the legend, which has the names of all curves in one row."""
 SHAPES = {BATCHES: "stroke", TRAINING: "circle", VALIDATION: "square"}
 
 
@@ -67,7 +69,8 @@ def rate_spec(epochs: int, height: int) -> Spec:
 
 
 def _curves(names: Sequence[str], place: Spec, height: int) -> Spec:
-    legend = {"orient": "top", "title": None, "labelFontSize": LABEL_SIZE, "labelLimit": 260, "symbolSize": 140}
+    letters = {"expr": f"min({LABEL_SIZE}, width / {LETTERS_ACROSS})"}
+    legend = {"orient": "top", "title": None, "labelFontSize": letters, "labelLimit": 260, "symbolSize": 140}
     # Colour and shape share one legend only if both name all curves.
     same, domain = {"field": "curve", "type": "nominal", "legend": legend}, {"domain": list(names)}
     place = {**place, "color": {**same, "scale": {**domain, "range": [COLOURS[name] for name in names]}}}

@@ -122,7 +122,11 @@ def show_runs(runs: list[RunFolder]) -> None:
 def _show_table(runs: list[RunFolder]) -> None:
     rows = [row_of(folder) for folder in runs if folder.path.exists()]
     table = pd.DataFrame(rows, columns=["run", "state", "epochs", "validation accuracy"])
-    look = {"hide_index": True, "height": min(480, 46 * (len(rows) + 1) + 4)}
+    # The whole title has no room in the column.
+    short = {
+        "validation accuracy": st.column_config.Column("accuracy", help="On validation images, at the best epoch.")
+    }
+    look = {"hide_index": True, "height": min(480, 46 * (len(rows) + 1) + 4), "column_config": short}
     picked = st.dataframe(table, on_select="rerun", selection_mode="single-row", key="train_runs", **look)
     if chosen := picked["selection"]["rows"]:
         open_run(rows[chosen[0]][0])

@@ -1,6 +1,7 @@
 """The Train page without a browser: every state of a run, the form, and its buttons."""
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -22,7 +23,8 @@ from engine.training.queue import jobs
 from engine.training.recipe import Phase, Recipe
 from engine.training.records import Status, Steps
 from engine.training.run import RunFolder
-from pages.train import controls, files
+from pages.common import downloads
+from pages.train import charts, controls, files
 from tests.apps import assert_no_error, open_page
 from tests.runs import lenet, train
 
@@ -363,6 +365,22 @@ def test_steps_lie_where_they_belong_and_are_averaged() -> None:
     np.testing.assert_allclose(thinned.loss, pd.Series(noise[0]).groupby(groups).mean())
     np.testing.assert_allclose(thinned.epoch, pd.Series(place).groupby(groups).mean())
     assert len(step_curve(Steps(*np.zeros((5, 0))), plan, 0).epoch) == 0
+
+
+@pytest.mark.parametrize("width", [240, 276, 600])
+def test_the_names_of_all_curves_have_room_above_the_chart(width: int) -> None:
+    spec = charts.loss_spec(6, 360)
+    spec |= {"width": width, "data": {"values": [{"epoch": 1, "value": 0.5, "curve": charts.BATCHES}]}}
+    with_names = picture_width(spec)
+    for layer in spec["layer"]:
+        for channel in {"color", "shape"} & set(layer["encoding"]):
+            layer["encoding"][channel]["legend"] = None
+    assert with_names == picture_width(spec)
+
+
+def picture_width(spec: dict) -> float:
+    """Pixels."""
+    return float(re.search(r'<svg[^>]* width="([\d.]+)"', downloads.file_of(spec, "svg").decode())[1])
 
 
 def test_both_sets_of_filters_are_drawn_on_one_scale() -> None:
