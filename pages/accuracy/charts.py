@@ -1,5 +1,6 @@
 """The charts of the Accuracy page: a mark per figure, its interval beside it, and a wide place to click."""
 
+import json
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -20,6 +21,8 @@ MOST_NAMES = {"screen": 22, "phone": 12}
 """So many names have room, one below the other, beside a chart."""
 LETTERS_BESIDE = {"screen": 28, "phone": 13}
 """How many letters of each."""
+MOST_LETTERS = 30
+"""How many letters of a name have room above half a page, or a phone."""
 TENS = alt.Axis(format="%", values=[ten / 10 for ten in range(11)])
 PERCENT = alt.Axis(format="%", values=[0, 0.25, 0.5, 0.75, 1], labelOverlap=False)
 
@@ -154,6 +157,7 @@ def dumbbells(table: pd.DataFrame, names: Sequence[str]) -> alt.Chart:
     order = list(table.loc[table["network"] == names[0]].sort_values("accuracy")["class"])
     base = alt.Chart(table).encode(y=alt.Y("class:N", sort=order, title=None, axis=NAMES))
     look = _two("network", names, narrow=True)
+    look["color"]["legend"].labelExpr = f"{json.dumps(short_names(names, MOST_LETTERS))}[datum.label]"
     lowest = max(0.0, float(np.floor(table["low"].min() * 10) / 10))
     x = alt.X("accuracy:Q", scale=alt.Scale(domain=[lowest, 1]), axis=alt.Axis(format="%"), title=None)
     joined = base.mark_line(color=GREY, strokeWidth=6, opacity=0.5).encode(x=x, detail="class:N")

@@ -245,6 +245,16 @@ def test_names_of_all_networks_leave_the_width_to_the_points(count: int) -> None
     assert all((f">{name}<" in svg) == (name in set(shown["network"])) for name in names)
 
 
+def test_two_long_names_above_a_narrow_chart_can_be_told_apart() -> None:
+    names = [f"lenet_'with\"_batch_norm_and_dropout_30_sgd_0.1_seed_{number}_group_b7" for number in (42, 43)]
+    figures = {"class": "cat", "accuracy": 0.5, "low": 0.4, "high": 0.6}
+    table = pd.DataFrame([{"network": name, **figures} for name in names])
+    svg = downloads.file_of({**charts.dumbbells(table, names).to_dict(), "width": 300}, "svg").decode()
+    shown = set(re.findall(r">([^<]*_group_b7)<", svg))
+    assert len(shown) == 2
+    assert all("…" in name for name in shown)
+
+
 # Experiments and errors ----------------------------------------------------------------------------------------
 
 
