@@ -198,13 +198,18 @@ def put(key: str, value: Any) -> None:
     """Put a value into a control, and so into the link; call it in a callback.
 
     Of a control that was not drawn in the last run Streamlit would leave the value out of the address: to that one it
-    comes as from a link.
+    comes as from a link. One that has the key of the address was drawn in the last run that came to its end.
     """
-    if key in st.session_state.get(DRAWN, ()):
+    if key in st.session_state.get(DRAWN, ()) or _has_control(key):
         st.session_state[key] = value
     else:
         asked = st.session_state.setdefault(ASKED, {})
         asked[key] = st.query_params[key] = _in_link(value)
+
+
+def _has_control(key: str) -> bool:
+    with get_script_run_ctx().session_state.query_params() as params:
+        return params.get_binding_for_param(key) is not None
 
 
 def _beginning(text: str) -> str:
@@ -228,13 +233,15 @@ def _settle(
     new = st.session_state.get(ASKED, {})
     follows, from_link = key in new, key in new or key not in st.session_state
     asked = new[key] if follows else st.query_params.get(key)
+    returns = key not in st.session_state and key in st.session_state.get(KNOWN, ())
     bound(key)
     value = default if asked is None else read(asked)
     fits = value in offered
     if follows and not (asked is None and key in st.session_state):  # a page may have chosen a value just now
         st.session_state[key] = value if fits else default
-    elif st.session_state.get(key, default) not in offered:
-        st.session_state.pop(key)
+    elif returns or st.session_state.get(key, default) not in offered:
+        # The browser still has the value that the control had before.
+        st.session_state[key] = value if returns and fits else default
     if from_link and not fits:
         reason = (explain or partial(_not_on_offer, key))(_beginning(asked)).rstrip(".")
         st.warning(plain(f"{reason}: {_in_link(default)} is shown instead."))

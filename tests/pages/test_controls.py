@@ -1,0 +1,48 @@
+"""Controls that are kept in the address, when clicks come faster than runs end."""
+
+from streamlit.testing.v1 import AppTest
+
+
+def clicked_while_a_run_was_broken_off() -> None:
+    import streamlit as st
+
+    from pages.common import controls
+
+    def click() -> None:
+        st.session_state[controls.DRAWN] = set()  # as after a run that was broken off before it drew anything
+        controls.put("channel", 7)
+
+    controls.follow_address("here")
+    st.button("map", on_click=click)
+    controls.number_in_link("Channel", "channel", 10)
+    controls.remember_address("here")
+
+
+def test_a_click_in_a_run_that_was_broken_off_counts() -> None:
+    app = AppTest.from_function(clicked_while_a_run_was_broken_off).run()
+    app.button[0].click().run()
+    assert not app.exception
+    assert app.number_input(key="channel").value == 7
+    assert app.query_params["channel"] in ("7", ["7"])
+
+
+def another_network() -> None:
+    import streamlit as st
+
+    from pages.common import controls
+
+    controls.follow_address("here")
+    network = controls.choose("Network", "checkpoint", ["deep", "flat"], "deep")
+    layers = ["conv1", "conv2", "conv3"] if network == "deep" else ["conv1", "conv2"]
+    st.session_state["used"] = controls.choose("Layer", "layer", layers, layers[-1])
+    controls.remember_address("here")
+
+
+def test_a_control_shows_what_is_used_where_its_value_is_not_on_offer() -> None:
+    app = AppTest.from_function(another_network).run()
+    app.selectbox(key="layer").set_value("conv3").run()
+    app.selectbox(key="checkpoint").set_value("flat").run()
+    assert app.session_state["used"] == app.selectbox(key="layer").value == "conv2"
+    assert app.selectbox(key="layer").proto.set_value  # the browser is told, which still has the old value
+    app.selectbox(key="checkpoint").set_value("deep").run()
+    assert app.session_state["used"] == app.selectbox(key="layer").value
