@@ -167,8 +167,11 @@ def remember_address(page: str) -> None:
     # A control that has kept its value through a change of page does not say it to the browser again.
     unsaid = {key: value for key, value in st.session_state.pop(EARLY, {}).items() if key not in st.query_params}
     still = {key: value for key, value in unsaid.items() if _in_link(st.session_state.get(key)) == value}
+    # To what the address of a link says the browser adds what it keeps of the last page's, be it the same.
+    repeated = {key: st.query_params[key] for key in st.query_params if len(st.query_params.get_all(key)) > 1}
+    once = {key: value for key, value in repeated.items() if not isinstance(st.session_state.get(key), list)}
     with get_script_run_ctx().session_state.query_params() as params:
-        for key, value in still.items():
+        for key, value in (still | once).items():
             if binding := params.get_binding_for_param(key):
                 params.set_corrected_value(key, value, binding.value_type)
     st.session_state[ADDRESS] = page, {key: st.query_params.get_all(key) for key in st.query_params}

@@ -208,3 +208,18 @@ def test_what_only_the_last_page_has_is_not_asked_of_the_next() -> None:
     app.switch_page("evidence/page.py").run()
     assert not app.warning
     assert said(app) == {}
+
+
+def test_a_key_that_a_link_says_twice_stands_in_the_address_once():
+    app = AppTest.from_file(MAIN, default_timeout=120)
+    app.query_params.update({"class": ["dog", "dog"], "number": ["3", "17"]})
+    app.run()
+    assert_no_error(app)
+    assert (app.selectbox(key="class").value, app.number_input(key="number").value) == ("dog", 17)
+    assert dict(app.query_params) == {"class": "dog", "number": "17"}
+
+
+def test_a_choice_of_several_keeps_all_of_them_in_the_address():
+    app = open_page("learning_curves/page.py", curves=["lenet", "model_one"])
+    assert_no_error(app)
+    assert app.query_params["curves"] == ["lenet", "model_one"]
