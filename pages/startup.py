@@ -57,7 +57,12 @@ html { font-size: clamp(15px, 8px + 0.625vw, 28px) !important; }
 [data-testid=stPopoverBody]:has(.st-key-share_menu) { width: min(44rem, 96vw); }
 .st-key-share_menu pre code { font-size: 0.8rem; }
 .st-key-share_menu [data-testid=stDownloadButton] button { min-height: 0; padding: 0.1rem 0.6rem; }
+@media (max-width: 640px) {
+  body:has([data-testid=stSidebar][data-collapsed=false]) .st-key-presenting { display: none; }
+}
+[data-testid=stElementToolbar] { top: 0.2rem !important; right: 0.2rem !important; }
 [class*=st-key-touch-] { position: relative; }
+[class*=st-key-touch-] [data-testid=stElementToolbar] { display: none; }
 [class*=st-key-touch-] img { cursor: pointer; }
 [class*=st-key-cells-] { position: absolute !important; inset: 0; pointer-events: none; }
 </style>"""

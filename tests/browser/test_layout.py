@@ -37,6 +37,18 @@ MEASURE = """pictures => {
     return {top: Math.min(...boxes.map(box => box.top)), filled: filled / all, inside};
 }"""
 
+COVERED = """() => {
+    const boxes = selector => [...document.querySelectorAll(selector)]
+        .map(element => [element, element.getBoundingClientRect()]).filter(([, box]) => box.width > 0);
+    const meet = (one, two) =>
+        one.left < two.right && two.left < one.right && one.top < two.bottom && two.top < one.bottom;
+    const toolbars = boxes('[data-testid=stElementToolbar]');
+    return boxes('[data-testid=stMain] :is(button, input)')
+        .filter(([control, box]) => toolbars.some(([bar, over]) => !bar.contains(control) && meet(box, over)))
+        .map(([control]) => control.innerText || control.outerHTML);
+}"""
+"""The controls over which the toolbar of a picture lies as soon as the mouse is on the picture."""
+
 
 def measured(page: Any) -> dict[str, Any]:
     """Where the first picture of a page begins, in pixels, and which share of the screen all of them fill."""
@@ -60,6 +72,7 @@ def test_the_picture_is_first_and_fills_the_screen_and_more_of_it_while_presenti
     found = measured(page)
     assert found["top"] < 200
     assert found["filled"] >= 0.45
+    assert page.evaluate(COVERED) == []
     page.keyboard.press("p")
     page.wait_for_function("() => location.search.includes('present=true')")
     page.get_by_test_id("stSidebar").wait_for(state="hidden")
@@ -106,6 +119,15 @@ def test_the_picture_is_on_the_first_screen_of_a_phone(
     found = measured(open_page(f"{server}/{entry.address}", 390, 844))
     assert found["top"] < 600
     assert found["inside"]
+
+
+def test_the_sidebar_of_a_phone_is_closed_by_its_button(server: str, open_page: Callable[..., Any]) -> None:
+    page = open_page(f"{server}/reconstruction", 390, 844)
+    page.get_by_text("What to look at").wait_for()
+    page.get_by_test_id("stExpandSidebarButton").click()
+    page.get_by_test_id("stSidebarCollapseButton").get_by_role("button").click()
+    page.get_by_test_id("stExpandSidebarButton").wait_for()
+    page.evaluate("() => localStorage.clear()")  # where the browser keeps it closed, for the next tests too
 
 
 def test_every_page_is_named_in_the_navigation(server: str, open_page: Callable[..., Any]) -> None:
