@@ -9,6 +9,9 @@ from engine.training import estimate, toml_text
 from engine.training.estimate import TimePerImage
 from engine.training.recipe import Recipe, parse
 
+VALID = 120
+"""Seconds for which a measurement counts: it may have met a machine that was busy with something else."""
+
 
 @st.cache_resource(show_spinner=False)
 def _timer() -> ThreadPoolExecutor:
@@ -16,7 +19,7 @@ def _timer() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(1, "times a network")
 
 
-@st.cache_resource(show_spinner=False, max_entries=256)
+@st.cache_resource(show_spinner=False, max_entries=256, ttl=VALID)
 def _cost(recipe_text: str) -> Future[TimePerImage]:
     """What a step costs, once it is measured."""
     return _timer().submit(lambda: estimate.cost(parse(recipe_text, "timed")))
