@@ -24,17 +24,16 @@ address = page.url_path or directory.HOME.address
 is_new = controls.follow_address(page.url_path, lecture.PLACES, lecture.meant)
 with texts.readable_errors():
     lecture.draw()
+controls.place_for_notices()
 with texts.readable_errors():
     selection.draw_sidebar(directory.page(address).sidebar)
 beside = layout.present_switch()
 controls.note_shared()
 downloads.begin()
-notices = st.container()
 with texts.readable_errors():
     page.run()
     if is_new:
-        with notices:
-            controls.name_what_is_unknown()
+        controls.name_what_is_unknown()
     lecture.draw_own(address)
 downloads.draw_menu(beside)
 controls.remember_address(page.url_path)

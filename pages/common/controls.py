@@ -29,6 +29,8 @@ of all runs; whether the whole address is what a reader asked for (`go_to`); whe
 USUAL, BROKEN_OFF, LEFT_OUT = "_usual", "_broken_off", "_left_out"
 """In the session: what each control says at first, by key; whether the last run did not come to its end; whether
 Streamlit has left something out of the address that Back or Forward led to."""
+NOTICES = "_notices"
+"""In the session: the place of this run where the page says what it has changed of a link."""
 SHARED, EARLY = "_shared", "_early"
 """In the session: the keys of the controls that every page has; what the address did not yet say when a reader left."""
 LONGEST = 20
@@ -177,12 +179,26 @@ def remember_address(page: str) -> None:
     st.session_state[ADDRESS] = page, {key: st.query_params.get_all(key) for key in st.query_params}
 
 
+def place_for_notices() -> None:
+    """Put here what is said of a link, for all to see: a control may be behind a button, or in a closed sidebar.
+
+    Call it in each run, before any control is drawn.
+    """
+    st.session_state[NOTICES] = st.container()
+
+
+def _notice(sentence: str) -> None:
+    of_whole_page = not get_script_run_ctx().fragment_ids_this_run
+    place = st.session_state.get(NOTICES) if of_whole_page else None
+    (st if place is None else place).warning(plain(sentence))
+
+
 def name_what_is_unknown() -> None:
     """Say which keys of the address no control of this run has; call it after all of them are drawn."""
     for key in st.query_params:
         if key not in st.session_state[DRAWN]:
             said = f"{_beginning(key)} {_beginning(st.query_params[key])!r}"
-            st.warning(plain(f"The link asks for {said}, but there is no such setting here: it is left out."))
+            _notice(f"The link asks for {said}, but there is no such setting here: it is left out.")
 
 
 def bound(key: str, usual: Any = None) -> None:
@@ -247,7 +263,7 @@ def _settle(
         st.session_state[key] = value if returns and fits else default
     if from_link and not fits:
         reason = (explain or partial(_not_on_offer, key))(_beginning(asked)).rstrip(".")
-        st.warning(plain(f"{reason}: {_in_link(default)} is shown instead."))
+        _notice(f"{reason}: {_in_link(default)} is shown instead.")
     return fits
 
 

@@ -223,3 +223,12 @@ def test_a_choice_of_several_keeps_all_of_them_in_the_address():
     app = open_page("learning_curves/page.py", curves=["lenet", "model_one"])
     assert_no_error(app)
     assert app.query_params["curves"] == ["lenet", "model_one"]
+
+
+def test_what_is_said_of_a_link_is_not_behind_the_options() -> None:
+    app = open_page("feature_maps/page.py", size="77")
+    (warning,) = app.warning
+    assert "size '77'" in warning.value
+    behind_buttons = app.get("popover")
+    assert behind_buttons
+    assert not any(block.warning for block in behind_buttons)
