@@ -126,12 +126,12 @@ def reconstruct(
     with torch.no_grad():
         groups = [_play(tape, group, rules, cut, gains) for group in signals.split(_signals_at_once(tape))]
     pixels, sent, norms = ([group[part] for group in groups] for part in range(3))
-    together = _joined(sent)
+    together = torch.cat(sent)
     measured: tuple[Gain, ...] = ()
     if norms[0]:
         after_each = torch.cat([torch.stack(list(each.values())) for each in norms], dim=1)
         measured = tuple(map(Gain, norms[0], _ratio(after_each, together)))
-    return Reconstruction(_joined(pixels), measured, together)
+    return Reconstruction(torch.cat(pixels), measured, together)
 
 
 def weight_scale_applies(tape: Tape) -> str | None:
@@ -168,10 +168,6 @@ def _play(
     norms: dict[str, Tensor] | None = {} if gains else None
     pixels = play_back(tape.steps, {tape.node: seeds}, tape.input, tape.input_shape, rules, cut, norms)
     return pixels, norm_of_each(seeds.values, tape.input_shape[0]), norms or {}
-
-
-def _joined(groups: list[Tensor]) -> Tensor:
-    return groups[0] if len(groups) == 1 else torch.cat(groups)
 
 
 def _ratio(norm: Tensor, sent: Tensor) -> Tensor:

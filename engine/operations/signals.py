@@ -179,11 +179,8 @@ class Signals:
 
 def _span(largest: list[list[float]]) -> Span:
     """The units that are not zero, of each of B maps the largest value of each; where all are, the first one."""
-    counting = [[unit for unit, value in enumerate(units) if value] for units in largest]
-    first, behind = (
-        [units[0] if units else 0 for units in counting],
-        [units[-1] + 1 if units else 0 for units in counting],
-    )
+    counting = [[unit for unit, value in enumerate(units) if value] or [-1] for units in largest]
+    first, behind = [units[0] for units in counting], [units[-1] + 1 for units in counting]
     return Span.around(first, behind, len(largest[0]))
 
 
