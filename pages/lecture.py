@@ -37,12 +37,6 @@ STYLE = """<style>
 </style>"""
 """The keys take the room that they need, the text the rest; the stage is as much lower as the strip is high."""
 FOLLOW = """export default () => {
-  const step = address => new URL(address).searchParams.get("step");
-  const follow = (key, tries) => {
-    const link = document.querySelector(`.st-key-lecture_${key} a[href]`);
-    if (link && step(link.href) !== step(location.href)) link.click();
-    else if (link && tries) setTimeout(follow, 50, key, tries - 1);
-  };
   const strip = document.querySelector(".st-key-lecture");
   window.convscopeStrip ??= new ResizeObserver(([{ target }]) =>
     document.documentElement.style.setProperty("--lecture-height", `${target.offsetHeight}px`));
@@ -50,6 +44,19 @@ FOLLOW = """export default () => {
   if (strip) window.convscopeStrip.observe(strip);
   if (window.convscopeKeys) return;
   window.convscopeKeys = true;
+  const step = address => new URL(address).searchParams.get("step");
+  let isOnTheWay = false;
+  const wait = (from, tries) => {
+    isOnTheWay = location.href === from && tries > 0;
+    if (isOnTheWay) setTimeout(wait, 50, from, tries - 1);
+  };
+  const follow = (key, tries) => {
+    const link = document.querySelector(`.st-key-lecture_${key} a[href]`);
+    if (link && !isOnTheWay && step(link.href) !== step(location.href)) {
+      wait(location.href, 200);
+      link.click();
+    } else if (link && tries) setTimeout(follow, 50, key, tries - 1);
+  };
   addEventListener("keydown", event => {
     if (["PageUp", "PageDown"].includes(event.key) && document.querySelector(".st-key-lecture")) {
       event.preventDefault();
@@ -58,7 +65,8 @@ FOLLOW = """export default () => {
   });
 };"""
 _keys = st.components.v2.component("convscope_lecture_keys", js=FOLLOW)
-"""Follows the links to the steps by key; one that leads to where the browser is already is an old one: it waits.
+"""Follows the links to the steps by key, one at a time. A link that leads to where the browser is, or is on its way to,
+is an old one: it waits for the next one.
 
 It also tells the style how high the strip is, whose text and answer may be long.
 """

@@ -146,6 +146,12 @@ ONE_ENTRY = """export default () => {
   const note = () => { acted = true; };
   ["pointerdown", "keydown", "click", "input"].forEach(kind => addEventListener(kind, note, true));
   addEventListener("popstate", () => { acted = false; }, true);
+  addEventListener("click", event => {
+    if (event.detail > 1 && event.target.closest?.("[data-testid=stPageLink]")) {
+      event.preventDefault();
+      event.stopPropagation();
+    }
+  }, true);
   history.pushState = (...entry) => {
     if (acted) push(...entry);
     else history.replaceState(...entry);
@@ -156,10 +162,15 @@ _one_entry = st.components.v2.component("convscope_history", js=ONE_ENTRY)
 
 
 def keep_one_entry_of_each_act() -> None:
-    """Let what a reader does have one entry in the browser's history, so that Back undoes it; call it in every run.
+    """Let a link or a click in a picture have one entry in the browser's history; call it in every run.
 
-    Streamlit adds one whenever the address changes: where a page is left, first one without the page's own keys, and
-    behind it one for each key that the next page puts into its address. Back then leads to views that nobody chose.
+    A control has none: its value replaces the one in its page's entry, so Back leads to the page before, as it was
+    left. Without this Streamlit adds an entry whenever the server changes the address: where a page is left, first one
+    without the page's own keys, and behind it one for each key that the next page puts into its address. Back then
+    leads to views that nobody chose.
+
+    A double click follows a link once: with its second click the browser would send the values that the controls had
+    before the first one.
     """
     with st.container(key="unused_history"):
         _one_entry(key="history")

@@ -33,6 +33,8 @@ NOTICES = "_notices"
 """In the session: the place of this run where the page says what it has changed of a link."""
 SHARED, EARLY = "_shared", "_early"
 """In the session: the keys of the controls that every page has; what the address did not yet say when a reader left."""
+BEFORE = "_before"
+"""In the session, until a run comes to its end: what was asked of each control, and its value before, by key."""
 LONGEST = 20
 """Of longer values only the beginning is repeated to the reader."""
 
@@ -97,22 +99,24 @@ def follow_address(
         if st.session_state.pop(LEFT_OUT, False):  # and so has the browser
             _release(address, run)
             st.query_params.from_dict(address)
+        elif broke_off:
+            st.session_state.setdefault(ASKED, {}).update(_unheard(address, last))
         return is_new
-    asked = {key: values[-1] for key, values in address.items() if values != last.get(key) and key[0] not in "_$"}
+    asked = {key: values[-1] for key, values in address.items() if values != last.get(key) and _is_control(key)}
     if not run.is_history_navigation:
         # Whoever clicks early: the browser leaves out what controls say that have not reached it yet.
-        known = last if broke_off else {key: last[key] for key in st.session_state.get(SHARED, set()) & last.keys()}
-        early = {key: values[-1] for key, values in known.items() if key not in address and key[0] not in "_$"}
+        shared = st.session_state.get(SHARED, set())
+        known = last if broke_off else {key: last[key] for key in shared & last.keys()}
+        early = {key: values[-1] for key, values in known.items() if key not in address and _is_control(key)}
+        unheard = {key: value for key, value in _unheard(address, address).items() if key in shared}
         st.session_state[EARLY] = early
-        asked = early | asked
+        asked = unheard | early | asked
     said = address if run.is_history_navigation else asked  # of Back and Forward also what the page just left says, too
-    dropped = [key for key in said if key in address and key not in st.query_params and key[0] not in "_$"]
+    dropped = [key for key in said if key in address and key not in st.query_params and _is_control(key)]
     if dropped and run.is_history_navigation:
         # For Back and Forward Streamlit itself lets the address win, except for keys that the page just left has too.
         asked = dict.fromkeys(last) | {key: values[-1] for key, values in address.items()}
-    for key in asked:
-        st.session_state.pop(key, None)
-    st.session_state[ASKED] = asked
+    _ask(asked)
     _keep({key: address[key] for key in dropped}, run)
     if dropped and run.is_history_navigation:
         st.session_state[LEFT_OUT] = True
@@ -141,11 +145,36 @@ def _release(keys: Iterable[str], run: Any) -> None:
 def _ask_for_all(run: Any, address: Mapping[str, Sequence[str]]) -> None:
     """Let every control begin anew, with what the address says of it or else with its usual value."""
     known = st.session_state.get(KNOWN, set())
-    for key in known:
-        st.session_state.pop(key, None)
-    st.session_state[ASKED] = dict.fromkeys(known) | {key: values[-1] for key, values in address.items()}
+    _ask(dict.fromkeys(known) | {key: values[-1] for key, values in address.items()})
     with run.session_state.query_params() as params:  # on the same page Streamlit would go on with the older address
         params.set_initial_query_params(urlencode(address, doseq=True))
+
+
+def _ask(asked: dict[str, str | None]) -> None:
+    """Let each of these controls take what the address says of it, or its usual value where that is None."""
+    st.session_state[BEFORE] = {key: (value, st.session_state.get(key)) for key, value in asked.items()}
+    for key in filter(_is_control, asked):
+        st.session_state.pop(key, None)
+    st.session_state[ASKED] = asked
+
+
+def _unheard(address: Address, last: Address) -> dict[str, str | None]:
+    """What the last run, which was broken off, has asked of controls that still have the value that they had before.
+
+    A second click on a link breaks the run of the first one off. Some controls have followed the link by then, but
+    the browser has not heard of it, and sends their old values again. What a reader has changed meanwhile stays.
+    """
+    unheard = {}
+    for key, (asked, before) in st.session_state.get(BEFORE, {}).items():
+        if _is_control(key) and st.session_state.get(key) == before and address.get(key) == last.get(key):
+            st.session_state.pop(key, None)
+            unheard[key] = asked
+    return unheard
+
+
+def _is_control(key: str) -> bool:
+    """Whether a control may have this key: what begins otherwise is the app's own, or Streamlit's."""
+    return key[:1] not in ("", "_", "$")
 
 
 def _keep(dropped: Mapping[str, list[str]], run: Any) -> None:
@@ -166,6 +195,7 @@ def note_shared() -> None:
 def remember_address(page: str) -> None:
     """Note the address that the controls have led to; call it at the end of a run."""
     st.session_state[BROKEN_OFF] = False
+    st.session_state.pop(BEFORE, None)
     # A control that has kept its value through a change of page does not say it to the browser again.
     unsaid = {key: value for key, value in st.session_state.pop(EARLY, {}).items() if key not in st.query_params}
     still = {key: value for key, value in unsaid.items() if _in_link(st.session_state.get(key)) == value}
@@ -219,6 +249,7 @@ def put(key: str, value: Any) -> None:
     Of a control that was not drawn in the last run Streamlit would leave the value out of the address: to that one it
     comes as from a link. One that has the key of the address was drawn in the last run that came to its end.
     """
+    st.session_state.get(BEFORE, {}).pop(key, None)
     if key in st.session_state.get(DRAWN, ()) or _has_control(key):
         st.session_state[key] = value
     else:

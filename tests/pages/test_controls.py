@@ -46,3 +46,43 @@ def test_a_control_shows_what_is_used_where_its_value_is_not_on_offer() -> None:
     assert app.selectbox(key="layer").proto.set_value  # the browser is told, which still has the old value
     app.selectbox(key="checkpoint").set_value("deep").run()
     assert app.session_state["used"] == app.selectbox(key="layer").value
+
+
+def a_link_whose_run_is_broken_off() -> None:
+    import streamlit as st
+
+    from pages.common import controls
+
+    controls.follow_address("here", ["step"])
+    controls.bound("step")
+    network = controls.choose("Network", "checkpoint", ["deep", "flat"], "deep")
+    controls.segments("View", ["table", "diagram"], "view")
+    st.session_state["used"] = network
+    if st.session_state.get("breaks"):
+        st.stop()
+    controls.remember_address("here")
+
+
+def broken_off() -> AppTest:
+    app = AppTest.from_function(a_link_whose_run_is_broken_off).run()
+    app.session_state["breaks"] = True
+    app.query_params.update({"step": "2", "checkpoint": "flat", "view": "diagram"})
+    app.run()
+    assert app.session_state["used"] == "flat"
+    app.session_state["breaks"] = False
+    return app
+
+
+def test_a_run_that_was_broken_off_is_followed_by_one_that_still_does_what_the_link_asks() -> None:
+    app = broken_off()
+    app.selectbox(key="checkpoint").set_value("deep").run()  # as a browser that has not heard of the link's value
+    assert app.session_state["used"] == app.selectbox(key="checkpoint").value == "flat"
+    assert app.session_state["view"] == "diagram"
+
+
+def test_what_a_reader_changes_while_a_link_is_followed_stays() -> None:
+    app = broken_off()
+    del app.query_params["checkpoint"]  # as the browser does where a control takes its usual value
+    app.selectbox(key="checkpoint").set_value("deep").run()
+    assert app.session_state["used"] == app.selectbox(key="checkpoint").value == "deep"
+    assert app.session_state["view"] == "diagram"
