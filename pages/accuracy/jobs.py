@@ -14,13 +14,13 @@ import numpy as np
 import streamlit as st
 
 from engine.accuracy.predictions import Predictions
-from engine.checkpoints import Trained
 from engine.data import LabelledImages, perturbations
 from engine.data.archives import OnPicture
 from engine.evaluation import evaluate
 from engine.weights import Weights
 from pages.common import resources
 from pages.common.jobs import Job
+from pages.common.network_job import NetworkJob
 
 BATCH = 50
 KEPT = 512
@@ -29,17 +29,17 @@ NO_IMAGES = LabelledImages(np.zeros((0, 1, 1, 3), dtype=np.uint8), np.zeros(0, d
 """What there is of an archive before it is decoded."""
 
 
-class Evaluation(Job):
+class Evaluation(NetworkJob):
     """A network's predictions for images.
 
     Attributes:
         result: the predictions, once all images are through.
     """
 
-    def __init__(self, trained: Trained, images: LabelledImages) -> None:
-        super().__init__()
+    def __init__(self, network: Weights, images: LabelledImages) -> None:
+        super().__init__(network)
         self.result: Predictions | None = None
-        self._trained, self._images = trained, images
+        self._images = images
 
     @property
     def complete(self) -> bool:
@@ -52,9 +52,9 @@ class Evaluation(Job):
 
     def predict(self, images: np.ndarray) -> Predictions:
         """Run the network on images uint8 `[N, H, W, 3]` with the labels of its own."""
-        card = self._trained.card
+        card = self.trained.card
         return evaluate(
-            self._trained.model,
+            self.trained.model,
             images,
             self._images.labels,
             input_size=card.input_size,
@@ -72,7 +72,7 @@ class Evaluation(Job):
 @st.cache_resource(max_entries=32, show_spinner=False, on_release=Job.stop)
 def whole(network: Weights) -> Evaluation:
     """The run of a network on all test images, the same for all sessions."""
-    return Evaluation(resources.trained(network), resources.images("test"))
+    return Evaluation(network, resources.images("test"))
 
 
 class OwnEvaluation(Evaluation):
@@ -85,8 +85,8 @@ class OwnEvaluation(Evaluation):
 
     private = True
 
-    def __init__(self, trained: Trained, decode: Callable[[OnPicture], tuple[LabelledImages, tuple[str, ...]]]) -> None:
-        super().__init__(trained, NO_IMAGES)
+    def __init__(self, network: Weights, decode: Callable[[OnPicture], tuple[LabelledImages, tuple[str, ...]]]) -> None:
+        super().__init__(network, NO_IMAGES)
         self._decode, self.skipped = decode, ()
 
     @property
@@ -151,7 +151,7 @@ class PerturbedEvaluation(Evaluation):
     """The predictions for perturbed images; if another session made them while this one waited, they are taken over."""
 
     def __init__(self, test: PerturbedTest, kept: Results) -> None:
-        super().__init__(resources.trained(test.network), first_images(test.count))
+        super().__init__(test.network, first_images(test.count))
         self.test, self._kept = test, kept
         self.result = kept.get(test)
 

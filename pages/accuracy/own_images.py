@@ -19,7 +19,7 @@ from engine.data import LabelledImages, archives
 from engine.weights import Weights
 from pages.accuracy.jobs import OwnEvaluation
 from pages.accuracy.tables import interval, predictions_table
-from pages.common import downloads, resources, texts
+from pages.common import downloads, texts
 from pages.common.jobs import panel
 from pages.common.selection import Selection
 
@@ -56,7 +56,7 @@ def _kept(chosen: Selection, file: UploadedFile | None) -> OwnImages | None:
         kept = st.session_state["_live_own"] = None
     if kept is None and file is not None:
         decode = partial(_decoded, file.getvalue(), file.name, chosen.card)
-        kept = OwnImages(*asked, OwnEvaluation(resources.trained(chosen.network), decode))
+        kept = OwnImages(*asked, OwnEvaluation(chosen.network, decode))
         st.session_state["_live_own"] = kept
         kept.job.start()
     return kept

@@ -6,22 +6,22 @@ import streamlit as st
 
 from engine.maximization import stored
 from engine.maximization.stored import Maximization, MaximizationSettings
-from pages.common import resources
-from pages.common.jobs import Job, Jobs
+from pages.common.jobs import Jobs
+from pages.common.network_job import NetworkJob
 
 
-class Ascent(Job):
+class Ascent(NetworkJob):
     """The ascent of one batch of pictures.
 
     `maximization`: the pictures so far; at first those that are there already, in `others` or on disk, or None.
     """
 
     def __init__(self, settings: MaximizationSettings, others: Iterable["Ascent"] = ()) -> None:
-        super().__init__()
-        self._settings, self._trained = settings, resources.trained(settings.network)
-        self._path = stored.path_of(settings) if stored.is_stored(settings, self._trained) else None
+        super().__init__(settings.network)
+        self._settings, trained = settings, self.trained
+        self._path = stored.path_of(settings) if stored.is_stored(settings, trained) else None
         self._weights = settings.network.sha256
-        self.maximization: Maximization | None = self._among(others) or stored.find(settings, self._trained)
+        self.maximization: Maximization | None = self._among(others) or stored.find(settings, trained)
 
     def _among(self, others: Iterable["Ascent"]) -> Maximization | None:
         complete = (other for other in others if other.complete)
@@ -34,7 +34,7 @@ class Ascent(Job):
         return self.maximization is not None and int(self.maximization.steps[-1]) == self._settings.steps
 
     def _work(self) -> None:
-        for maximization in stored.pictures(self._trained, self._settings):
+        for maximization in stored.pictures(self.trained, self._settings):
             self.maximization = maximization
             self.advance(int(maximization.steps[-1]), self._settings.steps, "steps")
         if self._path is not None:

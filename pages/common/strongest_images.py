@@ -9,25 +9,26 @@ from engine import patches, settings
 from engine.patches import Index
 from engine.weights import TRAINED, Weights
 from pages.common import resources
-from pages.common.jobs import Job, Jobs
+from pages.common.jobs import Jobs
+from pages.common.network_job import NetworkJob
 
 START = "Search the 10,000 test images"
 """The label of the button."""
 
 
-class Search(Job):
+class Search(NetworkJob):
     """A pass over all test images; `index`: its result, None before."""
 
     def __init__(self, network: Weights) -> None:
-        super().__init__()
+        super().__init__(network)
         self.index: Index | None = None
-        self._trained = resources.trained(network)
         self._total, self._stores = len(resources.images("test")), _is_checkpoint(network)
 
     def _work(self) -> None:
-        self.index = patches.search(self._trained, lambda done: self.advance(done, self._total, "images"))
+        trained = self.trained
+        self.index = patches.search(trained, lambda done: self.advance(done, self._total, "images"))
         if self._stores:
-            patches.save(self.index, self._trained.card.name)
+            patches.save(self.index, trained.card.name)
 
 
 def search(network: Weights) -> Search:

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from engine import adversarial, evidence, invariance, lesions, probes, sanity
 from engine.accuracy.figures import accuracy
 from engine.accuracy.predictions import Predictions
-from engine.checkpoints import Trained
 from engine.data import LabelledImages, first_of_each_class, prepare
 from engine.invariance import Curve
 from engine.lesions import Patient, evaluate_without_branch
@@ -19,6 +18,7 @@ from engine.sanity import Check
 from engine.weights import TRAINED, Weights
 from pages.common import resources
 from pages.common.jobs import Job, Jobs, begun
+from pages.common.network_job import NetworkJob
 from pages.common.resources import View
 from pages.common.selection import BUNDLED
 
@@ -44,24 +44,24 @@ class OcclusionSettings:
     channel: int
 
 
-class Occluding(Job):
+class Occluding(NetworkJob):
     """A square that slides over an image.
 
     Attributes:
         found: what is known so far; None before the first squares.
     """
 
-    def __init__(self, settings: OcclusionSettings, trained: Trained, image: Tensor) -> None:
-        super().__init__()
-        self._settings, self._trained, self._image = settings, trained, image
+    def __init__(self, settings: OcclusionSettings) -> None:
+        super().__init__(settings.view.network)
+        self._settings, self._image = settings, resources.network_input(settings.view)
         self.found: Occlusion | None = None
 
     def _work(self) -> None:
-        settings, card = self._settings, self._trained.card
+        settings, card = self._settings, self.trained.card
         grey = FILLS[settings.fill]
         fill = 0.0 if grey is None else ((grey - np.array(card.mean)) / np.array(card.std)).tolist()
         for step in occlude_in_steps(
-            self._trained.model,
+            self.trained.model,
             self._image,
             patch=settings.patch,
             stride=settings.stride,
@@ -81,21 +81,22 @@ class SanitySettings:
     seed: int
 
 
-class Checking(Job):
+class Checking(NetworkJob):
     """The maps of each method while the network becomes random from the top down.
 
     Attributes:
         checks: `{method: its maps}`, the trained network's first.
     """
 
-    def __init__(self, settings: SanitySettings, trained: Trained, image: Tensor, stages: int) -> None:
-        super().__init__()
-        self._settings, self._trained, self._image, self._stages = settings, trained, image, stages
+    def __init__(self, settings: SanitySettings) -> None:
+        super().__init__(settings.view.network)
+        self._settings, self._image = settings, resources.network_input(settings.view)
+        self._stages = len(sanity.stages_from_the_top(self.trained.model))
         self.checks: dict[str, list[Check]] = {}
 
     def _work(self) -> None:
         self.checks = {}
-        steps = sanity.cascade(self._trained.model, self._heats, self._settings.seed)
+        steps = sanity.cascade(self.trained.model, self._heats, self._settings.seed)
         for done, step in enumerate(steps):
             self.checks = {name: [*self.checks.get(name, []), check] for name, check in step.items()}
             self.advance(done, self._stages, "stages made random")
@@ -136,24 +137,24 @@ class AttackSettings:
     steps: int
 
 
-class Attacking(Job):
+class Attacking(NetworkJob):
     """Many images, perturbed.
 
     Attributes:
         accuracies: for each of `EPSILONS`, once all is done.
     """
 
-    def __init__(self, settings: AttackSettings, trained: Trained, test: LabelledImages) -> None:
-        super().__init__()
-        self._settings, self._trained = settings, trained
+    def __init__(self, settings: AttackSettings, test: LabelledImages) -> None:
+        super().__init__(settings.network)
+        self._settings = settings
         self._test = test.subset(first_of_each_class(test.labels, ATTACKED))
         self.accuracies: list[float] = []
 
     def _work(self) -> None:
         self.accuracies = []
-        card, labels = self._trained.card, self._test.labels
+        card, labels = self.trained.card, self._test.labels
         found = adversarial.accuracy_curve(
-            self._trained.model,
+            self.trained.model,
             prepare(self._test.images, card.input_size, card.mean, card.std),
             labels,
             [level / 255 for level in EPSILONS],
@@ -175,7 +176,7 @@ class MovingSettings:
     layers: tuple[str, str]
 
 
-class Moving(Job):
+class Moving(NetworkJob):
     """Images that are moved step by step.
 
     Attributes:
@@ -183,9 +184,9 @@ class Moving(Job):
         curves: one for each image so far.
     """
 
-    def __init__(self, settings: MovingSettings, trained: Trained, inputs: list[Tensor], labels: list[int]) -> None:
-        super().__init__()
-        self.settings, self._trained, self._inputs = settings, trained, inputs
+    def __init__(self, settings: MovingSettings, inputs: list[Tensor], labels: list[int]) -> None:
+        super().__init__(settings.views[0].network)
+        self.settings, self._inputs = settings, inputs
         self.images = list(zip(settings.views, labels, strict=True))
         self.curves: list[Curve] = []
 
@@ -193,7 +194,7 @@ class Moving(Job):
         self.curves = []
         settings = self.settings
         for done, image in enumerate(self._inputs, 1):
-            found = invariance.curve(self._trained.model, image, settings.kind, settings.amounts, settings.layers)
+            found = invariance.curve(self.trained.model, image, settings.kind, settings.amounts, settings.layers)
             self.curves = [*self.curves, found]
             self.advance(done, len(self._inputs), "images")
 
@@ -212,7 +213,7 @@ class Lesion:
     branch: str = ""
 
 
-class Operating(Job):
+class Operating(NetworkJob):
     """One network and layer, tried on test images with one lesion after the other.
 
     Attributes:
@@ -220,10 +221,10 @@ class Operating(Job):
         found: the predictions with each lesion so far; the first is that of the whole network.
     """
 
-    def __init__(self, trained: Trained, layer: str, test: LabelledImages) -> None:
-        super().__init__()
-        self._trained, self._layer = trained, layer
-        at_most = EXAMINED_BYTES // (len(test.classes) * 3 * 4 * trained.card.input_size**2)
+    def __init__(self, network: Weights, layer: str, test: LabelledImages) -> None:
+        super().__init__(network)
+        self._layer = layer
+        at_most = EXAMINED_BYTES // (len(test.classes) * 3 * 4 * self.trained.card.input_size**2)
         self.of_each_class = max(1, min(EXAMINED, at_most))
         self._test = test.subset(first_of_each_class(test.labels, self.of_each_class))
         self._patient: Patient | None = None
@@ -252,23 +253,23 @@ class Operating(Job):
         labels = self._test.labels
         if lesion.branch:
             return evaluate_without_branch(
-                self._trained.model, self._inputs(), labels, lesion.block, lesion.branch, on_batch=self._note
+                self.trained.model, self._inputs(), labels, lesion.block, lesion.branch, on_batch=self._note
             )
         if self._patient is None:
             self._patient = lesions.prepare(
-                self._trained.model, self._inputs(), labels, self._layer, on_batch=self._note
+                self.trained.model, self._inputs(), labels, self._layer, on_batch=self._note
             )
         return self._patient.without(lesion.channels, self._note)
 
     def _inputs(self) -> Tensor:
-        card = self._trained.card
+        card = self.trained.card
         return prepare(self._test.images, card.input_size, card.mean, card.std)
 
     def _note(self, done: int) -> None:
         self.advance(done, len(self._test.labels), "images")
 
 
-class Probing(Job):
+class Probing(NetworkJob):
     """Linear probes, fitted to one stage after the other.
 
     Attributes:
@@ -276,15 +277,13 @@ class Probing(Job):
     """
 
     def __init__(self, network: Weights) -> None:
-        super().__init__()
-        self._trained = resources.trained(network)
+        super().__init__(network)
         self.found: Probes | None = None
 
     def _work(self) -> None:
-        images, layers = 20 * probes.PER_CLASS, len(probes.layers_to_probe(self._trained.model)) + 1
-        for step in probes.probe_in_steps(
-            self._trained, on_batch=lambda done: self.advance(done, images + 1, "images")
-        ):
+        trained = self.trained
+        images, layers = 20 * probes.PER_CLASS, len(probes.layers_to_probe(trained.model)) + 1
+        for step in probes.probe_in_steps(trained, on_batch=lambda done: self.advance(done, images + 1, "images")):
             self.found = step
             self.advance(len(step.readings), layers, "probes")
 
@@ -315,14 +314,12 @@ def _probings() -> Jobs[Probing]:
 @st.cache_resource(max_entries=2, show_spinner=False, on_release=Job.stop)
 def operation_on(network: Weights, layer: str) -> Operating:
     """The one job on this network and layer; few are kept, since each holds the layer's activations."""
-    return Operating(resources.trained(network), layer, resources.images("test"))
+    return Operating(network, layer, resources.images("test"))
 
 
 def attacks_of(settings: AttackSettings) -> Attacking:
     """The one job with these settings; a reader begins it."""
-    return _attacks().get(
-        settings, lambda: Attacking(settings, resources.trained(settings.network), resources.images("test"))
-    )
+    return _attacks().get(settings, lambda: Attacking(settings, resources.images("test")))
 
 
 def moving_of(settings: MovingSettings) -> Moving:
@@ -333,7 +330,7 @@ def moving_of(settings: MovingSettings) -> Moving:
 def _moving(settings: MovingSettings) -> Moving:
     labels = [_label(view) for view in settings.views]
     inputs = [resources.network_input(view) for view in settings.views]
-    return Moving(settings, resources.trained(settings.views[0].network), inputs, labels)
+    return Moving(settings, inputs, labels)
 
 
 def _label(view: View) -> int:
@@ -346,17 +343,12 @@ def _label(view: View) -> int:
 
 def occlusion_of(settings: OcclusionSettings, anew: bool = False) -> Occluding:
     """The one job with these settings, begun if nobody has begun or stopped it; `anew`: also one that has stopped."""
-    return begun(_occlusions().get(settings, lambda: Occluding(settings, *_of(settings.view))), anew)
+    return begun(_occlusions().get(settings, lambda: Occluding(settings)), anew)
 
 
 def sanity_of(settings: SanitySettings) -> Checking:
     """The one job with these settings, begun if nobody has begun or stopped it."""
-    stages = len(sanity.stages_from_the_top(resources.trained(settings.view.network).model))
-    return begun(_checks().get(settings, lambda: Checking(settings, *_of(settings.view), stages)))
-
-
-def _of(view: View) -> tuple[Trained, Tensor]:
-    return resources.trained(view.network), resources.network_input(view)
+    return begun(_checks().get(settings, lambda: Checking(settings)))
 
 
 @st.cache_resource(show_spinner=False, on_release=Jobs.stop)

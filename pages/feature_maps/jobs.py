@@ -11,7 +11,8 @@ from engine.patch_sheets import Nine
 from engine.patches import TopPatches
 from engine.weights import Weights
 from pages.common import resources
-from pages.common.jobs import Job, Jobs, begun
+from pages.common.jobs import Jobs, begun
+from pages.common.network_job import NetworkJob
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class ManyMaps:
     crop: str
 
 
-class PlayingMany(Job):
+class PlayingMany(NetworkJob):
     """The patches of many maps, and the reconstruction from each.
 
     Attributes:
@@ -33,9 +34,8 @@ class PlayingMany(Job):
     """
 
     def __init__(self, settings: ManyMaps, top: TopPatches) -> None:
-        super().__init__()
-        self._settings, self._top = settings, top
-        self._trained, self._test = resources.trained(settings.network), resources.images("test")
+        super().__init__(settings.network)
+        self._settings, self._top, self._test = settings, top, resources.images("test")
         self.nines: list[Nine] = []
 
     def _work(self) -> None:
@@ -43,7 +43,7 @@ class PlayingMany(Job):
         seen, rules = resources.field(settings.network, settings.layer), {"batch_norm": settings.batch_norm}
         for done, channel in enumerate(settings.channels, 1):
             nine = patch_sheets.nine_of(
-                self._trained, settings.layer, seen, self._top, channel, self._test.images, settings.crop, **rules
+                self.trained, settings.layer, seen, self._top, channel, self._test.images, settings.crop, **rules
             )
             self.nines = [*self.nines, nine]
             self.advance(done, len(settings.channels), "maps")
@@ -58,7 +58,7 @@ COUNTED = 10
 """How many test images of each class inactive units are counted on."""
 
 
-class Counting(Job):
+class Counting(NetworkJob):
     """Inactive units over many images.
 
     Attributes:
@@ -66,14 +66,13 @@ class Counting(Job):
     """
 
     def __init__(self, network: Weights) -> None:
-        super().__init__()
+        super().__init__(network)
         test = resources.images("test")
-        self._trained = resources.trained(network)
         self._images = test.images[first_of_each_class(test.labels, COUNTED)]
         self.counted: tuple[Inactivity, ...] = ()
 
     def _work(self) -> None:
-        card, model = self._trained.card, self._trained.model
+        card, model = self.trained.card, self.trained.model
         images = prepare(self._images, card.input_size, card.mean, card.std)
         for step in inactivity.count_in_steps(model, images, list(tape.layers(model))):
             self.counted = step

@@ -9,11 +9,11 @@ import streamlit as st
 from torch import Tensor
 
 from engine import data, evaluation, inversion
-from engine.checkpoints import Trained
 from engine.evaluation import Answer
 from engine.inversion import PRIORS, InversionStep
 from pages.common import resources
-from pages.common.jobs import Job, Jobs, begun
+from pages.common.jobs import Jobs, begun
+from pages.common.network_job import NetworkJob
 from pages.common.resources import View
 
 KEPT_BYTES = 4_000_000
@@ -50,7 +50,7 @@ class Measurement:
     psnr: float
 
 
-class Inversion(Job):
+class Inversion(NetworkJob):
     """The descent with some settings.
 
     Attributes:
@@ -59,9 +59,9 @@ class Inversion(Job):
         answer: the network's prediction for the last picture, once the descent is complete.
     """
 
-    def __init__(self, settings: InversionSettings, trained: Trained, image: Tensor, target: Tensor) -> None:
-        super().__init__()
-        self._settings, self._trained, self._target = settings, trained, target
+    def __init__(self, settings: InversionSettings, image: Tensor, target: Tensor) -> None:
+        super().__init__(settings.view.network)
+        self._settings, self._target = settings, target
         self._original = self._pixels(image)
         steps_in_budget = KEPT_BYTES // (3 * settings.view.size**2)
         self._interval = math.ceil((settings.steps + 1) / max(1, steps_in_budget))
@@ -82,12 +82,12 @@ class Inversion(Job):
         for step in self._steps():
             self._keep(step)
             self.advance(step.number, self._settings.steps, "steps")
-        self.answer = evaluation.answer(self._trained.model, step.image)
+        self.answer = evaluation.answer(self.trained.model, step.image)
 
     def _steps(self) -> Iterator[InversionStep]:
         settings = self._settings
         return inversion.invert(
-            self._trained.model,
+            self.trained.model,
             settings.view.layer,
             self._target,
             size=settings.view.size,
@@ -98,7 +98,7 @@ class Inversion(Job):
         )
 
     def _keep(self, step: InversionStep) -> None:
-        card = self._trained.card
+        card = self.trained.card
         kept = {number: picture for number, picture in self.pictures.items() if number % self._interval == 0}
         kept[step.number] = data.pixels_of(step.image, card.mean, card.std)[0]
         psnr = inversion.psnr(self._pixels(step.image), self._original)
@@ -106,7 +106,7 @@ class Inversion(Job):
         self.pictures = kept  # a new one, since readers may be going through the old one
 
     def _pixels(self, image: Tensor) -> Tensor:
-        return data.denormalised(image, self._trained.card.mean, self._trained.card.std)
+        return data.denormalised(image, self.trained.card.mean, self.trained.card.std)
 
 
 def inversion_of(settings: InversionSettings) -> Inversion:
@@ -125,6 +125,5 @@ def _inversions() -> Jobs[Inversion]:
 
 
 def _inversion(settings: InversionSettings) -> Inversion:
-    trained = resources.trained(settings.view.network)
     target = resources.recording(settings.view).activation
-    return Inversion(settings, trained, resources.network_input(settings.view), target)
+    return Inversion(settings, resources.network_input(settings.view), target)

@@ -11,7 +11,8 @@ from engine.data import first_of_each_class, prepare
 from engine.effective_field import EffectiveField
 from engine.weights import Weights
 from pages.common import resources
-from pages.common.jobs import Job, Jobs, begun
+from pages.common.jobs import Jobs, begun
+from pages.common.network_job import NetworkJob
 from pages.common.resources import View
 
 PER_CLASS = 10
@@ -27,7 +28,7 @@ class FieldSettings:
     size: int
 
 
-class MeasuringFields(Job):
+class MeasuringFields(NetworkJob):
     """Effective receptive fields over test images.
 
     Attributes:
@@ -35,16 +36,16 @@ class MeasuringFields(Job):
     """
 
     def __init__(self, settings: FieldSettings) -> None:
-        super().__init__()
+        super().__init__(settings.network)
         test = resources.images("test")
-        self._settings, self._trained = settings, resources.trained(settings.network)
+        self._settings = settings
         self._images = test.images[first_of_each_class(test.labels, PER_CLASS)]
         self.found: Mapping[str, EffectiveField] = {}
 
     def _work(self) -> None:
-        card, settings = self._trained.card, self._settings
+        card, settings = self.trained.card, self._settings
         images = prepare(self._images, settings.size, card.mean, card.std)
-        for step in effective_field.measure_in_steps(self._trained.model, images, settings.layers):
+        for step in effective_field.measure_in_steps(self.trained.model, images, settings.layers):
             self.found = step
             self.advance(next(iter(step.values())).images, len(images), "images")
 
@@ -63,7 +64,7 @@ class BatchSettings:
     seed: int
 
 
-class WatchingBatches(Job):
+class WatchingBatches(NetworkJob):
     """Batches of several sizes, in training mode.
 
     Attributes:
@@ -71,18 +72,18 @@ class WatchingBatches(Job):
     """
 
     def __init__(self, settings: BatchSettings) -> None:
-        super().__init__()
+        super().__init__(settings.view.network)
         test = resources.images("test")
-        self._settings, self._trained = settings, resources.trained(settings.view.network)
+        self._settings = settings
         self._drawn = test.subset(first_of_each_class(test.labels, DRAWN))
         self._image = resources.network_input(settings.view)
         self._done, self.found = 0, tuple[Watched, ...]()
 
     def _work(self) -> None:
-        card, settings, self._done = self._trained.card, self._settings, 0
+        card, settings, self._done = self.trained.card, self._settings, 0
         images = prepare(self._drawn.images, card.input_size, card.mean, card.std)
         for step in watch_in_steps(
-            self._trained.model,
+            self.trained.model,
             images,
             self._drawn.labels,
             self._image,

@@ -18,7 +18,7 @@ def seen(page: Any) -> Sight:
     """What a reader sees beside the sidebar, once it no longer changes: words, and pictures by their content."""
     before, now = None, glance(page)
     while now != before or not any(now[0]):
-        page.wait_for_timeout(700)
+        page.wait_for_timeout(300)
         before, now = now, glance(page)
     return now
 
@@ -71,7 +71,7 @@ def go_back_to(page: Any, path: str) -> None:
     """Press Back, once: whatever a page puts into its own address."""
     page.go_back()
     wait_for_page(page, path)
-    page.wait_for_timeout(500)
+    page.wait_for_timeout(200)
     page.wait_for_selector(IDLE)
     assert urlparse(page.url).path == path
 

@@ -1,5 +1,7 @@
 """Networks, tapes and playbacks share one limit in bytes; what was used least recently goes first."""
 
+import gc
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
@@ -8,9 +10,13 @@ import pytest
 import torch
 from torch import nn
 
+from engine import weights
 from engine.checkpoints import Trained
 from engine.tape import record
+from pages.common import resources
 from pages.common.kept import Kept
+from pages.common.resources import View
+from pages.evidence.jobs import OcclusionSettings, occlusion_of
 from tests.engine.operations.checks import chain
 
 
@@ -69,3 +75,15 @@ def test_a_network_counts_once_with_its_tapes() -> None:
     assert kept.bytes == weights
     tape = kept.get(("tape", 1), lambda: record(model, image, "1"))
     assert tape.activation.nbytes <= kept.bytes - weights < weights
+
+
+def test_a_job_that_is_done_lets_its_network_make_room(fresh_caches: None) -> None:
+    network = weights.find("lenet")
+    job = occlusion_of(OcclusionSettings(View(network, "pool1", "test", 0, 32), 16, 16, "black", 0))
+    job.wait(60)
+    assert job.complete
+    model = weakref.ref(resources.trained(network).model)
+    resources.trained.clear()
+    gc.collect()
+    assert model() is None
+    assert job.trained.card.name == "lenet"
