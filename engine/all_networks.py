@@ -12,7 +12,9 @@ beside the convolutions. Memory traffic is left out too, so equal work may still
 Experiments are trained like checkpoints and keep everything but their weights, so they are listed here as well.
 """
 
+import json
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from engine import checkpoints, network, settings
@@ -52,8 +54,14 @@ def multiply_adds(card: Card) -> int:
     Raises:
         ConvscopeError: the card names an architecture that there is not.
     """
-    model = network.shapes_only(card.architecture, len(card.classes), card.input_size, card.options)
-    return network.describe(model, card.input_size).multiply_adds
+    return _multiply_adds(card.architecture, len(card.classes), card.input_size, json.dumps(card.options))
+
+
+@lru_cache(maxsize=256)
+def _multiply_adds(architecture: str, num_classes: int, input_size: int, options: str) -> int:
+    """Experiments have few architectures among them, and each takes a tenth of a second."""
+    model = network.shapes_only(architecture, num_classes, input_size, json.loads(options))
+    return network.describe(model, input_size).multiply_adds
 
 
 @dataclass(frozen=True)

@@ -146,11 +146,28 @@ def blank(name: str, num_classes: int = 10, **options: Any) -> nn.Module:
         return build(name, num_classes, **options)
 
 
+def undrawn(name: str, num_classes: int = 10, **options: Any) -> nn.Module:
+    """A network with zeros where its first weights would be drawn at random, of which only the shapes are wanted.
+
+    Raises:
+        ConvscopeError: as `build`.
+    """
+    with _NoDraws():
+        return build(name, num_classes, **options)
+
+
+DRAWS = (Tensor.normal_, Tensor.uniform_, nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_)
+"""What draws first weights: PyTorch lets these be intercepted, and what else it has for that calls one of them."""
+
+
 class _NoDraws(TorchFunctionMode):
     """First weights are not drawn: without numbers, PyTorch would load its compiler to imitate the draws."""
 
     def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        return args[0] if func in (Tensor.normal_, Tensor.uniform_) else func(*args, **(kwargs or {}))
+        if func not in DRAWS:
+            return func(*args, **(kwargs or {}))
+        tensor = args[0] if args else kwargs["tensor"]
+        return tensor if tensor.is_meta else nn.init.zeros_(tensor)
 
 
 def parameter_count(model: nn.Module) -> int:

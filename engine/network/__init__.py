@@ -18,7 +18,7 @@ Reference: Dumoulin & Visin (2016), "A guide to convolution arithmetic for deep 
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,9 +30,12 @@ from engine.errors import ConvscopeError
 from engine.graph import Graph, trace
 from engine.graph.layers import stage_of_each
 from engine.graph.receptive_field import WHOLE, ReceptiveField, receptive_fields
-from engine.models import blank
+from engine.models import blank, parameter_count, undrawn
 from engine.operations import Call, Constant, Operation
 from engine.operations.base import Shape, Shapes, product_in_words
+
+MOST_ZEROS = 50_000_000
+"""How many parameters a network may have that is only made to see its shapes: 200 MB, for a moment."""
 
 
 @dataclass(frozen=True)
@@ -106,21 +109,38 @@ class NetworkTable:
 
 
 def shapes_only(architecture: str, num_classes: int, input_size: int, options: dict[str, Any]) -> nn.Module:
-    """A network of a registered architecture for images of `input_size` px, in eval mode, that has no numbers.
+    """A network of a registered architecture for images of `input_size` px, in eval mode, with zeros for weights.
 
-    It takes no memory however large it would be: its tensors are on PyTorch's "meta" device. An option `input_size`
-    among `options` gives way to `input_size`; networks without that option take any size.
+    One that is too large for that has no numbers, but shapes: its tensors are on PyTorch's "meta" device, which takes
+    no memory, but first loads PyTorch's compiler (two seconds, 170 MB). An option `input_size` among `options` gives
+    way to `input_size`; networks without that option take any size.
 
     Raises:
         ConvscopeError: unknown architecture or options, or images too small for it.
     """
+    count = parameter_count(_built(blank, architecture, num_classes, input_size, options))
+    return _built(blank if count > MOST_ZEROS else undrawn, architecture, num_classes, input_size, options).eval()
+
+
+def takes(architecture: str, num_classes: int, input_size: int, options: dict[str, Any]) -> bool:
+    """Whether `shapes_only` gives a network; one that is built for a size takes images of that size."""
+    try:
+        _built(blank, architecture, num_classes, input_size, options)
+    except ConvscopeError:
+        return False
+    return True
+
+
+def _built(
+    build: Callable[..., nn.Module], architecture: str, num_classes: int, input_size: int, options: dict[str, Any]
+) -> nn.Module:
     kept = {key: value for key, value in options.items() if key != "input_size"}
     try:
-        return blank(architecture, num_classes, input_size=input_size, **kept).eval()
+        return build(architecture, num_classes, input_size=input_size, **kept)
     except ConvscopeError as error:
         if not isinstance(error.__cause__, TypeError):
             raise
-    return blank(architecture, num_classes, **kept).eval()
+    return build(architecture, num_classes, **kept)
 
 
 def describe(model: nn.Module, input_size: int) -> NetworkTable:

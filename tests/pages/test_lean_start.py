@@ -12,12 +12,17 @@ from pages.common import selection
 
 selection.load_what_is_shown_first()
 
-from engine import checkpoints
+from engine import all_networks, checkpoints, weights
 from engine.maximization import maximize
 from engine.maximization.fourier import Canvas
 
 lenet = checkpoints.load("lenet")
 list(maximize(lenet.model, "conv1", [0], canvas=Canvas(32, lenet.card.mean, lenet.card.std), steps=1))
+from pages.network import description
+
+description.describe(weights.find("resnet18"), 224)
+assert description.sizes(weights.find("convnet5"), 128) == (128, 224, 256)
+all_networks.multiply_adds(lenet.card)
 loaded = {"torch._dynamo", "sympy"} & set(sys.modules)
 assert not loaded, loaded
 

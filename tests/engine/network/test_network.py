@@ -155,7 +155,8 @@ def test_output_shapes_are_those_that_the_modules_give(name):
     for module in model.modules():
         if not list(module.children()):
             module.register_forward_hook(note)
-    model(torch.zeros(1, 3, SIZES[name], SIZES[name], device="meta"))
+    device = next(model.parameters()).device
+    model(torch.zeros(1, 3, SIZES[name], SIZES[name], device=device))
     shapes = {operation.name: operation.output for operation in network.describe(model, SIZES[name]).operations}
     assert seen
     assert {path: shapes[path] for path in seen} == seen
@@ -184,9 +185,18 @@ def test_shared_parameters_count_once():
 # Networks without numbers --------------------------------------------------------------------------------------
 
 
-def test_a_network_of_shapes_only_takes_no_memory_and_keeps_its_options():
+def test_a_large_network_of_shapes_only_takes_no_memory(monkeypatch):
+    small, large = (network.shapes_only("model_one", 10, size, {}) for size in (32, 128))
+    assert {parameter.device.type for parameter in large.parameters()} == {"meta"}
+    assert {parameter.device.type for parameter in small.parameters()} == {"cpu"}
+    monkeypatch.setattr(network, "MOST_ZEROS", 1000)
+    assert network.describe(network.shapes_only("model_one", 10, 32, {}), 32) == network.describe(small, 32)
+
+
+def test_a_network_of_shapes_only_draws_nothing_and_keeps_its_options():
+    before = torch.random.get_rng_state()
     model = network.shapes_only("convnet3", 7, 200, {"input_size": 128, "width": 64, "strided": True})
-    assert {parameter.device.type for parameter in model.parameters()} == {"meta"}
+    assert torch.equal(torch.random.get_rng_state(), before)
     twin = build("convnet3", num_classes=7, input_size=200, width=64, strided=True)
     assert parameter_count(model) == parameter_count(twin)
     assert network.describe(model, 200).operations[-1].output == (7,)
