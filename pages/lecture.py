@@ -45,28 +45,38 @@ FOLLOW = """export default () => {
   if (window.convscopeKeys) return;
   window.convscopeKeys = true;
   const step = address => new URL(address).searchParams.get("step");
-  let isOnTheWay = false;
+  let wanted = 0, patience = 0, isOnTheWay = false;
   const wait = (from, tries) => {
     isOnTheWay = location.href === from && tries > 0;
     if (isOnTheWay) setTimeout(wait, 50, from, tries - 1);
   };
-  const follow = (key, tries) => {
-    const link = document.querySelector(`.st-key-lecture_${key} a[href]`);
+  const follow = () => {
+    if (!wanted) return;
+    const link = document.querySelector(`.st-key-lecture_${wanted > 0 ? "PageDown" : "PageUp"} a[href]`);
     if (link && !isOnTheWay && step(link.href) !== step(location.href)) {
       wait(location.href, 200);
       link.click();
-    } else if (link && tries) setTimeout(follow, 50, key, tries - 1);
+      wanted -= Math.sign(wanted);
+    }
+    patience -= link || isOnTheWay ? 1 : 4;
+    if (patience < 0) wanted = 0;
+    setTimeout(follow, 50);
   };
   addEventListener("keydown", event => {
-    if (["PageUp", "PageDown"].includes(event.key) && document.querySelector(".st-key-lecture")) {
+    const isOpen = document.querySelector(".st-key-lecture") || step(location.href);
+    if (["PageUp", "PageDown"].includes(event.key) && isOpen) {
       event.preventDefault();
-      follow(event.key, 200);
+      const isIdle = !wanted;
+      wanted += event.key === "PageDown" ? 1 : -1;
+      patience = 200;
+      if (isIdle) follow();
     }
   });
 };"""
 _keys = st.components.v2.component("convscope_lecture_keys", js=FOLLOW)
-"""Follows the links to the steps by key, one at a time. A link that leads to where the browser is, or is on its way to,
-is an old one: it waits for the next one.
+"""Follows the links to the steps by key, one at a time, as many as were asked for. A link that leads to where the
+browser is, or is on its way to, is an old one: it waits for the next one. Where there is none, it waits for some
+seconds: between two pages there is no strip.
 
 It also tells the style how high the strip is, whose text and answer may be long.
 """
