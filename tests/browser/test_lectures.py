@@ -16,6 +16,9 @@ WHOLE = """() => [...document.querySelectorAll("[class*=st-key-stage_] :is(img, 
     .every(picture => picture.getBoundingClientRect().bottom <= innerHeight)"""
 """Whether every picture of the stage is on the screen to its lower edge, below a strip of whatever height."""
 
+LISTENS = "() => window.convscopeKeys"
+"""Whether the strip has begun to listen to keys: of a page opened cold, a moment after it is seen."""
+
 
 def arrive(page: Any, lecture: Lecture, number: int) -> None:
     page.locator(".st-key-lecture").get_by_text(f"{lecture.title} · {number} of {len(lecture.steps)}").wait_for()
@@ -49,6 +52,24 @@ def test_a_lecture_goes_from_its_first_to_its_last_step_by_page_down_alone(
         arrive(page, lecture, number)
         page.wait_for_selector(IDLE)
     assert seen(page) == shown[1][1]
+
+
+def test_keys_pressed_fast_lead_to_the_step_that_the_strip_names(server: str, open_page: Callable[..., Any]) -> None:
+    lecture = lectures.load("batch-norm", PAGES)
+    last = len(lecture.steps)
+    page, cold = (
+        open_page(f"{server}/filters?lecture=batch-norm&step={last - 2}&view=training"),
+        open_page("about:blank"),
+    )
+    page.bring_to_front()
+    arrive(page, lecture, last - 2)
+    page.wait_for_function(LISTENS)
+    for _ in range(2):
+        page.keyboard.press("PageDown")
+        page.wait_for_timeout(60)
+    arrive(page, lecture, last)
+    cold.goto(page.url)
+    assert_same(page, cold, "two keys")
 
 
 def test_a_double_click_leads_to_the_step_that_the_strip_names(server: str, open_page: Callable[..., Any]) -> None:
