@@ -20,18 +20,20 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.optim.sgd import sgd
 from torchvision.ops import StochasticDepth
 
+from engine.adam import Adam
 from engine.checkpoints import states
 from engine.data import BUNDLED_TRAINING_PER_CLASS, CIFAR10_CLASSES, VALIDATION_SHARE
 from engine.errors import ConvscopeError
-from engine.models import ARCHITECTURES, blank, parameter_count
+from engine.models import ARCHITECTURES, blank, parameter_count, undrawn
 from engine.training.datasets import TRAIN_SAMPLE
 from engine.training.frozen_features import End, FrozenStart, views
 from engine.training.memory import free_memory
 from engine.training.recipe import Phase, Recipe
-from engine.training.start import freeze_, fresh_network, make_optimizer, train_mode_
-from engine.training.step import descend, losses, number_type
+from engine.training.start import freeze_, fresh_network, train_mode_
+from engine.training.step import losses, number_type
 
 PER_CLASS = {"cifar10_bundled": BUNDLED_TRAINING_PER_CLASS, "cifar10": 5_000}
 """How many labelled images of each class a dataset has for training and validation."""
@@ -42,6 +44,9 @@ TIMED = 1_000_000_000
 """Bytes that the timing of a few images may take, which is done beside the pages."""
 START = 6.0
 """Seconds until a new process has loaded PyTorch and the images."""
+MOST_ZEROS, LARGEST_SIDE = 50_000_000, 256
+"""Parameters, and pixels of an image's side, up to which a network is made and run to count what a step keeps."""
+RATE = 1e-9
 RANDOM = (nn.Dropout, nn.Dropout2d, StochasticDepth)
 """The layers that draw random numbers while a network is trained."""
 FIRST_BATCH = 4
@@ -82,17 +87,40 @@ def kept_states(recipe: Recipe, classes: int = 10) -> KeptStates:
 
 
 def memory(recipe: Recipe, classes: int = 10) -> int:
-    """About how many bytes a process needs that trains by `recipe`; none of them is spent on it.
+    """About how many bytes a process needs that trains by `recipe`; next to none of them is spent on it.
 
-    One step runs on PyTorch's "meta" device, whose tensors have shapes only. What autograd keeps of it for the way
-    back is counted at the largest images, once more half of it for the gradients on that way, and for each parameter
-    itself, its gradient, the optimizer's one or two numbers, and its moving average.
+    What autograd keeps of a step for the way back is counted at the largest images, for two of them and for three: so
+    much more for each image of the batch. There is once more half of it for the gradients on that way, and for each
+    parameter itself, its gradient, the optimizer's one or two numbers, and its moving average.
 
     Raises:
         ConvscopeError: there is no such network.
     """
-    model = blank(recipe.architecture, num_classes=classes, **recipe.build_options).train()
+    pixels = max(recipe.pixels_at(epoch) for epoch in range(recipe.epochs))
+    model = _network_without_numbers(recipe, classes, pixels)
+    of_two, of_three = (_kept_for_the_way_back(model, count, pixels) for count in (2, 3))
+    activations = of_two + (recipe.batch_size - 2) * (of_three - of_two)
+    numbers = 2 + bool(recipe.ema) + max(1 if phase.optimizer == "sgd" else 2 for phase in recipe.phases)
+    width = 2 if recipe.precision == "float64" else 1
+    learned = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    return PROCESS + width * (3 * activations // 2 + 4 * (parameter_count(model) + numbers * learned))
+
+
+def _network_without_numbers(recipe: Recipe, classes: int, pixels: int) -> nn.Module:
+    """The recipe's network in training mode, of zeros; or where these or its maps are many, on the "meta" device.
+
+    That device's tensors have shapes only, but the first of them loads PyTorch's compiler: two seconds, and 150 MB.
+    """
+    model = blank(recipe.architecture, num_classes=classes, **recipe.build_options)
+    if parameter_count(model) <= MOST_ZEROS and pixels <= LARGEST_SIDE:
+        model = undrawn(recipe.architecture, num_classes=classes, **recipe.build_options)
     freeze_(model, recipe.train_last)
+    _train_mode_(model, recipe)
+    return model
+
+
+def _kept_for_the_way_back(model: nn.Module, count: int, pixels: int) -> int:
+    """How many bytes autograd keeps of a step with `count` images, without the network's own."""
     of_model = {value.untyped_storage()._cdata for value in model.state_dict().values()}
     kept: dict[int, torch.UntypedStorage] = {}
 
@@ -102,14 +130,10 @@ def memory(recipe: Recipe, classes: int = 10) -> int:
             kept[storage._cdata] = storage
         return tensor
 
-    pixels = max(recipe.pixels_at(epoch) for epoch in range(recipe.epochs))
+    device = next(model.parameters()).device
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        model(torch.empty(recipe.batch_size, 3, pixels, pixels, device="meta"))
-    numbers = 2 + bool(recipe.ema) + max(1 if phase.optimizer == "sgd" else 2 for phase in recipe.phases)
-    width = 2 if recipe.precision == "float64" else 1
-    activations = sum(storage.nbytes() for storage in kept.values())
-    learned = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    return PROCESS + width * (3 * activations // 2 + 4 * (parameter_count(model) + numbers * learned))
+        model(torch.zeros(count, 3, pixels, pixels, device=device))
+    return sum(storage.nbytes() for storage in kept.values())
 
 
 def check_memory(recipe: Recipe) -> None:
@@ -170,11 +194,13 @@ def cost(recipe: Recipe, budget: float = 1.0) -> TimePerImage:
         once, budget = _seconds_per_image(start.answer, recipe, batch, 0.3 * budget), 0.7 * budget
         network, batch = End(model, start.cut), partial(_features, start=start)
     _train_mode_(model, recipe)
-    optimizer = make_optimizer(model, recipe.phases[0])
+    descend = optimizer_step(model, recipe.phases[0].optimizer)
 
     def step(images: Tensor) -> None:
         loss, _ = losses(network, images, torch.zeros(len(images), dtype=torch.long), recipe)
-        descend(optimizer, loss, learning_rate=1e-9)
+        model.zero_grad()
+        loss.backward()
+        descend()
 
     per_step = _seconds_per_image(step, recipe, batch, 0.75 * budget)
     model.eval()
@@ -195,6 +221,28 @@ def _train_mode_(model: nn.Module, recipe: Recipe) -> None:
     for module in model.modules():
         if isinstance(module, RANDOM):
             module.eval()
+
+
+def optimizer_step(model: nn.Module, optimizer: str) -> Callable[[], None]:
+    """A step of that optimizer, too small to change anything, by the function that PyTorch's class of it calls.
+
+    The class would load PyTorch's compiler (see `engine/adam.py`).
+    """
+    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if optimizer == "sgd":
+        return partial(_descend_by_sgd, learned, [torch.zeros_like(parameter) for parameter in learned])
+    return partial(_descend_by_adam, [Adam(parameter, RATE) for parameter in learned])
+
+
+@torch.no_grad()
+def _descend_by_sgd(learned: list[nn.Parameter], momenta: list[Tensor]) -> None:
+    settings = {"lr": RATE, "momentum": 0.9, "weight_decay": RATE, "dampening": 0, "nesterov": True, "maximize": False}
+    sgd(learned, [parameter.grad for parameter in learned], momenta, **settings)
+
+
+def _descend_by_adam(steps: list[Adam]) -> None:
+    for step in steps:
+        step.step(step.values.grad)
 
 
 def _seconds_per_image(

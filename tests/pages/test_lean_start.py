@@ -15,6 +15,8 @@ selection.load_what_is_shown_first()
 from engine import all_networks, checkpoints, weights
 from engine.maximization import maximize
 from engine.maximization.fourier import Canvas
+from engine.training import estimate
+from engine.training.recipe import Phase, Recipe
 
 lenet = checkpoints.load("lenet")
 list(maximize(lenet.model, "conv1", [0], canvas=Canvas(32, lenet.card.mean, lenet.card.std), steps=1))
@@ -23,6 +25,8 @@ from pages.network import description
 description.describe(weights.find("resnet18"), 224)
 assert description.sizes(weights.find("convnet5"), 128) == (128, 224, 256)
 all_networks.multiply_adds(lenet.card)
+for optimizer in ("sgd", "adam"):
+    estimate.cost(Recipe("x", "lenet", (Phase(1, 0.1, optimizer),), input_size=32, batch_size=4), budget=0.01)
 loaded = {"torch._dynamo", "sympy"} & set(sys.modules)
 assert not loaded, loaded
 

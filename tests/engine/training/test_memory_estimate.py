@@ -45,6 +45,15 @@ def test_the_estimate_grows_with_images_batch_and_optimizer() -> None:
     assert estimate.memory(recipe("resnet18", 64, 64, "adam")) > known[0]
 
 
+@pytest.mark.parametrize(("name", "pixels"), [("model_two", 32), ("convnet3", 64), ("resnet18", 64)])
+def test_a_network_of_zeros_and_one_of_shapes_only_need_the_same(
+    name: str, pixels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_zeros = estimate.memory(recipe(name, pixels, 100))
+    monkeypatch.setattr(estimate, "MOST_ZEROS", 0)
+    assert estimate.memory(recipe(name, pixels, 100)) == of_zeros
+
+
 def test_a_training_that_does_not_fit_is_refused_with_both_figures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
