@@ -17,7 +17,7 @@ import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 from torch import Tensor, nn
 
-BYTES = 256_000_000
+BYTES = 160_000_000
 
 
 class Kept:
