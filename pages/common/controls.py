@@ -77,51 +77,68 @@ def follow_address(
     """
     run = get_script_run_ctx()
     address = parse_qs(run.query_string, keep_blank_values=True)
-    last_page, last = st.session_state.get(ADDRESS, (page, {}))
     is_cold = ADDRESS not in st.session_state
+    last_page, last = st.session_state.get(ADDRESS, (page, {}))
     broke_off = st.session_state.get(BROKEN_OFF, False)
-    st.session_state[BROKEN_OFF] = True
-    is_new = is_cold or page != last_page
-    st.session_state[ADDRESS] = page, address
-    st.session_state[DRAWN] = set()
+    st.session_state[ADDRESS], st.session_state[DRAWN], st.session_state[BROKEN_OFF] = (page, address), set(), True
     if run.is_history_navigation:
         st.session_state[BACK] = True
     is_elsewhere = not is_cold and any(key in address and address[key] != last.get(key) for key in places)
+    stays = page == last_page
     if st.session_state.pop(GOAL, False) or is_elsewhere:
         said = meant(address) if is_elsewhere and not run.is_history_navigation else address
-        _ask_for_all(run, said)
-        # Of a link to the page that it shows the browser does not take the address by itself.
-        if page == last_page or said != address:
-            _release({*address, *said}, run)
-            st.query_params.from_dict(said)
+        _follow_all(run, address, said, stays)
         return True
-    if page == last_page:
-        if st.session_state.pop(LEFT_OUT, False):  # and so has the browser
-            _release(address, run)
-            st.query_params.from_dict(address)
-        elif broke_off:
-            st.session_state.setdefault(ASKED, {}).update(_unheard(address, last))
-        return is_new
-    asked = {key: values[-1] for key, values in address.items() if values != last.get(key) and _is_control(key)}
-    if not run.is_history_navigation:
-        # Whoever clicks early: the browser leaves out what controls say that have not reached it yet.
-        shared = st.session_state.get(SHARED, set())
-        known = last if broke_off else {key: last[key] for key in shared & last.keys()}
-        early = {key: values[-1] for key, values in known.items() if key not in address and _is_control(key)}
-        unheard = {key: value for key, value in _unheard(address, address).items() if key in shared}
-        st.session_state[EARLY] = early
-        asked = unheard | early | asked
-    said = address if run.is_history_navigation else asked  # of Back and Forward also what the page just left says, too
+    if stays:
+        _follow_on_the_page(run, address, last, broke_off)
+    else:
+        _follow_to_another_page(run, address, last, broke_off)
+    return is_cold or not stays
+
+
+def _follow_all(run: Any, address: Address, said: Address, stays: bool) -> None:
+    """The whole of what an address says is meant, `said`; of a link to the page that it shows the browser does not
+    take the address by itself.
+    """
+    _ask_for_all(run, said)
+    if stays or said != address:
+        _release({*address, *said}, run)
+        st.query_params.from_dict(said)
+
+
+def _follow_on_the_page(run: Any, address: Address, last: Address, broke_off: bool) -> None:
+    """Controls that a reader sees say themselves what is new, but for what has got lost."""
+    if st.session_state.pop(LEFT_OUT, False):  # and so has the browser
+        _release(address, run)
+        st.query_params.from_dict(address)
+    elif broke_off:
+        st.session_state.setdefault(ASKED, {}).update(_unheard(address, last))
+
+
+def _follow_to_another_page(run: Any, address: Address, last: Address, broke_off: bool) -> None:
+    """What is new in the address is asked of the next page's controls, and what the browser could not know yet."""
+    new = {key: values[-1] for key, values in address.items() if values != last.get(key) and _is_control(key)}
+    goes_back = run.is_history_navigation
+    asked = new if goes_back else _early(address, last, broke_off) | new
+    said = address if goes_back else asked  # of Back and Forward also what the page just left says, too
     dropped = [key for key in said if key in address and key not in st.query_params and _is_control(key)]
-    if dropped and run.is_history_navigation:
+    if dropped and goes_back:
         # For Back and Forward Streamlit itself lets the address win, except for keys that the page just left has too.
         asked = dict.fromkeys(last) | {key: values[-1] for key, values in address.items()}
     _ask(asked)
     _keep({key: address[key] for key in dropped}, run)
-    if dropped and run.is_history_navigation:
+    if dropped and goes_back:
         st.session_state[LEFT_OUT] = True
         st.rerun()
-    return is_new
+
+
+def _early(address: Address, last: Address, broke_off: bool) -> dict[str, str | None]:
+    """Of whoever clicks early: the browser leaves out what controls say that have not reached it yet."""
+    shared = st.session_state.get(SHARED, set())
+    known = last if broke_off else {key: last[key] for key in shared & last.keys()}
+    early = {key: values[-1] for key, values in known.items() if key not in address and _is_control(key)}
+    st.session_state[EARLY] = early
+    return {key: value for key, value in _unheard(address, address).items() if key in shared} | early
 
 
 def go_to(file: str, values: Iterable[tuple[str, str]]) -> NoReturn:
