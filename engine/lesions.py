@@ -102,14 +102,14 @@ def prepare(
     true_classes = _checked(images, labels)
     halts, used, channels = [], 0, 0
     for start in range(0, len(labels), AT_ONCE):
-        halt = tape.halt(model, images[start : start + AT_ONCE], layer)
+        halt = tape.halt(model, images[start : start + AT_ONCE].clone(), layer)  # not a view, which keeps all images
         used, channels = used + halt.bytes, halt.activation.shape[1]
         if used > KEPT_BYTES:
             break
         halts.append(halt)
         if on_batch is not None:
             on_batch(min(start + AT_ONCE, len(labels)))
-    rest = images[len(halts) * AT_ONCE :].clone()  # not a view, which would keep all images
+    rest = images[len(halts) * AT_ONCE :].clone()
     return Patient(layer, channels, true_classes, model, rest, tuple(halts))
 
 

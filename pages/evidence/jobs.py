@@ -1,5 +1,6 @@
 """Occlusions and sanity checks that go on while readers look at other pages, shared by all who ask for the same."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +18,8 @@ from engine.probes import Probes
 from engine.sanity import Check
 from engine.weights import TRAINED, Weights
 from pages.common import resources
-from pages.common.jobs import Job, Jobs, begun
+from pages.common.jobs import Jobs, begun
+from pages.common.kept import keep
 from pages.common.network_job import NetworkJob
 from pages.common.resources import View
 from pages.common.selection import BUNDLED
@@ -226,8 +228,7 @@ class Operating(NetworkJob):
         self._layer = layer
         at_most = EXAMINED_BYTES // (len(test.classes) * 3 * 4 * self.trained.card.input_size**2)
         self.of_each_class = max(1, min(EXAMINED, at_most))
-        self._test = test.subset(first_of_each_class(test.labels, self.of_each_class))
-        self._patient: Patient | None = None
+        self._test, self._indices = test, first_of_each_class(test.labels, self.of_each_class)
         self._asked: list[Lesion] = []
         self.found: dict[Lesion, Predictions] = {}
 
@@ -250,23 +251,29 @@ class Operating(NetworkJob):
             self._asked = [other for other in self._asked if other != lesion]
 
     def _predictions(self, lesion: Lesion) -> Predictions:
-        labels = self._test.labels
+        labels = self._test.labels[self._indices]
         if lesion.branch:
             return evaluate_without_branch(
                 self.trained.model, self._inputs(), labels, lesion.block, lesion.branch, on_batch=self._note
             )
-        if self._patient is None:
-            self._patient = lesions.prepare(
-                self.trained.model, self._inputs(), labels, self._layer, on_batch=self._note
-            )
-        return self._patient.without(lesion.channels, self._note)
+        key = self._network, self._layer, self.of_each_class
+        return _patient(key, self._inputs, labels, self._note).without(lesion.channels, self._note)
 
     def _inputs(self) -> Tensor:
         card = self.trained.card
-        return prepare(self._test.images, card.input_size, card.mean, card.std)
+        return prepare(self._test.images[self._indices], card.input_size, card.mean, card.std)
 
     def _note(self, done: int) -> None:
-        self.advance(done, len(self._test.labels), "images")
+        self.advance(done, len(self._indices), "images")
+
+
+@keep("Running the network …")
+def _patient(
+    key: tuple[Weights, str, int], inputs: Callable[[], Tensor], labels: np.ndarray, on_batch: Callable[[int], None]
+) -> Patient:
+    """A network halted at a layer on so many test images of each class: up to 100 MB, so it may have to go."""
+    network, layer, _ = key
+    return lesions.prepare(resources.trained(network).model, inputs(), labels, layer, on_batch=on_batch)
 
 
 class Probing(NetworkJob):
@@ -311,10 +318,14 @@ def _probings() -> Jobs[Probing]:
     return Jobs()
 
 
-@st.cache_resource(max_entries=2, show_spinner=False, on_release=Job.stop)
 def operation_on(network: Weights, layer: str) -> Operating:
-    """The one job on this network and layer; few are kept, since each holds the layer's activations."""
-    return Operating(network, layer, resources.images("test"))
+    """The one job on this network and layer; a reader asks it for lesions."""
+    return _operations().get((network, layer), lambda: Operating(network, layer, resources.images("test")))
+
+
+@st.cache_resource(show_spinner=False, on_release=Jobs.stop)
+def _operations() -> Jobs[Operating]:
+    return Jobs()
 
 
 def attacks_of(settings: AttackSettings) -> Attacking:

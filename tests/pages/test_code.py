@@ -300,11 +300,11 @@ def test_the_code_of_moved_images_has_the_curves_numbers(files: dict, run: Calla
 
 def test_the_code_of_a_lesion_has_its_predictions(run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evidence_jobs, "EXAMINED", 3)
-    evidence_jobs.operation_on.clear()
+    evidence_jobs._operations.clear()
     page = open_page("evidence/page.py", **LENET, view="lesions", layer="conv1_relu", count="4")
     job = evidence_jobs.operation_on(Weights.of(checkpoints.load("lenet").card), "conv1_relu")
     job.wait(60)
-    evidence_jobs.operation_on.clear()
+    evidence_jobs._operations.clear()
     _, without = job.found.values()
     np.testing.assert_allclose(run(page)["predictions"].logits, without.logits, atol=1e-5)
 

@@ -16,6 +16,7 @@ from engine.tape import record
 from pages.common import resources
 from pages.common.kept import Kept
 from pages.common.resources import View
+from pages.evidence import jobs
 from pages.evidence.jobs import OcclusionSettings, occlusion_of
 from tests.engine.operations.checks import chain
 
@@ -87,3 +88,23 @@ def test_a_job_that_is_done_lets_its_network_make_room(fresh_caches: None) -> No
     gc.collect()
     assert model() is None
     assert job.trained.card.name == "lenet"
+
+
+def test_a_lesion_that_is_done_lets_what_it_kept_of_all_images_make_room(
+    fresh_caches: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "EXAMINED", 2)
+    kept, prepare = [], jobs.lesions.prepare
+    monkeypatch.setattr(
+        jobs.lesions, "prepare", lambda *of, **settings: kept.append(prepare(*of, **settings)) or kept[0]
+    )
+    job = jobs.operation_on(weights.find("lenet"), "pool3")
+    for channel in (0, 1):
+        job.ask(jobs.Lesion("pool3", (channel,)))
+        job.wait(60)
+    assert len(job.found) == 3
+    assert len(kept) == 1
+    patient = weakref.ref(kept.pop())
+    jobs._patient.clear()
+    gc.collect()
+    assert patient() is None
