@@ -6,8 +6,9 @@
 A transfer that keeps what its frozen layers answer (`keep_frozen`) adds one pass of all images through those, and its
 epochs cost what the layers behind them cost.
 
-Batches grow from a few images until the time that may be spent is spent, so a large network is timed on few images and
-a small one on whole batches. The estimate is rough: other work on the machine, and the cost of saving, are left out.
+Batches grow from a few images until the time or the memory that may be spent is spent, so a large network is timed on
+few images and a small one on whole batches. The estimate is rough: other work on the machine, and the cost of saving,
+are left out.
 
 A step is timed as the training takes it: with the layers that a transfer keeps, and in the numbers that it computes
 with. Only dropout is left out: it draws from the generator that all threads share, which a page may be using meanwhile.
@@ -15,7 +16,7 @@ with. Only dropout is left out: it draws from the generator that all threads sha
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -40,8 +41,8 @@ PER_CLASS = {"cifar10_bundled": BUNDLED_TRAINING_PER_CLASS, "cifar10": 5_000}
 
 PROCESS = 800_000_000
 """Bytes of a process that has loaded PyTorch and the images."""
-TIMED = 1_000_000_000
-"""Bytes that the timing of a few images may take, which is done beside the pages."""
+TIMED, TIMED_BATCH = 1_000_000_000, 200_000_000
+"""Bytes that the timing of the first few images may take, beside the pages, and a batch of more of them."""
 START = 6.0
 """Seconds until a new process has loaded PyTorch and the images."""
 MOST_ZEROS, LARGEST_SIDE = 50_000_000, 256
@@ -86,24 +87,40 @@ def kept_states(recipe: Recipe, classes: int = 10) -> KeptStates:
     return KeptStates(epochs, len(epochs) * states.size(model))
 
 
+@dataclass(frozen=True)
+class StepMemory:
+    """Bytes that a training step takes: for the network, and for each image of the batch."""
+
+    network: int
+    image: int
+
+
 def memory(recipe: Recipe, classes: int = 10) -> int:
     """About how many bytes a process needs that trains by `recipe`; next to none of them is spent on it.
-
-    What autograd keeps of a step for the way back is counted at the largest images, for two of them and for three: so
-    much more for each image of the batch. There is once more half of it for the gradients on that way, and for each
-    parameter itself, its gradient, the optimizer's one or two numbers, and its moving average.
 
     Raises:
         ConvscopeError: there is no such network.
     """
+    step = step_memory(recipe, classes)
+    return PROCESS + step.network + recipe.batch_size * step.image
+
+
+def step_memory(recipe: Recipe, classes: int = 10) -> StepMemory:
+    """About how many bytes a step takes at the largest images; errors as of `memory`.
+
+    What autograd keeps of a step for the way back is counted for two images and for three: so much more is each of
+    them. There is once more half of it for the gradients on that way, and for each parameter itself, its gradient, the
+    optimizer's one or two numbers, and its moving average.
+    """
     pixels = max(recipe.pixels_at(epoch) for epoch in range(recipe.epochs))
     model = _network_without_numbers(recipe, classes, pixels)
     of_two, of_three = (_kept_for_the_way_back(model, count, pixels) for count in (2, 3))
-    activations = of_two + (recipe.batch_size - 2) * (of_three - of_two)
+    of_one = of_three - of_two
     numbers = 2 + bool(recipe.ema) + max(1 if phase.optimizer == "sgd" else 2 for phase in recipe.phases)
     width = 2 if recipe.precision == "float64" else 1
     learned = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    return PROCESS + width * (3 * activations // 2 + 4 * (parameter_count(model) + numbers * learned))
+    of_parameters = 4 * (parameter_count(model) + numbers * learned)
+    return StepMemory(width * (3 * (of_two - 2 * of_one) // 2 + of_parameters), width * 3 * of_one // 2)
 
 
 def _network_without_numbers(recipe: Recipe, classes: int, pixels: int) -> nn.Module:
@@ -184,14 +201,16 @@ def cost(recipe: Recipe, budget: float = 1.0) -> TimePerImage:
     Raises:
         ConvscopeError: the network is too large for that.
     """
-    first = memory(replace(recipe, batch_size=FIRST_BATCH)) - PROCESS
+    taken = step_memory(recipe)
+    first = taken.network + FIRST_BATCH * taken.image
     if first > TIMED:
         raise ConvscopeError(f"Its steps are not timed: {FIRST_BATCH} images take {first / 1e9:.1f} GB of memory.")
+    most = min(recipe.batch_size, max(FIRST_BATCH, TIMED_BATCH // max(1, taken.image)))
     model = _timed_network(recipe)
     network, batch, once = model, partial(_noise, recipe=recipe), 0.0
     if recipe.keep_frozen:
         start = FrozenStart(model, recipe, torch.device("cpu"))
-        once, budget = _seconds_per_image(start.answer, recipe, batch, 0.3 * budget), 0.7 * budget
+        once, budget = _seconds_per_image(start.answer, most, batch, 0.3 * budget), 0.7 * budget
         network, batch = End(model, start.cut), partial(_features, start=start)
     _train_mode_(model, recipe)
     descend = optimizer_step(model, recipe.phases[0].optimizer)
@@ -202,10 +221,10 @@ def cost(recipe: Recipe, budget: float = 1.0) -> TimePerImage:
         loss.backward()
         descend()
 
-    per_step = _seconds_per_image(step, recipe, batch, 0.75 * budget)
+    per_step = _seconds_per_image(step, most, batch, 0.75 * budget)
     model.eval()
     with torch.inference_mode():
-        return TimePerImage(per_step, _seconds_per_image(network, recipe, batch, 0.25 * budget), once)
+        return TimePerImage(per_step, _seconds_per_image(network, most, batch, 0.25 * budget), once)
 
 
 def _timed_network(recipe: Recipe) -> nn.Module:
@@ -246,15 +265,15 @@ def _descend_by_adam(steps: list[Adam]) -> None:
 
 
 def _seconds_per_image(
-    run: Callable[[Tensor], object], recipe: Recipe, batch: Callable[[int], Tensor], budget: float
+    run: Callable[[Tensor], object], most: int, batch: Callable[[int], Tensor], budget: float
 ) -> float:
-    """Of the largest batch that can be reached within `budget` seconds, the fastest run."""
+    """Of the largest batch, of at most `most` images, that can be reached within `budget` seconds, the fastest run."""
     end = time.perf_counter() + budget
-    count = min(FIRST_BATCH, recipe.batch_size)
+    count = min(FIRST_BATCH, most)
     _seconds(run, batch(count))  # the first run sets up memory and kernels
     fastest = _seconds(run, batch(count))
     while True:
-        larger = min(count * GROWTH, recipe.batch_size)
+        larger = min(count * GROWTH, most)
         if time.perf_counter() + 2 * fastest * larger / count > end:
             return fastest / count
         taken = _seconds(run, batch(larger))

@@ -16,6 +16,7 @@ MEASURE = """
 import re, resource, sys
 from engine.training import estimate
 from engine.training.recipe import Phase, Recipe
+estimate.TIMED_BATCH = 1 << 40
 estimate.cost(Recipe("x", {name!r}, (Phase(1, 0.01, {optimizer!r}),), input_size={pixels}, batch_size={batch}), 1.0)
 if sys.platform == "linux":
     print(int(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1]) * 1024)

@@ -124,6 +124,24 @@ def test_a_transfer_that_keeps_features_is_timed_behind_them(monkeypatch: pytest
     assert seen == {(End, 256)}  # what the last stage reads
 
 
+@pytest.mark.parametrize(("fitting", "largest"), [(100, 64), (20, 20), (0, 4)])
+def test_batches_that_are_timed_grow_within_a_bound(
+    fitting: int, largest: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = lenet(batch_size=64)
+    seen: set[int] = set()
+    losses = estimate.losses
+
+    def look(model: nn.Module, batch: torch.Tensor, *rest: object) -> tuple[torch.Tensor, torch.Tensor]:
+        seen.add(len(batch))
+        return losses(model, batch, *rest)
+
+    monkeypatch.setattr(estimate, "losses", look)
+    monkeypatch.setattr(estimate, "TIMED_BATCH", fitting * estimate.step_memory(recipe).image)
+    estimate.cost(recipe, budget=2)
+    assert max(seen) == largest
+
+
 def test_a_base_that_is_learned_on_as_a_whole_costs_as_much_as_none() -> None:
     assert estimate.timed(replace(TRANSFER, train_last=0), 32) == estimate.timed(
         replace(TRANSFER, train_last=0, base=""), 32
