@@ -113,7 +113,7 @@ def step_memory(recipe: Recipe, classes: int = 10) -> StepMemory:
     optimizer's one or two numbers, and its moving average.
     """
     pixels = max(recipe.pixels_at(epoch) for epoch in range(recipe.epochs))
-    model = _network_without_numbers(recipe, classes, pixels)
+    model = _network_to_count(recipe, classes, pixels)
     of_two, of_three = (_kept_for_the_way_back(model, count, pixels) for count in (2, 3))
     of_one = of_three - of_two
     numbers = 2 + bool(recipe.ema) + max(1 if phase.optimizer == "sgd" else 2 for phase in recipe.phases)
@@ -123,7 +123,7 @@ def step_memory(recipe: Recipe, classes: int = 10) -> StepMemory:
     return StepMemory(width * (3 * (of_two - 2 * of_one) // 2 + of_parameters), width * 3 * of_one // 2)
 
 
-def _network_without_numbers(recipe: Recipe, classes: int, pixels: int) -> nn.Module:
+def _network_to_count(recipe: Recipe, classes: int, pixels: int) -> nn.Module:
     """The recipe's network in training mode, of zeros; or where these or its maps are many, on the "meta" device.
 
     That device's tensors have shapes only, but the first of them loads PyTorch's compiler: two seconds, and 150 MB.
