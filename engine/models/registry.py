@@ -146,12 +146,24 @@ def blank(name: str, num_classes: int = 10, **options: Any) -> nn.Module:
         return build(name, num_classes, **options)
 
 
-def undrawn(name: str, num_classes: int = 10, **options: Any) -> nn.Module:
-    """A network with zeros where its first weights would be drawn at random, of which only the shapes are wanted.
+MOST_ZEROS = 50_000_000
+"""How many parameters a network may have that is only made to see its shapes: 200 MB, for a moment."""
+
+
+def for_shapes(name: str, num_classes: int = 10, **options: Any) -> nn.Module:
+    """A network of which only the shapes are wanted: of zeros, or `blank` if it is too large for that.
+
+    The first forward pass without numbers loads PyTorch's compiler: two seconds, and 170 MB.
 
     Raises:
         ConvscopeError: as `build`.
     """
+    model = blank(name, num_classes, **options)
+    return model if parameter_count(model) > MOST_ZEROS else _undrawn(name, num_classes, **options)
+
+
+def _undrawn(name: str, num_classes: int = 10, **options: Any) -> nn.Module:
+    """A network with zeros where its first weights would be drawn at random."""
     with _NoDraws():
         return build(name, num_classes, **options)
 

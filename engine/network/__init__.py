@@ -30,12 +30,9 @@ from engine.errors import ConvscopeError
 from engine.graph import Graph, trace
 from engine.graph.layers import stage_of_each
 from engine.graph.receptive_field import WHOLE, ReceptiveField, receptive_fields
-from engine.models import blank, parameter_count, undrawn
+from engine.models import blank, for_shapes
 from engine.operations import Call, Constant, Operation
 from engine.operations.base import Shape, Shapes, product_in_words
-
-MOST_ZEROS = 50_000_000
-"""How many parameters a network may have that is only made to see its shapes: 200 MB, for a moment."""
 
 
 @dataclass(frozen=True)
@@ -111,15 +108,13 @@ class NetworkTable:
 def shapes_only(architecture: str, num_classes: int, input_size: int, options: dict[str, Any]) -> nn.Module:
     """A network of a registered architecture for images of `input_size` px, in eval mode, with zeros for weights.
 
-    One that is too large for that has no numbers, but shapes: its tensors are on PyTorch's "meta" device, which takes
-    no memory, but first loads PyTorch's compiler (two seconds, 170 MB). An option `input_size` among `options` gives
-    way to `input_size`; networks without that option take any size.
+    One that is too large for that has no numbers (`engine.models.for_shapes`). An option `input_size` among `options`
+    gives way to `input_size`; networks without that option take any size.
 
     Raises:
         ConvscopeError: unknown architecture or options, or images too small for it.
     """
-    count = parameter_count(_built(blank, architecture, num_classes, input_size, options))
-    return _built(blank if count > MOST_ZEROS else undrawn, architecture, num_classes, input_size, options).eval()
+    return _built(for_shapes, architecture, num_classes, input_size, options).eval()
 
 
 def takes(architecture: str, num_classes: int, input_size: int, options: dict[str, Any]) -> bool:

@@ -28,7 +28,7 @@ from engine.adam import Adam
 from engine.checkpoints import states
 from engine.data import BUNDLED_TRAINING_PER_CLASS, CIFAR10_CLASSES, VALIDATION_SHARE
 from engine.errors import ConvscopeError
-from engine.models import ARCHITECTURES, blank, parameter_count, undrawn
+from engine.models import ARCHITECTURES, blank, for_shapes, parameter_count
 from engine.training.datasets import TRAIN_SAMPLE
 from engine.training.frozen_features import End, FrozenStart, views
 from engine.training.memory import free_memory
@@ -45,8 +45,8 @@ TIMED, TIMED_BATCH = 1_000_000_000, 200_000_000
 """Bytes that the timing of the first few images may take, beside the pages, and a batch of more of them."""
 START = 6.0
 """Seconds until a new process has loaded PyTorch and the images."""
-MOST_ZEROS, LARGEST_SIDE = 50_000_000, 256
-"""Parameters, and pixels of an image's side, up to which a network is made and run to count what a step keeps."""
+LARGEST_SIDE = 256
+"""Pixels of an image's side up to which a network is run on zeros to count what a step keeps."""
 RATE = 1e-9
 RANDOM = (nn.Dropout, nn.Dropout2d, StochasticDepth)
 """The layers that draw random numbers while a network is trained."""
@@ -124,13 +124,9 @@ def step_memory(recipe: Recipe, classes: int = 10) -> StepMemory:
 
 
 def _network_to_count(recipe: Recipe, classes: int, pixels: int) -> nn.Module:
-    """The recipe's network in training mode, of zeros; or where these or its maps are many, on the "meta" device.
-
-    That device's tensors have shapes only, but the first of them loads PyTorch's compiler: two seconds, and 150 MB.
-    """
-    model = blank(recipe.architecture, num_classes=classes, **recipe.build_options)
-    if parameter_count(model) <= MOST_ZEROS and pixels <= LARGEST_SIDE:
-        model = undrawn(recipe.architecture, num_classes=classes, **recipe.build_options)
+    """The recipe's network in training mode, of which only the shapes are wanted; large maps take no memory."""
+    make = for_shapes if pixels <= LARGEST_SIDE else blank
+    model = make(recipe.architecture, num_classes=classes, **recipe.build_options)
     freeze_(model, recipe.train_last)
     _train_mode_(model, recipe)
     return model

@@ -97,10 +97,9 @@ def follow_address(
 
 
 def _follow_all(run: Any, address: Address, said: Address, stays: bool) -> None:
-    """The whole of what an address says is meant, `said`; of a link to the page that it shows the browser does not
-    take the address by itself.
-    """
+    """Every control follows what is meant, `said`, by the whole address."""
     _ask_for_all(run, said)
+    # Of a link to the page that it shows the browser does not take the address by itself.
     if stays or said != address:
         _release({*address, *said}, run)
         st.query_params.from_dict(said)

@@ -11,7 +11,7 @@ from torch import nn
 from engine import network
 from engine.errors import ConvscopeError
 from engine.graph import trace
-from engine.models import ARCHITECTURES, build, parameter_count
+from engine.models import ARCHITECTURES, build, parameter_count, registry
 from engine.models.torchvision_models import has_fixed_input
 from engine.network import diagram
 from tests import oracles
@@ -189,7 +189,7 @@ def test_a_large_network_of_shapes_only_takes_no_memory(monkeypatch):
     small, large = (network.shapes_only("model_one", 10, size, {}) for size in (32, 128))
     assert {parameter.device.type for parameter in large.parameters()} == {"meta"}
     assert {parameter.device.type for parameter in small.parameters()} == {"cpu"}
-    monkeypatch.setattr(network, "MOST_ZEROS", 1000)
+    monkeypatch.setattr(registry, "MOST_ZEROS", 1000)
     assert network.describe(network.shapes_only("model_one", 10, 32, {}), 32) == network.describe(small, 32)
 
 
