@@ -2,11 +2,13 @@
 
 import copy
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from engine import checkpoints, deconv, tape
 from engine.operations import prepacking
@@ -43,7 +45,7 @@ def twin(one: nn.Conv2d, x: Tensor) -> Tensor:
 @pytest.mark.parametrize("sides", [(7, 7), (8, 9)])
 def test_it_convolves_as_pytorch_does(options: dict, sides: tuple[int, int]) -> None:
     one = layer(**options)
-    for x in (maps(1, 64, *sides), maps(2, 64, *sides), maps(1, 64, 11, 6)):  # the first size decides on the order
+    for x in (maps(1, 64, *sides), maps(2, 64, *sides), maps(1, 64, 11, 6)):
         assert prepacking.pays(one, x, 49)
         assert relative_error(prepacking.convolve(x, one), twin(one, x)) < CLOSE
 
@@ -55,6 +57,40 @@ def test_the_transposed_one_is_pytorchs(options: dict) -> None:
     for signal in (maps(1, 72, 3, 3), maps(3, 72, 5, 2)):
         theirs = F.conv_transpose2d(signal.double(), one.weight.double(), **how)
         assert relative_error(prepacking.convolve_transposed(signal, one), theirs) < CLOSE
+
+
+class Orders(TorchDispatchMode):
+    """Of each convolution with prepacked weights the order of these, and the one that oneDNN wants for such maps."""
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.weight, self.found = weight, []
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        prepack = {
+            torch.ops.mkldnn._convolution_pointwise: torch.ops.mkldnn._reorder_convolution_weight,
+            torch.ops.mkldnn._convolution_transpose_pointwise: torch.ops.mkldnn._reorder_convolution_transpose_weight,
+        }.get(function.overloadpacket)
+        if prepack is not None:
+            maps, packed, _, *where = args[:-3]  # the rest is about activations
+            self.found.append((order(packed), order(prepack(self.weight, *where, list(maps.shape)))))
+        return function(*args, **(kwargs or {}))
+
+
+def order(packed: Tensor) -> list[int]:
+    return torch.ops.mkldnn._get_mkldnn_serialized_md(packed).tolist()
+
+
+def test_maps_of_each_size_meet_the_weights_in_the_order_that_is_fast_for_them() -> None:
+    """oneDNN takes any order, but converts another one for each convolution, a hundred times as slowly."""
+    one = layer(kernel_size=3, padding=1)
+    with torch.no_grad(), Orders(one.weight) as orders:
+        for _ in range(2):
+            for size in range(1, 16):
+                prepacking.convolve(maps(1, 64, size, size), one)
+                prepacking.convolve_transposed(maps(1, 72, size, size), one)
+    assert len(orders.found) == 60
+    assert all(kept == wanted for kept, wanted in orders.found)
 
 
 @pytest.mark.parametrize("options", GEOMETRIES)
