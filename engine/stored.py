@@ -5,6 +5,7 @@ sentence of it.
 """
 
 import json
+import os
 import zipfile
 from pathlib import Path
 from types import UnionType
@@ -22,10 +23,10 @@ PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 def read_bytes(file: Path, most: int) -> bytes:
     """The content of `file`, of at most `most` bytes."""
     with file.open("rb") as opened:
-        content = opened.read(most + 1)
-    if len(content) > most:
-        raise ValueError(f"it has more than {most >> 20:,} MB")
-    return content
+        size = os.fstat(opened.fileno()).st_size
+        if size > most:
+            raise ValueError(f"it has more than {most >> 20:,} MB")
+        return opened.read(size)  # asked for more, Python sets aside as much memory before it reads
 
 
 def read_text(file: Path, most: int = MOST_TEXT) -> str:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from dataclasses import asdict
@@ -119,6 +120,20 @@ def test_predictions_that_do_not_belong_together_are_one_sentence(
     candidates = all_networks.candidates()
     one_sentence(lambda: all_networks.entry(candidates["strange"]), "strange")
     assert all_networks.entry(candidates["lenet"]).name == "lenet"
+
+
+def test_a_file_takes_as_much_memory_as_it_has_bytes_however_much_it_may_have(tmp_path: Path) -> None:
+    file = tmp_path / "weights.pt"
+    file.write_bytes(bytes(100_000))
+    tracemalloc.start()
+    try:
+        assert stored.read_bytes(file, 1 << 30) == bytes(100_000)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+    assert stored.read_bytes(file, 100_000) == bytes(100_000)
+    with pytest.raises(ValueError, match="more than"):
+        stored.read_bytes(file, 99_999)
 
 
 def test_an_archive_that_unpacks_to_more_than_the_limit_is_not_unpacked(
