@@ -19,6 +19,7 @@ from engine.training.datasets import Splits
 from engine.training.run import RunFolder
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let one process have all browser tests, which mostly wait, from the start; the other files go to either."""
     for item in items:

@@ -1,5 +1,6 @@
-"""Who imports whom: the contracts in pyproject.toml, and that pages.common is common."""
+"""Who imports whom: the contracts in pyproject.toml, and that pages.common is common; and how tests are shared out."""
 
+import os
 from collections.abc import Iterator
 
 import grimp
@@ -46,3 +47,9 @@ def test_nothing_in_pages_hides_a_package_of_that_name() -> None:
     external = grimp.build_graph("engine", "pages", cache_dir=None, include_external_packages=True)
     top = {module.split(".")[0] for module in external.modules}
     assert not own & top
+
+
+@pytest.mark.skipif("PYTEST_XDIST_WORKER" not in os.environ, reason="one process has all tests")
+def test_one_process_has_all_tests_of_a_file(request: pytest.FixtureRequest) -> None:
+    """Otherwise each would prepare what they share, such as the browser: tests/conftest.py and xdist see to it."""
+    assert request.node.nodeid.endswith("@tests/test_contracts.py")
