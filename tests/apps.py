@@ -1,6 +1,8 @@
 """The app without a browser, opened as a link would open it."""
 
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from streamlit.testing.v1 import AppTest
 
@@ -10,11 +12,22 @@ MAIN = str(ROOT / "pages" / "main.py")
 
 def open_page(page: str, **link: str) -> AppTest:
     """The app at `page` (such as "home/page.py"), opened by a link with these values."""
-    app = AppTest.from_file(MAIN, default_timeout=120)
+    app = new_app()
     for key, value in link.items():
         app.query_params[key] = value
-    app.run()
+    app._registered_pages = _registered_pages()
     return app.switch_page(page).run()
+
+
+def new_app() -> AppTest:
+    """The app, not yet opened."""
+    return AppTest.from_file(MAIN, default_timeout=120)
+
+
+@cache
+def _registered_pages() -> dict[str, Any]:
+    """The app's navigation, which an `AppTest` otherwise learns by opening Home first, as no cold link does."""
+    return new_app().run()._registered_pages
 
 
 def assert_no_error(app: AppTest) -> None:

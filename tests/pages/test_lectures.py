@@ -12,17 +12,13 @@ from engine.lectures import Lecture, Link, Step, worksheet
 from pages import directory
 from pages.common.lectures import OWN, PAGES, plain
 from pages.lecture import charts_of, meant
-from tests.apps import MAIN, assert_no_error
+from tests.apps import assert_no_error, open_page
 
 HOSTILE = "<img src=x onerror=alert(1)> **bold** [a](javascript:alert(1)) $x$ :red[r]"
 
 
-def opened(page: str = "", **address: str) -> AppTest:
-    app = AppTest.from_file(MAIN, default_timeout=120)
-    for key, value in address.items():
-        app.query_params[key] = value
-    app.run()
-    return app.switch_page(page).run() if page else app
+def opened(page: str = "home/page.py", **address: str) -> AppTest:
+    return open_page(page, **address)
 
 
 def click(app: AppTest, key: str) -> AppTest:

@@ -19,10 +19,7 @@ from tests.apps import MAIN, assert_no_error, open_page
 
 def opened(**link: str) -> AppTest:
     """Home, which has the sidebar and nothing else that a link could ask for."""
-    app = AppTest.from_file(MAIN, default_timeout=120)
-    for key, value in link.items():
-        app.query_params[key] = value
-    return app.run()
+    return open_page("home/page.py", **link)
 
 
 # Links ---------------------------------------------------------------------------------------------------------
