@@ -27,7 +27,7 @@ _MOST_PLACES = 256
 _MANY_WEIGHTS = 2**15
 """Fewer are in order in no time."""
 _MOST_ORDERS = 10_000
-"""So many sizes of maps and weights are remembered, 2 MB."""
+"""So many sizes of maps and weights are remembered: 5 MB."""
 _FUNCTIONS = ("_convolution_pointwise", "_convolution_transpose_pointwise", "_get_mkldnn_serialized_md")
 AVAILABLE = (
     torch.backends.mkldnn.is_available()
