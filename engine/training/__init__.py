@@ -6,6 +6,7 @@
     schedule.py      the learning rate at each step
     step.py          the loss of one batch, and the step against its gradient
     datasets.py      the images of a recipe
+    device.py        where a training computes, and what takes long there
     team.py          several processes that train one network together
     range_test.py    which learning rates a network learns with
     start.py         the network at its start, its optimizer, and the average of its weights

@@ -29,6 +29,7 @@ from engine.training.continuation import continued
 from engine.training.control import stopping_on_signals
 from engine.training.curves import best_epoch
 from engine.training.datasets import Dataset
+from engine.training.device import best_device, device_named, slow_precision
 from engine.training.loop import Training
 from engine.training.memory import keep_freed_memory
 from engine.training.progress_bar import ProgressBar
@@ -77,7 +78,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, help="where the whole CIFAR-10 lies, or the folder of class folders")
     parser.add_argument("--checkpoints", type=Path, default=folders.checkpoints, help="where the checkpoint goes")
     parser.add_argument("--experiments", type=Path, default=folders.experiments, help="where it goes without weights")
-    parser.add_argument("--device", default=_best_device(), help="cpu, cuda or mps (mps is untested)")
+    parser.add_argument("--device", default=best_device().type, help="cpu, cuda or mps (mps is untested)")
+    parser.add_argument("--precision", choices=("float32", "float64"), help="in place of the recipe's")
     return parser
 
 
@@ -85,12 +87,6 @@ def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} must be a whole number from 1 on")
     return int(text)
-
-
-def _best_device() -> str:
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def _resumed(options: argparse.Namespace) -> tuple[Recipe, RunFolder]:
@@ -105,6 +101,8 @@ def _named(parser: argparse.ArgumentParser, options: argparse.Namespace) -> tupl
     recipe = _continuation(options) if options.base else _with_known_base(read(options.recipe), options.checkpoints)
     if recipe.dataset == "folder" and options.data:
         recipe = replace(recipe, data_folder=str(options.data))
+    if options.precision:
+        recipe = replace(recipe, precision=options.precision)
     return recipe, RunFolder(options.run or options.runs / recipe.name)
 
 
@@ -141,10 +139,10 @@ def _lead(recipe: Recipe, folder: RunFolder, options: argparse.Namespace, team: 
     with folder.held():
         folder.begin(recipe)
         with reporting(folder):
-            dataset = _dataset(recipe, options)
+            dataset, device = _dataset(recipe, options), device_named(options.device, team)
             with ProgressBar() as bar:
-                device = _device(options.device, team)
                 training = Training(recipe, dataset.splits, folder, device, bar.show, options.checkpoints, team)
+                _say_if_slow(recipe, device)
                 bar.training, training.observe_kept = training, bar.show_kept
                 with stopping_on_signals(training.control.ask_to_stop) as signals:
                     training.run(options.stop_after)
@@ -159,7 +157,7 @@ def _lead(recipe: Recipe, folder: RunFolder, options: argparse.Namespace, team: 
 def _help(recipe: Recipe, options: argparse.Namespace, team: Team) -> int:
     """Train, as one of the processes that only compute."""
     with TemporaryDirectory() as scratch:
-        splits, device = Dataset(recipe, options.data).splits, _device(options.device, team)
+        splits, device = Dataset(recipe, options.data).splits, device_named(options.device, team)
         folder = ScratchFolder(Path(scratch))
         training = Training(recipe, splits, folder, device, bases=options.checkpoints, team=team)
         with stopping_on_signals(training.control.ask_to_stop):
@@ -174,12 +172,18 @@ def _dataset(recipe: Recipe, options: argparse.Namespace) -> Dataset:
     return dataset
 
 
+def _say_if_slow(recipe: Recipe, device: torch.device) -> None:
+    if sentence := slow_precision(recipe, device):
+        print(sentence)
+
+
 def _test_rates(recipe: Recipe, folder: RunFolder, options: argparse.Namespace) -> None:
     """Print and store the curve of a learning-rate range test; the run, if there is one, stays as it is."""
-    splits = _dataset(recipe, options).splits
+    splits, device = _dataset(recipe, options).splits, device_named(options.device)
+    _say_if_slow(recipe, device)
     points = []
     print(f"{'learning rate':>13} {'loss':>9} {'smoothed':>9}")
-    for point in range_test(recipe, splits, _device(options.device), bases=options.checkpoints):
+    for point in range_test(recipe, splits, device, bases=options.checkpoints):
         points.append(point)
         print(f"{point.learning_rate:>13.3g} {point.loss:>9.4f} {point.smoothed:>9.4f}")
     file = folder.path / "range_test.csv"
@@ -187,20 +191,6 @@ def _test_rates(recipe: Recipe, folder: RunFolder, options: argparse.Namespace) 
     rate = suggested(points)
     print(f"Suggested: {rate:.2g}" if rate else "No rate is suggested: the loss never fell.")
     print(f"The curve is in {file}.")
-
-
-def _device(name: str, team: Team = ALONE) -> torch.device:
-    """The device of that name.
-
-    Raises:
-        ConvscopeError: this machine does not have it.
-    """
-    try:
-        device = torch.device(name, team.local_rank) if name == "cuda" else torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ConvscopeError(f"This machine cannot compute on {name!r}: use --device cpu.") from error
-    return device
 
 
 # Runs ----------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from functools import partial
 import streamlit as st
 
 from engine.training import estimate, toml_text
+from engine.training.device import best_device, slow_precision
 from engine.training.estimate import TimePerImage
 from engine.training.recipe import Recipe, parse
 
@@ -45,6 +46,8 @@ def show_estimate(recipe: Recipe) -> None:
     waits = not all(cost.done() for cost in _costs(recipe).values())
     show = partial(_say_estimate, recipe, count)
     st.fragment(show, run_every=0.5 if waits else None)()
+    if sentence := slow_precision(recipe, best_device()):
+        st.caption(sentence)
 
 
 def _say_estimate(recipe: Recipe, count: int) -> None:

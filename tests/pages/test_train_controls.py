@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import streamlit as st
 
-from engine.training import estimate
+from engine.training import device, estimate
 from engine.training.estimate import TimePerImage
 from engine.training.queue import jobs
 from engine.training.recipe import Phase, Recipe, Resolution
@@ -93,6 +93,15 @@ def test_the_same_network_keeps_its_first_weights() -> None:
         "It begins with the weights torchvision:IMAGENET1K_V1, and only the last 5 convolutions and what follows them "
         "learn."
     ]
+
+
+@pytest.mark.parametrize("has_it", [True, False])
+def test_the_page_says_where_bfloat16_takes_long(has_it: bool, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "has_bfloat16", lambda: has_it)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    app = open_page(PAGE, precision="bfloat16")
+    assert (device.SLOW_BFLOAT16 in [caption.value for caption in app.caption]) is not has_it
 
 
 def test_the_page_says_so_and_starts_what_can_be_trained(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

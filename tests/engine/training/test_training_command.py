@@ -19,7 +19,7 @@ from engine.accuracy.figures import accuracy, cross_entropy
 from engine.data import LabelledImages, split_validation
 from engine.errors import ConvscopeError
 from engine.evaluation import evaluate
-from engine.training import live_files
+from engine.training import device, live_files
 from engine.training.__main__ import main
 from engine.training.batches import Batches
 from engine.training.continuation import continued
@@ -340,6 +340,24 @@ def test_a_device_that_is_not_there_is_one_sentence(
 ) -> None:
     assert main([*command[:-1], "tpu"]) == 1
     assert "This machine cannot compute on 'tpu': use --device cpu.\n" in capsys.readouterr().out
+
+
+def test_bfloat16_is_said_to_be_slow_where_it_is_and_float32_takes_its_place(
+    tmp_path: Path,
+    small_data: dict[str, LabelledImages],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(device, "has_bfloat16", lambda: False)
+    (tmp_path / "tiny.toml").write_text(
+        'architecture = "lenet"\ndataset = "cifar10_bundled"\nbatch_size = 180\nprecision = "bfloat16"\n'
+        "[[phases]]\nepochs = 1\nlearning_rate = 0.05\n"
+    )
+    for name, options in {"coarse": [], "exact": ["--precision", "float32"]}.items():
+        where = ["--run", str(tmp_path / name), "--no-checkpoint", "--device", "cpu"]
+        assert main([str(tmp_path / "tiny.toml"), *where, *options]) == 0
+        assert RunFolder(tmp_path / name).recipe().precision == ("float32" if options else "bfloat16")
+        assert (device.SLOW_BFLOAT16 in capsys.readouterr().out) is not bool(options)
 
 
 def test_an_exploding_loss_is_told_in_the_runs_folder(
