@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int | None:
         return run.delete(options.delete, options.runs)
     if options.keep:
         return _keep(run.find(options.keep, options.runs), options)
-    recipe, folder = _resumed(options) if options.resume else _named(parser, options)
+    recipe, folder = _resumed(parser, options) if options.resume else _named(parser, options)
     return _test_rates(recipe, folder, options) if options.range_test else _train(recipe, folder, options)
 
 
@@ -89,7 +89,9 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _resumed(options: argparse.Namespace) -> tuple[Recipe, RunFolder]:
+def _resumed(parser: argparse.ArgumentParser, options: argparse.Namespace) -> tuple[Recipe, RunFolder]:
+    if options.precision:
+        parser.error("--precision is for a new run: this one keeps its recipe's")
     folder = run.find(options.resume, options.runs)
     return folder.recipe(), folder
 
@@ -142,7 +144,8 @@ def _lead(recipe: Recipe, folder: RunFolder, options: argparse.Namespace, team: 
             dataset, device = _dataset(recipe, options), device_named(options.device, team)
             with ProgressBar() as bar:
                 training = Training(recipe, dataset.splits, folder, device, bar.show, options.checkpoints, team)
-                _say_if_slow(recipe, device)
+                if not options.resume:
+                    _say_if_slow(recipe, device)
                 bar.training, training.observe_kept = training, bar.show_kept
                 with stopping_on_signals(training.control.ask_to_stop) as signals:
                     training.run(options.stop_after)
@@ -174,7 +177,7 @@ def _dataset(recipe: Recipe, options: argparse.Namespace) -> Dataset:
 
 def _say_if_slow(recipe: Recipe, device: torch.device) -> None:
     if sentence := slow_precision(recipe, device):
-        print(sentence)
+        print(f"{sentence}: add --precision float32.")
 
 
 def _test_rates(recipe: Recipe, folder: RunFolder, options: argparse.Namespace) -> None:

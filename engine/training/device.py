@@ -7,8 +7,7 @@ from engine.training.recipe import Recipe
 from engine.training.team import ALONE, Team
 
 SLOW_BFLOAT16 = (
-    "This processor has no instructions for bfloat16 and takes about ten times as long with it as with float32: "
-    "choose the precision float32 (for a command: --precision float32)."
+    "This processor has no instructions for bfloat16 and takes about ten times as long with it as with float32"
 )
 """Of five of the app's networks, on two cores with AVX2: 3 to 13 times."""
 
@@ -35,7 +34,7 @@ def device_named(name: str, team: Team = ALONE) -> torch.device:
 
 
 def slow_precision(recipe: Recipe, device: torch.device) -> str:
-    """A sentence if `device` takes long for the recipe's precision; otherwise ""."""
+    """A sentence, without its full stop, if `device` takes long for the recipe's precision; otherwise ""."""
     slow = recipe.precision == "bfloat16" and device.type == "cpu" and not has_bfloat16()
     return SLOW_BFLOAT16 if slow else ""
 

@@ -47,7 +47,7 @@ def show_estimate(recipe: Recipe) -> None:
     show = partial(_say_estimate, recipe, count)
     st.fragment(show, run_every=0.5 if waits else None)()
     if sentence := slow_precision(recipe, best_device()):
-        st.caption(sentence)
+        st.caption(f"{sentence}: choose float32 under “More settings”.")
 
 
 def _say_estimate(recipe: Recipe, count: int) -> None:

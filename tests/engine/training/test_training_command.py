@@ -328,7 +328,14 @@ def test_what_cannot_be_continued_is_one_sentence(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["lenet", "--list"], ["--continue", "lenet"], ["lenet", "--stop-after", "0"]]
+    "arguments",
+    [
+        [],
+        ["lenet", "--list"],
+        ["--continue", "lenet"],
+        ["lenet", "--stop-after", "0"],
+        ["--resume", "lenet", "--precision", "float32"],
+    ],
 )
 def test_a_command_that_makes_no_sense_shows_its_usage(arguments: list[str]) -> None:
     with pytest.raises(SystemExit):
