@@ -69,27 +69,27 @@ def convolve_transposed(
     maps: Tensor, layer: nn.Conv2d, padding: Sequence[int] = (0, 0), output_padding: Sequence[int] = (0, 0)
 ) -> Tensor:
     """The transposed convolution of `maps` `[N, C_out, h, w]` with the weights of `layer`, without its bias."""
-    where = (list(padding), list(output_padding), list(layer.stride), list(layer.dilation), 1)
+    where = (tuple(padding), tuple(output_padding), tuple(layer.stride), tuple(layer.dilation), 1)
     packed = _packed(torch.ops.mkldnn._reorder_convolution_transpose_weight, maps, layer, where)
     maps = maps.contiguous(memory_format=torch.channels_last)
     return torch.ops.mkldnn._convolution_transpose_pointwise(maps, packed, None, *where, "none", [], "")
 
 
 def _convolve(maps: Tensor, layer: nn.Conv2d, bias: Tensor | None) -> Tensor:
-    where = (list(layer.padding), list(layer.stride), list(layer.dilation), 1)
+    where = (tuple(layer.padding), tuple(layer.stride), tuple(layer.dilation), 1)
     packed = _packed(torch.ops.mkldnn._reorder_convolution_weight, maps, layer, where)
     maps = maps.contiguous(memory_format=torch.channels_last)
     return torch.ops.mkldnn._convolution_pointwise(maps, packed, bias, *where, "none", [], "")
 
 
-def _packed(prepack: Callable[..., Tensor], maps: Tensor, layer: nn.Conv2d, where: Sequence[Any]) -> Tensor:
+def _packed(prepack: Callable[..., Tensor], maps: Tensor, layer: nn.Conv2d, where: tuple) -> Tensor:
     """The weights of `layer` in the order that oneDNN wants for these `maps`."""
     weight, made = layer.weight, None
 
     def make() -> Tensor:
         return prepack(weight.detach(), *where, list(maps.shape))
 
-    sizes = (prepack.__name__, weight.shape, str(where), maps.shape, torch.get_num_threads())
+    sizes = (prepack.__name__, weight.shape, where, maps.shape, torch.get_num_threads())
     order = _ORDERS.get(sizes)
     if order is None:
         made = make()
