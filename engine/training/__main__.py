@@ -144,8 +144,7 @@ def _lead(recipe: Recipe, folder: RunFolder, options: argparse.Namespace, team: 
             dataset, device = _dataset(recipe, options), device_named(options.device, team)
             with ProgressBar() as bar:
                 training = Training(recipe, dataset.splits, folder, device, bar.show, options.checkpoints, team)
-                if not options.resume:
-                    _say_if_slow(recipe, device)
+                _say_if_slow(recipe, device, options)
                 bar.training, training.observe_kept = training, bar.show_kept
                 with stopping_on_signals(training.control.ask_to_stop) as signals:
                     training.run(options.stop_after)
@@ -175,15 +174,16 @@ def _dataset(recipe: Recipe, options: argparse.Namespace) -> Dataset:
     return dataset
 
 
-def _say_if_slow(recipe: Recipe, device: torch.device) -> None:
-    if sentence := slow_precision(recipe, device):
+def _say_if_slow(recipe: Recipe, device: torch.device, options: argparse.Namespace) -> None:
+    sentence = slow_precision(recipe, device)
+    if sentence and not options.resume:  # which keeps the run's precision
         print(f"{sentence}: add --precision float32.")
 
 
 def _test_rates(recipe: Recipe, folder: RunFolder, options: argparse.Namespace) -> None:
     """Print and store the curve of a learning-rate range test; the run, if there is one, stays as it is."""
     splits, device = _dataset(recipe, options).splits, device_named(options.device)
-    _say_if_slow(recipe, device)
+    _say_if_slow(recipe, device, options)
     points = []
     print(f"{'learning rate':>13} {'loss':>9} {'smoothed':>9}")
     for point in range_test(recipe, splits, device, bases=options.checkpoints):
