@@ -14,7 +14,6 @@ import pytest
 import streamlit as st
 import torch
 import torchvision
-from streamlit.testing.v1 import AppTest
 from torch import nn
 from torchvision.models import Weights
 
@@ -26,7 +25,7 @@ from engine.maximization import Canvas, maximize
 from engine.models import parameter_count
 from engine.pretrained import DOWNLOADS, NETWORKS, available, download, load, read_card, untrained, weight_file
 from pages.common import pretrained_download
-from tests.apps import MAIN, assert_no_error, open_page
+from tests.apps import assert_no_error, new_app, open_page
 from tests.oracles import fingerprint
 
 NAME, SIZE = "imagenet_alexnet", 64
@@ -347,7 +346,7 @@ def test_a_page_that_needs_stored_answers_says_that_there_are_none(in_the_sideba
 
 
 def test_a_link_to_a_network_that_is_not_here_says_how_to_get_it(cache: Path) -> None:
-    app = AppTest.from_file(MAIN, default_timeout=120)
+    app = new_app()
     app.query_params["checkpoint"] = "imagenet_vgg16"
     app.run()
     assert_no_error(app)
@@ -361,7 +360,7 @@ def test_a_missing_network_can_be_downloaded_in_the_sidebar(
 ) -> None:
     content = file_of(original(NAME).state_dict())
     (tmp_path / expect(NAME, content, tmp_path.as_uri())).write_bytes(content)
-    app = AppTest.from_file(MAIN, default_timeout=120).run()
+    app = new_app().run()
     assert NAME not in app.sidebar.selectbox(key="checkpoint").options
     assert app.sidebar.button(key=f"get_{NAME}_start").label == "Get AlexNet (233 MB)"
     app.sidebar.button(key=f"get_{NAME}_start").click().run()
@@ -374,7 +373,7 @@ def test_a_missing_network_can_be_downloaded_in_the_sidebar(
 
 def test_a_download_that_fails_says_why_in_the_sidebar(cache: Path, expect: Callable[..., str]) -> None:
     expect(NAME, b"weights", "http://127.0.0.1:9")
-    app = AppTest.from_file(MAIN, default_timeout=120).run()
+    app = new_app().run()
     app.sidebar.button(key=f"get_{NAME}_start").click().run()
     pretrained_download.download(NAME).wait(60)
     app.run()
@@ -391,7 +390,7 @@ def test_a_download_can_be_stopped_from_the_sidebar(cache: Path, monkeypatch: py
             begun.set()
 
     monkeypatch.setattr(pretrained, "download", endless)
-    app = AppTest.from_file(MAIN, default_timeout=120).run()
+    app = new_app().run()
     app.sidebar.button(key=f"get_{NAME}_start").click().run()
     job = pretrained_download.download(NAME)
     assert begun.wait(60)

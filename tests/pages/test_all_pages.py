@@ -2,12 +2,11 @@
 
 import pytest
 import torch
-from streamlit.testing.v1 import AppTest
 
 from engine import batch_norm, checkpoints, data, deconv, pretrained, settings, tape
 from engine.reconstructions import change_in_words
 from pages import directory
-from tests.apps import MAIN, assert_no_error, open_page
+from tests.apps import assert_no_error, new_app, open_page
 
 
 @pytest.mark.parametrize("page", [directory.HOME, *directory.PAGES], ids=lambda page: page.address)
@@ -110,7 +109,7 @@ BAD_LINKS = {
 @pytest.mark.parametrize("key", BAD_LINKS)
 def test_a_bad_value_in_the_link_is_named_and_something_else_is_shown(key):
     value, message = BAD_LINKS[key]
-    app = AppTest.from_file(MAIN, default_timeout=120)
+    app = new_app()
     app.query_params[key] = value
     app.run()
     said = [warning.value for warning in app.warning]
@@ -164,7 +163,7 @@ def test_a_corrupt_image_pack_is_one_sentence_in_the_page(tmp_path, use_folders,
 def test_without_any_network_the_app_says_how_to_get_them(tmp_path, use_folders, monkeypatch):
     use_folders(checkpoints=tmp_path)
     monkeypatch.setattr(pretrained, "available", dict)
-    app = AppTest.from_file(MAIN, default_timeout=60).run()
+    app = new_app().run()
     assert not app.exception
     assert app.error[0].value.startswith("There are no trained networks in checkpoints/")
 

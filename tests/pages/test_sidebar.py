@@ -14,7 +14,7 @@ from engine.data import photographs
 from engine.errors import ConvscopeError
 from pages.common import resources
 from pages.common.resources import View
-from tests.apps import MAIN, assert_no_error, open_page
+from tests.apps import assert_no_error, new_app, open_page
 
 
 def opened(**link: str) -> AppTest:
@@ -175,7 +175,7 @@ def test_a_session_keeps_only_the_latest_of_a_readers_pictures(monkeypatch: pyte
 
 
 def test_who_goes_on_before_a_page_is_complete_keeps_what_the_link_has_chosen() -> None:
-    app = AppTest.from_file(MAIN, default_timeout=120).switch_page("reconstruction/page.py")
+    app = new_app().switch_page("reconstruction/page.py")
     app.session_state["_address"] = ("accuracy", {"checkpoint": ["lenet"]})
     app.session_state["_broken_off"] = True
     app.run()
@@ -198,7 +198,7 @@ def test_who_goes_on_before_the_browser_has_read_a_page_keeps_the_link_whole() -
 
 
 def test_what_only_the_last_page_has_is_not_asked_of_the_next() -> None:
-    app = AppTest.from_file(MAIN, default_timeout=120).switch_page("accuracy/page.py")
+    app = new_app().switch_page("accuracy/page.py")
     app.query_params["view"] = "Mistakes"
     app.run()
     app.query_params.clear()
@@ -208,7 +208,7 @@ def test_what_only_the_last_page_has_is_not_asked_of_the_next() -> None:
 
 
 def test_a_key_that_a_link_says_twice_stands_in_the_address_once():
-    app = AppTest.from_file(MAIN, default_timeout=120)
+    app = new_app()
     app.query_params.update({"class": ["dog", "dog"], "number": ["3", "17"]})
     app.run()
     assert_no_error(app)
