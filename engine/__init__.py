@@ -29,3 +29,7 @@ Read it from the ground up; each floor imports only what stands below it (`pypro
 
 Start with `tape` and `deconv`: they are what the app is built on.
 """
+
+from engine.lean_torchvision import postpone_compiler
+
+postpone_compiler()

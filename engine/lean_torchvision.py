@@ -1,16 +1,19 @@
-"""Torchvision without the compiler: import this module before anything that imports torchvision.
+"""Torchvision without the compiler, whoever in the process is the first to import it.
 
 One function of `torchvision.ops` asks `torch._dynamo`, the front of `torch.compile`, a question when it is called. To
-have that answer at hand, torchvision imports all of the compiler: more than a second, and 150 MB, before a server can
-show its first page. Here the question waits until somebody asks it. The compiler itself stays as it is: whoever needs
-it imports it then, as PyTorch's optimisers do before their first step.
+have that answer at hand, torchvision imports all of the compiler: one to three seconds, and 150 MB, before a server can
+show its first page or a command begins. Here the question waits until somebody asks it. The compiler itself stays as it
+is: whoever needs it imports it then, as PyTorch's optimisers do before their first step.
 """
 
 import importlib
+import importlib.util
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
@@ -56,5 +59,25 @@ def _loaded(name: str) -> ModuleType:
     return importlib.import_module(name)
 
 
-with _compiler_postponed():
-    import torchvision  # noqa: F401
+class _Finder(MetaPathFinder):
+    """Finds torchvision as Python does, and postpones the compiler while it is imported."""
+
+    def find_spec(self, name: str, *_: Any) -> ModuleSpec | None:
+        if name != "torchvision" or self not in sys.meta_path:
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.loader is not None:
+            spec.loader.exec_module = partial(_imported, spec.loader.exec_module)
+        return spec
+
+
+def _imported(execute: Callable[[ModuleType], None], module: ModuleType) -> None:
+    with _compiler_postponed():
+        execute(module)
+
+
+def postpone_compiler() -> None:
+    """From now on; without effect on a torchvision that is imported already."""
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path) and "torchvision" not in sys.modules:
+        sys.meta_path.insert(0, _Finder())

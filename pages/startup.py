@@ -100,7 +100,6 @@ def warm_up() -> threading.Thread:
 def _warm_up() -> None:
     try:
         with IMPORTS:
-            import engine.lean_torchvision  # noqa: F401 (first of all)
             from pages.common import selection  # with PyTorch, which takes seconds
 
         selection.load_what_is_shown_first()

@@ -1,4 +1,4 @@
-"""What the first visitors wait for does not include PyTorch's compiler, which is there when somebody needs it."""
+"""Nobody waits for PyTorch's compiler before a first page or a command; whoever needs it finds it."""
 
 import subprocess
 import sys
@@ -7,7 +7,6 @@ from engine.settings import ROOT
 
 START = """
 import sys
-import engine.lean_torchvision
 from pages.common import selection
 
 selection.load_what_is_shown_first()
@@ -49,3 +48,12 @@ print(torch.compile(lambda x: x + 1, backend="eager")(torch.tensor(1)).item())
 def test_the_first_pictures_need_no_compiler_and_whoever_needs_it_finds_it() -> None:
     run = subprocess.run([sys.executable, "-c", START], cwd=ROOT, capture_output=True, text=True)
     assert (run.returncode, run.stdout) == (0, "2\n"), run.stderr
+
+
+COMMANDS = ("engine.training.__main__", "engine.training.queue.rates", "engine.evaluation", "engine.doctor")
+
+
+def test_no_command_waits_for_the_compiler_before_it_begins() -> None:
+    asks = f"import sys, {', '.join(COMMANDS)}; print('torchvision' in sys.modules, 'torch._dynamo' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", asks], cwd=ROOT, capture_output=True, text=True)
+    assert (run.returncode, run.stdout) == (0, "True False\n"), run.stderr
