@@ -7,13 +7,12 @@ is: whoever needs it imports it then, as PyTorch's optimisers do before their fi
 """
 
 import importlib
-import importlib.util
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import Any
 
@@ -62,11 +61,8 @@ def _loaded(name: str) -> ModuleType:
 class _Finder(MetaPathFinder):
     """Finds torchvision as Python does, and postpones the compiler while it is imported."""
 
-    def find_spec(self, name: str, *_: Any) -> ModuleSpec | None:
-        if name != "torchvision" or self not in sys.meta_path:
-            return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        spec = PathFinder.find_spec(name, path, target) if name == "torchvision" else None
         if spec is not None and spec.loader is not None:
             spec.loader.exec_module = partial(_imported, spec.loader.exec_module)
         return spec
@@ -79,5 +75,4 @@ def _imported(execute: Callable[[ModuleType], None], module: ModuleType) -> None
 
 def postpone_compiler() -> None:
     """From now on; without effect on a torchvision that is imported already."""
-    if not any(isinstance(finder, _Finder) for finder in sys.meta_path) and "torchvision" not in sys.modules:
-        sys.meta_path.insert(0, _Finder())
+    sys.meta_path.insert(0, _Finder())

@@ -54,6 +54,8 @@ COMMANDS = ("engine.training.__main__", "engine.training.queue.rates", "engine.e
 
 
 def test_no_command_waits_for_the_compiler_before_it_begins() -> None:
-    asks = f"import sys, {', '.join(COMMANDS)}; print('torchvision' in sys.modules, 'torch._dynamo' in sys.modules)"
+    probe = "import engine, importlib.util; importlib.util.find_spec('torchvision')"  # as libraries ask for each other
+    loaded = "print('torchvision' in sys.modules, 'torch._dynamo' in sys.modules)"
+    asks = f"{probe}; import sys, {', '.join(COMMANDS)}; {loaded}"
     run = subprocess.run([sys.executable, "-c", asks], cwd=ROOT, capture_output=True, text=True)
     assert (run.returncode, run.stdout) == (0, "True False\n"), run.stderr
