@@ -49,10 +49,9 @@ class Form:
         value = type(low)(self.usual[key])
         self.chosen[key] = st.number_input(label, low, high, value, key=key, bind="query-params", **details)
 
-    def switch(self, label: str, key: str, help: str | None = None) -> None:
+    def switch(self, label: str, key: str, why: str = "") -> None:
         """On or off."""
-        bound(key, self.usual[key])
-        self.chosen[key] = st.toggle(label, self.usual[key], key=key, bind="query-params", help=help)
+        self.chosen[key] = selection.switch(label, key, True, why, usual=self.usual[key])
 
 
 def _say_if_no_number(key: str, low: float, high: float, usual: float) -> None:
