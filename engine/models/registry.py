@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 from engine.errors import ConvscopeError
 from engine.models import torchvision_models
 from engine.models.convnet import ConvNet
-from engine.models.efficientnet_lite0 import EfficientNetLite0
+from engine.models.efficientnet_lite0 import PLAYED_BACK_FROM, EfficientNetLite0
 from engine.models.lenet import LeNet
 from engine.models.model_one import ModelOne
 from engine.models.model_two import ModelTwo
@@ -37,6 +37,8 @@ class Architecture:
         fixed_input: whether its dense layer ties it to the input size it was built for (`input_size` is an option).
         mean, std: per channel, of pixels in 0-1.
         torchvision: the classifier of torchvision whose weights fit this one; empty for none.
+        played_back_from: the layer that a reconstruction begins with where the last one tells nothing of the image;
+            empty for the last one.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Architecture:
     mean: tuple[float, float, float] = CIFAR10_MEAN
     std: tuple[float, float, float] = CIFAR10_STD
     torchvision: str = ""
+    played_back_from: str = ""
 
 
 def _convnet(depth: int) -> Architecture:
@@ -109,7 +112,17 @@ _OWN = (
     *(_convnet(depth) for depth in (2, 3, 4, 5)),
     Architecture("resnet18", "ResNet-18", _RESIDUAL, resnet18, 64, False, torchvision="resnet18"),
     Architecture("resnet18_strided", "ResNet-18, strided", _STRIDED, StridedResNet, 32, False),
-    Architecture("efficientnet_lite0", "EfficientNet-Lite0", _LITE, EfficientNetLite0, 224, False, HALF, HALF),
+    Architecture(
+        "efficientnet_lite0",
+        "EfficientNet-Lite0",
+        _LITE,
+        EfficientNetLite0,
+        input_size=224,
+        fixed_input=False,
+        mean=HALF,
+        std=HALF,
+        played_back_from=PLAYED_BACK_FROM,
+    ),
 )
 
 ARCHITECTURES = Registry({architecture.name: architecture for architecture in _OWN})

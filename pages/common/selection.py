@@ -117,12 +117,9 @@ def load_what_is_shown_first() -> None:
     resources.recording(View(network, layer, BUNDLED[0], first, card.input_size))
 
 
-def draw_sidebar(used: Collection[str]) -> None:
-    """Draw the controls and remember what they say for `current`.
-
-    Args:
-        used: those that the page uses, by their names in `directory`. The others keep their values out of sight.
-    """
+def draw_sidebar(page: directory.Entry) -> None:
+    """Draw the controls and remember what they say for `current`; those that the page does not use, out of sight."""
+    used = page.sidebar
     st.session_state["_selection"] = None
     cards = weights.cards()
     if not cards:
@@ -137,7 +134,8 @@ def draw_sidebar(used: Collection[str]) -> None:
         network = Weights.of(cards[name], moment)
     layers = list(resources.layers(network))
     with _part(directory.LAYER, used):
-        layer = choose("Layer", "layer", layers, layers[-1], lambda asked: f"{name} has no layer {asked!r}")
+        first = ARCHITECTURES[cards[name].architecture].played_back_from if page.plays_back else ""
+        layer = choose("Layer", "layer", layers, first or layers[-1], lambda asked: f"{name} has no layer {asked!r}")
     with _part(directory.BATCH_NORM, used):
         batch_norm = _batch_norm_toggle(network)
     with _part(directory.IMAGE, used):

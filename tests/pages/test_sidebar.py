@@ -47,6 +47,20 @@ def test_a_value_in_other_letters_is_named(key: str, asked: str) -> None:
     assert [asked in warning.value for warning in app.warning] == [True]
 
 
+def test_the_layer_at_first_is_the_last_one_but_where_that_would_play_back_nothing_of_the_image() -> None:
+    app = open_page("evidence/page.py", checkpoint="efficientnet_lite0", images="photographs")
+    for page, layer in [("reconstruction", "conv7_relu"), ("feature_maps", "conv49_relu"), ("inversion", "conv7_relu")]:
+        app.switch_page(f"{page}/page.py").run()
+        assert app.sidebar.selectbox(key="layer").value == layer
+        assert "layer" not in app.query_params
+    for network, layer in [("resnet18", "conv5_x"), ("efficientnet_lite0", "conv7_relu")]:
+        app.sidebar.selectbox(key="checkpoint").select(network).run()
+        assert app.sidebar.selectbox(key="layer").value == layer
+    app.sidebar.selectbox(key="layer").select("conv49_relu").run()
+    assert app.sidebar.selectbox(key="layer").value == "conv49_relu"
+    assert not app.warning
+
+
 @pytest.mark.parametrize("asked", ["true", "false", "True", "False"])
 def test_a_switch_takes_true_and_false_in_any_letters(asked: str) -> None:
     app = opened(bn=asked)
