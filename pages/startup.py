@@ -33,6 +33,7 @@ html { font-size: clamp(15px, 8px + 0.625vw, 28px) !important; }
 }
 .st-key-stage_2 { --height: min(var(--room) / 2, 110vw); --caption: 1.9rem; }
 .st-key-stage_3 { --height: min(var(--room) / 3, 110vw); --caption: 1rem; }
+.st-key-stage_2:has(.st-key-rows_of_images) { --caption: 2.7rem; }
 @media (max-width: 640px) { .st-key-stage_3 { --height: min(var(--room) / 2, 110vw); } }
 [class*=st-key-stage_] [data-testid=stImage] img {
   max-height: calc(var(--height) - var(--caption, 0rem));

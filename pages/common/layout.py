@@ -60,6 +60,7 @@ html { font-size: clamp(16px, 8px + 0.75vw, 32px) !important; }
 [data-testid=stMainBlockContainer] { padding: 0.2rem 0.6rem 1rem; --above: 6.3rem; }
 [data-testid=stMainBlockContainer] [data-testid=stVerticalBlock] { gap: 0.5rem; }
 [data-testid=stMainBlockContainer]:not(:has(.st-key-lecture)) [class*=st-key-stage_] { --caption: 0rem; }
+[data-testid=stMainBlockContainer] .st-key-stage_2:has(.st-key-rows_of_images) { --caption: 2.2rem !important; }
 .st-key-controls_row { zoom: 0.85; }
 .st-key-presenting { opacity: 0.35; top: auto; bottom: 0.5rem; right: 1rem; }
 .st-key-presenting:is(:hover, :focus-within) { opacity: 1; }

@@ -194,8 +194,9 @@ def show_pictures(chosen: Selection, playback: Playback, comparison: Comparison,
 
 def show_two_images(images: Sequence[ChosenImage], comparison: Comparison, drawn: Figure) -> None:
     """A row for each of two images: the image, and its pictures on one scale and on its own."""
+    rows = st.container(key="rows_of_images")
     for index, (image, variant) in enumerate(zip(images, comparison.variants, strict=True)):
-        for column, show in zip(st.columns(3, gap="small"), (None, show_shared, show_own), strict=True):
+        for column, show in zip(rows.columns(3, gap="small"), (None, show_shared, show_own), strict=True):
             with column:
                 if show:
                     show(comparison, drawn, index)
