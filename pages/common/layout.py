@@ -50,6 +50,11 @@ def present_switch() -> DeltaGenerator:
     return beside
 
 
+def is_presenting() -> bool:
+    """Whether the page has the whole screen."""
+    return st.session_state.get(PRESENT, False)
+
+
 def _toggle() -> None:
     st.session_state[PRESENT] = not st.session_state[PRESENT]
 

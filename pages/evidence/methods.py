@@ -22,8 +22,10 @@ from pages.evidence.occlusion import usual_settings
 IMAGE, OCCLUSION, CAM = "The image", "occlusion", "class activation map"
 HEAT, PICTURE = DRAWN = ("heat map", "picture")
 NOTHING, IMAGES = COMPARED = ("nothing", "images")
-COLUMNS = (3, 2)
-"""How many methods stand in a row, for one image and for two."""
+COLUMNS = 3
+"""How many methods stand in a row."""
+COLUMNS_OF_PAIRS = 2
+"""The same of two images beside the sidebar: more of them would be small."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,8 @@ def draw_methods(subjects: Sequence[Subject], drawn: str, of_each: Sequence[Occl
     """Of each method the map, or the maps of both images side by side; and in words which agree."""
     heats = [heats_of(subject, job) for subject, job in zip(subjects, of_each, strict=True)]
     tiles = [tiles_of(subject, maps, drawn) for subject, maps in zip(subjects, heats, strict=True)]
-    methods, columns = list(tiles[0]), COLUMNS[len(subjects) - 1]
+    methods = list(tiles[0])
+    columns = COLUMNS if len(subjects) == 1 or layout.is_presenting() else COLUMNS_OF_PAIRS
     classes = " and ".join(dict.fromkeys(subject.class_name for subject in subjects))
     with layout.stage(len(methods) // columns):
         for start in range(0, len(methods), columns):
@@ -119,7 +122,7 @@ def draw_methods(subjects: Sequence[Subject], drawn: str, of_each: Sequence[Occl
                     sheets.show(png, f"{method}: evidence for {classes}")
                     st.caption(f"**{method}**" if method != IMAGE else caption(subjects))
     st.info(in_words(subjects, heats))
-    in_a_row = columns if len(subjects) == 1 else len(methods)
+    in_a_row = COLUMNS if len(subjects) == 1 else len(methods)
     every = [tile for one in tiles for tile in one.values()]
     words = f"{', '.join(methods)}: the evidence for {classes}"
     downloads.picture("Pictures", lambda: sheet(every, in_a_row), "evidence.png", words)
