@@ -28,20 +28,21 @@ html { font-size: clamp(15px, 8px + 0.625vw, 28px) !important; }
 :has(> [class*=st-key-unused_]), .st-key-presenting .st-key-present { display: none; }
 [data-testid=stSidebar]:not(:has([class*=st-key-used_], [data-testid=stSidebarNav])) { display: none; }
 [class*=st-key-stage_] {
-  --room: max(100vh - var(--above) - var(--strip, 0rem), 18rem);
+  --room: max(100vh - var(--above) - var(--slider, 0rem) - var(--strip, 0rem), 18rem);
   --height: min(var(--room), 110vw);
 }
-.st-key-stage_2 { --height: min(var(--room) / 2, 110vw); --caption: 1.9rem; }
-.st-key-stage_3 { --height: min(var(--room) / 3, 110vw); --caption: 1rem; }
-.st-key-stage_2:has(.st-key-rows_of_images) { --caption: 2.7rem; }
-@media (max-width: 640px) { .st-key-stage_3 { --height: min(var(--room) / 2, 110vw); } }
+[class*=st-key-stage_2] { --height: min(var(--room) / 2, 110vw); --caption: 1.9rem; }
+[class*=st-key-stage_3] { --height: min(var(--room) / 3, 110vw); --caption: 1rem; }
+.st-key-under_a_slider { --slider: 5.5rem; }
+.st-key-stage_2_lines_2 { --caption: 2.7rem; }
+@media (max-width: 640px) { [class*=st-key-stage_3] { --height: min(var(--room) / 2, 110vw); } }
 [class*=st-key-stage_] [data-testid=stImage] img {
   max-height: calc(var(--height) - var(--caption, 0rem));
   object-fit: contain;
 }
 @media (max-width: 640px) { [class*=st-key-touch-image] [data-testid=stImage] img { max-height: 45vw; } }
 [class*=st-key-stage_] [data-testid=stElementContainer]:not([class*=st-key-grid]):has([data-testid=stVegaLiteChart]) {
-  height: var(--height);
+  height: calc(var(--height) - var(--caption, 0rem));
 }
 .st-key-controls_row [data-testid=stButtonGroup] button { padding: 0 0.6rem; }
 .st-key-controls_row .st-key-options { flex: 1 1 12rem; min-width: 0; max-width: max-content; }

@@ -282,7 +282,7 @@ def top_k(table: pd.DataFrame, ink: str) -> alt.Chart:
 def accuracy_by_strength(table: pd.DataFrame, axis: str, strengths: tuple[float, float]) -> alt.Chart:
     """Accuracy against the strength of a perturbation within `strengths`; `table`: strength, accuracy, low, high."""
     scale = alt.Scale(domain=list(strengths), padding=12)
-    base = alt.Chart(table).encode(x=alt.X("strength:Q", title=axis, scale=scale, axis=alt.Axis(format="~g")))
+    base = alt.Chart(table).encode(x=alt.X("strength:Q", title=axis, scale=scale, axis=alt.Axis(format="~r")))
     y = {"scale": alt.Scale(domain=[0, 1]), "axis": PERCENT, "title": "accuracy"}
     intervals = base.mark_rule(strokeWidth=4, color=OFF).encode(y=alt.Y("low:Q", **y), y2="high:Q")
     line = base.mark_line(color=ON, strokeWidth=3, point=alt.OverlayMarkDef(size=140, filled=True, color=ON))

@@ -85,13 +85,13 @@ def _show_perturbed(chosen: Selection, row: DeltaGenerator) -> None:
         strength = _strength(kind)
         job = jobs.perturbed(PerturbedTest(chosen.network, count, kind, strength))
         buttons(job, start="Run", key="live_perturbed")
-    with layout.stage(2):
+    follow(job)
+    with st.container(key="under_a_slider"), layout.stage():
+        figure, curve = st.columns([1, 1.15], gap="large")
+    with figure:
         st.image(
             _examples(kind, strength), output_format="PNG", width="stretch", alt=f"A test image of each class, {kind}"
         )
-    follow(job)
-    figure, curve = st.columns([1, 2], gap="large")
-    with figure:
         if (result := job.result) is not None:
             _show_share(accuracy(result))
             downloads.code(code.of_perturbed(job.test))
@@ -126,7 +126,7 @@ def _say_what_is_not_on_offer(kind: str) -> None:
 @st.cache_data(max_entries=128, show_spinner=False)
 def _examples(kind: str, strength: float) -> bytes:
     images = perturbations.perturbed(jobs.first_images(10).images, kind, strength)
-    return pictures.png(pictures.sheet(pictures.enlarged(images, 96), 5))
+    return pictures.png(pictures.sheet(pictures.enlarged(images, 96), 4))
 
 
 def _show_share(share: Share) -> None:
@@ -142,5 +142,5 @@ def _show_curve(test: PerturbedTest) -> None:
     offered = perturbations.PERTURBATIONS[test.kind]
     strengths = offered.mildest, offered.strongest
     spec = charts.accuracy_by_strength(table, f"{test.kind}, {offered.unit}", strengths).to_dict()
-    st.vega_lite_chart(spec=spec, width="stretch", alt=f"Accuracy against the strength of {test.kind}")
+    st.vega_lite_chart(spec=spec, height="stretch", alt=f"Accuracy against the strength of {test.kind}")
     downloads.chart(spec, table, f"{test.network.file_name}-{test.kind}", f"Accuracy against {test.kind}")

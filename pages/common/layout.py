@@ -27,12 +27,15 @@ def options(controls_in_it: Mapping[str, Option]) -> DeltaGenerator:
     return st.popover(" · ".join(["Options", *map(texts.plain, controls.differing(controls_in_it))]), key="options")
 
 
-def stage(rows: int = 1) -> DeltaGenerator:
+def stage(rows: int = 1, caption_lines: int = 1) -> DeltaGenerator:
     """The place of the main pictures or charts, in so many rows; together they are as high as the screen has room.
 
     Charts in it take their height from it, if they are drawn with `height="stretch"`.
+
+    Args:
+        caption_lines: how many lines the captions of the upper of two rows have.
     """
-    return st.container(key=f"stage_{rows}")
+    return st.container(key=f"stage_{rows}_lines_{caption_lines}")
 
 
 def present_switch() -> DeltaGenerator:
@@ -64,8 +67,9 @@ html { font-size: clamp(16px, 8px + 0.75vw, 32px) !important; }
 [data-testid=stSidebar], [data-testid=stHeader], [data-testid=stExpandSidebarButton] { display: none !important; }
 [data-testid=stMainBlockContainer] { padding: 0.2rem 0.6rem 1rem; --above: 6.3rem; }
 [data-testid=stMainBlockContainer] [data-testid=stVerticalBlock] { gap: 0.5rem; }
-[data-testid=stMainBlockContainer]:not(:has(.st-key-lecture)) [class*=st-key-stage_] { --caption: 0rem; }
-[data-testid=stMainBlockContainer] .st-key-stage_2:has(.st-key-rows_of_images) { --caption: 2.2rem !important; }
+[data-testid=stMain]:not(:has(.st-key-lecture)) [class*=st-key-stage_2] { --caption: 1.1rem; }
+[data-testid=stMain]:not(:has(.st-key-lecture)) [class*=st-key-stage_3] { --caption: 1.6rem; }
+[data-testid=stMain]:not(:has(.st-key-lecture)) .st-key-stage_2_lines_2 { --caption: 2.2rem; }
 .st-key-controls_row { zoom: 0.85; }
 .st-key-presenting { opacity: 0.35; top: auto; bottom: 0.5rem; right: 1rem; }
 .st-key-presenting:is(:hover, :focus-within) { opacity: 1; }

@@ -111,7 +111,7 @@ def draw_results(settings: MaximizationSettings, job: Ascent, alive: bool) -> No
         large, beside, ascent = st.columns([1.6, 0.8, 1] if is_made else [2.4, 0.8, 0.2], gap="small")
     with large:
         first()
-    with beside, layout.stage(2):
+    with beside, layout.stage(2, caption_lines=2):
         second()
         show_reconstructions(settings, top, draw)
     if is_made:

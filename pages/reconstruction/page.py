@@ -194,9 +194,8 @@ def show_pictures(chosen: Selection, playback: Playback, comparison: Comparison,
 
 def show_two_images(images: Sequence[ChosenImage], comparison: Comparison, drawn: Figure) -> None:
     """A row for each of two images: the image, and its pictures on one scale and on its own."""
-    rows = st.container(key="rows_of_images")
     for index, (image, variant) in enumerate(zip(images, comparison.variants, strict=True)):
-        for column, show in zip(rows.columns(3, gap="small"), (None, show_shared, show_own), strict=True):
+        for column, show in zip(st.columns(3, gap="small"), (None, show_shared, show_own), strict=True):
             with column:
                 if show:
                     show(comparison, drawn, index)
@@ -353,7 +352,7 @@ def main() -> None:
     if comparison.by == "batch norm" and not chosen.batch_norm:  # the picture that the switch asks for comes first
         drawn = replace(drawn, pictures=drawn.pictures[::-1])
     beside = len(drawn.pictures) <= BESIDE
-    with layout.stage(3 if drawn.signals else 2):
+    with layout.stage(3 if drawn.signals else 2, caption_lines=2 if second else 1):
         pictured, gains = st.columns([1 + len(drawn.pictures), 1.25], gap="small") if beside else (st.container(), None)
     with pictured:
         if second:

@@ -79,6 +79,25 @@ def test_the_picture_is_first_and_fills_the_screen_and_more_of_it_while_presenti
     assert measured(page)["filled"] >= 0.7
 
 
+LOWER_EDGES = """() => [...document.querySelectorAll('[class*=st-key-stage_] [data-testid=stImage] img')]
+    .map(picture => picture.getBoundingClientRect().bottom)"""
+
+
+@pytest.mark.parametrize(
+    "view",
+    ["reconstruction?compare=images", "reconstruction?compare=layers", "evidence?view=methods&compare=images"],
+)
+def test_all_rows_of_pictures_are_on_the_screen_while_presenting(
+    view: str, server: str, open_page: Callable[..., Any]
+) -> None:
+    page = open_page(f"{server}/{view}&present=true", 1280, 720)
+    page.get_by_text("What to look at").wait_for()
+    assert measured(page)["filled"] >= 0.5
+    edges = page.evaluate(LOWER_EDGES)
+    assert len(edges) >= 6
+    assert max(edges) <= 720
+
+
 OTHER_VIEWS = (
     "learning_curves?comparison=optimizer",
     "learning_curves?comparison=images",
