@@ -56,4 +56,9 @@ def _say_estimate(recipe: Recipe, count: int) -> None:
         st.markdown(f"{words}: timing a few steps …")
         return
     taken = seconds(recipe)
-    st.markdown(words if taken is None else f"{words}: **about {estimate.in_words(taken)}** on this machine")
+    st.markdown(words if taken is None else f"{words}: **about {estimate.in_words(taken)}** {_where()}")
+
+
+def _where() -> str:
+    """What the time is of: steps are timed on the processor, and a GPU trains if there is one."""
+    return "on this machine" if best_device().type == "cpu" else "on the processor; this machine’s GPU takes less"

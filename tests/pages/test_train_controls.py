@@ -1,17 +1,20 @@
 """What the Train page makes of those settings of its starting point that have no control."""
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import streamlit as st
+import torch
 
 from engine.training import device, estimate
 from engine.training.estimate import TimePerImage
 from engine.training.queue import jobs
 from engine.training.recipe import Phase, Recipe, Resolution
 from pages.train import controls
+from pages.train import estimate as page_estimate
 from tests.apps import assert_no_error, open_page
 
 PAGE = "train/page.py"
@@ -102,6 +105,19 @@ def test_the_page_says_where_bfloat16_takes_long(has_it: bool, root: Path, monke
     monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
     app = open_page(PAGE, precision="bfloat16")
     assert any(caption.value.startswith(device.SLOW_BFLOAT16) for caption in app.caption) is not has_it
+
+
+@pytest.mark.parametrize(
+    ("name", "where"), [("cpu", "on this machine"), ("cuda", "on the processor; this machine’s GPU takes less")]
+)
+def test_the_time_is_of_the_processor(name: str, where: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page_estimate, "best_device", lambda: torch.device(name))
+    app = open_page(PAGE)
+    end = time.monotonic() + 60
+    while any("timing a few steps" in text.value for text in app.markdown):
+        assert time.monotonic() < end
+        app.run()
+    assert any(text.value.endswith(f"** {where}") for text in app.markdown)
 
 
 def test_the_page_says_so_and_starts_what_can_be_trained(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,8 @@
 """What students may do where a class shares one server, so that nobody is in another's way.
 
 Each has one run that waits, and there are so many runs and waiting ones in all; a training may take so long, as it was
-timed on this machine; and so many models can be kept. The lecturer's own are not limited, and where nobody shares the
-server nobody's are.
+timed on this machine's processor; and so many models can be kept. The lecturer's own are not limited, and where nobody
+shares the server nobody's are.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -35,8 +35,8 @@ def check_training(seconds: float | None) -> None:
         )
     if seconds > most:
         raise ConvscopeError(
-            f"This training would take about {in_words(seconds)}, and {in_words(most)} are allowed on this server: "
-            "choose fewer epochs, smaller images or a smaller network."
+            f"This training would take the processor about {in_words(seconds)}, and {in_words(most)} are allowed on "
+            "this server: choose fewer epochs, smaller images or a smaller network."
         )
 
 

@@ -108,7 +108,7 @@ def test_so_many_runs_there_are(tmp_path: Path, no_dispatcher: None, monkeypatch
     ("minutes", "seconds", "refused"),
     [
         (30, 1799.0, None),
-        (30, 1860.0, "would take about 31 min, and 30 min are allowed"),
+        (30, 1860.0, "would take the processor about 31 min, and 30 min are allowed"),
         (30, None, "is not known yet"),
         (0, 1.0, "Only the lecturer trains"),
     ],
