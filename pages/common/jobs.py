@@ -32,6 +32,8 @@ KEPT = 64
 """How many jobs of a kind are kept, whether at work, done, or not begun."""
 POLL = 0.5
 """Seconds between two looks at work in progress."""
+BARS = "bars"
+"""Where it says how far jobs are, if all goes well: beside the title, while a page is presented (layout.py)."""
 
 
 class Stopped(Exception):
@@ -311,7 +313,7 @@ class Jobs(Generic[AnyJob]):
 def panel(*jobs: Job, start: str, key: str, again: str | None = None, stop: str = "Stop") -> None:
     """A button that starts or stops the jobs, and how far they are; see `buttons` and `follow`."""
     buttons(*jobs, start=start, key=key, again=again, stop=stop)
-    follow(*jobs)
+    follow(*jobs, place=None)
 
 
 def buttons(*jobs: Job, start: str, key: str, again: str | None = None, stop: str = "Stop") -> None:
@@ -334,13 +336,14 @@ def buttons(*jobs: Job, start: str, key: str, again: str | None = None, stop: st
     )
 
 
-def follow(*jobs: Job, look: Callable[[], None] = lambda: None) -> None:
+def follow(*jobs: Job, look: Callable[[], None] = lambda: None, place: str | None = BARS) -> None:
     """How far the jobs are, twice a second while one is alive; when one has ended, the page is drawn once more.
 
     While none is alive, what `look` draws belongs to the page, so that a click there changes the rest of it too.
 
     Args:
         look: draws what there is so far, below.
+        place: a name that a style sheet knows this place by, once on a page; None for none.
     """
     alive = [job.alive for job in jobs]
 
@@ -349,9 +352,10 @@ def follow(*jobs: Job, look: Callable[[], None] = lambda: None) -> None:
             job.watch()
         if [job.alive for job in jobs] != alive:  # other buttons, and perhaps no more polling
             st.rerun()
-        for place, job in zip(st.columns(len(jobs)) if len(jobs) > 1 else [st.container()], jobs, strict=True):
-            with place:
-                _report(job)
+        with st.container(key=None if any(job.error for job in jobs) else place):
+            for column, job in zip(st.columns(len(jobs)) if len(jobs) > 1 else [st.container()], jobs, strict=True):
+                with column:
+                    _report(job)
         look()
 
     st.fragment(poll, run_every=POLL)() if any(alive) else poll()

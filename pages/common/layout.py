@@ -71,6 +71,11 @@ html { font-size: clamp(16px, 8px + 0.75vw, 32px) !important; }
 [data-testid=stMain]:not(:has(.st-key-lecture)) [class*=st-key-stage_3] { --caption: 1.6rem; }
 [data-testid=stMain]:not(:has(.st-key-lecture)) .st-key-stage_2_lines_2 { --caption: 2.2rem; }
 .st-key-controls_row { zoom: 0.85; }
+@media (min-width: 1000px) {
+  [data-testid=stMain]:not(:has(.st-key-lecture)) .st-key-bars {
+    position: fixed; z-index: 1; top: 0.2rem; right: 1rem; width: 22%;
+  }
+}
 .st-key-presenting { opacity: 0.35; top: auto; bottom: 0.5rem; right: 1rem; }
 .st-key-presenting:is(:hover, :focus-within) { opacity: 1; }
 </style>"""

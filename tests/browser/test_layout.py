@@ -98,6 +98,22 @@ def test_all_rows_of_pictures_are_on_the_screen_while_presenting(
     assert max(edges) <= 720
 
 
+def test_a_job_that_begins_moves_no_picture_while_presenting(server: str, open_page: Callable[..., Any]) -> None:
+    page = open_page(f"{server}/inversion?present=true", 1280, 720)
+    page.get_by_text("What to look at").wait_for()
+    measured(page)
+    edges = page.evaluate(LOWER_EDGES)
+    page.locator("[class*=_start] button").click()
+    bars = page.locator(".st-key-bars")
+    bars.wait_for()
+    title, beside = page.get_by_role("heading").first.bounding_box(), bars.bounding_box()
+    assert beside["y"] < title["y"] + title["height"]
+    assert page.evaluate(LOWER_EDGES) == edges
+    page.locator("[class*=_stop] button").click()
+    bars.get_by_text("Stopped").wait_for()
+    assert page.evaluate(LOWER_EDGES) == edges
+
+
 OTHER_VIEWS = (
     "learning_curves?comparison=optimizer",
     "learning_curves?comparison=images",
