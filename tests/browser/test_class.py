@@ -19,7 +19,7 @@ def test_others_look_on_and_the_lecturer_may_do_everything(open_page: Callable[.
     shared = {"CONVSCOPE_USE": "class", "CONVSCOPE_KEY": KEY, "CONVSCOPE_MINUTES": "99999"}
     with training_server(tmp_path / "runs", **shared) as server:
         mine = open_page(f"{server.address}/train?epochs1=1000")
-        mine.get_by_text("on this machine").wait_for()
+        mine.get_by_text("epochs: about").wait_for()
         mine.get_by_role("button", name="Start", exact=True).click()
         mine.get_by_role("button", name="Pause").wait_for()
         mine.wait_for_function("() => location.search.includes('right=')")
