@@ -38,6 +38,6 @@ def test_others_look_on_and_the_lecturer_may_do_everything(open_page: Callable[.
         mine.get_by_role("button", name="Go on").wait_for()
         assert live_files.read_status(folder).state == "paused"
         mine.reload()  # the address restores the right
-        mine.get_by_role("button", name="Stop", exact=True).click()
+        mine.get_by_test_id("stMain").get_by_role("button", name="Stop", exact=True).click()
         mine.get_by_role("button", name="Resume").wait_for()
         assert jobs.look(folder).state == "stopped"
