@@ -123,15 +123,17 @@ def reconstruct(
     _check_signal(tape, signal)
     # One signal for all of the tape's images together, or many for its only one.
     signals = signal[None] if tape.input_shape[0] == len(signal) else signal.unsqueeze(1)
+    at_once = _signals_at_once(tape)
+    groups = [signals] if len(signals) <= at_once else signals.split(at_once)
     with torch.no_grad():
-        groups = [_play(tape, group, rules, cut, gains) for group in signals.split(_signals_at_once(tape))]
-    pixels, sent, norms = ([group[part] for group in groups] for part in range(3))
-    together = torch.cat(sent)
+        played = [_play(tape, group, rules, cut, gains) for group in groups]
+    pixels, sent, norms = zip(*played, strict=True)
+    together = _joined(sent)
     measured: tuple[Gain, ...] = ()
     if norms[0]:
-        after_each = torch.cat([torch.stack(list(each.values())) for each in norms], dim=1)
+        after_each = _joined([torch.stack(list(each.values())) for each in norms], dim=1)
         measured = tuple(map(Gain, norms[0], _ratio(after_each, together)))
-    return Reconstruction(torch.cat(pixels), measured, together)
+    return Reconstruction(_joined(pixels), measured, together)
 
 
 def weight_scale_applies(tape: Tape) -> str | None:
@@ -168,6 +170,11 @@ def _play(
     norms: dict[str, Tensor] | None = {} if gains else None
     pixels = play_back(tape.steps, {tape.node: seeds}, tape.input, tape.input_shape, rules, cut, norms)
     return pixels, norm_of_each(seeds.values, tape.input_shape[0]), norms or {}
+
+
+def _joined(parts: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """Of one part no copy is made."""
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim)
 
 
 def _ratio(norm: Tensor, sent: Tensor) -> Tensor:
