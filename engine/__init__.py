@@ -3,7 +3,7 @@
 Read it from the ground up; each floor imports only what stands below it (`pyproject.toml` keeps that).
 
     errors, settings, seeding, files, names    sentences for readers, folders and use, random numbers, safe writes
-    adam               the steps of a picture that is optimised
+    optimizers         PyTorch's optimizers, without its compiler
     models/            the networks and their registry
     data/              images: data sets, folders, archives, uploads
     operations/        what networks are made of: one file per operation, which holds all that is known of it

@@ -35,8 +35,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from engine.adam import Adam
 from engine.errors import ConvscopeError
+from engine.optimizers import Adam
 from engine.tape import features
 
 LARGEST_VALUE = 2.0
@@ -330,17 +330,18 @@ def _dot(first: Tensor, second: Tensor) -> float:
 def _adam(problem: Problem, point: Point, steps: int, random: torch.Generator) -> Iterator[Point]:
     """Adam on a loss that changes with each random shift; after an overflow it goes on from the last finite image."""
     image, caution = point.image.clone(), 1.0
-    adam = Adam(image, RATE)
+    adam = Adam([image], RATE)
     yield point
     for number in range(steps):
-        adam.rate = caution * RATE * (1 + math.cos(math.pi * number / steps)) / 2
-        adam.step(point.gradient)
+        adam.param_groups[0]["lr"] = caution * RATE * (1 + math.cos(math.pi * number / steps)) / 2
+        image.grad = point.gradient
+        adam.step()
         lower = problem.at(image.clone(), _shift(problem.prior.jitter, random))
         if lower.is_finite and math.isfinite(lower.error):
             point = lower
         else:
             image, caution = point.image.clone(), caution / 2
-            adam = Adam(image, RATE)
+            adam = Adam([image], RATE)
         yield point
 
 

@@ -3,7 +3,7 @@
 One function of `torchvision.ops` asks `torch._dynamo`, the front of `torch.compile`, a question when it is called. To
 have that answer at hand, torchvision imports all of the compiler: one to three seconds, and 150 MB, before a server can
 show its first page or a command begins. Here the question waits until somebody asks it. The compiler itself stays as it
-is: whoever needs it imports it then, as PyTorch's optimisers do before their first step.
+is: whoever needs it imports it then.
 """
 
 import importlib

@@ -27,9 +27,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from engine.adam import Adam
 from engine.data import denormalised
 from engine.operations.base import inner_product
+from engine.optimizers import Adam
 
 COLOUR_COVARIANCE = ((0.06156, 0.05533, 0.05142), (0.05533, 0.06010, 0.05874), (0.05142, 0.05874, 0.06926))
 """Of red, green and blue (0-1) over all pixels of the 5,000 bundled CIFAR-10 training images."""
@@ -98,7 +98,7 @@ class Waves:
         shape = (1, 3, *frequencies(canvas.size).shape, 2)
         first = preset.start * torch.randn(shape, generator=self._random, dtype=torch.float64)
         self.waves = first.to(like).repeat(count, 1, 1, 1, 1).requires_grad_(True)
-        self._adam = Adam(self.waves, preset.rate, maximize=True)
+        self._adam = Adam([self.waves], preset.rate, maximize=True)
 
     def images(self) -> Tensor:
         """The pictures now, as network input `[K, 3, H, W]`."""
@@ -110,8 +110,8 @@ class Waves:
         with torch.enable_grad():
             moved = warp(self._painted(), self._movement())
         # The pictures do not depend on each other, so their gradients may meet in one backward pass.
-        (uphill,) = torch.autograd.grad(inner_product(gradient(moved.detach()), moved), self.waves)
-        self._adam.step(uphill)
+        (self.waves.grad,) = torch.autograd.grad(inner_product(gradient(moved.detach()), moved), self.waves)
+        self._adam.step()
 
     def _painted(self) -> Tensor:
         return self.canvas.normalised(colourful(from_waves(self.waves, self.canvas.size, self.preset.decay)))

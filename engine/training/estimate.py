@@ -16,15 +16,13 @@ with. Only dropout is left out: it draws from the generator that all threads sha
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.optim.sgd import sgd
 from torchvision.ops import StochasticDepth
 
-from engine.adam import Adam
 from engine.checkpoints import states
 from engine.data import BUNDLED_TRAINING_PER_CLASS, CIFAR10_CLASSES, VALIDATION_SHARE
 from engine.errors import ConvscopeError
@@ -33,8 +31,8 @@ from engine.training.datasets import TRAIN_SAMPLE
 from engine.training.frozen_features import End, FrozenStart, views
 from engine.training.memory import free_memory
 from engine.training.recipe import Phase, Recipe
-from engine.training.start import freeze_, fresh_network, train_mode_
-from engine.training.step import losses, number_type
+from engine.training.start import freeze_, fresh_network, make_optimizer, train_mode_
+from engine.training.step import descend, losses, number_type
 
 PER_CLASS = {"cifar10_bundled": BUNDLED_TRAINING_PER_CLASS, "cifar10": 5_000}
 """How many labelled images of each class a dataset has for training and validation."""
@@ -48,6 +46,7 @@ START = 6.0
 LARGEST_SIDE = 256
 """Pixels of an image's side up to which a network is run on zeros to count what a step keeps."""
 RATE = 1e-9
+"""Of the steps that are timed: too small to change anything."""
 RANDOM = (nn.Dropout, nn.Dropout2d, StochasticDepth)
 """The layers that draw random numbers while a network is trained."""
 FIRST_BATCH = 4
@@ -209,13 +208,11 @@ def cost(recipe: Recipe, budget: float = 1.0) -> TimePerImage:
         once, budget = _seconds_per_image(start.answer, most, batch, 0.3 * budget), 0.7 * budget
         network, batch = End(model, start.cut), partial(_features, start=start)
     _train_mode_(model, recipe)
-    descend = optimizer_step(model, recipe.phases[0].optimizer)
+    optimizer = make_optimizer(model, replace(recipe.phases[0], learning_rate=RATE))
 
     def step(images: Tensor) -> None:
         loss, _ = losses(network, images, torch.zeros(len(images), dtype=torch.long), recipe)
-        model.zero_grad()
-        loss.backward()
-        descend()
+        descend(optimizer, loss, RATE)
 
     per_step = _seconds_per_image(step, most, batch, 0.75 * budget)
     model.eval()
@@ -238,48 +235,27 @@ def _train_mode_(model: nn.Module, recipe: Recipe) -> None:
             module.eval()
 
 
-def optimizer_step(model: nn.Module, optimizer: str) -> Callable[[], None]:
-    """A step of that optimizer, too small to change anything, by the function that PyTorch's class of it calls.
-
-    The class would load PyTorch's compiler (see `engine/adam.py`).
-    """
-    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    if optimizer == "sgd":
-        return partial(_descend_by_sgd, learned, [torch.zeros_like(parameter) for parameter in learned])
-    return partial(_descend_by_adam, [Adam(parameter, RATE) for parameter in learned])
-
-
-@torch.no_grad()
-def _descend_by_sgd(learned: list[nn.Parameter], momenta: list[Tensor]) -> None:
-    settings = {"lr": RATE, "momentum": 0.9, "weight_decay": RATE, "dampening": 0, "nesterov": True, "maximize": False}
-    sgd(learned, [parameter.grad for parameter in learned], momenta, **settings)
-
-
-def _descend_by_adam(steps: list[Adam]) -> None:
-    for step in steps:
-        step.step(step.values.grad)
-
-
 def _seconds_per_image(
     run: Callable[[Tensor], object], most: int, batch: Callable[[int], Tensor], budget: float
 ) -> float:
     """Of the largest batch, of at most `most` images, that can be reached within `budget` seconds, the fastest run."""
     end = time.perf_counter() + budget
     count = min(FIRST_BATCH, most)
-    _seconds(run, batch(count))  # the first run sets up memory and kernels
-    fastest = _seconds(run, batch(count))
+    fastest = _seconds(run, batch(count), end)
+    if time.perf_counter() < end:  # else setting up memory and kernels was the smaller part
+        fastest = _seconds(run, batch(count), end)
     while True:
         larger = min(count * GROWTH, most)
         if time.perf_counter() + 2 * fastest * larger / count > end:
             return fastest / count
-        taken = _seconds(run, batch(larger))
+        taken = _seconds(run, batch(larger), end)
         fastest, count = (min(fastest, taken) if larger == count else taken), larger
 
 
-def _seconds(run: Callable[[Tensor], object], images: Tensor) -> float:
-    """The shorter of two runs: whatever else the machine does can only make one longer."""
-    taken = []
-    for _ in range(2):
+def _seconds(run: Callable[[Tensor], object], images: Tensor, end: float) -> float:
+    """The shorter of two runs, as whatever else the machine does can only make one longer; one run where time is up."""
+    taken: list[float] = []
+    while len(taken) < 2 and (not taken or time.perf_counter() < end):
         begun = time.perf_counter()
         run(images)
         taken.append(time.perf_counter() - begun)

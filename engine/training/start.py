@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from engine import checkpoints, settings
@@ -21,6 +21,7 @@ from engine.errors import ConvscopeError
 from engine.models import ARCHITECTURES, build
 from engine.models.initialisation import initialise_
 from engine.models.torchvision_models import PREFIX, TRANSFORM_INPUT
+from engine.optimizers import SGD, Adam, AdamW
 from engine.seeding import seeded
 from engine.training.recipe import Phase, Recipe
 from engine.training.step import number_type

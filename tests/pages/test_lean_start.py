@@ -24,12 +24,26 @@ from pages.network import description
 description.describe(weights.find("resnet18"), 224)
 assert description.sizes(weights.find("convnet5"), 128) == (128, 224, 256)
 all_networks.multiply_adds(lenet.card)
-for optimizer in ("sgd", "adam"):
-    estimate.cost(Recipe("x", "lenet", (Phase(1, 0.1, optimizer),), input_size=32, batch_size=4), budget=0.01)
+phases = tuple(Phase(1, 0.01, optimizer) for optimizer in ("sgd", "adam", "adamw"))
+recipe = Recipe("x", "lenet", phases, input_size=32, batch_size=4, ema=0.9, mixup=0.2)
+estimate.cost(recipe, budget=0.01)
+
+import tempfile
+from pathlib import Path
+
+import torch
+from engine import data
+from engine.training.datasets import Splits
+from engine.training.loop import Training
+from engine.training.run import RunFolder
+
+few = data.bundled("train").subset(range(8))
+folder = RunFolder(Path(tempfile.mkdtemp()) / "run")
+folder.begin(recipe)
+assert Training(recipe, Splits(few, few), folder, torch.device("cpu")).run().epoch == 3
 loaded = {"torch._dynamo", "sympy"} & set(sys.modules)
 assert not loaded, loaded
 
-import torch
 from torchvision.ops import roi_align
 
 box = [torch.tensor([[0.0, 0.0, 4.0, 4.0]])]

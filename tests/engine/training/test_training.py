@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim import SGD, Adam, AdamW
 
 import engine.data
 import engine.training.start
@@ -20,6 +19,7 @@ from engine.data import LabelledImages, prepare
 from engine.errors import ConvscopeError
 from engine.evaluation import Predictions, evaluate
 from engine.models import ARCHITECTURES, build
+from engine.optimizers import SGD, Adam, AdamW
 from engine.training import datasets, loop
 from engine.training.batches import Batches
 from engine.training.datasets import Splits, measured

@@ -1,15 +1,13 @@
 """How long a training will take: the same images, layers and numbers are counted and timed as are trained with."""
 
-import copy
 import time
-from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.optim import Optimizer
 
 from engine.data import LabelledImages, split_validation
 from engine.training import estimate, toml_text
@@ -87,13 +85,13 @@ def test_timing_keeps_to_its_budget_and_measures_something() -> None:
 def timed_model(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> tuple[nn.Module, dict[str, bool]]:
     """The network that is timed for `recipe`, and which of its modules are in training mode during the steps."""
     seen: list[tuple[nn.Module, dict[str, bool]]] = []
-    make = estimate.optimizer_step
+    make = estimate.make_optimizer
 
-    def look(model: nn.Module, optimizer: str) -> Callable[[], None]:
+    def look(model: nn.Module, phase: Phase) -> Optimizer:
         seen.append((model, {name: module.training for name, module in model.named_modules()}))
-        return make(model, optimizer)
+        return make(model, phase)
 
-    monkeypatch.setattr(estimate, "optimizer_step", look)
+    monkeypatch.setattr(estimate, "make_optimizer", look)
     text = toml_text.to_toml(estimate.timed(recipe, 32))
     estimate.cost(recipes.parse(text, "timed"), budget=0.01)
     return seen[0]
@@ -122,6 +120,19 @@ def test_a_transfer_that_keeps_features_is_timed_behind_them(monkeypatch: pytest
     text = toml_text.to_toml(estimate.timed(replace(TRANSFER, keep_frozen=True, crop_padding=0), 32))
     assert estimate.cost(recipes.parse(text, "timed"), budget=0.01).once > 0
     assert seen == {(End, 256)}  # what the last stage reads
+
+
+def test_a_step_that_takes_all_of_the_time_is_run_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[int] = []
+    losses = estimate.losses
+
+    def look(model: nn.Module, batch: torch.Tensor, *rest: object) -> tuple[torch.Tensor, torch.Tensor]:
+        steps.append(len(batch))
+        return losses(model, batch, *rest)
+
+    monkeypatch.setattr(estimate, "losses", look)
+    assert estimate.cost(lenet(), budget=0).step > 0
+    assert steps == [estimate.FIRST_BATCH]
 
 
 @pytest.mark.parametrize(("fitting", "largest"), [(100, 64), (20, 20), (0, 4)])
@@ -154,30 +165,6 @@ def test_numbers_are_timed_as_they_are_trained(
 ) -> None:
     model, _ = timed_model(lenet(precision=precision), monkeypatch)
     assert {parameter.dtype for parameter in model.parameters()} == {kept_in}
-
-
-@pytest.mark.parametrize(
-    ("name", "of_pytorch"),
-    [
-        ("sgd", partial(torch.optim.SGD, lr=0.1, momentum=0.9, weight_decay=0.1, nesterov=True)),
-        ("adam", partial(torch.optim.Adam, lr=0.1)),
-    ],
-)
-def test_the_steps_that_are_timed_are_those_of_the_optimizer(
-    name: str, of_pytorch: Callable[..., torch.optim.Optimizer], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(estimate, "RATE", 0.1)
-    ours = nn.Linear(3, 2)
-    twin = copy.deepcopy(ours)
-    step, optimizer = estimate.optimizer_step(ours, name), of_pytorch(twin.parameters())
-    for images in torch.randn(4, 5, 3):
-        for model in (ours, twin):
-            model.zero_grad()
-            model(images).square().sum().backward()
-        step()
-        optimizer.step()
-    for reached, expected in zip(ours.parameters(), twin.parameters(), strict=True):
-        torch.testing.assert_close(reached, expected)
 
 
 @pytest.mark.parametrize("architecture", ["model_two", "convnet2", "torchvision:efficientnet_b0"])
