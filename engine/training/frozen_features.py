@@ -40,7 +40,7 @@ from engine import settings
 from engine.accuracy.predictions import Predictions
 from engine.data import LabelledImages, prepare
 from engine.errors import ConvscopeError
-from engine.evaluation import images_at_once
+from engine.evaluation import PIXELS_AT_ONCE, images_at_once
 from engine.files import not_writable
 from engine.graph import Graph, trace
 from engine.graph.runs import Values, compute, forward
@@ -56,7 +56,7 @@ from engine.training.team import ALONE, Team
 AT_ONCE = 100
 """Images whose features are written, or read, together."""
 PIXELS = 100 * 64 * 64
-"""Of images that go through the frozen layers together: few enough for a processor's cache."""
+"""Of images that go through the frozen layers together on a processor: few enough for its cache."""
 TRAIN, VALIDATION, VIEWS = range(3)
 """The sets of images of a run; the views of the training images are the third and those that follow."""
 
@@ -236,7 +236,8 @@ class FrozenStart:
 
     def _features(self, images: np.ndarray) -> Tensor:
         """Of at most `AT_ONCE` images, which may be too many to go through together."""
-        size, step = self.recipe.input_size, images_at_once(AT_ONCE, self.recipe.input_size, PIXELS)
+        size, on_processor = self.recipe.input_size, self.device.type == "cpu"
+        step = images_at_once(AT_ONCE, size, PIXELS if on_processor else PIXELS_AT_ONCE)
         parts = []
         for begin in range(0, len(images), step):
             pixels = torch.from_numpy(images[begin : begin + step].copy()).to(self.device)
