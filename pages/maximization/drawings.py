@@ -98,11 +98,12 @@ def verdict(maximization: Maximization, top: np.ndarray | None, total: int) -> s
     """How the pictures compare with the `total` test images, in a sentence."""
     ends = maximization.activations[-1]
     inactive = int((ends <= 0).sum())
-    if top is None:
-        sentence = f"The median activation has risen from {_median(maximization.activations[0])} to {_median(ends)}."
-    else:
-        above = int((ends > top).sum())
-        ratio = float(np.median(ends[top > 0] / top[top > 0])) if (top > 0).any() else math.nan
+    sentence = f"The median activation went from {_median(maximization.activations[0])} to {_median(ends)}."
+    excited = None if top is None else top > 0
+    if excited is not None and not excited.any():
+        sentence = f"None of the {total:,} test images excites what was maximised. {sentence}"
+    elif excited is not None:
+        above, ratio = int((ends > top).sum()), float(np.median(ends[excited] / top[excited]))
         sentence = (
             f"{above} of {len(ends)} pictures excite their unit more than any of the {total:,} test images does; "
             f"in the median {pictures.factor(ratio)} times as much as the strongest image."

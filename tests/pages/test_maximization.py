@@ -339,4 +339,6 @@ def test_the_verdict_counts():
     assert sentence.startswith("1 of 3 pictures")
     assert "1.25 times" in sentence
     assert "1 stayed inactive" in sentence
-    assert "has risen from 0 to 0.5" in drawings.verdict(three, None, 0)
+    assert "went from 0 to 0.5" in drawings.verdict(three, None, 0)
+    no_image = drawings.verdict(three, np.zeros(3, np.float32), 10_000)
+    assert no_image.startswith("None of the 10,000 test images excites what was maximised. The median activation went")
