@@ -128,7 +128,7 @@ def to_come(subject: Subject) -> str:
 def show_picture(title: str, picture: np.ndarray, caption: str) -> None:
     """A picture `[S, S, 3]` above its title."""
     sheets.show(tiles.large(picture), f"{title}: {caption}")
-    st.caption(f"**{title}**: {caption}")
+    st.caption(f"**{title}**: {texts.plain(caption)}")
 
 
 def deconvnet_in_words(subject: Subject) -> str:
