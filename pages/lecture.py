@@ -18,7 +18,7 @@ from pages import directory
 from pages.accuracy import on_paper as accuracy
 from pages.common import controls, downloads, layout, texts
 from pages.common.controls import Address
-from pages.common.lectures import LECTURE, OWN, PAGES, STEP, address, filled, find, keep, own, plain
+from pages.common.lectures import LECTURE, OWN, PAGES, STEP, address, filled, find, keep, own
 from pages.learning_curves import on_paper as learning_curves
 from pages.network import on_paper as network
 
@@ -173,7 +173,7 @@ def _address(lecture: Lecture, number: int) -> tuple[str, list[tuple[str, str]]]
 def _draw_strip(lecture: Lecture, place: Place) -> None:
     st.html(STYLE)
     if notice := st.session_state.pop(NOTICE, None):
-        st.warning(notice)
+        st.warning(texts.plain(notice))
     number = place.number
     with st.container(key="lecture"):
         said, keys = st.columns([2.2, 1], gap="small", vertical_alignment="center")
@@ -238,8 +238,10 @@ def _keep_view(page: str) -> None:
     link = Link(page, tuple((key, value) for key, value in values if key not in (LECTURE, STEP, layout.PRESENT)))
     sentence = st.session_state[SENTENCE].strip() or directory.page(page).title
     lecture = own() or Lecture(OWN, "Your lecture", "", 10, ())
-    kept = replace(lecture, steps=(*lecture.steps[: lectures.MOST_STEPS - 1], Step(link, sentence)))
-    keep(lectures.parse(lectures.to_toml(kept).encode(), OWN, PAGES, "Your lecture"))
+    kept = replace(lecture, steps=(*lecture.steps, Step(link, sentence)))
+    with texts.readable_errors():
+        keep(lectures.parse(lectures.to_toml(kept).encode(), OWN, PAGES, "Your lecture"))
+        st.session_state[SENTENCE] = ""
 
 
 def _open_file(file: UploadedFile | None) -> None:
@@ -252,7 +254,7 @@ def _open_file(file: UploadedFile | None) -> None:
 def _offer_files(lecture: Lecture | None, key: str) -> None:
     if lecture is None:
         return
-    st.caption(f"{plain(lecture.title)}: {len(lecture.steps)} steps")
+    st.caption(f"{texts.plain(lecture.title)}: {len(lecture.steps)} steps")
     with st.container(horizontal=True):
         for label, content, name, mime in (
             ("TOML", lambda: lectures.to_toml(lecture), f"{lecture.name}.toml", "text/plain"),

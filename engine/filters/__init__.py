@@ -63,6 +63,16 @@ class Snapshots:
         middle = (self.epochs[0] + self.epochs[-1]) / 2
         return min(range(len(self.epochs)), key=lambda index: abs(self.epochs[index] - middle))
 
+    def index_after(self, epoch: int) -> int:
+        """The index of the snapshot after `epoch` epochs; of the last one if none was kept then."""
+        return self.epochs.index(epoch) if epoch in self.epochs else len(self.epochs) - 1
+
+    @property
+    def moments(self) -> dict[str, int]:
+        """The index of the snapshot before, halfway through and after training; a short training has none halfway."""
+        names = {self.halfway: "halfway", 0: "before training", len(self.epochs) - 1: "after training"}
+        return {names[index]: index for index in sorted(names)}
+
 
 def snapshots(name: str, folder: Path | None = None) -> Snapshots:
     """The kernels that were kept while checkpoint `name` was trained; epoch 0 is before training.

@@ -75,15 +75,30 @@ def fill(text: str) -> str:
     Raises:
         ConvscopeError: there is no such figure, or nothing that it could be computed from.
     """
-    return PLACE.sub(lambda place: _figure(place[0], place[1], tuple(place[2].split(".")[1:])), text)
+    return PLACE.sub(_figure, text)
 
 
-def _figure(place: str, name: str, arguments: tuple[str, ...]) -> str:
+def fill_or_explain(text: str) -> str:
+    """`text` with every figure that can be computed; the others stay in their braces, and behind the text is why."""
+    reasons: list[str] = []
+
+    def filled(place: re.Match[str]) -> str:
+        try:
+            return _figure(place)
+        except ConvscopeError as error:
+            reasons.append(f"({error})")
+            return place[0]
+
+    return " ".join([PLACE.sub(filled, text), *reasons])
+
+
+def _figure(place: re.Match[str]) -> str:
+    name, arguments = place[1], place[2].split(".")[1:]
     try:
         return FIGURES[name](*arguments)
     except (KeyError, StopIteration, TypeError, ValueError) as error:
         reason = str(error) if isinstance(error, ConvscopeError) else "there is nothing of that name"
-        raise ConvscopeError(f"The figure {place} cannot be computed: {reason.rstrip('.')}. Correct it.") from error
+        raise ConvscopeError(f"The figure {place[0]} cannot be computed: {reason.rstrip('.')}. Correct it.") from error
 
 
 def percent(share: float) -> str:

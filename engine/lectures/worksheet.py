@@ -1,8 +1,8 @@
 """A lecture as a worksheet: one HTML file with pictures, questions and room to write, which needs no network.
 
 Pictures are drawn where that is cheap: the image with its deconvnet reconstructions, the filters of a first layer, the
-maps of a layer. Charts are the pages': whoever calls hands over what draws them. Of other views the file names the
-address. All texts are escaped.
+strongest maps of layers. Charts are the pages': whoever calls hands over what draws them. Of other views the file names
+the address. All texts are escaped.
 """
 
 import base64
@@ -19,7 +19,8 @@ from engine.checkpoints import Trained
 from engine.data import CIFAR10_CLASSES, photographs
 from engine.errors import ConvscopeError
 from engine.lectures import Lecture, Link, Step
-from engine.lectures.figures import bundled, fill, trained
+from engine.lectures.figures import bundled, fill_or_explain, trained
+from engine.models import ARCHITECTURES
 from engine.weights import Weights
 
 SIDE, MOST_MAPS = 224, 64
@@ -37,13 +38,9 @@ Charts = Callable[[Link], Sequence[tuple[str, str]]]
 
 
 def to_html(lecture: Lecture, answers: bool, charts: Charts = lambda _: ()) -> str:
-    """The whole file; with `answers` each one can be unfolded, otherwise there is room to write.
-
-    Raises:
-        ConvscopeError: a text has a figure that cannot be computed.
-    """
+    """The whole file; with `answers` each one can be unfolded, otherwise there is room to write."""
     sections = "".join(_section(step, number, answers, charts) for number, step in enumerate(lecture.steps, start=1))
-    title, description = html.escape(lecture.title), html.escape(fill(lecture.description))
+    title, description = html.escape(lecture.title), html.escape(fill_or_explain(lecture.description))
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>'
     body = f"<h1>{title}</h1><p>{description}</p>{sections}"
     return f'<!DOCTYPE html><html lang="en"><head>{head}<style>{STYLE}</style></head><body>{body}</body></html>'
@@ -51,7 +48,7 @@ def to_html(lecture: Lecture, answers: bool, charts: Charts = lambda _: ()) -> s
 
 def _section(step: Step, number: int, answers: bool, charts: Charts) -> str:
     sentence, look, question, answer = (
-        html.escape(fill(text)) for text in (step.sentence, step.look, step.question, step.answer)
+        html.escape(fill_or_explain(text)) for text in (step.sentence, step.look, step.question, step.answer)
     )
     figures = [(caption, pictures.png(picture), "png") for caption, picture in _pictures(step.link, number)]
     drawn = charts(step.link) if number <= MOST_DRAWN else ()
@@ -102,16 +99,20 @@ def _input(network: Trained, values: dict[str, str]) -> Tensor:
 
 
 def _reconstructions(network: Weights, values: dict[str, str]) -> Iterator[Picture]:
+    loaded = trained(network)
+    compare = values.get("compare", "batch norm" if normalises(loaded.model) else "layers")
+    if compare == "images" or values.get("unit") == "chosen unit" or "block" in values:
+        return
     caption, image = _image(values)
     yield caption, pictures.enlarged(image, SIDE)[0]
-    layer = values.get("layer", list(tape.layers(trained(network).model))[-1])
+    usual = ARCHITECTURES[loaded.card.architecture].played_back_from or list(tape.layers(loaded.model))[-1]
     rules = {
         "batch_norm": values.get("bn", "true") == "true",
         "path": values.get("path", "both"),
         "relu": values.get("rule", "deconvnet"),
         "weight_scale": float(Fraction(values.get("weight_scale", "1"))),
     }
-    for label, one, where, varied in _variants(network, layer, values.get("compare", "batch norm")):
+    for label, one, where, varied in _variants(network, values.get("layer", usual), compare):
         recorded = tape.record(trained(one).model, _input(trained(one), values), where)
         signals = _signals(recorded.activation, values)
         pixels = deconv.reconstruct(recorded, signals, gains=False, **(rules | varied)).pixels
@@ -128,10 +129,10 @@ def _variants(network: Weights, layer: str, compare: str) -> Iterator[Variant]:
     elif compare == "training":
         moments = weights.moments(network.checkpoint)
         yield from ((weights.when(moment), network.at(moment), layer, {}) for moment in moments)
-    elif compare in COMPARED and not (compare == "batch norm" and not normalises(trained(network).model)):
-        yield from ((label, network, layer, varied) for label, varied in COMPARED[compare].items())
-    else:
+    elif compare == "nothing":
         yield f"deconvnet reconstruction from {layer}", network, layer, {}
+    else:
+        yield from ((label, network, layer, varied) for label, varied in COMPARED[compare].items())
 
 
 COMPARED: dict[str, dict[str, dict[str, object]]] = {
@@ -155,26 +156,44 @@ def _signals(activation: Tensor, values: dict[str, str]) -> Tensor:
 
 
 def _filters(network: Weights, values: dict[str, str]) -> Iterator[Picture]:
-    form = values.get("form", "RGB")
-    moments = {"before training": 0, "after training": -1} if "before" in values.get("view", "") else {"": -1}
+    form, view = values.get("form", "RGB"), values.get("view", "first layer")
+    if view == "deeper layers" or network.moment != weights.TRAINED:
+        return
     kept = filters.snapshots(network.checkpoint)
-    for label, index in moments.items():
+    epoch = int(values.get("epoch", trained(network).card.best_epoch))
+    for label, index in ({"": kept.index_after(epoch)} if view == "first layer" else kept.moments).items():
         drawn = pictures.signed_each(filters.in_form(kept.kernels[index], form))
         yield f"filters, {form} {label}".strip(), pictures.sheet(drawn, pictures.columns_for(len(drawn), 2), width=440)
 
 
 def _maps(network: Weights, values: dict[str, str]) -> Iterator[Picture]:
+    view, model = values.get("view", "one layer"), trained(network).model
+    if view == "many maps":
+        return
     caption, image = _image(values)
     yield caption, pictures.enlarged(image, SIDE)[0]
-    layer = values.get("layer", list(tape.layers(trained(network).model))[-1])
-    if values.get("view") == "over training":
+    layer = values.get("layer", list(tape.layers(model))[-1])
+    if view == "over training":
         yield _over_training(network, layer, values)
         return
-    activation = tape.record(trained(network).model, _input(trained(network), values), layer).activation
-    strongest = list(feature_maps.order_by_strength(activation)[:MOST_MAPS])
-    maps = activation[0, strongest, None].expand(-1, 3, -1, -1)
+    x = _input(trained(network), values)
+    layers, most = (list(tape.stages(model).values()), 4) if view == "every layer" else ([layer], MOST_MAPS)
+    strongest = {}
+    for name, activation in tape.activations(model, x, layers).items():
+        strongest[name] = list(feature_maps.order_by_strength(activation)[:most])
+        yield f"the strongest maps of {name}", _sheet_of_maps(activation, strongest[name])
+    if view == "two images":
+        second = values | {"images": "test", "class": values["class2"], "number": values.get("number2", "0")}
+        caption, image = _image(second)
+        yield caption, pictures.enlarged(image, SIDE)[0]
+        activation = tape.features(model, _input(trained(network), second), layer)
+        yield f"the same maps of {layer}", _sheet_of_maps(activation, strongest[layer])
+
+
+def _sheet_of_maps(activation: Tensor, channels: list[int]) -> np.ndarray:
+    maps = activation[0, channels, None].expand(-1, 3, -1, -1)
     drawn = pictures.signed(maps, pictures.scale_of(maps))
-    yield f"the strongest maps of {layer}", pictures.sheet(drawn, pictures.columns_for(len(drawn), 2), width=440)
+    return pictures.sheet(drawn, pictures.columns_for(len(drawn), 2), width=440)
 
 
 def _over_training(network: Weights, layer: str, values: dict[str, str]) -> Picture:

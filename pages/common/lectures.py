@@ -1,9 +1,7 @@
 """Lectures as pages show them: those in the folder and a reader's own, and their texts, which are never taken as code.
 
-A lecture may come from anywhere. Its texts reach the screen escaped, as Markdown (`plain`) or as HTML.
+A lecture may come from anywhere. Its texts reach the screen escaped, as Markdown or as HTML.
 """
-
-import re
 
 import streamlit as st
 
@@ -61,10 +59,5 @@ def address(lecture: Lecture, number: int) -> list[tuple[str, str]]:
 
 @st.cache_data(max_entries=512, ttl=600, show_spinner=False)
 def filled(text: str) -> str:
-    """A lecture's text with its figures."""
-    return figures.fill(text)
-
-
-def plain(text: str) -> str:
-    """Text as Markdown that shows it as it is."""
-    return re.sub(r"([^\w\s])", r"\\\1", text)
+    """A lecture's text with its figures, or behind it why one of them cannot be computed."""
+    return figures.fill_or_explain(text)

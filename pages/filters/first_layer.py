@@ -82,8 +82,7 @@ def _choose_moment(chosen: Selection) -> Moment:
         return Moment(_own_kernels(chosen), "after training")
     if len(kept.epochs) == 1:
         return Moment(_own_kernels(chosen), "after training")
-    best = chosen.card.best_epoch
-    usual = best if best in kept.epochs else kept.epochs[-1]
+    usual = kept.epochs[kept.index_after(chosen.card.best_epoch)]
     epochs = [str(epoch) for epoch in kept.epochs]
     epoch = selection.steps("Epoch (0 is before training)", epochs, "epoch", str(usual))
     words = "before training" if epoch == "0" else f"after epoch {epoch} of {chosen.card.epochs}"

@@ -3,13 +3,10 @@
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from engine.filters import Snapshots
 from engine.filters.words import NO_PATTERN
 from pages.common import downloads, layout, sheets, texts
 from pages.common.selection import Selection
 from pages.filters import charts, code, kernels
-
-BEFORE, HALFWAY, AFTER = "before training", "halfway", "after training"
 
 
 def show(chosen: Selection, row: DeltaGenerator) -> None:
@@ -18,7 +15,7 @@ def show(chosen: Selection, row: DeltaGenerator) -> None:
         form, scale = kernels.drawing_controls()
     name = chosen.card.name
     kept = kernels.snapshots(name, chosen.card.weights_sha256)
-    moments = moments_of_training(kept)
+    moments = kept.moments
     descriptions = [kernels.describe(kept.kernels[index]) for index in moments.values()]
     with layout.stage():
         columns = st.columns(len(moments), gap="small")
@@ -48,10 +45,3 @@ def show(chosen: Selection, row: DeltaGenerator) -> None:
         "Much of the change happens early: compare halfway with the end.",
     )
     st.latex(r"w \leftarrow w - \eta\,\frac{\partial\,\text{loss}}{\partial w}")
-
-
-def moments_of_training(kept: Snapshots) -> dict[str, int]:
-    """The snapshots to show, each by its name; after a short training there is none halfway."""
-    last = len(kept.epochs) - 1
-    names = {kept.halfway: HALFWAY, 0: BEFORE, last: AFTER}
-    return {names[index]: index for index in sorted(names)}

@@ -57,9 +57,9 @@ def gallery(key: str, shown: Iterable[Card]) -> None:
                 if card.picture.exists():
                     st.image(str(card.picture), width="stretch", alt=f"Thumbnail: {card.title}")
                 link = selection.from_the_beginning(card.link) if card.link else None
-                st.page_link(card.page.file, label=lectures.plain(card.title), query_params=link)
+                st.page_link(card.page.file, label=texts.plain(card.title), query_params=link)
                 if card.words:
-                    st.caption(lectures.plain(card.words))
+                    st.caption(texts.plain(card.words))
 
 
 texts.headline("Convscope: look inside convolutional networks. Three things to try first:")
@@ -68,7 +68,7 @@ found, problems = lectures.shipped()
 first = [lecture for lecture in found if lecture.name == FIRST_LECTURE]
 gallery("first", [*cards.FIRST, *(replace(cards.of_lecture(one), words=one.description) for one in first)])
 for problem in problems:
-    st.warning(lectures.plain(problem))
+    st.warning(texts.plain(problem))
 st.markdown("##### All pages: learn, measure, look inside")
 gallery("pages", map(cards.of_page, directory.PAGES))
 st.markdown("##### Lectures, and views to begin with")

@@ -7,10 +7,10 @@ from urllib.parse import parse_qs, parse_qsl
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from engine import evolution, lectures, weights
+from engine import checkpoints, evolution, filters, lectures, weights
 from engine.lectures import Lecture, Link, Step, worksheet
 from pages import directory
-from pages.common.lectures import OWN, PAGES, plain
+from pages.common.lectures import OWN, PAGES
 from pages.lecture import charts_of, meant
 from tests.apps import assert_no_error, open_page
 
@@ -167,14 +167,30 @@ def test_a_lecture_from_a_file_is_shown_with_its_unknown_settings_named() -> Non
     app = opened("filters/page.py")
     app.file_uploader(key="_lecture_file").upload("mine.toml", text.encode()).run()
     click(app, "lecture_begin")
-    assert not app.exception
-    assert any("{accuracy.nobody}" in error.value for error in app.error)
+    assert_no_error(app)
+    assert "S {accuracy.nobody} (The figure {accuracy.nobody} cannot be computed: there is nothing" in strip(app)
+    click(app, "lecture_leave")
+    assert not strip(app)
 
 
-def test_markdown_in_a_title_is_shown_as_it_is() -> None:
-    assert re.sub(r"\\(.)", r"\1", plain(HOSTILE)) == HOSTILE
-    assert "\\*\\*bold" in plain(HOSTILE)
-    assert "\\<img" in plain(HOSTILE)
+def test_the_next_view_begins_without_the_last_ones_words_and_none_replaces_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lectures, "MOST_STEPS", 2)
+    app = opened("filters/page.py")
+    for said in ("One", "Two", "Three"):
+        assert app.text_input(key="_sentence").value == ""
+        app.text_input(key="_sentence").set_value(said).run()
+        click(app, "lecture_keep")
+    assert [step.sentence for step in app.session_state["_own_lecture"].steps] == ["One", "Two"]
+    assert "at most 2 steps, not 3" in app.error[0].value
+    assert app.text_input(key="_sentence").value == "Three"
+
+
+def test_what_a_link_says_of_a_step_is_shown_as_it_is() -> None:
+    app = opened(lecture="report-0", step="![](//evil.example)")
+    assert "evil" in app.warning[0].value
+    assert "![](" not in app.warning[0].value
 
 
 # The worksheet -------------------------------------------------------------------------------------------------
@@ -225,6 +241,51 @@ def test_a_worksheet_prints_the_charts_of_a_view() -> None:
     step = Step(Link("accuracy", (("checkpoint", "lenet"),)), "One step")
     sheet = worksheet.to_html(Lecture(OWN, "t", "", 5, (step,)), answers=False, charts=charts_of)
     assert sheet.count('src="data:image/svg+xml;base64,') == 1
+
+
+@pytest.mark.parametrize(
+    ("address", "captions"),
+    [
+        ("feature_maps?checkpoint=lenet&layer=conv2_relu", ["airplane", "the strongest maps of conv2_relu"]),
+        ("feature_maps?checkpoint=lenet&view=many+maps", []),
+        (
+            "feature_maps?checkpoint=lenet&view=every+layer",
+            ["airplane", *(f"the strongest maps of conv{number}_relu" for number in (1, 2, 3))],
+        ),
+        (
+            "feature_maps?checkpoint=lenet&view=two+images&class2=ship",
+            ["airplane", "the strongest maps of pool3", "ship", "the same maps of pool3"],
+        ),
+        ("filters?checkpoint=lenet&view=deeper+layers", []),
+        ("filters?checkpoint=lenet&weights=untrained", []),
+        ("filters?checkpoint=lenet", ["filters, RGB"]),
+        (
+            "filters?checkpoint=lenet&view=before+and+after+training",
+            [f"filters, RGB {when}" for when in ("before training", "halfway", "after training")],
+        ),
+        ("reconstruction?checkpoint=lenet", ["airplane", "conv1_relu", "conv2_relu", "conv3_relu"]),
+        ("reconstruction?checkpoint=lenet&layer=conv1&compare=nothing", ["airplane", "deconvnet reconstruction"]),
+        ("reconstruction?checkpoint=model_one&layer=pool1", ["airplane", "batch norm on", "batch norm off"]),
+        ("reconstruction?checkpoint=lenet&signal=one+channel&unit=chosen+unit&row=1&column=1", []),
+        ("reconstruction?checkpoint=lenet&compare=images&class2=ship", []),
+        ("reconstruction?layer=conv2_x&path=residual&block=layer1.0", []),
+    ],
+)
+def test_a_worksheet_draws_what_a_view_shows_or_nothing(address: str, captions: list[str]) -> None:
+    page, _, query = address.partition("?")
+    drawn = [caption for caption, _ in worksheet._pictures(Link(page, tuple(parse_qsl(query))), 1)]
+    assert [caption[: len(expected)] for caption, expected in zip(drawn, captions, strict=True)] == captions
+
+
+def test_a_worksheet_draws_the_filters_of_the_epoch_that_a_link_names() -> None:
+    def drawn(*values: tuple[str, str]) -> bytes:
+        [(_, picture)] = worksheet._pictures(Link("filters", (("checkpoint", "lenet"), *values)), 1)
+        return picture.tobytes()
+
+    kept = filters.snapshots("lenet")
+    best = checkpoints.load("lenet").card.best_epoch
+    usual = kept.epochs[kept.index_after(best)]
+    assert drawn() == drawn(("epoch", str(usual))) != drawn(("epoch", "0"))
 
 
 def test_a_worksheet_draws_a_map_at_each_moment() -> None:
