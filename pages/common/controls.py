@@ -351,6 +351,7 @@ def segments(label: str, options: Sequence[str], key: str, preferred: str | None
 
 def steps(label: str, options: Sequence[str], key: str, preferred: str, **settings: Any) -> str:
     """A slider over a few values."""
+    _follow_usual(key, preferred)
     fits = _settle(key, options, preferred, str)
     return _draw(st.select_slider, fits, label, options, value=preferred, key=key, **settings)
 
@@ -375,6 +376,7 @@ def differing(options: Mapping[str, Option]) -> list[str]:
 
 def number_in_link(label: str, key: str, count: int, default: int = 0) -> int:
     """A number from 0 to `count` - 1."""
+    _follow_usual(key, default)
     there_are = f"there are 0 to {count - 1}"
     fits = _settle(
         key, range(count), default, _whole_number, lambda asked: f"The link asks for {key} {asked!r}, but {there_are}"

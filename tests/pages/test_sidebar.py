@@ -243,3 +243,25 @@ def test_what_is_said_of_a_link_is_not_behind_the_options() -> None:
     behind_buttons = app.get("popover")
     assert behind_buttons
     assert not any(block.warning for block in behind_buttons)
+
+
+def test_a_number_that_is_the_usual_one_follows_another_image() -> None:
+    link = {"checkpoint": "lenet", "layer": "conv3_relu", "signal": "one channel", "compare": "nothing"}
+    app = open_page("reconstruction/page.py", **link)
+    usual = app.number_input(key="channel").value
+    app.sidebar.number_input(key="number").set_value(1).run()
+    strongest = app.number_input(key="channel")
+    assert strongest.label == f"Channel (strongest: {strongest.value})"
+    assert strongest.value != usual
+    assert "channel" not in app.query_params
+    app.number_input(key="channel").set_value(3).run()
+    app.sidebar.number_input(key="number").set_value(0).run()
+    assert app.number_input(key="channel").value == 3  # which a reader has chosen
+
+
+def test_a_slider_at_its_usual_place_follows_another_network() -> None:
+    app = open_page("filters/page.py", checkpoint="convnet4")
+    before = app.select_slider(key="epoch").value
+    app.sidebar.selectbox(key="checkpoint").select("resnet18").run()
+    fresh = open_page("filters/page.py", checkpoint="resnet18")
+    assert app.select_slider(key="epoch").value == fresh.select_slider(key="epoch").value != before
