@@ -206,7 +206,7 @@ def kernel(model: nn.Module, layer: str, channel: int) -> Kernel | None:
         return None
     if channel not in range(module.out_channels):
         raise ConvscopeError(f"There is no map {channel}: this layer has maps 0 to {module.out_channels - 1}.")
-    return Kernel(graph.names[node], module.weight[channel].detach(), node.args[0] is graph.input)
+    return Kernel(graph.names[node], module.weight[channel].detach(), graph.reads_image(node))
 
 
 def _before(graph: Graph, node: Node) -> Node | None:

@@ -20,6 +20,7 @@ from engine.errors import ConvscopeError
 from engine.graph.layers import Names, Nodes, Operations, friendly_layers, stage_outputs
 from engine.graph.tracer import StandInTracer, innermost
 from engine.operations import Addition, BatchNorm, Call, Convolution, Identity, Image, Operation, operation_of
+from engine.operations.resampling import Padding
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,13 @@ class Graph:
                 done[last_reader[source]].append(source)
             self._plans[targets, known] = tuple((node, tuple(sources)) for node, sources in done.items())
         return self._plans[targets, known]
+
+    def reads_image(self, node: Node) -> bool:
+        """Whether the node reads the image, as it is or with a border."""
+        source = node.args[0]
+        while isinstance(source, Node) and isinstance(self.operations.get(source), Padding):
+            source = source.args[0]
+        return source is self.input
 
     def resolve(self, layer: str) -> Node:
         """The node of a layer, by its friendly name (which goes first) or its node's name.

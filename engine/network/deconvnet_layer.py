@@ -149,7 +149,7 @@ def deconvnet_layer(model: nn.Module, image: Tensor, source: str, batch_norm: bo
         parts,
         last.weight,
         last.windows,
-        chain[-1].args[0] is graph.input,
+        graph.reads_image(chain[-1]),
     )
 
 

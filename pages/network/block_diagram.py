@@ -7,6 +7,7 @@ import streamlit as st
 from engine.checkpoints import Card
 from engine.network import NetworkTable
 from engine.network.diagram import DiagramBox, diagram
+from engine.operations import Addition
 from engine.weights import Weights
 from pages.common import controls, downloads, resources, texts, touch
 from pages.common.charts import ink
@@ -45,7 +46,8 @@ def show(weights: Weights, card: Card, described: NetworkTable, size: int, layer
         "Where do the maps shrink? At a stride of 2, or at a pooling.",
     )
     if has_shortcuts:
-        st.latex(r"\text{output} = \mathrm{ReLU}\big(F(x) + x\big)")
+        rectified = any(isinstance(box.operation, Addition) and "ReLU" in box.words for box in blocks.boxes)
+        st.latex(r"\text{output} = " + (r"\mathrm{ReLU}\big(F(x) + x\big)" if rectified else "F(x) + x"))
     else:
         st.latex(r"\text{output} = f_n(\dots f_2(f_1(\text{image})))")
 

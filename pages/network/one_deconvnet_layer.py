@@ -172,10 +172,11 @@ def name_below(done: DeconvnetLayer, below: int) -> str:
 def said_of(chosen: Selection, done: DeconvnetLayer, unit: Unit) -> str:
     """Which numbers these are."""
     what = "the layer's own activation" if done.source == done.node else f"all channels of {done.source}, played back"
+    place = f"the unit at row {unit[1]}, column {unit[2]}"
+    frame = place if done.pooling is None else f"the window of {place}; ring: its switch"
     return (
         f"{texts.plain(chosen.image_name)}. The signal: {texts.plain(what)} to {texts.plain(done.node)}. "
-        f"Frame: the window of the unit at row {unit[1]}, column {unit[2]}; ring: its switch. Each map has its own "
-        "scale; grey is zero."
+        f"Frame: {frame}. Each map has its own scale; grey is zero."
     )
 
 

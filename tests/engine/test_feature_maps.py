@@ -155,6 +155,7 @@ def test_a_maps_kernel_is_that_of_its_last_convolution() -> None:
     first = kernel(model, "pool1", 3)
     assert (first.node, first.of_image, first.weight.shape) == ("conv1", True, (3, 7, 7))
     assert fingerprint(model) == before
+    assert kernel(network("app:efficientnet_lite0"), "conv1", 3).of_image  # behind a border of zeros
     assert kernel(network("squeezenet1_1"), "features.3.cat", 0) is None
     with pytest.raises(ConvscopeError, match=r"^There is no map 64: this layer has maps 0 to 63"):
         kernel(model, "conv1", 64)

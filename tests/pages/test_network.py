@@ -179,6 +179,7 @@ def test_a_network_without_pooling_says_what_there_is_instead():
     app = open_page(PAGE, checkpoint="resnet18_strided", view="one deconvnet layer")
     assert_no_error(app)
     assert "has no max-pooling: its maps shrink by strided convolutions (conv1, layer1.0.conv1" in app.info[0].value
+    assert not [caption for caption in app.caption if "its switch" in caption.value]
     assert app.segmented_control(key="reverse").options == ["rectified", "normalised", "filtered"]
 
 
@@ -275,3 +276,10 @@ def test_the_products_show_all_three_grids_of_numbers():
     assert svg.short(float(step.sums[2])) in written
     framed = step_drawings.image_with_window(picture[0], done, step)
     assert base64.b64decode(re.search(r"base64,([^\"]+)", framed).group(1)).startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(("name", "rectified"), [("resnet18", True), ("transfer", False)])
+def test_the_formula_of_a_block_is_that_of_its_boxes(name, rectified):
+    app = open_page(PAGE, checkpoint=name, view="diagram")
+    assert_no_error(app)
+    assert ("ReLU" in app.latex[0].value) == rectified
