@@ -113,12 +113,27 @@ def kernels(model: nn.Module, layer: str) -> Tensor:
     Raises:
         ConvscopeError: there is no such layer, or it is no convolution.
     """
-    graph = trace(model)
-    node = graph.resolve(layer)
+    return _convolution(model, layer).weight.detach()
+
+
+def maps_read(model: nn.Module, layer: str, output: int) -> range:
+    """The numbers of the maps below that kernel `output` of a convolution reads: of several groups those of its own.
+
+    Raises:
+        ConvscopeError: there is no such layer, or it is no convolution.
+    """
+    module = _convolution(model, layer)
+    count = module.in_channels // module.groups
+    group = output * module.groups // module.out_channels
+    return range(group * count, (group + 1) * count)
+
+
+def _convolution(model: nn.Module, layer: str) -> nn.Conv2d:
+    node = trace(model).resolve(layer)
     module = model.get_submodule(str(node.target)) if node.op == "call_module" else None
     if not isinstance(module, nn.Conv2d):
         raise ConvscopeError(f"The layer {layer!r} is no convolution and has no kernels: choose one that is.")
-    return module.weight.detach()
+    return module
 
 
 # Kernels as pictures -------------------------------------------------------------------------------------------

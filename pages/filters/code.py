@@ -35,6 +35,7 @@ def of_deeper_layer(network: Weights, layer: str, output: int, inputs: int) -> s
         f"kernels = filters.kernels(trained.model, {layer!r})",
         f"pixels = filters.as_grey(kernels[{output}])",
         "shown = pictures.signed(pixels, pictures.scale_of(pixels))",
-        f"picture = pictures.sheet(shown, {wide(inputs)}, width={WIDTH}, gap={GAP}, {NUMBERS})",
+        f"labels = [str(number) for number in filters.maps_read(trained.model, {layer!r}, {output})]",
+        f"picture = pictures.sheet(shown, {wide(inputs)}, width={WIDTH}, gap={GAP}, labels=labels)",
         code.save("kernel.png"),
     )

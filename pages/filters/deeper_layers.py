@@ -18,10 +18,10 @@ def show(chosen: Selection, row: DeltaGenerator) -> None:
         layer_kernels = filters.kernels(model, layer)
         outputs, inputs, height, width = layer_kernels.shape
         output = selection.number_in_link(f"Feature map (0 to {outputs - 1})", "channel", outputs)
-    st.markdown(
-        f"**Kernel {output} of {layer}**: {height} × {width} weights for each of the {inputs} maps that it reads"
-    )
-    picture = kernels.deeper_sheet(layer_kernels[output])
+    read = filters.maps_read(model, layer, output)
+    of_each = f"each of the {inputs} maps that it reads" if inputs > 1 else f"the one map that it reads, map {read[0]}"
+    st.markdown(f"**Kernel {output} of {layer}**: {height} × {width} weights for {of_each}")
+    picture = kernels.deeper_sheet(layer_kernels[output], read)
     with layout.stage():
         sheets.show(picture, f"Kernel {output} of {layer}, one picture per input map")
     st.caption("The number below each picture is that of the map it reads. Mid-grey is zero; all on one scale.")
@@ -33,4 +33,5 @@ def show(chosen: Selection, row: DeltaGenerator) -> None:
         "A map whose weights are almost zero plays no part in this feature map.",
         "Deep kernels say little by themselves: look at the maps that they read on the page Feature maps.",
     )
-    st.latex(r"\text{output}_o = \text{bias}_o + \sum_{c} \text{kernel}_{o,c} \star \text{map}_c")
+    products = r"\sum_{c} \text{kernel}_{o,c} \star \text{map}_c" if inputs > 1 else r"\text{kernel}_o \star \text{map}"
+    st.latex(rf"\text{{output}}_o = \text{{bias}}_o + {products}")

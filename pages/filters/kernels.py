@@ -69,10 +69,10 @@ def columns(count: int) -> int:
 
 
 @st.cache_resource(max_entries=64, show_spinner=False, hash_funcs=BY_CONTENT)
-def deeper_sheet(kernel: Tensor) -> bytes:
-    """A PNG of a kernel `[C, k_h, k_w]`: one grey picture per map that it reads, all on one scale."""
+def deeper_sheet(kernel: Tensor, maps: range) -> bytes:
+    """A PNG of a kernel `[C, k_h, k_w]`: one grey picture per map that it reads, `maps`, all on one scale."""
     pixels = filters.as_grey(kernel)
-    return _numbered(pictures.signed(pixels, pictures.scale_of(pixels)), wide(len(kernel)))
+    return _numbered(pictures.signed(pixels, pictures.scale_of(pixels)), wide(len(kernel)), maps)
 
 
 def wide(count: int) -> int:
@@ -80,8 +80,8 @@ def wide(count: int) -> int:
     return min(count, max(16, math.ceil(math.sqrt(2 * count))))
 
 
-def _numbered(tiles: np.ndarray, columns: int) -> bytes:
-    labels = [str(number) for number in range(len(tiles))]
+def _numbered(tiles: np.ndarray, columns: int, numbers: range | None = None) -> bytes:
+    labels = [str(number) for number in numbers or range(len(tiles))]
     return pictures.png(pictures.sheet(tiles, columns, width=WIDTH, gap=GAP, labels=labels))
 
 

@@ -246,6 +246,16 @@ def test_all_convolutions_in_order_and_their_kernels():
     assert torch.equal(filters.kernels(network("app:lenet"), "conv2"), network("app:lenet").features[3].weight)
 
 
+@pytest.mark.parametrize(("outputs", "groups"), [(8, 1), (8, 2), (12, 4), (8, 8)])
+def test_a_kernel_reads_the_maps_of_its_group(outputs, groups):
+    model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, outputs, 3, groups=groups)).eval()
+    maps = torch.rand(1, 8, 3, 3, requires_grad=True)
+    for output in range(outputs):
+        (gradient,) = torch.autograd.grad(model[1](maps)[0, output].sum(), maps)
+        read = gradient[0].flatten(1).any(dim=1).nonzero().flatten().tolist()
+        assert list(filters.maps_read(model, "1", output)) == read
+
+
 def test_what_is_no_convolution_has_no_kernels():
     with pytest.raises(ConvscopeError, match="no convolution"):
         filters.kernels(network("app:lenet"), "pool1")

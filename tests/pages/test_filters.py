@@ -170,3 +170,19 @@ def test_the_summary_counts_in_words():
     assert first_layer.summary(words) == (
         "Of 6 filters, 1 edge, 2 stripes, 1 spot, 1 flat area; 1 with no clear orientation."
     )
+
+
+def test_a_depthwise_kernel_reads_one_map_which_is_named():
+    app = open_page(PAGE, view="deeper layers", checkpoint="transfer", convolution="blocks.0.residual.0", channel="5")
+    assert_no_error(app)
+    assert not app.warning
+    assert "3 × 3 weights for the one map that it reads, map 5" in said(app)
+    assert r"\sum" not in app.latex[0].value
+
+
+def test_the_headline_over_three_moments_names_the_network_alone():
+    def headline(**link):
+        return next(one.value for one in open_page(PAGE, checkpoint="lenet", **link).markdown if "##" in one.value)
+
+    assert "What the filters of lenet respond to" in headline(weights="untrained", view="before and after training")
+    assert "lenet before training" in headline(weights="untrained")
