@@ -374,7 +374,7 @@ def differing(options: Mapping[str, Option]) -> list[str]:
     return said
 
 
-def number_in_link(label: str, key: str, count: int, default: int = 0) -> int:
+def number_in_link(label: str, key: str, count: int, default: int = 0, **settings: Any) -> int:
     """A number from 0 to `count` - 1."""
     _follow_usual(key, default)
     there_are = f"there are 0 to {count - 1}"
@@ -382,8 +382,8 @@ def number_in_link(label: str, key: str, count: int, default: int = 0) -> int:
         key, range(count), default, _whole_number, lambda asked: f"The link asks for {key} {asked!r}, but {there_are}"
     )
     # A default other than the minimum would clash with a value that a callback has just put in.
-    value = default or "min"
-    return int(_draw(st.number_input, fits, label, min_value=0, max_value=count - 1, value=value, step=1, key=key))
+    settings |= {"min_value": 0, "max_value": count - 1, "value": default or "min", "step": 1}
+    return int(_draw(st.number_input, fits, label, key=key, **settings))
 
 
 def _whole_number(asked: str) -> int | None:

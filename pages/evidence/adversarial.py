@@ -55,7 +55,8 @@ def draw(chosen: Selection, row: DeltaGenerator) -> None:
         "The evidence moves with the answer. Is there anything of the new class to be seen?",
         "Another network: does the same picture turn its answer, too?",
     )
-    st.latex(r"x'=x+\epsilon\,\mathrm{sign}\,\nabla_x\,L(x,\text{true class})")
+    sign, label = ("+", "true class") if target is None else ("-", "class to move toward")
+    st.latex(rf"x'=x{sign}\epsilon\,\mathrm{{sign}}\,\nabla_x\,L(x,\text{{{label}}})")
 
 
 # The pictures --------------------------------------------------------------------------------------------------
@@ -165,7 +166,7 @@ def draw_accuracy(attack: Attack) -> None:
     if not card.dataset.startswith("cifar10"):
         return
     job = attacks_of(AttackSettings(attack.view.network, attack.steps))
-    st.markdown("**Accuracy against epsilon**, on 200 test images")
+    st.markdown("**Accuracy against epsilon**, on 200 test images, each moved away from its true class")
     jobs.buttons(job, start="Attack 200 images", key="attack_all")
     jobs.follow(job, look=lambda: draw_curve(job.accuracies))
 

@@ -17,7 +17,8 @@ from pages.common.selection import Selection
 from pages.evidence import charts, code
 from pages.evidence.jobs import Lesion, operation_on
 
-CHANNELS, WHICH = "channels", ("strongest on this image", "at random")
+CHANNELS = "channels"
+STRONGEST, AT_RANDOM = WHICH = ("strongest on this image", "at random")
 COUNTS = ("1", "2", "4", "8", "16", "32", "64", "128", "256")
 SEEDS = 1000
 
@@ -52,7 +53,8 @@ def draw_controls(chosen: Selection) -> Lesion:
     with layout.options(offered):
         part = selection.segments("Switch off", parts, "part")
         which = selection.segments("Which", WHICH, "which", disabled=part != CHANNELS)
-        seed = selection.number_in_link("Seed of the choice", "seed", SEEDS)
+        at_random = part == CHANNELS and which == AT_RANDOM
+        seed = selection.number_in_link("Seed of the choice", "seed", SEEDS, disabled=not at_random)
     with beside:
         if part != CHANNELS:
             block = selection.choose("of block", "of_block", list(blocks), blocks[-1])
@@ -65,7 +67,7 @@ def channels_of(chosen: Selection, which: str, seed: int) -> tuple[int, ...]:
     activation = resources.recording(chosen.view()).activation
     offered = [count for count in COUNTS if int(count) < activation.shape[1]] or COUNTS[:1]
     count = int(selection.steps("Maps to switch off", offered, "count", offered[min(4, len(offered) - 1)]))
-    if which == WHICH[0]:
+    if which == STRONGEST:
         return tuple(deconv.strongest_channels(activation, count))
     drawn = np.random.default_rng(seed).choice(activation.shape[1], count, replace=False)
     return tuple(sorted(drawn.tolist()))
@@ -117,6 +119,7 @@ def in_words(classes: tuple[str, ...], lesion: Lesion, whole: Predictions, witho
 def part_in_words(lesion: Lesion) -> str:
     if lesion.branch:
         return f"the {lesion.branch} of {lesion.block}"
+    if len(lesion.channels) == 1:
+        return f"map {lesion.channels[0]} of {lesion.layer}"
     listed = ", ".join(map(str, lesion.channels[:8])) + (", …" if len(lesion.channels) > 8 else "")
-    maps = "map" if len(lesion.channels) == 1 else f"{len(lesion.channels)} maps"
-    return f"{maps} of {lesion.layer} ({listed})"
+    return f"{len(lesion.channels)} maps of {lesion.layer} ({listed})"

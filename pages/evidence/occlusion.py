@@ -257,7 +257,9 @@ def two_in_words(shown: Shown, other: int, found: Occlusion) -> str:
         name, low, high = texts.plain(shown.classes[label]), float(values.min()), float(values.max())
         said.append(f"p({name}) is {before:.2f}, with hidden squares {low:.2f} to {high:.2f}")
     rho = rank_correlation(*of_each)
-    how = "fall and rise together" if rho > AGREE else "one rises where the other falls" if rho < -AGREE else "neither"
+    how = "no clear relation"
+    if abs(rho) > AGREE:
+        how = "fall and rise together" if rho > 0 else "one rises where the other falls"
     return f"{'; '.join(said)}. Rank correlation of the two maps: {rho:.2f} ({how})."
 
 

@@ -24,7 +24,7 @@ def draw(chosen: Selection, row: DeltaGenerator) -> None:
         which = selection.segments("Maps", WHICH, "which", AT_RANDOM)
         options = {"seed": Option("seed", range(SEEDS)), "crop": Option("crop", CROPS)}
         with layout.options(options):
-            seed = selection.number_in_link("Seed of the choice", "seed", SEEDS)
+            seed = selection.number_in_link("Seed of the choice", "seed", SEEDS, disabled=which != AT_RANDOM)
             crop = selection.segments("Crop the images to", CROPS, "crop")
     top = strongest_of(chosen.view(), f"**The nine strongest test images of each map of {chosen.layer}**")
     if top is None:

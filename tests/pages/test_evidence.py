@@ -27,6 +27,7 @@ from engine.sanity import Check
 from pages.common.resources import View
 from pages.evidence import charts, drawings, jobs, linear_probes, methods, sanity_check
 from pages.evidence import invariance as page_invariance
+from pages.evidence import lesions as lesion_view
 from pages.evidence.jobs import (
     EPSILONS,
     FILLS,
@@ -236,6 +237,8 @@ def test_an_adversarial_image_is_the_engines_and_its_answer_is_said() -> None:
     said = infos(app)[0]
     assert said.startswith("No pixel changes by more than 8 of 255. The answer turns from ")
     assert said.endswith(f"to {data.bundled('test').classes[predicted]} ({float(probabilities.max()):.2f}).")
+    assert r"x-\epsilon" in app.latex[0].value
+    assert r"x+\epsilon" in open_page(PAGE, **link).latex[0].value
     asked = app.table[0].value
     assert list(asked.index) == [name for name, card in weights.cards().items() if card.classes == trained.card.classes]
     assert asked.loc["lenet", "perturbed"].startswith(data.bundled("test").classes[predicted])
@@ -306,6 +309,9 @@ def test_a_lesion_is_tried_on_test_images(monkeypatch: pytest.MonkeyPatch) -> No
     whole = job.found[jobs.Lesion("pool3")]
     assert np.allclose(whole.logits, trained.model(inputs).numpy(), atol=1e-4)
     assert f"on 100 test images goes from {100 * accuracy(whole).value:.1f} % to" in infos(app)[0]
+    assert lesion_view.part_in_words(jobs.Lesion("pool3", (29,))) == "map 29 of pool3"
+    assert app.number_input(key="seed").disabled
+    assert not open_page(PAGE, **LINK, view="lesions", which="at random").number_input(key="seed").disabled
     app = open_page(PAGE, checkpoint="resnet18_strided", view="lesions", part="residual", of_block="layer3.1")
     jobs.operation_on(weights.find("resnet18_strided"), "conv5_x").stop()
     assert_no_error(app)
