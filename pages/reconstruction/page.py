@@ -317,15 +317,27 @@ LOOK_AT = {
 }
 
 
-def explain(by: str) -> None:
+RELU = {
+    "deconvnet": r"s \mapsto \max(s, 0)",
+    "gradient": r"s \mapsto s\,[a > 0]",
+    "guided": r"s \mapsto \max(s, 0)\,[a > 0]",
+}
+"""What each rule makes of the signal s at a unit whose activation is a."""
+
+
+def explain(by: str, rule: str) -> None:
     """What to look at, and the equation."""
     texts.what_to_look_at(*LOOK_AT[by])
+    if by == "ReLU rules":
+        st.latex(r" \qquad ".join(rf"\text{{{name}: }} {equation}" for name, equation in RELU.items()))
+        return
     st.latex(
         r"\text{on: } s \mapsto s\,\frac{\gamma}{\sqrt{\mathrm{var}+\varepsilon}} \qquad \text{off: } s \mapsto s"
         r"\qquad\text{(the signal } s \text{ passing batch norm)}"
         if by == "batch norm"
-        else r"\text{conv: } s \mapsto W^{\top} s \qquad \text{ReLU: } s \mapsto \max(s, 0) \qquad "
-        r"\text{max-pool: } s \mapsto s \text{ at the switches}"
+        else r"\text{conv: } s \mapsto W^{\top} s \qquad \text{ReLU: } "
+        + RELU[rule]
+        + r" \qquad \text{max-pool: } s \mapsto s \text{ at the switches}"
     )
 
 
@@ -368,7 +380,7 @@ def main() -> None:
         comparison.variants if drawn.pictures[0].label == comparison.variants[0].label else comparison.variants[::-1]
     )
     downloads.code(code.of(replace(comparison, variants=in_order)))
-    explain(comparison.by)
+    explain(comparison.by, playback.relu)
 
 
 main()

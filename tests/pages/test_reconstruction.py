@@ -259,3 +259,9 @@ def test_the_saved_pictures_are_in_the_order_of_the_screen(bn, states, monkeypat
     assert not np.array_equal(left, right)
     np.testing.assert_array_equal(row[:, : left.shape[1]], left)
     np.testing.assert_array_equal(row[:, -right.shape[1] :], right)
+
+
+def test_the_formula_is_that_of_the_rule() -> None:
+    assert r"\max(s, 0) \qquad" in open_page(PAGE, compare="layers").latex[0].value
+    assert r"s \mapsto s\,[a > 0]" in open_page(PAGE, compare="layers", rule="gradient").latex[0].value
+    assert "guided" in open_page(PAGE, compare="ReLU rules").latex[0].value
