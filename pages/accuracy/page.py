@@ -3,6 +3,7 @@
 import streamlit as st
 
 from engine.accuracy.figures import accuracy_of
+from engine.weights import TRAINED
 from pages.accuracy import all_networks, classes, confidence, confusion, live, mistakes, two_networks
 from pages.accuracy.subject import SIDEBAR, Subject, chosen_subject
 from pages.accuracy.tables import interval
@@ -41,6 +42,8 @@ def main() -> None:
         texts.headline(
             headline(subject) if subject else all_networks.HEADLINE if view == ALL else live.headline(chosen)
         )
+        if subject and subject.name == chosen.card.name and chosen.network.moment != TRAINED:
+            st.caption("These are the figures of the trained network; the view Live runs the weights that you chose.")
     if subject:
         OF_ONE_NETWORK[view](subject, chosen, *settings)
     elif view == ALL:

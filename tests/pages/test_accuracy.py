@@ -341,3 +341,11 @@ def test_other_images_in_the_sidebar_do_no_harm(view: str, images: str) -> None:
         assert f"Click {'a class' if view == 'Classes' else 'a cell'} to see its test images." in said(app)
         assert "Click a test image" not in said(app)
         assert len(app.get("vega_lite_chart")) == 1
+
+
+def test_the_figures_of_a_network_before_training_say_whose_they_are() -> None:
+    said = "These are the figures of the trained network"
+    for link, is_said in (({}, False), ({"weights": "1"}, True), ({"weights": "1", "view": "Live"}, False)):
+        app = open_page("accuracy/page.py", checkpoint="lenet", **link)
+        assert_no_error(app)
+        assert any(said in caption.value for caption in app.caption) == is_said
