@@ -57,7 +57,7 @@ FIRST = (
         RECONSTRUCTION,
         "Ask each layer what it saw",
         "A horse, played back to the pixels from every layer of a network: what is left of it?",
-        {"checkpoint": "model_one", "class": "horse", "compare": "layers"},
+        {"checkpoint": "model_one", "layer": "pool5", "class": "horse", "compare": "layers"},
         "horse",
     ),
     Card(

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from pages import directory
+from pages.common import selection
 from pages.home import cards, thumbnails
 from tests.apps import assert_no_error, assert_pictures_have_words, open_page
 
@@ -44,3 +45,12 @@ def test_a_page_that_cannot_be_drawn_is_named(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(thumbnails, "_offer", lambda card: thumbnails.Offer())
     assert thumbnails.main(["--to", str(tmp_path), "ship"]) == 1
     assert "No page offers a picture for the thumbnail 'ship'" in capsys.readouterr().out
+
+
+def test_the_first_cards_ask_for_a_layer_that_their_network_has() -> None:
+    for card in cards.FIRST:
+        app = open_page("home/page.py", layer="conv2_x")
+        app.query_params.update(dict.fromkeys(["layer"], selection.USUAL["layer"]) | card.link)
+        app.switch_page(card.page.file).run()
+        assert_no_error(app)
+        assert not app.warning
