@@ -111,7 +111,7 @@ def test_a_job_that_begins_moves_no_picture_while_presenting(server: str, open_p
     assert page.evaluate(LOWER_EDGES) == edges
     page.locator("[class*=_stop] button").click()
     bars.get_by_text("Stopped").wait_for()
-    assert page.evaluate(LOWER_EDGES) == edges
+    page.wait_for_function(f"edges => JSON.stringify(({LOWER_EDGES})()) === JSON.stringify(edges)", arg=edges)
 
 
 OTHER_VIEWS = (
