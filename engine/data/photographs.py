@@ -212,7 +212,9 @@ def _scale(image: Image.Image) -> tuple[float, float] | None:
     values = np.asarray(image)
     low, high = (float(edge(values, where=np.isfinite(values), initial=0)) for edge in (np.min, np.max))
     usual = next((white for white in WHITES if white >= high), high)
-    return low, high if low < 0 or (usual > 255 and 2 * high < usual) else usual
+    # A dark picture stays dark: whole numbers up to 255, floats up to 1. Resampled floats end a hair above 1.
+    certain = 255 if image.mode == "I" else 1
+    return low, high if low < 0 or (usual > certain and 2 * high < usual) else usual
 
 
 def _in_colours(band: Image.Image, scale: tuple[float, float] | None) -> Image.Image:

@@ -77,6 +77,8 @@ DEEP = {
     "32 bits, of which 20 are used": (RAMP * 1_000_000).astype(np.int32),
     "16 bits in 32": (RAMP * 65_535).astype(np.int32),
     "floats to 1": RAMP.astype(np.float32),
+    "floats to a little more than 1": (RAMP * 1.0000001).astype(np.float32),
+    "floats to 1.5": (RAMP * 1.5).astype(np.float32),
     "floats to 255": (RAMP * 255).astype(np.float32),
     "floats to 12 million": (RAMP * 12_000_000).astype(np.float32),
     "floats from -3 to 1": (RAMP * 4 - 3).astype(np.float32),
