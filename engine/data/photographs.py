@@ -198,9 +198,17 @@ def _square(image: Image.Image, target: int) -> Image.Image:
         start = top + row * factor
         band = _in_colours(image.crop((left, start, left + whole.width * factor, start + rows)), scale)
         whole.paste(band.reduce(factor), (0, row))
-    orientation = image.getexif().get(0x0112)
+    orientation = _orientation(image)
     whole = whole.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else whole
     return whole if whole.size == (target, target) else whole.resize((target, target), FILTER)
+
+
+def _orientation(image: Image.Image) -> int | None:
+    """How the camera was held, by EXIF; None if it does not say, or its notes are damaged, which harms no pixel."""
+    try:
+        return image.getexif().get(0x0112)
+    except Exception:  # each format has its own ways to be damaged
+        return None
 
 
 def _scale(image: Image.Image) -> tuple[float, float] | None:

@@ -220,6 +220,13 @@ def test_damaged_exif_entries_are_no_obstacle(gradient):
     assert np.abs(pixels.astype(int) - np.rot90(gradient, k=-1)[10:50].astype(int)).max() <= 3
 
 
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+@pytest.mark.parametrize("exif", [b"Exif\0\0no TIFF", b"Exif\0\0MM\0*"], ids=["no TIFF", "truncated"])
+def test_an_exif_block_that_cannot_be_read_is_no_obstacle(gradient, kind, exif):
+    content = encoded(gradient, kind, exif=exif, lossless=True)
+    assert np.array_equal(photographs.read(content, "x"), gradient[:, 10:50])
+
+
 def test_formats_that_are_not_in_the_list_are_refused(gradient):
     with pytest.raises(ConvscopeError, match="is not a picture in PNG, JPEG, WebP, GIF, BMP, TIFF, AVIF or PPM format"):
         photographs.read(encoded(gradient, "TGA"), "x")
