@@ -121,9 +121,10 @@ def _files(opened: zipfile.ZipFile, classes: Sequence[str]) -> Iterator[tuple[zi
     """The entries that are files, without what file managers add of their own, and what their names may be."""
     for entry in opened.infolist():
         spellings = list(dict.fromkeys(_spellings(entry)))
-        folders = spellings[0].parts[:-1]
+        name, folders = spellings[0].name, spellings[0].parts[:-1]
         hidden = any(NOT_CLASSES.fullmatch(folder) and folder not in classes for folder in folders)
-        if not (entry.is_dir() or hidden or spellings[0].name.startswith((".", "__"))):
+        # Asked first: `is_dir` fails on an empty name.
+        if name and not (entry.is_dir() or hidden or name.startswith((".", "__"))):
             yield entry, spellings
 
 

@@ -23,7 +23,7 @@ def picture(colour: tuple[int, int, int], size: tuple[int, int] = (40, 30), kind
     return file.getvalue()
 
 
-def packed(files: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
+def packed(files: dict[str | zipfile.ZipInfo, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", method) as archive:
         for path, content in files.items():
@@ -79,6 +79,13 @@ def test_files_that_are_no_pictures_are_counted_by_kind() -> None:
     archive = packed(dict.fromkeys(names, picture((1, 2, 3))))
     assert read(archive).labels.tolist() == [1]
     assert archives.skipped(archive, CLASSES) == ("Files that were skipped (3): 2 .heic, 1 without a suffix.",)
+
+
+@pytest.mark.parametrize("name", ["", "/", ".."])
+def test_an_entry_without_a_name_of_its_own_is_no_file(name: str) -> None:
+    archive = packed({"cat/a.png": picture((1, 2, 3)), zipfile.ZipInfo(name): b""})
+    assert read(archive).labels.tolist() == [1]
+    assert archives.skipped(archive, CLASSES) == ()
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
