@@ -23,6 +23,7 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from unicodedata import normalize
@@ -131,10 +132,11 @@ def _files(opened: zipfile.ZipFile, classes: Sequence[str]) -> Iterator[tuple[zi
 def _spellings(entry: zipfile.ZipInfo) -> Iterator[PurePosixPath]:
     """What the name of an entry may be: the first is the likeliest."""
     names = [entry.filename]
-    if not entry.flag_bits & UTF_8 and not entry.filename.isascii():  # Python has read it in code page 437
-        stored = entry.filename.encode("cp437")
-        names = [stored.decode(page, errors="replace") for page in CODE_PAGES]
-        names = [name for name in names if "\ufffd" not in name]
+    if not entry.flag_bits & UTF_8 and not entry.filename.isascii():
+        with suppress(UnicodeEncodeError):  # Python has read it in code page 437, or what Unicode stood beside it
+            stored = entry.filename.encode("cp437")
+            decoded = [stored.decode(page, errors="replace") for page in CODE_PAGES]
+            names = [name for name in decoded if "\ufffd" not in name]
     for name in names:
         parts = PurePosixPath(normalize("NFC", name.replace("\\", "/"))).parts
         yield PurePosixPath(*(part for part in parts if part != ".."))

@@ -158,6 +158,19 @@ def test_names_of_every_system_are_read(kind: str) -> None:
     assert class_folders(renamed(names), "mine.zip", classes, 8).labels.tolist() == [0, 1]
 
 
+def test_a_name_that_stood_beside_in_unicode_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python reads that field from 3.12 on."""
+    listed = zipfile.ZipFile.infolist
+
+    def later(opened: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+        listed(opened)[0].filename = "кот/a.png"
+        return listed(opened)
+
+    monkeypatch.setattr(zipfile.ZipFile, "infolist", later)
+    archive = renamed([b"???/a.png", "dog/b.png"])
+    assert class_folders(archive, "mine.zip", ("кот", "dog"), 8).labels.tolist() == [0, 1]
+
+
 @pytest.mark.parametrize(
     ("classes", "names", "message"),
     [
