@@ -102,7 +102,7 @@ def prepare(
     true_classes = _checked(images, labels)
     halts, used, channels = [], 0, 0
     for start in range(0, len(labels), AT_ONCE):
-        halt = tape.halt(model, images[start : start + AT_ONCE].clone(), layer)  # not a view, which keeps all images
+        halt = tape.halt(model, images[start : start + AT_ONCE], layer)
         used, channels = used + halt.bytes, halt.activation.shape[1]
         if used > KEPT_BYTES:
             break

@@ -201,4 +201,5 @@ def halt(model: nn.Module, x: Tensor, layer: str, beside: Sequence[str] = ()) ->
     values = forward(model, graph, {target, *read, *others.values()}, x, compute)
     known = {node: values[node] for node in read}
     found = {name: values[node] for name, node in others.items()}
-    return Halt(values[target], found, model, graph, target, known, x[:1])
+    # A copy: a slice would keep all images in memory.
+    return Halt(values[target], found, model, graph, target, known, x[:1].clone())

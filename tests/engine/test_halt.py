@@ -47,6 +47,12 @@ def test_only_what_comes_after_is_computed_and_what_is_beside_is_kept() -> None:
     assert_same(after.resume(2 * after.activation), expected)
 
 
+def test_the_batch_is_not_kept_in_memory() -> None:
+    halted = tape.halt(network("resnet18"), images("resnet18", 4), "conv3_x")
+    kept = [value for value in vars(halted).values() if isinstance(value, torch.Tensor)]
+    assert [value.untyped_storage().nbytes() for value in kept] == [value.nbytes for value in kept]
+
+
 def test_a_layer_that_the_answer_does_not_depend_on_is_refused() -> None:
     def forward(self: nn.Module, x: torch.Tensor) -> torch.Tensor:
         self.unread(x)
