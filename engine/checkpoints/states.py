@@ -10,13 +10,14 @@ the one halfway, and a checkpoint ships that one if the network is small. A stat
 Each state is a file of its own: it is written in one step, and the others need not be read to look at it.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
 from engine import settings
-from engine.checkpoints.card import read_card
+from engine.checkpoints.card import Card, read_card
 from engine.checkpoints.reading import Trained, blank_of, fill_, freeze, with_rest
 from engine.checkpoints.writing import half_precision, write_weights
 from engine.files import damage_as
@@ -42,12 +43,14 @@ def size(model: nn.Module) -> int:
 
 
 def write(path: Path, epoch: int, weights: dict[str, Tensor]) -> None:
-    """Store `weights` as they were after `epoch` epochs with the run or checkpoint in the folder `path`, atomically."""
-    write_weights(_file(path, epoch), {"epoch": epoch, "weights": half_precision(weights)})
+    """Store `weights` as they were after `epoch` epochs with the run in the folder `path`, atomically."""
+    write_weights(_file(path, epoch), _content(epoch, weights))
 
 
-def copy(run: Path, checkpoint: Path, keys: Collection[str]) -> None:
-    """Keep a run's states with the checkpoint made of it, as far as they are older than its best epoch.
+def of_run(run: Path, card: Card, keys: Collection[str]) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """A run's states for the checkpoint made of it, as far as they are older than its best epoch: files and contents.
+
+    Each is read when it is asked for, since all of them may be many.
 
     Args:
         keys: of the weights that the checkpoint stores; the others are its base's.
@@ -55,10 +58,9 @@ def copy(run: Path, checkpoint: Path, keys: Collection[str]) -> None:
     Raises:
         ConvscopeError: a state is damaged.
     """
-    best = read_card(checkpoint).best_epoch
-    for epoch in [one for one in _epochs(run) if one < best]:
-        weights = _read(run, epoch, checkpoint.name)
-        write(checkpoint, epoch, {key: value for key, value in weights.items() if key in keys})
+    for epoch in [one for one in _epochs(run) if one < card.best_epoch]:
+        weights = _read(run, epoch, card.name)
+        yield _file(Path(), epoch), _content(epoch, {key: value for key, value in weights.items() if key in keys})
 
 
 def epochs(name: str, folder: Path | None = None) -> tuple[int, ...]:
@@ -89,6 +91,10 @@ def _path(name: str, folder: Path | None) -> Path:
 
 def _file(path: Path, epoch: int) -> Path:
     return path / FOLDER / f"{epoch}.pt"
+
+
+def _content(epoch: int, weights: dict[str, Tensor]) -> dict[str, Any]:
+    return {"epoch": epoch, "weights": half_precision(weights)}
 
 
 def _epochs(path: Path) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ class Contents:
         weights: an experiment has none.
         owner: of a model that somebody has kept of a run, and that can be removed: the text of its file `owner`, empty
             for everybody's; None for all others.
+        states: the network after some of its epochs, as `states.of_run` gives it.
     """
 
     weights: dict[str, Tensor] | None
@@ -39,6 +41,7 @@ class Contents:
     history: str
     recipe: dict[str, Any] | None = None
     owner: str | None = None
+    states: Iterable[tuple[Path, dict[str, Any]]] = ()
 
 
 def write_weights(path: Path, weights: dict[str, Any]) -> None:
@@ -116,6 +119,8 @@ def _write_contents(path: Path, contents: Contents) -> None:
     arrays |= {"val_logits": validation.logits, "val_labels": _small(validation)}
     if contents.weights is not None:
         write_weights(path / "weights.pt", contents.weights)
+    for file, content in contents.states:
+        write_weights(path / file, content)
     if contents.recipe is not None:
         write_text(path / "recipe.json", json.dumps(contents.recipe, indent=1) + "\n")
     if contents.owner is not None:

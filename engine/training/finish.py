@@ -99,11 +99,10 @@ def make_checkpoint(
     card = _card(recipe, progress, predictions.test, test.classes, parameter_count(model))
     filters = {"filters": np.stack(progress.filters), "epochs": np.arange(len(progress.filters))}
     stored = {key: value for key, value in weights.items() if key in trained} if recipe.keep_weights else None
-    contents = Contents(stored, predictions, filters, progress.history_csv, to_dict(recipe), owner)
-    path = checkpoints.save(card, contents, folder, overwrite=owner is None)
-    if recipe.keep_weights and (recipe.keep_states or card.parameters <= states.MOST_PARAMETERS):
-        states.copy(run.path, path, trained)
-    return checkpoints.read_card(path)
+    has_states = recipe.keep_weights and (recipe.keep_states or card.parameters <= states.MOST_PARAMETERS)
+    earlier = states.of_run(run.path, card, trained) if has_states else ()
+    contents = Contents(stored, predictions, filters, progress.history_csv, to_dict(recipe), owner, earlier)
+    return checkpoints.read_card(checkpoints.save(card, contents, folder, overwrite=owner is None))
 
 
 def state_and_best(run: RunFolder) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -1,9 +1,12 @@
 """A run keeps what its network was like after some of its epochs, and a checkpoint of it too."""
 
+import errno
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -123,6 +126,22 @@ def test_a_checkpoint_has_only_states_that_are_older_than_its_best_epoch(
     torch.save({**torch.load(folder.path / "best.pt", weights_only=True), "epoch": 4}, folder.path / "best.pt")
     best = make_checkpoint(DOUBLING, folder, splits.validation, splits.validation, tmp_path).best_epoch
     assert (best, states.epochs("tiny", tmp_path)) == (4, (1, 2))
+
+
+def test_a_disk_that_is_full_at_the_last_state_leaves_no_half_of_a_checkpoint(
+    made: Callable[[bool], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    move = os.replace
+
+    def failing(source: Any, target: Any) -> None:
+        if Path(target).name == "4.pt":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        move(source, target)
+
+    monkeypatch.setattr(os, "replace", failing)
+    with pytest.raises(ConvscopeError, match=r"could not be written \(No space left on device\)"):
+        made(True)
+    assert list((tmp_path / "kept").iterdir()) == []
 
 
 @pytest.mark.parametrize("asked_for", [False, True])
