@@ -155,10 +155,10 @@ def remove(name: str, folder: Path | None = None) -> None:
         raise ConvscopeError(f"There is no kept model {name!r}: only what was kept of a run can be removed.")
     if built := [card.name for card in available(folder).values() if card.base == name]:
         raise ConvscopeError(f"The model {built[0]!r} is built on {name!r}: remove that one first.")
-    hidden = Path(tempfile.mkdtemp(dir=folder, prefix=f".{name}."))
+    hidden = folder / f".{name}.removed"
+    shutil.rmtree(hidden, ignore_errors=True)  # what is left of a removal that was killed
     try:
-        (folder / name).rename(hidden / name)  # at once: nobody sees half of it
+        (folder / name).rename(hidden)  # at once: nobody sees half of it, and a full disk has room for that
     except OSError as error:
         raise ConvscopeError(f"The model {name!r} could not be removed ({error.strerror}).") from error
-    finally:
-        shutil.rmtree(hidden, ignore_errors=True)
+    shutil.rmtree(hidden, ignore_errors=True)

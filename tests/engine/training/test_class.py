@@ -1,5 +1,6 @@
 """A class on one server: whose a run is, and what students may do, so that nobody is in another's way."""
 
+import errno
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -178,3 +179,14 @@ def test_what_was_kept_can_be_removed_and_nothing_else(tmp_path: Path) -> None:
     for name in ("built", "ours"):
         checkpoints.remove(name, tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "shipped"]
+
+
+def test_a_full_disk_is_no_obstacle_to_removing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object, **options: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    keep("ours", tmp_path, "right")
+    (tmp_path / ".ours.removed" / "left").mkdir(parents=True)
+    monkeypatch.setattr(os, "mkdir", full)
+    checkpoints.remove("ours", tmp_path)
+    assert list(tmp_path.iterdir()) == []
