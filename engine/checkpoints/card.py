@@ -6,12 +6,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from engine.data import LONGEST_CLASS, MOST_CLASSES
 from engine.errors import ConvscopeError
 from engine.stored import fits, read_json
 
-MOST_CLASSES, LONGEST = 30_000, 200
-"""Of a card: classes, and letters of a class's name."""
 SIZES = range(8, 1025)
+LONGEST = 200
+"""Letters of a wrong value that a sentence shows."""
 
 
 @dataclass(frozen=True)
@@ -98,16 +99,22 @@ def _parsed(file: Path, version: tuple[int, int, int]) -> Card:
             raise TypeError(f"{key} is {repr(values[key])[:LONGEST]}")
     sequences = {key: tuple(values[key]) for key in ("classes", "mean", "std")}
     card = Card(**{**values, **sequences, "name": file.parent.name})
-    if wrong := [key for key, right in _checks(card).items() if not right]:
-        raise ValueError(f"{wrong[0]} is {repr(values[wrong[0]])[:LONGEST]}")
+    if wrong := impossible(card):
+        raise ValueError(wrong)
     return card
+
+
+def impossible(card: Card) -> str:
+    """The first of the values, of the right types, that cannot be, such as "epochs is -1"; empty if all can."""
+    wrong = [key for key, right in _checks(card).items() if not right]
+    return f"{wrong[0]} is {repr(getattr(card, wrong[0]))[:LONGEST]}" if wrong else ""
 
 
 def _checks(card: Card) -> dict[str, bool]:
     """Whether the values, of the right types, are possible, by field."""
     counts = ("epochs", "best_epoch", "seed", "parameters", "test_images")
     return {
-        "classes": 0 < len(card.classes) <= MOST_CLASSES and max(map(len, card.classes)) <= LONGEST,
+        "classes": 0 < len(card.classes) <= MOST_CLASSES and max(map(len, card.classes)) <= LONGEST_CLASS,
         "input_size": card.input_size in SIZES,
         "mean": len(card.mean) == 3 and all(map(math.isfinite, card.mean)),
         "std": len(card.std) == 3 and all(0 < value < math.inf for value in card.std),

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from engine import settings
 from engine.accuracy.predictions import Predictions
-from engine.checkpoints.card import Card
+from engine.checkpoints.card import Card, impossible
 from engine.checkpoints.reading import StoredPredictions, available
 from engine.errors import ConvscopeError
 from engine.files import not_writable, sha256, write_atomically, write_text
@@ -90,9 +90,11 @@ def save(card: Card, contents: Contents, folder: Path | None = None, overwrite: 
         overwrite: replace a checkpoint of that name; otherwise it is an error.
 
     Raises:
-        ConvscopeError: the disk is full, the folder is not writable or the name is taken; an old checkpoint is as it
-            was.
+        ConvscopeError: the disk is full, the folder is not writable, the name is taken, or nobody could read the card;
+            an old checkpoint is as it was.
     """
+    if wrong := impossible(card):
+        raise ConvscopeError(f"The checkpoint {card.name!r} cannot be stored, since {wrong}: change that first.")
     folder = folder or settings.folders.checkpoints
     target = folder / card.name
     new: Path | None = None

@@ -33,6 +33,8 @@ SIDE = 32
 SHEET_COLUMNS = 100
 BUNDLED_TRAINING_PER_CLASS = 500
 VALIDATION_SHARE = 0.1
+MOST_CLASSES, LONGEST_CLASS = 30_000, 200
+"""Classes that a network may tell apart, and letters of a class's name."""
 
 
 @dataclass(frozen=True)

@@ -26,10 +26,10 @@ from unicodedata import normalize
 
 import numpy as np
 
-from engine.data import LabelledImages, split_validation
+from engine.data import LONGEST_CLASS, MOST_CLASSES, LabelledImages, split_validation
 from engine.data.photographs import SUFFIXES
 from engine.data.photographs import read as read_picture
-from engine.errors import ConvscopeError
+from engine.errors import ConvscopeError, quoted
 
 FEWEST = 10
 """Pictures that a class needs to learn from: 8, 1 and 1 for the three parts."""
@@ -219,13 +219,13 @@ def _classes(folder: Path, learned: Iterable[str] = ()) -> dict[str, Path]:
     """The class folders in `folder` by name, with letters put together, and capitals as in the classes `learned`.
 
     Raises:
-        ConvscopeError: two differ in that alone, or a name is none.
+        ConvscopeError: two differ in that alone, a name is none, or there are too many.
     """
     found: dict[str, Path] = {}
-    for path in _visible(folder):
-        name = normalize("NFC", path.name)
-        if name != _printable(name):
-            raise ConvscopeError(f"{folder} has a folder {_printable(name)!r}, whose name is no Unicode: rename it.")
+    if len(paths := _visible(folder)) > MOST_CLASSES:
+        raise ConvscopeError(f"{folder} has {len(paths):,} class folders: leave at most {MOST_CLASSES:,} of them.")
+    for path in paths:
+        name = _class_name(path)
         known = [other for other in learned if other.casefold() == name.casefold()]
         name = known[0] if len(known) == 1 else name
         if other := next((other for other in found if other.casefold() == name.casefold()), None):
@@ -235,6 +235,18 @@ def _classes(folder: Path, learned: Iterable[str] = ()) -> dict[str, Path]:
             )
         found[name] = path
     return found
+
+
+def _class_name(path: Path) -> str:
+    """The name of a class folder, with letters put together."""
+    name = normalize("NFC", path.name)
+    if name != _printable(name):
+        raise ConvscopeError(f"{path.parent} has a folder {_printable(name)!r}, whose name is no Unicode: rename it.")
+    if len(name) > LONGEST_CLASS:
+        raise ConvscopeError(
+            f"{path.parent} has a folder {quoted(name)}, whose name has more than {LONGEST_CLASS} letters: rename it."
+        )
+    return name
 
 
 def _wrappers(folder: Path) -> tuple[Path, ...]:

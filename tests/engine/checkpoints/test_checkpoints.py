@@ -224,6 +224,17 @@ def test_a_failing_write_at_any_moment_leaves_the_old_checkpoint(
     assert [path.name for path in stored.iterdir()] == ["tiny"]
 
 
+@pytest.mark.parametrize(
+    "changes", [{"classes": ("a" * 201, "b")}, {"classes": ()}, {"input_size": 4}, {"std": (0.2, 0.0, 0.3)}]
+)
+def test_a_card_that_could_not_be_read_again_leaves_the_old_checkpoint(stored: Path, changes: dict[str, Any]) -> None:
+    (key,) = changes
+    before = on_disk(stored)
+    with pytest.raises(ConvscopeError, match=f"'tiny' cannot be stored, since {key} is .*: change that first"):
+        save(make_card(**changes), make_contents(), stored)
+    assert on_disk(stored) == before
+
+
 def test_a_checkpoint_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConvscopeError) as caught:

@@ -270,6 +270,18 @@ def test_names_that_are_no_unicode_are_read_or_refused(tmp_path: Path) -> None:
         folders.read(tmp_path, 12)
 
 
+def test_class_folders_that_no_checkpoint_can_name_are_refused_before_they_are_learned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert folders.read(class_folders(tmp_path, {"a" * 200: 10, "b": 10}), 12).train.classes[0] == "a" * 200
+    (tmp_path / ("c" * 201)).mkdir()
+    with pytest.raises(ConvscopeError, match=r"has a folder 'c{59}…', whose name has more than 200 letters: rename it"):
+        folders.read(tmp_path, 12)
+    monkeypatch.setattr(folders, "MOST_CLASSES", 2)
+    with pytest.raises(ConvscopeError, match=r"has 3 class folders: leave at most 2 of them\."):
+        folders.read(tmp_path, 12)
+
+
 def test_a_link_back_is_no_class(tmp_path: Path) -> None:
     class_folders(tmp_path, {"a": 20, "b": 20})
     (tmp_path / "again").symlink_to(tmp_path)
