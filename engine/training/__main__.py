@@ -21,7 +21,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from engine import checkpoints, command, settings
+from engine import command, settings
 from engine.errors import ConvscopeError
 from engine.names import checked_name
 from engine.training import finish, live_files, run
@@ -36,6 +36,7 @@ from engine.training.progress_bar import ProgressBar
 from engine.training.range_test import range_test, suggested, write_csv
 from engine.training.recipe import Recipe, read
 from engine.training.run import RunFolder
+from engine.training.start import with_known_base
 from engine.training.team import ALONE, ScratchFolder, Team, joined
 from engine.training.telemetry import reporting
 
@@ -100,7 +101,7 @@ def _named(parser: argparse.ArgumentParser, options: argparse.Namespace) -> tupl
     """The recipe that the command names, or makes of a checkpoint, and the run's folder."""
     if options.base and not options.epochs:
         parser.error("--continue needs --epochs")
-    recipe = _continuation(options) if options.base else _with_known_base(read(options.recipe), options.checkpoints)
+    recipe = _continuation(options) if options.base else with_known_base(read(options.recipe), options.checkpoints)
     if recipe.dataset == "folder" and options.data:
         recipe = replace(recipe, data_folder=str(options.data))
     if options.precision:
@@ -114,13 +115,6 @@ def _named(parser: argparse.ArgumentParser, options: argparse.Namespace) -> tupl
 def _continuation(options: argparse.Namespace) -> Recipe:
     name = checked_name(options.name or f"{options.base}_continued")
     return continued(options.base, name, options.epochs, options.learning_rate, options.checkpoints)
-
-
-def _with_known_base(recipe: Recipe, folder: Path) -> Recipe:
-    """The recipe that names the weights it starts from: a checkpoint of the same name may be another one tomorrow."""
-    if not recipe.base or recipe.base_sha256:
-        return recipe
-    return replace(recipe, base_sha256=checkpoints.base(recipe.base, recipe.architecture, folder).sha256)
 
 
 def _train(recipe: Recipe, folder: RunFolder, options: argparse.Namespace) -> int:

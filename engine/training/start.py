@@ -8,6 +8,7 @@ Transfer: the first layers of a network that was trained on other images see edg
 weights, and their batch norm its statistics; if the classes are others, the last layer starts afresh.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,17 @@ def _check_size(model: nn.Module, recipe: Recipe) -> None:
             f"{recipe.architecture} cannot take images of {pixels} pixels: choose a larger input_size (usual are "
             f"{ARCHITECTURES[recipe.architecture].input_size})."
         ) from error
+
+
+def with_known_base(recipe: Recipe, folder: Path | None = None) -> Recipe:
+    """The recipe that names the weights it starts from: a checkpoint of the same name may be another one tomorrow.
+
+    Raises:
+        ConvscopeError: there is no such base, or it cannot be had; a checkpoint lies in `folder`, as of `load_base_`.
+    """
+    if not recipe.base or recipe.base_sha256:
+        return recipe
+    return replace(recipe, base_sha256=checkpoints.base(recipe.base, recipe.architecture, folder).sha256)
 
 
 def load_base_(model: nn.Module, recipe: Recipe, classes: tuple[str, ...], folder: Path | None) -> None:

@@ -34,6 +34,7 @@ from engine.training.queue.worker import KEEPING, Keeping, note_keeping
 from engine.training.recipe import Recipe
 from engine.training.records import Status
 from engine.training.run import RunFolder
+from engine.training.start import with_known_base
 
 DISPATCHER = "engine.training.queue.dispatcher"
 KEEP_LOCK = "keep.lock"
@@ -53,11 +54,12 @@ def submit(recipe: Recipe, root: Path, right: str = "", check: turns.Check = tur
 
     Raises:
         ConvscopeError: the recipe's name cannot be a folder's, its training does not fit into the free memory, it is
-            refused, or nothing can be written in `root`.
+            refused, its base cannot be had, or nothing can be written in `root`.
     """
     estimate.check_memory(recipe)
     name = checked_name(recipe.name)
     check(turns.queue(root))  # a refusal leaves nothing behind
+    recipe = with_known_base(recipe)
     folder = _new_folder(root, name)
     folder.begin(replace(recipe, name=folder.name))
     if right:

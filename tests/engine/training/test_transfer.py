@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,11 @@ from engine.evaluation import evaluate
 from engine.files import sha256
 from engine.models import build
 from engine.own_checkpoint import Origin, add
-from engine.training import finish, live_files
+from engine.training import finish, live_files, turns
 from engine.training.continuation import continued
 from engine.training.datasets import Splits
 from engine.training.loop import Training
+from engine.training.queue import jobs
 from engine.training.recipe import Phase, Recipe, parse, read
 from engine.training.run import RunFolder
 from engine.training.start import starting_network, train_mode_, trained_keys
@@ -161,6 +163,20 @@ def test_a_run_can_be_resumed(bases: Path, splits: Splits, tmp_path: Path) -> No
     mine, theirs = whole.load()["model"], parts.load()["model"]
     assert all(torch.equal(mine[key], theirs[key]) for key in mine)
     assert live_files.read_history(parts)[-1].val_loss == live_files.read_history(whole)[-1].val_loss
+
+
+def test_a_run_from_the_page_goes_on_with_no_other_base(
+    bases: Path, splits: Splits, tmp_path: Path, use_folders: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_folders(checkpoints=bases)
+    monkeypatch.setattr(turns, "join", lambda folder, *_rest: None)
+    folder = jobs.submit(transfer(phases=(Phase(2, 0.05),)), tmp_path / "submitted")
+    assert folder.recipe() == with_hash(transfer(phases=(Phase(2, 0.05),)), bases)
+    Training(folder.recipe(), splits, folder, CPU).run(1)
+    shutil.rmtree(tmp_path / "runs")
+    kept(replace(TWO, seed=77), splits, bases)
+    with pytest.raises(ConvscopeError, match="its weights have changed since"):
+        Training(folder.recipe(), splits, folder, CPU)
 
 
 # Torchvision's weights -----------------------------------------------------------------------------------------
