@@ -23,7 +23,7 @@ from engine.models import ARCHITECTURES
 from engine.models.initialisation import INITIALISATIONS
 from engine.models.registry import CIFAR10_MEAN, CIFAR10_STD
 from engine.models.torchvision_models import IMAGENET_MEAN, IMAGENET_STD, PREFIX, TRANSFORM_INPUT, takes_imagenet
-from engine.names import RULE, is_name
+from engine.names import RULE, is_name, name_of
 from engine.stored import fits
 
 OPTIMIZERS = ("sgd", "adam", "adamw")
@@ -84,7 +84,8 @@ class Recipe:
     """Everything that a run depends on, besides the machine.
 
     Attributes:
-        name: of the checkpoint that it makes; the file's name without its ending, unless the recipe names itself.
+        name: of the checkpoint that it makes; unless the recipe names itself, the file's without its ending, with _ in
+            place of what no name may have.
         dataset: "cifar10", its bundled part, or a "folder" of class folders (engine/folders.py).
         data_folder: that folder.
         options: of the architecture, which may be one of torchvision's, such as "torchvision:vgg16".
@@ -189,7 +190,7 @@ def read(path: str | Path) -> Recipe:
         raise ConvscopeError(
             f"There is no recipe {quoted(str(path), 300)}: name a TOML file or one of {known}."
         ) from None
-    return parse(text, file.stem, source=file.name)
+    return parse(text, name_of(file.stem), source=file.name)
 
 
 def parse(text: str, name: str, source: str = "recipe") -> Recipe:

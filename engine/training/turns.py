@@ -18,7 +18,7 @@ from pathlib import Path
 
 from engine.errors import ConvscopeError
 from engine.files import not_writable, write_text
-from engine.names import is_name
+from engine.names import RULE, is_name
 from engine.training import lock
 
 QUEUE, CHANGING, DISPATCHER, TURN = ".queue", ".changing", ".dispatcher", ".turn"
@@ -63,7 +63,8 @@ def join(folder: Path, check: Check = anybody, goes_before: Callable[[Path], boo
         the locked file of the dispatcher, if there is none: it must be started with it. None if one is at work.
 
     Raises:
-        ConvscopeError: the run waits already, `check` refuses it, or the folder of runs cannot be written.
+        ConvscopeError: the run waits already, its folder cannot be listed, `check` refuses it, or the folder of runs
+            cannot be written.
     """
     root = folder.parent
     try:
@@ -84,6 +85,8 @@ def join(folder: Path, check: Check = anybody, goes_before: Callable[[Path], boo
 
 
 def _insert(folder: Path, others: list[Path], check: Check, goes_before: Callable[[Path], bool]) -> None:
+    if not is_name(folder.name):  # the queue would give it back as another run, or as none
+        raise ConvscopeError(f"The folder of the run {folder.name!r} needs another name before it can go on: {RULE}.")
     if folder in others:
         raise ConvscopeError(f"The run {folder.name!r} waits for its turn already.")
     check(others)

@@ -72,6 +72,15 @@ def test_a_run_waits_once(tmp_path: Path) -> None:
     os.close(turns.join(folder))
 
 
+@pytest.mark.parametrize("name", ["run0 2", "run0.v2"])
+def test_a_folder_that_is_no_name_does_not_wait_and_lets_no_other_one_train(tmp_path: Path, name: str) -> None:
+    folders(tmp_path, 1)
+    (tmp_path / name).mkdir()
+    with pytest.raises(ConvscopeError, match=f"The folder of the run '{name}' needs another name before it can go on"):
+        turns.join(tmp_path / name)
+    assert not (tmp_path / turns.QUEUE).exists()
+
+
 def test_what_waited_for_a_dispatcher_that_was_killed_does_not_begin_with_the_next_one(tmp_path: Path) -> None:
     first, second = folders(tmp_path, 2)
     os.close(turns.join(first))

@@ -348,6 +348,12 @@ def test_a_recipe_is_named_after_its_file(tmp_path: Path) -> None:
     assert read(tmp_path / "my_recipe.toml").name == "my_recipe"
 
 
+@pytest.mark.parametrize(("file", "name"), [("lenet 2", "lenet_2"), ("lenet.v2", "lenet_v2"), ("Äpfel", "Apfel")])
+def test_a_file_whose_name_is_no_runs_gives_the_nearest_one(tmp_path: Path, file: str, name: str) -> None:
+    (tmp_path / f"{file}.toml").write_text(SHORTEST)
+    assert read(tmp_path / f"{file}.toml").name == name
+
+
 def test_a_refusal_names_the_file(tmp_path: Path) -> None:
     (tmp_path / "my_recipe.toml").write_text("sead = 1\n" + SHORTEST)
     with pytest.raises(ConvscopeError, match=r"^my_recipe\.toml, line 1: there is no setting 'sead'"):
