@@ -84,5 +84,9 @@ class Plan:
         return self.phase_at(epoch) + 1 < len(self.recipe.phases)
 
     def cut(self, epoch: int, steps: int) -> "Plan":
-        """The plan in which the phase of epoch `epoch` ends after `steps` of that epoch's steps."""
-        return Plan(self.recipe, (*self.cuts, Cut(epoch, steps)))
+        """The plan in which the phase of epoch `epoch` ends after `steps` of that epoch's steps.
+
+        An epoch that a killed run trains again may be cut already: the new cut takes the place of the old one.
+        """
+        others = (cut for cut in self.cuts if cut.epoch != epoch or not cut.steps)
+        return Plan(self.recipe, (*others, Cut(epoch, steps)))

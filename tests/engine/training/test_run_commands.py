@@ -13,7 +13,7 @@ from engine.training.plan import Cut, Plan
 from engine.training.recipe import Phase, Resolution
 from engine.training.run import RunFolder
 from engine.training.telemetry import StepReport
-from tests.runs import CPU, TWO_PHASES, act_at_every_step, at, kinds, lenet, train
+from tests.runs import CPU, TWO_PHASES, Stop, act_at_every_step, at, kinds, lenet, train
 
 
 @pytest.fixture
@@ -98,6 +98,24 @@ def test_next_phase_ends_the_epoch_and_the_phase_and_is_remembered(splits: Split
     status = live_files.read_status(folder)
     assert (status.state, status.epoch, status.epochs) == ("finished", 4, 4)
     assert train(TWO_PHASES, splits, folder).epoch == 4
+
+
+@pytest.mark.usefixtures("eager")
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_next_phase_asked_for_again_after_a_kill_ends_no_other_phase(
+    splits: Splits, folder: RunFolder, monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
+    def killed(*_: object) -> None:
+        raise Stop
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "measure", killed)  # the epoch has ended, and is not saved
+        with pytest.raises(Stop):
+            train(TWO_PHASES, splits, folder, at(0, 2, lambda: run.send(folder, "next_phase")))
+    assert folder.plan(TWO_PHASES).cuts == (Cut(0, 3),)
+    progress = train(TWO_PHASES, splits, folder, at(0, steps - 1, lambda: run.send(folder, "next_phase")))
+    assert [record.optimizer for record in progress.history] == ["sgd", "adam", "adam"]
+    assert folder.plan(TWO_PHASES).cuts == (Cut(0, steps),)
 
 
 @pytest.mark.usefixtures("eager")
