@@ -124,7 +124,10 @@ class Training:
         """Compute what the frozen layers answer, from where it was broken off; whether that came to its end."""
         self.telemetry.say("measuring")
         for done in self.kept.keep():
-            if self.control.command() == "stop":
+            command = self.control.command()
+            if command == "pause":  # the other processes of the team wait anyway
+                command = self._pause(self.control.wait)
+            if command == "stop":
                 return False
             self.observe_kept(done, self.kept.count)
         return True
@@ -171,7 +174,9 @@ class Training:
         """Carry out a command that has arrived, when `step` steps of the epoch are done."""
         command = self.team.strongest(self.control.command())
         if command == "pause":
-            command = self._pause()
+            begun = time.perf_counter()
+            command = self._pause(lambda: self.team.from_leader(self.control.wait))
+            self.begun += time.perf_counter() - begun
         if command == "stop":
             raise StopRequested
         epoch = self.progress.epoch
@@ -181,12 +186,10 @@ class Training:
             self.plan = self.plan.cut(epoch, step)
             self.folder.save_plan(self.plan)
 
-    def _pause(self) -> str:
-        """Wait; returns the command that ends the pause."""
-        begun = time.perf_counter()
+    def _pause(self, wait: Callable[[], str]) -> str:
+        """Show the pause that `wait` waits through; returns the command that ends it."""
         self.telemetry.pause()
-        command = self.team.from_leader(self.control.wait)
-        self.begun += time.perf_counter() - begun
+        command = wait()
         self.telemetry.go_on()
         return command
 

@@ -101,6 +101,7 @@ class Telemetry:
     def begin(self, plan: Plan, progress: RunProgress) -> None:
         """A process starts or goes on with the run."""
         self._cut_steps(plan.steps_before(progress.epoch, self.steps_per_epoch))
+        self.epoch = progress.epoch
         self.status = replace(self.status, phase=plan.phase_at(progress.epoch))
         self.board = tensorboard.Board(self.folder.path / "tensorboard", progress)
         with suppress(ConvscopeError):

@@ -15,7 +15,7 @@ from engine.data import LabelledImages, prepare
 from engine.errors import ConvscopeError
 from engine.evaluation import evaluate
 from engine.models import build
-from engine.training import finish, frozen_features, live_files
+from engine.training import control, finish, frozen_features, live_files, run
 from engine.training.batches import Batches, generator
 from engine.training.datasets import Splits
 from engine.training.frozen_features import FrozenFeatures, FrozenStart, cut_before_training, folded
@@ -23,7 +23,7 @@ from engine.training.loop import Training
 from engine.training.recipe import Phase, Recipe, parse, read
 from engine.training.run import RunFolder
 from engine.training.start import freeze_, starting_network
-from tests.runs import CPU
+from tests.runs import CPU, kinds
 
 BASE = Recipe("first", "model_two", (Phase(1, 0.05),), input_size=16, batch_size=16, seed=2, crop_padding=0)
 KEPT = replace(
@@ -225,6 +225,29 @@ def test_a_stop_comes_through_while_features_are_computed(bases: Path, splits: S
     assert seen == [(0, 96)]
     assert training.progress.epoch == 0
     assert live_files.read_status(folder).state == "stopped"
+
+
+@pytest.mark.parametrize(("ending", "epochs"), [("resume", 1), ("stop", 0)])
+def test_a_pause_comes_through_while_features_are_computed(
+    bases: Path, splits: Splits, folder: RunFolder, monkeypatch: pytest.MonkeyPatch, ending: str, epochs: int
+) -> None:
+    monkeypatch.setattr(control, "INTERVAL", 0.0)
+    training = Training(KEPT, splits, folder, CPU, bases=bases)
+    waits: list[str] = []
+
+    def waited(_: control.Control) -> str:
+        waits.append(live_files.read_status(folder).state)
+        return ending
+
+    def pause_once(done: int, _count: int) -> None:
+        if done == 0:
+            run.send(folder, "pause")
+
+    monkeypatch.setattr(control.Control, "wait", waited)
+    training.observe_kept = pause_once
+    assert training.run().epoch == epochs
+    assert waits == ["paused"]
+    assert kinds(folder)[:3] == ["started", "paused", "continued"]
 
 
 def test_half_of_the_features_are_of_mirror_images(small: nn.Module, splits: Splits) -> None:
