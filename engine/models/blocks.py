@@ -35,7 +35,9 @@ def dense_side(title: str, stages: Sequence[nn.Module], input_size: int) -> int:
     """
     side = side_after(stages, input_size)
     if side < 1:
-        smallest = next(size for size in range(1, 4096) if side_after(stages, size) >= 1)
+        smallest = next((size for size in range(1, 4096) if side_after(stages, size) >= 1), None)
+        if smallest is None:
+            raise ConvscopeError(f"{title} leaves nothing of images of any size: choose other options for it.")
         raise ConvscopeError(
             f"{title} needs images of at least {smallest} px, not {input_size} px: choose larger images, or a network "
             "with fewer layers."

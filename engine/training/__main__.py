@@ -103,7 +103,7 @@ def _named(parser: argparse.ArgumentParser, options: argparse.Namespace) -> tupl
         parser.error("--continue needs --epochs")
     recipe = _continuation(options) if options.base else with_known_base(read(options.recipe), options.checkpoints)
     if recipe.dataset == "folder" and options.data:
-        recipe = replace(recipe, data_folder=str(options.data))
+        recipe = replace(recipe, data_folder=str(options.data.resolve()))
     if options.precision:
         recipe = replace(recipe, precision=options.precision)
     return recipe, RunFolder(options.run or options.runs / recipe.name)

@@ -86,9 +86,8 @@ class Dataset:
 
     @cached_property
     def _folder(self) -> folders.FolderImages:
-        place = self.place or Path(self.recipe.data_folder)
-        if place == Path():
+        if self.place is None and not self.recipe.data_folder:
             raise ConvscopeError(
                 "The recipe learns from a folder and does not say which: write data_folder into it, or add --data."
             )
-        return folders.read(place, self.recipe.input_size)
+        return folders.read(self.place or Path(self.recipe.data_folder), self.recipe.input_size)

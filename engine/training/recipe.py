@@ -11,6 +11,7 @@ Phases follow one another, each with an optimizer and a learning-rate schedule o
 SGD" is one recipe. `[[resolutions]]` lets the images grow while training goes on.
 """
 
+import math
 import tomllib
 from collections import Counter
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
@@ -319,8 +320,10 @@ class _Reader:
             raise self.refuse("views", "views needs keep_frozen: otherwise each epoch has views of its own.")
         if recipe.data_folder and recipe.dataset != "folder":
             raise self.refuse("data_folder", 'data_folder needs dataset = "folder".')
-        if "input_size" in recipe.options:
-            raise self.refuse("options", "input_size is a setting of the recipe, not one of its options.")
+        if recipe.dataset == "folder" and recipe.crop_padding >= recipe.input_size:
+            reason = f"crop_padding must be smaller than the images, which have {recipe.input_size} pixels."
+            raise self.refuse("crop_padding", reason)
+        self.check_options(recipe.options)
         if not recipe.phases:
             raise self.refuse("phases", "a recipe needs at least one [[phases]] table.")
         for number, phase in enumerate(recipe.phases):
@@ -344,6 +347,17 @@ class _Reader:
             if "limits" in setting.metadata:
                 self.within(setting.name, value, *setting.metadata["limits"], table)
 
+    def check_options(self, options: dict[str, Any]) -> None:
+        """Refuse options that are not the architecture's own, or that no file keeps as they are."""
+        if "input_size" in options:
+            raise self.refuse("options", "input_size is a setting of the recipe, not one of its options.")
+        if "num_classes" in options:
+            raise self.refuse("options", "num_classes is that of the dataset: leave it out of the options.")
+        for key, value in options.items():
+            if not _is_plain(value):
+                reason = f"{key} must be a number, a text, true, false, or a list of these, not {quoted(value)}."
+                raise self.refuse("options", reason)
+
     def check_resolution(self, resolution: Resolution, recipe: Recipe, table: Table) -> None:
         self.within("from_epoch", resolution.from_epoch, 0, recipe.epochs - 1, table)
         self.check_each(resolution, table)
@@ -358,6 +372,13 @@ class _Reader:
     def within(self, key: str, value: float, low: float, high: float, table: Table = TOP) -> None:
         if not low <= value <= high:
             raise self.refuse(key, f"{key} must lie between {low:g} and {high:g}, not {value:g}.", table)
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value comes back from JSON as it is; what is not a number is not even equal to itself."""
+    if isinstance(value, list):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
 
 
 def _in_words(hint: Any) -> str:

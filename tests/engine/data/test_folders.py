@@ -426,6 +426,16 @@ def test_a_recipe_without_a_folder_is_one_printed_sentence(tmp_path: Path, capsy
     assert live_files.read_status(run.RunFolder(tmp_path / "runs" / "mine")).state == "failed"
 
 
+def test_the_folder_in_which_the_command_is_given_is_one_that_a_run_finds_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.toml").write_text(RECIPE)
+    monkeypatch.chdir(class_folders(tmp_path / "colours", {"blue": 40, "green": 40}))
+    command = [str(tmp_path / "mine.toml"), "--runs", str(tmp_path / "runs"), "--no-checkpoint", "--device", "cpu"]
+    assert main([*command, "--data", ".", "--stop-after", "1"]) == 0
+    assert run.find("mine", tmp_path / "runs").recipe().data_folder == str(tmp_path / "colours")
+
+
 def test_many_classes_are_stored_with_their_numbers(tmp_path: Path) -> None:
     labels = np.arange(300)
     predictions = Predictions(np.eye(300, dtype=np.float32), labels)

@@ -226,6 +226,14 @@ def test_each_depth_has_its_smallest_input(depth: int, smallest: int) -> None:
     )
 
 
+def test_options_that_leave_nothing_of_any_image_are_one_sentence() -> None:
+    with pytest.raises(ConvscopeError) as caught:
+        build("convnet2", pool_size=-2)
+    assert str(caught.value) == (
+        "A ConvNet with 2 layers leaves nothing of images of any size: choose other options for it."
+    )
+
+
 @pytest.mark.parametrize("depth", [1, 6])
 def test_convnets_of_other_depths_are_refused(depth: int) -> None:
     with pytest.raises(ConvscopeError) as caught:

@@ -210,6 +210,19 @@ def test_an_unknown_table_names_its_line() -> None:
         ('dataset = "mnist"', "dataset must be one of cifar10, cifar10_bundled, folder, not 'mnist'."),
         ('precision = "float16"', "precision must be one of float32, bfloat16, float64, not 'float16'."),
         ("options = {input_size = 64}", "input_size is a setting of the recipe, not one of its options."),
+        ("options = {num_classes = 5}", "num_classes is that of the dataset: leave it out of the options."),
+        *(
+            (
+                f"options = {{dropout = {value}}}",
+                f"dropout must be a number, a text, true, false, or a list of these, not {told}.",
+            )
+            for value, told in {
+                "nan": "nan",
+                "[0.1, inf]": "[0.1, inf]",
+                "2020-01-01": "datetime.date(2020, 1, 1)",
+                "{a = 1}": "{'a': 1}",
+            }.items()
+        ),
     ],
 )
 def test_an_impossible_setting_names_its_line(line: str, reason: str) -> None:
@@ -271,6 +284,14 @@ def test_a_recipe_without_phases_is_refused() -> None:
     assert refused('architecture = "lenet"\n[phases]\nepochs = 3') == (
         "mine.toml, line 2: phases must be written as [[phases]] tables."
     )
+
+
+def test_a_border_as_wide_as_the_pictures_of_a_folder_is_refused() -> None:
+    text = 'dataset = "folder"\ninput_size = {}\ncrop_padding = 16\n' + SHORTEST
+    assert refused(text.format(16)) == (
+        "mine.toml, line 3: crop_padding must be smaller than the images, which have 16 pixels."
+    )
+    assert parse(text.format(17), "mine").crop_padding == 16
 
 
 RESOLUTIONS = """\
@@ -427,6 +448,8 @@ def test_plain_values_become_the_recipe_again() -> None:
     recipe = parse(RESOLUTIONS.format(epoch=2, pixels=64) + "[[phases]]\nepochs = 2\nlearning_rate = 1\n", "mine")
     assert from_dict(json.loads(json.dumps(to_dict(recipe)))) == from_dict(to_dict(recipe)) == recipe
     assert checked_recipe(recipe) == recipe
+    own_kernels = replace(recipe, options={"kernel_size": None})  # as the Train page's form may say
+    assert checked_recipe(own_kernels) == own_kernels
 
 
 def test_a_recipe_that_was_changed_is_checked_again() -> None:
