@@ -201,13 +201,28 @@ def step_line(step: int, epoch: int, loss: float, learning_rate: float, images_p
     return f"{step},{epoch},{loss:.6g},{learning_rate:.6g},{images_per_second:.5g}\n"
 
 
+def step_lines(text: str) -> list[str]:
+    """The lines of a `steps.csv` without its header, and without the one in whose middle `text` may end."""
+    return [line for line in text[: text.rfind("\n") + 1].splitlines()[1:] if line]
+
+
+def is_step(line: str) -> bool:
+    """Whether a line of `steps.csv` can be understood: a full disk tears one, and the next is written behind it."""
+    cells = line.split(",")
+    try:
+        known = len(list(map(float, cells))) == len(STEP_COLUMNS) and len(line) <= LONGEST_LINE
+        return known and cells[0].isdigit() and cells[1].isdigit()
+    except ValueError:
+        return False
+
+
 def steps_from_csv(text: str) -> Steps:
     """The steps in `text`, which may end in the middle of a line.
 
     Raises:
         ValueError: a whole line cannot be understood.
     """
-    lines = [line for line in text[: text.rfind("\n") + 1].splitlines()[1:] if line]
+    lines = step_lines(text)
     if max(map(len, lines), default=0) > LONGEST_LINE:
         raise ValueError("a line is too long")
     table = np.loadtxt(lines, delimiter=",", ndmin=2) if lines else np.zeros((0, len(STEP_COLUMNS)))

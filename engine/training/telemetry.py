@@ -20,7 +20,7 @@ from engine.files import write_text
 from engine.training import live_files, tensorboard
 from engine.training.memory import OUT_OF_MEMORY, is_out_of_memory
 from engine.training.plan import Plan
-from engine.training.records import STEP_COLUMNS, RunProgress, Status, step_line
+from engine.training.records import STEP_COLUMNS, RunProgress, Status, is_step, step_line, step_lines
 from engine.training.run import RunFolder
 
 STEPS_INTERVAL = 0.25
@@ -187,10 +187,11 @@ class Telemetry:
             file.write(line)
 
     def _cut_steps(self, first: int) -> None:
-        """Drop the noted steps from `first` on: they will be trained again."""
-        file = self.folder.path / "steps.csv"
-        lines = file.read_text().splitlines()[1:] if file.exists() else []
-        kept = [line for line in lines if line.split(",")[0].isdigit() and int(line.split(",")[0]) < first]
+        """Drop the noted steps from `first` on, which will be trained again, and what is damaged."""
+        file, lines = self.folder.path / "steps.csv", []
+        with suppress(OSError):
+            lines = step_lines(file.read_text(errors="replace"))
+        kept = [line for line in lines if is_step(line) and int(line.split(",")[0]) < first]
         text = "\n".join([",".join(STEP_COLUMNS), *kept]) + "\n"
         with suppress(ConvscopeError):
             write_text(file, text)

@@ -99,6 +99,20 @@ def test_steps_that_are_made_again_are_noted_once(splits: Splits, folder: RunFol
 
 
 @pytest.mark.usefixtures("eager")
+@pytest.mark.parametrize("torn", [b"2", b"2,1,2.3,0.01", b"2,1,2.3,0.01,1e", b"2,1,2.3,0.01,\xff", b"\xff\xfe\x00\n2,"])
+def test_a_damaged_line_of_steps_costs_that_line(splits: Splits, folder: RunFolder, torn: bytes) -> None:
+    def stop() -> None:
+        with (folder.path / "steps.csv").open("ab") as file:
+            file.write(torn)  # the disk is full
+        raise Stop
+
+    with pytest.raises(Stop):
+        train(lenet(), splits, folder, at(1, 2, stop))
+    train(lenet(), splits, folder)
+    assert live_files.read_steps(folder).step.tolist() == list(range(8))
+
+
+@pytest.mark.usefixtures("eager")
 def test_the_time_left_counts_steps_to_come_by_their_pixels(splits: Splits, folder: RunFolder) -> None:
     recipe = lenet(
         architecture="resnet18_strided",
