@@ -151,12 +151,11 @@ def _predict(model: nn.Module, recipe: Recipe, weights: dict[str, Tensor], data:
 
 
 def _card(recipe: Recipe, progress: RunProgress, test: Predictions, classes: tuple[str, ...], parameters: int) -> Card:
-    dataset = f"folder:{Path(recipe.data_folder).name}" if recipe.dataset == "folder" else recipe.dataset
     packages = {module.__name__: module.__version__.split("+")[0] for module in (torch, torchvision)}
     return Card(
         **{key: getattr(recipe, key) for key in AS_IN_RECIPE},
         options=recipe.build_options,
-        dataset=dataset,
+        dataset=recipe.data_name,
         classes=classes,
         mean=recipe.statistics[0],
         std=recipe.statistics[1],

@@ -171,7 +171,7 @@ def _recipe(place: HistoryFolder, card: Card | None) -> Recipe | None:
 def _budget(card: Card | None, recipe: Recipe | None) -> Budget | None:
     if card:
         return Budget(card.epochs, _images(card.dataset, recipe.sample if recipe else 0), card.input_size, card.seed)
-    return recipe and Budget(recipe.epochs, _images(recipe.dataset, recipe.sample), recipe.input_size, recipe.seed)
+    return recipe and Budget(recipe.epochs, _images(recipe.data_name, recipe.sample), recipe.input_size, recipe.seed)
 
 
 def _images(dataset: str, sample: int) -> str:

@@ -158,6 +158,11 @@ class Recipe:
         return NORMALISATIONS.get(self.normalisation or usual, (spec.mean, spec.std))
 
     @property
+    def data_name(self) -> str:
+        """What it learns from, as a card says it: "cifar10", or "folder:flowers"."""
+        return f"folder:{Path(self.data_folder).name}" if self.dataset == "folder" else self.dataset
+
+    @property
     def build_options(self) -> dict[str, Any]:
         """The options that `engine.models.build` takes."""
         fixed = ARCHITECTURES[self.architecture].fixed_input

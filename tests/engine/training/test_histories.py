@@ -12,6 +12,8 @@ from engine import checkpoints, settings
 from engine.errors import ConvscopeError
 from engine.training import comparisons, curves, histories, verdicts
 from engine.training.histories import Budget, HistoryFolder
+from engine.training.recipe import Phase, Recipe
+from engine.training.run import RunFolder
 
 
 def curve(validation, training=None, pixels=None, learning_rate=None) -> pd.DataFrame:
@@ -263,6 +265,17 @@ def test_a_run_is_read_with_its_own_recipe(shelves):
     assert (history.group, history.architecture, len(history.table)) == ("trial", "lenet", 5)
     assert history.budget == Budget(10, "100 per class of 4,500 bundled training images", 32, 7)
     assert math.isnan(history.test_accuracy)
+
+
+def test_runs_on_two_folders_have_two_budgets(shelves):
+    budgets = []
+    for name in ("flowers", "x-rays"):
+        recipe = Recipe(name, "lenet", (Phase(5, 0.1),), dataset="folder", data_folder=f"/data/{name}", input_size=32)
+        RunFolder(shelves / "runs" / name).begin(recipe)
+        curve(falling(5, 3)).to_csv(shelves / "runs" / name / "history.csv", index=False)
+        budgets.append(histories.read(place(shelves / "runs" / name)).budget)
+    assert [budget.images for budget in budgets] == ["the images of folder:flowers", "the images of folder:x-rays"]
+    assert "did not have the same budget; they differ in images" in comparisons.budget_in_words(budgets)
 
 
 @pytest.mark.parametrize("recipe", [None, "{", "[1]", "{}", '{"phases": 3}'])
