@@ -48,9 +48,10 @@ def size_changes(table: pd.DataFrame) -> list[tuple[int, int]]:
 def best_epochs(table: pd.DataFrame) -> tuple[int | None, int | None]:
     """The epochs of the lowest validation loss and of the highest validation accuracy at the final image size.
 
-    The first of equals; None where all values are not numbers.
+    The first of equals; None where all values are not numbers. As of `best_epoch`, images may have had another size in
+    between.
     """
-    last = final_stretch(table).set_index("epoch")
+    last = table[table["pixels"] == table["pixels"].iloc[-1]].set_index("epoch")
     loss, accuracy = (last[column][np.isfinite(last[column])] for column in ("val_loss", "val_accuracy"))
     return int(loss.idxmin()) if len(loss) else None, int(accuracy.idxmax()) if len(accuracy) else None
 

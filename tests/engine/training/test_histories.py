@@ -13,6 +13,7 @@ from engine.errors import ConvscopeError
 from engine.training import comparisons, curves, histories, verdicts
 from engine.training.histories import Budget, HistoryFolder
 from engine.training.recipe import Phase, Recipe
+from engine.training.records import EpochRecord
 from engine.training.run import RunFolder
 
 
@@ -182,6 +183,13 @@ def test_best_epochs_are_the_first_best_at_the_final_size():
     table = curve([0.1, 0.9, 0.5, 0.5, 0.7], pixels=[32, 64, 64, 64, 64])
     table["val_accuracy"] = [0.99, 0.3, 0.4, 0.6, 0.6]
     assert curves.best_epochs(table) == (3, 4)
+
+
+def test_the_kept_epoch_is_the_trainers_where_images_shrink_in_between():
+    table = curve([0.1, 0.9, 0.3, 0.4], pixels=[64, 32, 64, 64])
+    history = [EpochRecord(**row) for row in table.to_dict("records")]
+    assert curves.best_epoch(history, 64).epoch == curves.kept_epoch(table).name == 1
+    assert curves.best_epochs(table) == (1, 1)
 
 
 def test_best_epochs_of_what_is_no_number():
