@@ -49,6 +49,10 @@ OUT_OF_MEMORY = "There is no memory left for this: choose a smaller batch, small
 """The sentence for a person."""
 
 
+CGROUP = Path("/sys/fs/cgroup")
+"""Where Linux tells a container what it may have, and has."""
+
+
 def free_memory() -> float:
     """Bytes that a new process may have: what Linux calls available, and what its container leaves; else infinite."""
     try:
@@ -57,7 +61,10 @@ def free_memory() -> float:
     except (OSError, ValueError, KeyError):
         return float("inf")
     try:
-        limit, used = (int(Path(f"/sys/fs/cgroup/memory.{name}").read_text()) for name in ("max", "current"))
-    except (OSError, ValueError):  # no limit
+        limit, used = (int((CGROUP / f"memory.{name}").read_text()) for name in ("max", "current"))
+        kinds = dict(line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())
+        # Files that were read and are kept in case they are read again: they give way to whoever needs the memory.
+        given_up = int(kinds["inactive_file"])
+    except (OSError, ValueError, KeyError):  # no limit
         return free
-    return min(free, float(limit - used))
+    return min(free, float(limit - used + given_up))

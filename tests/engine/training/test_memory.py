@@ -2,10 +2,12 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from engine.settings import ROOT
+from engine.training import memory
 
 PAGES_OF_A_TENSOR = 50_000_000 // 4096
 PROGRAM = """
@@ -45,3 +47,13 @@ def test_a_freed_block_is_used_again_without_the_system_having_to_clear_it() -> 
 def test_without_it_every_block_is_cleared_again() -> None:
     first, again = cleared_pages()
     assert again > 0.5 * first
+
+
+@linux
+def test_files_that_a_container_has_read_do_not_count_as_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "CGROUP", tmp_path)
+    for name, text in {"max": "100000000", "current": "99000000", "stat": "anon 10\ninactive_file 50000000"}.items():
+        (tmp_path / f"memory.{name}").write_text(f"{text}\n")
+    assert memory.free_memory() == 51e6
+    (tmp_path / "memory.max").write_text("max\n")
+    assert memory.free_memory() > 1e8
