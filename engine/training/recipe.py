@@ -33,6 +33,8 @@ DATASETS = ("cifar10", "cifar10_bundled", "folder")
 PRECISIONS = ("float32", "bfloat16", "float64")
 NORMALISATIONS = {"cifar10": (CIFAR10_MEAN, CIFAR10_STD), "imagenet": (IMAGENET_MEAN, IMAGENET_STD)}
 """Mean and standard deviation per channel, of pixels in 0-1."""
+LEAST_MIXUP = 0.01
+"""Below it the shares that PyTorch draws are too small for its numbers, and it takes one half for them."""
 
 Table = tuple[str, int]
 """The n-th (from 0) of the tables of one name in a recipe's text."""
@@ -97,7 +99,7 @@ class Recipe:
         cutout: the side in pixels of a grey square put at random into each image; 0 for none.
         label_smoothing: 0 to 1; only of the loss that is minimised, never of the one that is recorded.
         mixup: how strongly images, and what is asked of the network, are blended in pairs; 0 for not at all. At 1 all
-            shares are equally likely, below 1 most pairs keep nearly one image.
+            shares are equally likely, below 1 (and down to 0.01) most pairs keep nearly one image.
         ema: decay per step of the averaged weights, which are then evaluated and kept; 0 for none.
         precision: "bfloat16" computes convolutions in 16 bits (autocast), weights stay in 32; "float64" is for tests.
         normalisation: of pixels, by the statistics of "cifar10" or "imagenet"; an empty one takes ImageNet's with
@@ -306,6 +308,8 @@ class _Reader:
         """Refuse values that no training could use."""
         self.check_each(recipe)
         self.one_of("normalisation", recipe.normalisation or "cifar10", tuple(NORMALISATIONS))
+        if 0 < recipe.mixup < LEAST_MIXUP:
+            raise self.refuse("mixup", f"mixup must be 0 or at least {LEAST_MIXUP:g}, not {recipe.mixup:g}.")
         if recipe.base_sha256 and not recipe.base:
             raise self.refuse("base_sha256", "base_sha256 needs base, the checkpoint that it belongs to.")
         if recipe.base and recipe.initialisation != "default":

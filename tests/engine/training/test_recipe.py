@@ -202,6 +202,7 @@ def test_an_unknown_table_names_its_line() -> None:
         ("cutout = 33", "cutout must lie between 0 and 32, not 33."),
         ("label_smoothing = 1.0", "label_smoothing must lie between 0 and 0.99, not 1."),
         ("mixup = -1", "mixup must lie between 0 and 100, not -1."),
+        ("mixup = 0.001", "mixup must be 0 or at least 0.01, not 0.001."),
         ("label_smoothing = nan", "label_smoothing must lie between 0 and 0.99, not nan."),
         ("ema = 1", "ema must lie between 0 and 0.99999, not 1."),
         ("input_size = 4", "input_size must lie between 8 and 1024, not 4."),
