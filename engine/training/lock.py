@@ -7,8 +7,10 @@ the file. (That half is untested: nobody has trained on Windows yet.)
 """
 
 import os
+import threading
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,8 +28,12 @@ PATIENCE = 1.0
 FAR = 1 << 30
 """The byte that is locked on Windows."""
 
-_held: dict[Path, int] = {}
+_held: Counter[Path] = Counter()
 """How many times this process holds which lock."""
+_open: dict[Path, int] = {}
+"""The open file of each lock that it holds."""
+_changing = threading.Lock()
+"""Held by the thread that changes these two."""
 
 
 @contextmanager
@@ -39,26 +45,39 @@ def held(file: Path) -> Iterator[bool]:
     """
     key = file.resolve()
     busy = f"{file.parent} is in use: another process trains there; wait for its end, or stop it first."
-    descriptor = take(file, busy) if not _held.get(key) else None
-    _held[key] = _held.get(key, 0) + 1
+    first = _enter(key, lambda: take(file, busy))
     try:
-        yield descriptor is not None
+        yield first
     finally:
-        _held[key] -= 1
-        if descriptor is not None:
-            os.close(descriptor)
+        _leave(key)
 
 
 @contextmanager
 def inherited(file: Path, descriptor: int) -> Iterator[None]:
     """Hold the lock `file`, which this process was started with as the open file `descriptor`."""
     key = file.resolve()
-    _held[key] = _held.get(key, 0) + 1
+    _enter(key, lambda: descriptor)
     try:
         yield
     finally:
+        _leave(key)
+
+
+def _enter(key: Path, lock: Callable[[], int]) -> bool:
+    """Hold a lock once more, the first time by the file that `lock` opens; returns whether this is the first time."""
+    with _changing:
+        if first := not _held[key]:
+            _open[key] = lock()
+        _held[key] += 1
+        return first
+
+
+def _leave(key: Path) -> None:
+    """Hold a lock once less; whoever leaves last frees it, which need not be the thread that took it."""
+    with _changing:
         _held[key] -= 1
-        os.close(descriptor)
+        if not _held[key]:
+            os.close(_open.pop(key))
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 from engine.settings import ROOT
@@ -60,3 +61,23 @@ def test_a_lock_is_seen_from_another_process_and_from_this_one(tmp_path: Path) -
         assert lock.is_held(tmp_path / "lock")
         assert subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout == "True\n"
     assert subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout == "False\n"
+
+
+def test_a_lock_is_held_until_the_last_of_two_threads_has_left(tmp_path: Path) -> None:
+    file, entered, leave = tmp_path / "lock", threading.Event(), threading.Event()
+
+    def other() -> None:
+        with lock.held(file) as first:
+            assert not first
+            entered.set()
+            leave.wait(20)
+
+    thread = threading.Thread(target=other)
+    with lock.held(file) as first:
+        assert first
+        thread.start()
+        assert entered.wait(20)
+    assert lock.is_held(file)
+    leave.set()
+    thread.join(20)
+    assert not lock.is_held(file)
