@@ -16,13 +16,15 @@ from engine.errors import ConvscopeError
 from engine.lectures import Lecture, Link, Step, worksheet
 from pages import directory
 from pages.accuracy import on_paper as accuracy
-from pages.common import controls, downloads, layout, texts
+from pages.common import controls, downloads, layout, texts, visitors
 from pages.common.controls import Address
 from pages.common.lectures import LECTURE, OWN, PAGES, STEP, address, filled, find, keep, own
 from pages.learning_curves import on_paper as learning_curves
 from pages.network import on_paper as network
 
 PLACES = (LECTURE, STEP)
+NOT_OF_A_VIEW = (*PLACES, layout.PRESENT, visitors.RIGHT)
+"""Of an address what a kept view leaves out; the right to a run is its owner's alone."""
 PLACE, ANSWERED, NOTICE, SENTENCE, UPLOAD = "_lecture", "_answered", "_notice", "_sentence", "_lecture_file"
 STYLE = """<style>
 .st-key-lecture { border-left: 4px solid #0072B2; padding: 0.1rem 0.6rem; background: rgba(0, 114, 178, 0.08); }
@@ -64,8 +66,10 @@ FOLLOW = """export default () => {
   };
   addEventListener("keydown", event => {
     const isOpen = document.querySelector(".st-key-lecture") || step(location.href);
+    if (event.ctrlKey || event.altKey || event.metaKey || event.shiftKey) return;
     if (["PageUp", "PageDown"].includes(event.key) && isOpen) {
       event.preventDefault();
+      if (event.repeat) return;
       const isIdle = !wanted;
       wanted += event.key === "PageDown" ? 1 : -1;
       patience = 200;
@@ -235,7 +239,7 @@ def draw_own(page: str) -> None:
 
 def _keep_view(page: str) -> None:
     values = [(key, value) for key in st.query_params for value in st.query_params.get_all(key)]
-    link = Link(page, tuple((key, value) for key, value in values if key not in (LECTURE, STEP, layout.PRESENT)))
+    link = Link(page, tuple((key, value) for key, value in values if key not in NOT_OF_A_VIEW))
     sentence = st.session_state[SENTENCE].strip() or directory.page(page).title
     lecture = own() or Lecture(OWN, "Your lecture", "", 10, ())
     kept = replace(lecture, steps=(*lecture.steps, Step(link, sentence)))

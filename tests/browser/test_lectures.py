@@ -32,6 +32,8 @@ def test_a_lecture_goes_from_its_first_to_its_last_step_by_page_down_alone(
     page = open_page(server)
     page.get_by_test_id("stPageLink").filter(has_text=lecture.title).click()
     arrive(page, lecture, 1)
+    page.wait_for_function(LISTENS)
+    page.keyboard.press("Shift+PageDown")  # the browser's own
     shown = {1: (page.url, seen(page))}
     for number in range(2, last + 1):
         page.keyboard.press("PageDown")

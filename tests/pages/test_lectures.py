@@ -193,6 +193,14 @@ def test_what_a_link_says_of_a_step_is_shown_as_it_is() -> None:
     assert "![](" not in app.warning[0].value
 
 
+def test_a_kept_view_says_nothing_of_the_right_to_a_run() -> None:
+    app = opened("filters/page.py")
+    app.query_params["right"] = "of-somebody"
+    click(app, "lecture_keep")
+    [step] = app.session_state["_own_lecture"].steps
+    assert "right" not in dict(step.link.values)
+
+
 # The worksheet -------------------------------------------------------------------------------------------------
 
 
