@@ -1,5 +1,6 @@
 // Cells over the picture beside which this component stands: see touch.py. Hovering stays in the browser; a click, or
-// an arrow key once the keys rest, sends the number of a cell. Words from outside only ever become textContent.
+// an arrow key once the keys rest, sends the number of a cell; so does Enter, where a choice leads to another view and
+// arrows only look round. Words from outside only ever become textContent.
 const REST = 300;
 const STEPS = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
 
@@ -126,29 +127,36 @@ export default function ({ data, parentElement, setTriggerValue }) {
 
   cells.setAttribute("aria-label", data.label);
   cells.setAttribute("aria-valuemax", count - 1);
+  function step([down, across]) {
+    if (walk.shown === null) return 0;
+    const column = walk.shown % columns + across, next = walk.shown + down * columns + across;
+    return column < 0 || column >= columns || next < 0 || next >= count ? null : next;
+  }
+
   cells.onkeydown = (event) => {
-    const step = STEPS[event.key];
-    if (!step || event.altKey || event.ctrlKey || event.metaKey) return;
+    if (event.altKey || event.ctrlKey || event.metaKey) return;
+    if (data.leads_away && event.key === "Enter" && walk.shown !== null) return send(walk.shown);
+    if (!STEPS[event.key]) return;
     event.preventDefault();
-    const now = walk.shown ?? 0, column = now % columns + step[1];
-    const next = now + step[0] * columns + step[1];
-    if (column < 0 || column >= columns || next < 0 || next >= count) return;
+    const next = step(STEPS[event.key]);
+    if (next === null) return;
     show(next);
     describe(next);
     clearTimeout(walk.timer);
-    walk.timer = setTimeout(() => send(next), REST);
+    if (!data.leads_away) walk.timer = setTimeout(() => send(next), REST);
   };
   cells.onblur = () => hover(null);
 
   const until = new AbortController();
   const on = (event, act, capture = false) => place.addEventListener(event, act, { signal: until.signal, capture });
   on("pointermove", (event) => hover(event.target === picture() ? at(event) : null));
-  on("pointerleave", () => hover(null));
+  on("pointerleave", (event) => event.pointerType === "touch" || hover(null)); // a finger is lifted before the click
   on("click", (event) => {
     const cell = event.target === picture() ? at(event) : null;
     if (cell === null) return;
     show(cell);
     cells.focus({ preventScroll: true });
+    describe(cell);
     send(cell);
   });
   on("load", redraw, true);

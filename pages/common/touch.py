@@ -93,6 +93,7 @@ def show(
     label: str,
     chosen: int | None,
     on_choice: Callable[[int], None],
+    leads_away: bool = False,
 ) -> None:
     """A picture as wide as its column, whose cells can be chosen.
 
@@ -102,13 +103,15 @@ def show(
         label: what is chosen here, for screen readers.
         chosen: the cell with the frame.
         on_choice: called with the cell that a reader chooses, before the next run.
+        leads_away: a choice shows another view: arrow keys look round, and Enter chooses.
     """
     with st.container(key=f"touch-{key}"):
         sheets.show(picture, alt)
         data = {name: value for name, value in vars(grid).items() if value is not None}
+        keys = "arrow keys, then Enter" if leads_away else "arrow keys"
         _cells(
             key=f"cells-{key}",
-            data={**data, "label": f"{label}: arrow keys", "chosen": chosen},
+            data={**data, "label": f"{label}: {keys}", "chosen": chosen, "leads_away": leads_away},
             on_cell_change=partial(_hand_on, f"cells-{key}", grid.count, on_choice),
         )
 

@@ -64,7 +64,16 @@ def draw_sheet(settings: ManyMaps, job: PlayingMany, which: str) -> None:
     words = [f"map {channel}: {half}\nclick to look at it closely" for half in halves for channel in channels]
     grid = Grid(len(words), len(words), words=words, boxes=patch_sheets.places(len(channels)))
     with layout.stage():
-        touch.show(png, alt, "many", grid, "Map", None, lambda cell: look_closely(channels[cell % len(channels)]))
+        touch.show(
+            png,
+            alt,
+            "many",
+            grid,
+            "Map",
+            None,
+            lambda cell: look_closely(channels[cell % len(channels)]),
+            leads_away=True,
+        )
     st.caption(
         f"Left: the deconvnet reconstruction from each map's strongest unit; right: {patches_in_words(settings)}. "
         f"Maps {', '.join(map(str, channels))}, row by row. Click one to look at it closely."

@@ -146,7 +146,9 @@ def show_sheet(settings: MaximizationSettings, alive: bool, png: bytes, alt: str
     words = [f"{name}: activation {value:.3g}" for name, value in zip(names, values, strict=True)]
     grid = Grid(settings.count, math.ceil(math.sqrt(settings.count)), drawings.gap(settings.count), words=words)
     key = alt.split()[0].lower()
-    touch.show(png, alt, key, grid, "Channel", None, lambda cell: show_channel(settings.channels[cell]))
+    touch.show(
+        png, alt, key, grid, "Channel", None, lambda cell: show_channel(settings.channels[cell]), leads_away=True
+    )
 
 
 def show_channel(channel: int) -> None:

@@ -237,7 +237,7 @@ def show_picture(picture: Picture, png: bytes, alt: str) -> None:
         return
     count, key = len(picture.channels), re.sub(r"\W+", "-", alt)
     grid = Grid(count, math.ceil(math.sqrt(count)), sheets.GAP, words=picture.words)
-    touch.show(png, alt, key, grid, "Channel", None, lambda cell: put_channel(picture, cell))
+    touch.show(png, alt, key, grid, "Channel", None, lambda cell: put_channel(picture, cell), leads_away=True)
 
 
 def put_channel(picture: Picture, cell: int) -> None:
