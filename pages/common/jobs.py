@@ -22,7 +22,7 @@ import streamlit as st
 
 from engine.errors import ConvscopeError
 from engine.training.memory import OUT_OF_MEMORY, is_out_of_memory
-from pages.common import texts, visitors
+from pages.common import kept, texts, visitors
 
 AT_WORK, PATIENCE = 2, 20.0
 """How many jobs work at a time; for how many seconds an unwatched one goes on while others wait."""
@@ -30,6 +30,8 @@ SLICE = 5.0
 """Seconds after which a watched one lets others have a turn."""
 KEPT = 64
 """How many jobs of a kind are kept, whether at work, done, or not begun."""
+MOST_BYTES = 160_000_000
+"""What the results of a kind's jobs may take together."""
 POLL = 0.5
 """Seconds between two looks at work in progress."""
 BARS = "bars"
@@ -271,8 +273,8 @@ def begun(job: AnyJob, anew: bool = False) -> AnyJob:
 class Jobs(Generic[AnyJob]):
     """The jobs of one kind, one for each key, shared by all who ask for it.
 
-    Whoever opens a page asks for a job, begun or not. So only the `KEPT` that were asked for last are kept; one that is
-    at work and watched stays besides, whatever others look at.
+    Whoever opens a page asks for a job, begun or not. So only the `KEPT` that were asked for last are kept, and no more
+    than fit into `MOST_BYTES`; one that is at work and watched stays besides, whatever others look at.
     """
 
     def __init__(self) -> None:
@@ -303,8 +305,12 @@ class Jobs(Generic[AnyJob]):
 
     def _give_up_the_oldest(self) -> None:
         spare = [key for key, job in list(self._jobs.items())[:-1] if not (job.alive and job.watched)]
-        for key in spare[: max(0, len(self._jobs) - KEPT)]:
+        taken = {key: sum(kept.memory(vars(job)).values()) for key, job in self._jobs.items()}
+        for key in spare:
+            if len(self._jobs) <= KEPT and sum(taken.values()) <= MOST_BYTES:
+                break
             self._jobs.pop(key).stop()
+            del taken[key]
 
 
 # The panel -----------------------------------------------------------------------------------------------------

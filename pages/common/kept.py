@@ -110,5 +110,5 @@ def _parts(value: Any) -> Iterable[Any]:
     if isinstance(value, nn.Module):
         return value.state_dict().values()
     if isinstance(value, Mapping):
-        return value.values()
+        return tuple(value.values())  # at once: a job may add one meanwhile
     return value if isinstance(value, tuple | list) else ()

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -62,6 +63,14 @@ def test_looking_at_others_never_ends_a_job_that_is_watched(kept: Jobs[Waiting],
     job.go_on.set()
     job.wait(30)
     assert job.share == 1.0
+
+
+def test_results_take_no_more_than_so_many_bytes(kept: Jobs[Waiting], monkeypatch) -> None:
+    monkeypatch.setattr(jobs, "MOST_BYTES", 250)
+    for number in range(4):
+        kept.get(number, Waiting).result = {"pictures": [np.zeros(100, np.uint8)]}
+    kept.get("latest", Waiting)
+    assert list(kept) == [2, 3, "latest"]
 
 
 def test_only_so_many_idle_ones_are_kept_and_those_asked_for_last(kept: Jobs[Waiting], monkeypatch) -> None:
