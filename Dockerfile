@@ -13,7 +13,8 @@ ARG TORCH_INDEX=
 RUN if [ -n "$TORCH_INDEX" ]; then grep '^torch' requirements.txt | xargs pip install --index-url "$TORCH_INDEX"; fi
 RUN pip install -r requirements.txt
 COPY . .
-RUN python -m compileall -q app.py engine pages
+# Where no volume has them, what somebody keeps stands beside the shipped networks, and what is found out about those.
+RUN find checkpoints -type d -exec chown convscope {} + && python -m compileall -q app.py engine pages
 
 # Trainings, and the images for them, are kept in a volume. So are networks, where compose.yaml puts them.
 ENV CONVSCOPE_RUNS=/data/runs CONVSCOPE_CIFAR10=/data/cifar10 CONVSCOPE_FEATURES=/data/features

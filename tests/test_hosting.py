@@ -4,7 +4,7 @@ import re
 import tomllib
 from dataclasses import fields
 
-from engine.settings import ROOT, Folders
+from engine.settings import ROOT, Folders, Use
 
 FILES = ("Dockerfile", "compose.yaml", "hosting/nginx.conf")
 DOCKERFILE, COMPOSE, NGINX = ((ROOT / name).read_text() for name in FILES)
@@ -29,6 +29,15 @@ def test_folders_that_are_written_to_are_in_the_volume() -> None:
     assert set(folders) == {"runs", "cifar10", "features", "checkpoints"}
     made = re.findall(r"install -d -o convscope (.*)", DOCKERFILE)[0].split()
     assert set(folders.values()) <= set(made)
+
+
+def test_the_use_of_the_copy_is_handed_on_to_every_server() -> None:
+    handed_on = set(re.findall(r"^    CONVSCOPE_(\w+): ", COMPOSE, re.MULTILINE))
+    assert {f"{field.name}".upper() for field in fields(Use)} - {"KIND"} | {"USE"} <= handed_on
+
+
+def test_networks_can_be_kept_beside_the_shipped_ones() -> None:
+    assert "chown convscope" in DOCKERFILE[DOCKERFILE.index("COPY . .") : DOCKERFILE.index("USER convscope")]
 
 
 def test_the_image_brings_what_pages_need_and_runs_without_rights() -> None:
