@@ -48,7 +48,7 @@ from engine.errors import ConvscopeError
 from engine.invariance import Curve
 from engine.occlusion import Occlusion
 from engine.operations import MaxPool
-from engine.reports import Reported
+from engine.reports import Reported, ReportedTest
 from engine.sanity import SignalChecks
 from engine.tape import Tape
 from engine.training import curves, histories, images_per_class, verdicts
@@ -67,6 +67,10 @@ VARIANTS = {
     "guided": {"relu": "guided"},
 }
 """Settings of `engine.deconv.reconstruct`: batch norm on (as usual) or off, and so on; or random weights."""
+SIZES = range(1, 513)
+"""The sides of images that a lecture may ask for, in pixels: larger ones take seconds and gigabytes."""
+NOT_THERE = (ArithmeticError, LookupError, RuntimeError, StopIteration, TypeError, ValueError)
+"""What is raised where a lecture, which may come from anywhere, asks for something that there is not."""
 
 
 def fill(text: str) -> str:
@@ -96,8 +100,8 @@ def _figure(place: re.Match[str]) -> str:
     name, arguments = place[1], place[2].split(".")[1:]
     try:
         return FIGURES[name](*arguments)
-    except (KeyError, StopIteration, TypeError, ValueError) as error:
-        reason = str(error) if isinstance(error, ConvscopeError) else "there is nothing of that name"
+    except NOT_THERE as error:
+        reason = str(error) if isinstance(error, ConvscopeError) else "there is nothing of that name or size"
         raise ConvscopeError(f"The figure {place[0]} cannot be computed: {reason.rstrip('.')}. Correct it.") from error
 
 
@@ -187,8 +191,11 @@ def _share_of_part(name: str, part: str) -> str:
     return percent(_part(name, part) / _card(name).parameters)
 
 
-def _maps(name: str, layer: str, size: str = "0") -> str:
-    _, count, height, width = _tape(weights.find(name), layer, data.CIFAR10_CLASSES[0], int(size)).activation.shape
+def _maps(name: str, layer: str, size: str = "") -> str:
+    side = int(size or 0)
+    if size and side not in SIZES:
+        raise ConvscopeError(f"In a lecture an image is {SIZES[0]} to {SIZES[-1]} px wide.")
+    _, count, height, width = _tape(weights.find(name), layer, data.CIFAR10_CLASSES[0], side).activation.shape
     return f"{count} maps of {height} x {width}"
 
 
@@ -209,7 +216,9 @@ def _settled(name: str, layer: str, label: str) -> str:
 
 def _poolings(name: str, layer: str) -> str:
     steps = _tape(weights.find(name), layer, data.CIFAR10_CLASSES[0]).steps
-    return ("no", "one", "two", "three", "four", "five")[sum(isinstance(step.operation, MaxPool) for step in steps)]
+    words = ("no", "one", "two", "three", "four", "five")
+    count = sum(isinstance(step.operation, MaxPool) for step in steps)
+    return words[count] if count < len(words) else str(count)
 
 
 # Reconstructions -----------------------------------------------------------------------------------------------
@@ -330,8 +339,12 @@ def _reported(report: str, name: str, split: str) -> Reported:
     return next(one for one in reports.FIGURES if (str(one.report), one.network, one.split) == (report, name, split))
 
 
+def _reported_test(number: str) -> ReportedTest:
+    return {str(place): test for place, test in enumerate(reports.TESTS)}[number]  # by name: -1 is none
+
+
 def _reported_class(number: str, label: str) -> tuple[float, Share]:
-    test = reports.TESTS[int(number)]
+    test = _reported_test(number)
     place = test.classes.index(label)
     return test.printed[place], test.shares[place]
 
@@ -394,7 +407,7 @@ FIGURES: dict[str, Callable[..., str]] = {
     "perturbed": _perturbed,
     "probe": _probe,
     "report": lambda *of: percent(_reported(*of).accuracy),
-    "counted_overall": lambda number: _interval(reports.TESTS[int(number)].overall),
+    "counted_overall": lambda number: _interval(_reported_test(number).overall),
     "listed": lambda *of: percent(_reported_class(*of)[0]),
     "counted": lambda *of: _counted(_reported_class(*of)[1]),
     "counted_interval": lambda *of: _interval(_reported_class(*of)[1]),

@@ -152,6 +152,30 @@ def test_a_figure_that_there_is_not_is_named(figure: str) -> None:
         figures.fill(f"It is {figure}.")
 
 
+@pytest.mark.parametrize(
+    "figure",
+    [
+        "{counted.9.cat}",
+        "{counted_overall.7}",
+        "{listed.-1.cat}",
+        "{maps.lenet.conv1.-5}",
+        "{maps.lenet.conv1.0}",
+        "{maps.lenet.conv1.513}",
+        "{maps.lenet.conv1.99999999999999}",
+        pytest.param(f"{{perturbed.lenet.cat.{'9' * 400}}}", id="overflow"),
+    ],
+)
+def test_a_number_that_a_figure_cannot_have_is_explained_beside_it(figure: str) -> None:
+    with pytest.raises(ConvscopeError, match=re.escape(figure)):
+        figures.fill(f"It is {figure}.")
+    filled = figures.fill_or_explain(f"It is {figure}.")
+    assert filled.startswith(f"It is {figure}. (The figure {figure} cannot be computed: ")
+
+
+def test_a_figure_has_an_image_as_large_as_a_lecture_may_ask_for() -> None:
+    assert figures.fill("{maps.lenet.conv1.512}") == "32 maps of 512 x 512"
+
+
 # Files ---------------------------------------------------------------------------------------------------------
 
 
