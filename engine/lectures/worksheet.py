@@ -8,7 +8,6 @@ the address. All texts are escaped.
 import base64
 import html
 from collections.abc import Callable, Iterator, Sequence
-from fractions import Fraction
 
 import numpy as np
 from torch import Tensor
@@ -17,9 +16,8 @@ from engine import data, deconv, evolution, feature_maps, filters, pictures, tap
 from engine.batch_norm import normalises
 from engine.checkpoints import Trained
 from engine.data import CIFAR10_CLASSES, photographs
-from engine.errors import ConvscopeError
 from engine.lectures import Lecture, Link, Step
-from engine.lectures.figures import bundled, fill_or_explain, trained
+from engine.lectures.figures import NOT_THERE, bundled, fill_or_explain, trained
 from engine.models import ARCHITECTURES
 from engine.weights import Weights
 
@@ -77,7 +75,7 @@ def _pictures(link: Link, number: int) -> list[Picture]:
     values = {"checkpoint": "resnet18", "weights": weights.TRAINED} | dict(link.values)
     try:
         return list(drawers[link.page](weights.find(values["checkpoint"], values["weights"]), values))
-    except (ConvscopeError, KeyError, IndexError, ValueError):
+    except NOT_THERE:
         return []
 
 
@@ -110,13 +108,19 @@ def _reconstructions(network: Weights, values: dict[str, str]) -> Iterator[Pictu
         "batch_norm": values.get("bn", "true") == "true",
         "path": values.get("path", "both"),
         "relu": values.get("rule", "deconvnet"),
-        "weight_scale": float(Fraction(values.get("weight_scale", "1"))),
+        "weight_scale": _number(values.get("weight_scale", "1")),
     }
     for label, one, where, varied in _variants(network, values.get("layer", usual), compare):
         recorded = tape.record(trained(one).model, _input(trained(one), values), where)
         signals = _signals(recorded.activation, values)
         pixels = deconv.reconstruct(recorded, signals, gains=False, **(rules | varied)).pixels
         yield label, pictures.sheet(pictures.signed(pixels, pictures.scale_of(pixels)), width=SIDE)
+
+
+def _number(text: str) -> float:
+    """Of "2" or "1/4", in floats: a `Fraction` would write out all the digits of 1e99999999."""
+    numerator, _, denominator = text.partition("/")
+    return float(numerator) / float(denominator or 1)
 
 
 Variant = tuple[str, Weights, str, dict[str, object]]

@@ -277,6 +277,11 @@ def test_a_worksheet_prints_the_charts_of_a_view() -> None:
         ("reconstruction?checkpoint=lenet&signal=one+channel&unit=chosen+unit&row=1&column=1", []),
         ("reconstruction?checkpoint=lenet&compare=images&class2=ship", []),
         ("reconstruction?layer=conv2_x&path=residual&block=layer1.0", []),
+        ("reconstruction?checkpoint=resnet18&weight_scale=1/4", ["airplane", "batch norm on", "batch norm off"]),
+        ("reconstruction?checkpoint=resnet18&weight_scale=1/0", []),
+        ("reconstruction?checkpoint=resnet18&weight_scale=1e400", []),
+        ("reconstruction?checkpoint=lenet&layer=conv1&size=-3", []),
+        ("feature_maps?checkpoint=lenet&size=0", []),
     ],
 )
 def test_a_worksheet_draws_what_a_view_shows_or_nothing(address: str, captions: list[str]) -> None:
