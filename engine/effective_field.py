@@ -36,7 +36,7 @@ from engine.graph.receptive_field import Box, Pair, ReceptiveField
 from engine.patches import support
 
 SHARE = 0.9
-"""Of the influence; what holds it is what a unit makes use of."""
+"""Of the influence, at least; what holds it is what a unit makes use of."""
 AT_ONCE = 10
 
 
@@ -57,8 +57,11 @@ class EffectiveField:
 
     @property
     def used(self) -> Box:
-        """Along each axis, the stretch that holds the middle `SHARE` of the influence; all of it if there is none."""
-        return support(self.influence.sqrt()[None], SHARE)
+        """A box that holds at least `SHARE` of the influence; the whole image if there is none.
+
+        It is where the middle stretches of both axes meet, so each axis leaves out half of what may lie outside.
+        """
+        return support(self.influence.sqrt()[None], 1 - (1 - SHARE) / 2)
 
 
 def measure(model: nn.Module, images: Tensor, layers: Sequence[str], seed: int = 0) -> Mapping[str, EffectiveField]:
@@ -125,6 +128,6 @@ def in_words(found: EffectiveField, seen: ReceptiveField) -> str:
     part = used.height * used.width / (clipped.height * clipped.width)
     within = "" if (clipped.height, clipped.width) == (seen.size or image) else " that is inside the image"
     return (
-        f"The middle unit of {found.layer} can see {size}. {SHARE:.0%} of its influence, over {found.images} images, "
-        f"comes from {used.height} × {used.width} px: {min(part, 1):.0%} of what it sees{within}."
+        f"The middle unit of {found.layer} can see {size}. At least {SHARE:.0%} of its influence, over {found.images} "
+        f"images, comes from {used.height} × {used.width} px: {min(part, 1):.0%} of what it sees{within}."
     ).replace("%", " %")

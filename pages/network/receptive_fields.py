@@ -36,7 +36,7 @@ def show(chosen: Selection, row: DeltaGenerator) -> None:
         jobs.buttons(job, start="Start", key="fields")
     jobs.follow(job, look=lambda: show_fields(chosen, settings, job))
     texts.what_to_look_at(
-        "Orange: where the middle unit can look. White: where nine tenths of its influence come from.",
+        "Orange: where the middle unit can look. White: where at least nine tenths of its influence come from.",
         "From a unit many paths lead to the middle of its window, and few to the rim: influence falls off towards it.",
         "Choose untrained weights in the sidebar: does a unit use more of its window before training, or after it?",
     )

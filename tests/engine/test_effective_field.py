@@ -73,14 +73,23 @@ def test_steps_add_up_and_a_seed_repeats_them(model: nn.Module) -> None:
         measure(model, images[:1], ["7"])
 
 
+def test_what_is_used_holds_nine_tenths_of_the_influence_and_hardly_more() -> None:
+    bell = torch.exp(-((torch.arange(64.0) - 31.5) ** 2) / 128)  # the influence of many small convolutions
+    influence = bell[:, None] * bell
+    used = EffectiveField("conv5", (32, 32), influence, 1).used
+    inside = influence[used.top : used.bottom, used.left : used.right].sum() / influence.sum()
+    narrower = influence[used.top + 1 : used.bottom - 1, used.left + 1 : used.right - 1].sum() / influence.sum()
+    assert narrower < 0.9 <= inside
+
+
 def test_words_follow_from_the_figures(model: nn.Module) -> None:
     influence = torch.zeros(12, 12)
     influence[4:6, 3:5] = 1
     seen = receptive_field(model, "conv2_relu")
     words = in_words(EffectiveField("conv2_relu", (2, 2), influence, 7), seen)
     assert words == (
-        "The middle unit of conv2_relu can see 8 × 8 px. 90 % of its influence, over 7 images, comes from 2 × 2 px: "
-        "6 % of what it sees."
+        "The middle unit of conv2_relu can see 8 × 8 px. At least 90 % of its influence, over 7 images, comes from "
+        "2 × 2 px: 6 % of what it sees."
     )
     assert "inactive on all 7 images" in in_words(EffectiveField("conv2_relu", (2, 2), influence * 0, 7), seen)
     assert seen.box(2, 2, (12, 12)) == Box(2, 2, 10, 10)
