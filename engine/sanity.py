@@ -14,7 +14,8 @@ through it. Three controls:
 How similar two pictures are is said by rank correlation (`engine.agreement`), which no rescaling can alter.
 
 A randomised network is a copy: the trained one is shared, and never written to. Weights are drawn as He et al. (2015,
-equation 10) do, normal with variance 2 / inputs; batch norm starts as it does in training, with mean 0 and variance 1.
+equation 10) do, normal with variance 2 / inputs; batch norm and PReLU start as they do in training: with mean 0 and
+variance 1, and with a slope of 0.25.
 
 Limits: a rank correlation may stay high because both pictures follow the image's edges: that is the point. Nie, Zhang
 & Patel (2018) explain it: with random weights a deconvnet recovers parts of the image.
@@ -37,8 +38,10 @@ from engine.agreement import rank_correlation
 from engine.deconv import Reconstruction, reconstruct
 from engine.graph import trace
 from engine.graph.layers import stage_of_each
+from engine.operations import Call, Operation
 
 TRAINED = "trained"
+Norm = nn.modules.batchnorm._BatchNorm
 
 
 @dataclass(frozen=True)
@@ -101,25 +104,32 @@ def randomised_from_the_top(model: nn.Module, seed: int = 0) -> Iterator[tuple[s
 
 
 def _owners_by_stage(model: nn.Module) -> dict[str, list[str]]:
-    """`{stage: its modules that have parameters, and parameters that no module of its own reads}`, by their names."""
+    """`{stage: its modules that have learnt, and parameters that no module of its own reads}`, by their names."""
     graph = trace(model)
     stages: dict[str, list[str]] = {}
     for node, stage in stage_of_each(graph.nodes, graph.names, graph.operations, graph.layers, graph.stages).items():
-        if node.op in ("call_module", "get_attr") and list(graph.operations[node].parameters(graph.call(model, node))):
+        if node.op in ("call_module", "get_attr") and _has_learnt(graph.operations[node], graph.call(model, node)):
             stages.setdefault(stage, []).append(str(node.target))
     return stages
 
 
+def _has_learnt(operation: Operation, call: Call) -> bool:
+    """Parameters, or the statistics of a batch norm that has no parameters."""
+    return isinstance(call.module, Norm) or bool(list(operation.parameters(call)))
+
+
 def _randomise_(part: nn.Module | nn.Parameter, generator: torch.Generator) -> None:
-    """Draw all weights of a part of a network that is ours to change, and let its batch norms begin anew."""
+    """Draw all weights of a part of a network that is ours to change, and let its batch norms and slopes begin anew."""
     if isinstance(part, nn.Parameter):
         _draw_("weight", part, generator)
         return
     for name, parameter in part.named_parameters():
         _draw_(name, parameter, generator)
     for module in part.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+        if isinstance(module, Norm):
             module.reset_running_stats()
+        elif isinstance(module, nn.PReLU):  # a slope of 1 would make a line of it
+            module.reset_parameters()
 
 
 def _draw_(name: str, parameter: nn.Parameter, generator: torch.Generator) -> None:

@@ -59,6 +59,20 @@ def test_weights_that_forward_reads_by_itself_become_random_without_their_module
     assert not torch.equal(changed.scale, model.scale)
 
 
+def test_slopes_and_batch_norms_without_parameters_begin_anew_with_their_stage() -> None:
+    layers = [nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, affine=False), nn.PReLU(4), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    model = nn.Sequential(*layers, nn.Linear(4, 2)).eval()
+    nn.init.constant_(model[1].running_mean, 5.0)
+    nn.init.constant_(model[2].weight, 0.5)
+    before = fingerprint(model)
+    begun = [
+        (float(changed[1].running_mean.mean()), float(changed[2].weight.detach().mean()))
+        for _, changed in randomised_from_the_top(model)
+    ]
+    assert begun == [(5.0, 0.5), (0.0, 0.25)]
+    assert fingerprint(model) == before
+
+
 def test_the_cascade_compares_each_picture_with_the_trained_one() -> None:
     model, image = network("app:model_two"), images("app:model_two")
 
