@@ -6,6 +6,7 @@ counts those images.
 """
 
 from dataclasses import dataclass
+from decimal import ROUND_CEILING, Context
 
 import numpy as np
 
@@ -40,4 +41,5 @@ def in_words(found: Differences) -> str:
         agreement = f"All {found.images:,} live answers are the stored ones"
     else:
         agreement = f"{found.answers:,} of {found.images:,} live answers differ from the stored ones"
-    return f"{agreement}; no logit is further than {found.logits:.1g} from its stored value."
+    most = float(Context(prec=1, rounding=ROUND_CEILING).create_decimal(repr(found.logits)))  # so that none is further
+    return f"{agreement}; no logit is further than {most:g} from its stored value."

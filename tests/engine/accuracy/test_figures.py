@@ -287,6 +287,8 @@ def test_differences_are_counted_one_by_one() -> None:
         "1 of 3 live answers differ from the stored ones; no logit is further than 2 from its stored value."
     )
     assert in_words(differences(stored, stored)).startswith("All 3 live answers are the stored ones")
+    for gap, most in {0.0: "0", 1.4e-5: "2e-05", 2e-5: "2e-05", 0.95: "1", 12.0: "20"}.items():  # rounded up
+        assert f"no logit is further than {most} from" in in_words(Differences(3, 0, gap))
     assert differences(NOTHING, NOTHING) == Differences(0, 0, 0.0)
 
 
