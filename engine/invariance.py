@@ -116,8 +116,9 @@ def moved(image: Tensor, kind: str, amount: float) -> Tensor:
 
 
 def _distances(features: Tensor, still: Tensor) -> Tensor:
-    """`[A]`: relative L2 of features `[A, ...]` to those of one image `[1, ...]`."""
-    return (features - still).flatten(1).norm(dim=1) / still.norm()
+    """`[A]`: relative L2 of features `[A, ...]` to those of one image `[1, ...]`; NaN where those are all zero."""
+    norm = still.norm()
+    return (features - still).flatten(1).norm(dim=1) / norm.where(norm > 0, torch.nan)
 
 
 def _shift(image: Tensor, amount: float) -> Tensor:

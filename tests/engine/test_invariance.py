@@ -52,6 +52,15 @@ def test_distances_and_probabilities_are_those_of_the_moved_images_one_by_one() 
     assert_same(found.distances[:, 4:8], found.distances[:, :4])
 
 
+def test_a_layer_that_does_not_respond_to_the_image_itself_has_no_distance() -> None:
+    convolution = nn.Conv2d(3, 2, 1).requires_grad_(False)
+    convolution.weight[:] = -1  # responds to black alone, which comes in at the rim
+    convolution.bias[:] = 0.5
+    model = nn.Sequential(convolution, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    found = curve(model, torch.ones(1, 3, 8, 8), "scale", [1, 0.5], ["conv1", "conv1_relu"])
+    assert found.distances.isnan().tolist() == [[False, False], [True, True]]
+
+
 def test_quarter_turns_and_halves_are_exact() -> None:
     image = noise((1, 3, 8, 8))
     for quarter in (1, 2, 3, -1):
