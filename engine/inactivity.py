@@ -2,9 +2,10 @@
 
 After a ReLU a unit is inactive where it is not above zero. That is what makes a network's answers sparse: on one image
 most units of a deep layer are inactive, on another image other ones (Glorot, Bordes & Bengio 2011). A unit, or a whole
-map, that is inactive on *every* image is dead: its gradient is zero everywhere, so training cannot bring it back, and
-what it was meant to learn is missing. Zeiler & Fergus (2014, section 4.1) found dead filters in the first layer of an
-older network, and changed its stride.
+map, that is inactive on *every* image is dead: no image sends a gradient through it. The weights of a dead map then
+learn nothing from the images, and what it was meant to learn is missing; it comes back only if something else moves it,
+such as a change in the layers below, or weight decay. Zeiler & Fergus (2014, section 4.1) found dead filters in the
+first layer of an older network, and changed its stride.
 
     inactive now and then   mean over images of the share of units A <= 0
     never active            share of units with A <= 0 on every image
