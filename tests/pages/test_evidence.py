@@ -238,7 +238,7 @@ def test_an_adversarial_image_is_the_engines_and_its_answer_is_said() -> None:
     assert said.startswith("No pixel changes by more than 8 of 255. The answer turns from ")
     assert said.endswith(f"to {data.bundled('test').classes[predicted]} ({float(probabilities.max()):.2f}).")
     assert r"x-\epsilon" in app.latex[0].value
-    assert r"x+\epsilon" in open_page(PAGE, **link).latex[0].value
+    assert r"x+\epsilon" in open_page(PAGE, **link, attack="10 steps (PGD)").latex[0].value
     asked = app.table[0].value
     assert list(asked.index) == [name for name, card in weights.cards().items() if card.classes == trained.card.classes]
     assert asked.loc["lenet", "perturbed"].startswith(data.bundled("test").classes[predicted])
