@@ -281,8 +281,7 @@ class StandInTracer(NodePathTracer):
         if node.op == "placeholder":
             return self.image.clone()
         if node.op == "get_attr":
-            value = call.constant(node)
-            return value.clone() if isinstance(value, Tensor) else value
+            return call.copied_constant(node)
         args, kwargs = map_arg((node.args, node.kwargs), self.values.__getitem__)
         versions = [(tensor, tensor._version) for tensor in tensors_in([args, kwargs])]
         value = call.function(*args, **kwargs)

@@ -206,7 +206,7 @@ class _ShapeRecorder(fx.Interpreter):
         self.shapes: dict[Node, Shape] = {}
 
     def run_node(self, n: Node) -> Any:
-        value = self.traced.call(self.module, n).constant(n) if n.op == "get_attr" else super().run_node(n)
+        value = self.traced.call(self.module, n).copied_constant(n) if n.op == "get_attr" else super().run_node(n)
         output = self.traced.operations[n].output(value) if n.op != "output" else None
         if isinstance(output, Tensor):
             self.shapes[n] = tuple(output.shape)

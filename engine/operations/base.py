@@ -130,6 +130,11 @@ class Call:
         target = str(node.target)
         return self.constants[target] if target in self.constants else operator.attrgetter(target)(self.model)
 
+    def copied_constant(self, node: Node) -> Any:
+        """The same, where the network's own operations follow: what they overwrite is a copy."""
+        value = self.constant(node)
+        return value.clone() if isinstance(value, Tensor) else value
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """What the network computes here, without overwriting anything."""
         if self.in_place:

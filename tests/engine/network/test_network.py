@@ -14,6 +14,7 @@ from engine.graph import trace
 from engine.models import ARCHITECTURES, build, parameter_count, registry
 from engine.models.torchvision_models import has_fixed_input
 from engine.network import diagram
+from engine.tape import features, logits
 from tests import oracles
 from tests.engine.operations.checks import counted_by_torch
 from tests.oracles import SIZES, fingerprint
@@ -172,6 +173,18 @@ def test_the_written_arithmetic_is_what_it_says(name):
             assert eval(written.replace("×", "*")) == int(result.replace(",", "")) == stage.parameters
     written, _, result = network.arithmetic_of_all(described).partition(" = ")
     assert eval(written.replace(",", "")) == int(result.replace(",", "")) == described.parameters
+
+
+def test_sums_in_a_tensor_that_forward_makes_up_are_the_same_after_a_table():
+    def forward(net, x):
+        total = torch.zeros(x.shape[0], 4, dtype=x.dtype)
+        total += net.dense(net.conv(x).mean((2, 3)))
+        return total
+
+    model = oracles.randomised(oracles.Lambda(forward, conv=nn.Conv2d(3, 8, 3), dense=nn.Linear(8, 4)))
+    x = oracles.noise((1, 3, 8, 8))
+    network.describe(model, 8)
+    torch.testing.assert_close(features(model, x, logits(model)), model(x))
 
 
 def test_shared_parameters_count_once():
