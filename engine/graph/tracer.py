@@ -269,6 +269,7 @@ class StandInTracer(NodePathTracer):
             except Exception:  # `forward` may have something else in store
                 self.graph.erase_node(node)
                 raise
+            node.meta["dimensions"] = tuple(tensor.dim() for tensor in tensors_in(value))
             asks = target in (getattr, *_ASKS_FOR_SIZE) and not tensors_in(value)
             if kind == "placeholder" or (not asks and not self._of_pixels.isdisjoint(node.all_input_nodes)):
                 self._of_pixels.add(node)
@@ -296,7 +297,7 @@ class StandInTracer(NodePathTracer):
         node = super().create_node(kind, target, args, kwargs)
         self.node_to_qualname[node] = self._get_node_qualname(self.current_module_qualname, node)
         self.values[node] = self.values[like]
-        node.meta["in_place"] = False
+        node.meta |= {"in_place": False, "dimensions": like.meta["dimensions"]}
         self._of_pixels.update([node] if not self._of_pixels.isdisjoint(node.all_input_nodes) else [])
         return node
 

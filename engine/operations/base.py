@@ -106,6 +106,11 @@ class Call:
         return self.node.meta.get("in_place", False)
 
     @property
+    def dimensions(self) -> tuple[int, ...]:
+        """Of each tensor that it gave when the network was traced; none, if that was a shape or a number."""
+        return self.node.meta.get("dimensions", ())
+
+    @property
     def function(self) -> Callable[..., Any]:
         """What the network calls here: it may overwrite its first input."""
         if self.node.op == "call_method":

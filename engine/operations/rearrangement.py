@@ -36,7 +36,9 @@ def _keeps_places(call: Call) -> bool:
         order = axes if len(axes) > 1 else tuple(axes[0])
         return order in _CHANNELS_LAST_AND_BACK or order[-2:] == (len(order) - 2, len(order) - 1)
     if name == "transpose":
-        return set(axes) <= {0, 1, 2}  # channels are shuffled as [N, groups, C, H, W]
+        (count,) = call.dimensions  # channels are shuffled as [N, groups, C, H, W]
+        exchanged = call.settings(("dim0", "dim1")).values()
+        return all(isinstance(axis, int) and axis % count < count - 2 for axis in exchanged)
     if name in ("cat", "concat", "chunk", "split"):
         place = 0 if name in ("cat", "concat") else 1
         return call.node.kwargs.get("dim", axes[place] if len(axes) > place else 0) in (0, 1, -3, -4)

@@ -20,6 +20,8 @@ KEEPING_PLACES = {
     "channels": lambda net, x: net.a(x)[:, 1:3],
     "permute": lambda net, x: torch.permute(net.a(x), (0, 1, 2, 3)).contiguous(),
     "unsqueeze": lambda net, x: net.a(x).unsqueeze(1)[:, 0],
+    "groups exchanged": lambda net, x: net.a(x).unsqueeze(1).transpose(1, 2)[:, 0],
+    "groups exchanged by name": lambda net, x: torch.transpose(net.a(x).unsqueeze(1), dim0=-3, dim1=-4)[:, 0],
 }
 
 
@@ -43,6 +45,24 @@ def test_what_moves_places_may_see_everything(operation: Callable) -> None:
     model = built(operation)
     assert_reversed_like_autograd(model, noise((1, 3, 9, 8)))
     assert last_row(model).receptive_field.whole
+
+
+@pytest.mark.parametrize(
+    "exchanged",
+    [
+        lambda x: x.transpose(1, 2),
+        lambda x: x.transpose(-2, 1),
+        lambda x: torch.transpose(x, dim0=2, dim1=3),
+        lambda x: x.transpose(1, x.dim() - 1),
+    ],
+)
+def test_no_pixel_outside_its_field_moves_a_unit_whose_rows_or_columns_are_exchanged(exchanged: Callable) -> None:
+    model = randomised(Lambda(lambda net, x: net.a(exchanged(net.b(x))), a=nn.Conv2d(4, 4, 1), b=nn.Conv2d(3, 4, 1)))
+    x = noise((1, 3, 4, 4)).requires_grad_()
+    (gradient,) = torch.autograd.grad(model(x)[0, :, 1, 2].sum(), x)
+    box = last_row(model, 4).receptive_field.box(1, 2, (4, 4))
+    gradient[..., box.top : box.bottom, box.left : box.right] = 0
+    assert not gradient.any()
 
 
 def test_lists_of_tensors() -> None:
