@@ -46,7 +46,15 @@ class MatrixProduct(Operation):
     def multiply_adds(self, call: Call, shapes: Shapes) -> int:
         if call.node.target is not torch.einsum:
             return math.prod(shapes[call.node]) * shapes[call.node.args[0]][-1]
-        terms, sizes = call.node.args[0].partition("->")[0].replace(" ", "").split(","), {}
+        terms = call.node.args[0].partition("->")[0].replace(" ", "").split(",")
+        sizes: dict[str | int, int] = {}
         for term, factor in zip(terms, call.node.args[1:], strict=True):
-            sizes |= dict(zip(term, shapes[factor], strict=True))
+            for axis, size in zip(_axes(term, len(shapes[factor])), shapes[factor], strict=True):
+                sizes[axis] = max(size, sizes.get(axis, 1))  # one of size 1 is repeated
         return math.prod(sizes.values())
+
+
+def _axes(term: str, count: int) -> list[str | int]:
+    """What einsum calls a factor's `count` axes; those that "..." stands for have numbers, the last of them -1."""
+    before, _, behind = term.partition("...")
+    return [*before, *range(len(before) + len(behind) - count, 0), *behind]

@@ -47,7 +47,7 @@ def _factors(parameter: nn.Parameter, maps: Shape) -> Iterable[int]:
     if parameter.dim() < 2:
         return parameter.shape
     outputs, inputs = parameter.shape
-    return (*maps[1:], maps[0], outputs) if math.prod(maps) == inputs else (inputs, outputs)
+    return (*maps[1:], maps[0], outputs) if maps and math.prod(maps) == inputs else (inputs, outputs)
 
 
 def _flattened_maps(call: Call, shapes: Shapes) -> Shape:

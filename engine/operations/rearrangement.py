@@ -33,7 +33,7 @@ def _keeps_places(call: Call) -> bool:
     if name == "getitem":
         return _cuts_channels(axes[0])
     if name == "permute":
-        order = axes if len(axes) > 1 else tuple(axes[0])
+        order = axes if len(axes) > 1 else tuple(*call.settings(("dims",)).values())
         return order in _CHANNELS_LAST_AND_BACK or order[-2:] == (len(order) - 2, len(order) - 1)
     if name == "transpose":
         (count,) = call.dimensions  # channels are shuffled as [N, groups, C, H, W]

@@ -2,6 +2,7 @@
 
 import torch.nn.functional as F
 from torch import nn
+from torch.fx import Node
 
 from engine.operations.base import Call, Operation
 from engine.operations.windows import Window, Windows
@@ -17,7 +18,7 @@ class Padding(Operation):
     def window(self, call: Call) -> Windows | None:
         settings = call.settings(("padding",) if call.module is not None else ("pad", "mode"))
         sides = settings.get("pad", settings.get("padding", ()))
-        if len(sides) < 2 or settings.get("mode") == "circular":
+        if len(sides) < 2 or Node in map(type, sides) or settings.get("mode") == "circular":
             return None
         return Window(padding=sides[2] if len(sides) > 2 else 0), Window(padding=sides[0])
 

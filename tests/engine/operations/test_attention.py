@@ -40,6 +40,8 @@ PRODUCTS = [
     lambda net, x: net.a(x) @ net.b(x).transpose(2, 3),
     lambda net, x: torch.matmul(net.a(x), net.b(x).transpose(2, 3)),
     lambda net, x: torch.einsum("N C I D, N C J D -> N C I J", net.a(x), net.b(x)),
+    lambda net, x: torch.einsum("nc...,nd...->ncd", net.a(x), net.b(x)),
+    lambda net, x: torch.einsum("...ij,...jk->...ik", net.a(x), net.b(x)[0]),
 ]
 
 

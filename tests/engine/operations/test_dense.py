@@ -20,6 +20,7 @@ NETWORKS = [
     randomised(nn.Sequential(nn.Flatten(), nn.Linear(192, 5), nn.ReLU(), nn.Linear(5, 4, bias=False))),
     randomised(Lambda(lambda net, x: net.dense(x.permute(0, 2, 3, 1)), dense=nn.Linear(3, 5))),
     randomised(Lambda(lambda net, x: F.linear(x.flatten(1), net.dense.weight), dense=nn.Linear(192, 5))),
+    randomised(nn.Sequential(nn.Conv2d(3, 1, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(1, 4))),
 ]
 
 

@@ -19,6 +19,7 @@ KEEPING_PLACES = {
     "split": lambda net, x: torch.split(net.a(x), [1, 3], dim=1)[1],
     "channels": lambda net, x: net.a(x)[:, 1:3],
     "permute": lambda net, x: torch.permute(net.a(x), (0, 1, 2, 3)).contiguous(),
+    "permute by name": lambda net, x: torch.permute(net.a(x), dims=(0, 2, 3, 1)).permute(dims=(0, 3, 1, 2)),
     "unsqueeze": lambda net, x: net.a(x).unsqueeze(1)[:, 0],
     "groups exchanged": lambda net, x: net.a(x).unsqueeze(1).transpose(1, 2)[:, 0],
     "groups exchanged by name": lambda net, x: torch.transpose(net.a(x).unsqueeze(1), dim0=-3, dim1=-4)[:, 0],

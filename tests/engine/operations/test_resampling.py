@@ -1,8 +1,10 @@
 """Padding and enlarging maps."""
 
+from typing import Any
+
 import pytest
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from tests.engine.operations.checks import (
     assert_reversed_like_autograd,
@@ -24,6 +26,16 @@ PADDED = [
 def test_padding(model: nn.Module, size: tuple[int, int]) -> None:
     assert_reversed_like_autograd(model, noise((1, 3, *size)))
     assert_window_is_the_gradients_support(model, size)
+
+
+def test_sides_that_are_computed_may_move_everything() -> None:
+    def padded(net: Any, x: Tensor) -> Tensor:
+        rest = x.shape[2] % 3
+        return F.pad(net.c(x), (rest, 0, 1, rest))
+
+    model = randomised(Lambda(padded, c=nn.Conv2d(3, 2, 3)))
+    assert_reversed_like_autograd(model, noise((1, 3, 8, 8)))
+    assert last_row(model).receptive_field.whole
 
 
 @pytest.mark.parametrize(
