@@ -8,9 +8,11 @@ References: Vaswani et al. (2017), "Attention is all you need"; Liu et al. (2021
 
 import math
 import operator
+from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.swin_transformer import shifted_window_attention
 
@@ -30,11 +32,21 @@ class SelfAttention(Operation):
         return value if isinstance(value, Tensor) else value[0]  # without the weights
 
     def multiply_adds(self, call: Call, shapes: Shapes) -> int:
-        _, *sides, channels = shapes[call.node.args[0]]
-        window = sides if call.module is not None else call.settings(_SETTINGS)["window_size"]
+        *sides, channels = shapes[call.node.all_input_nodes[0]]
+        window = _window(call, sides)
         per_window = math.prod(window)
         windows = math.prod(math.ceil(side / length) for side, length in zip(sides, window, strict=True))
         return windows * per_window * (4 * channels**2 + 2 * per_window * channels)
+
+
+class Attention(Operation):
+    """As a function, of queries, keys and values that other operations made."""
+
+    functions = (F.scaled_dot_product_attention,)
+
+    def multiply_adds(self, call: Call, shapes: Shapes) -> int:
+        keys = shapes[call.settings(("key",))["key"]][-2]
+        return keys * sum(math.prod(shapes[node]) for node in (call.node.all_input_nodes[0], call.node))
 
 
 class MatrixProduct(Operation):
@@ -52,6 +64,15 @@ class MatrixProduct(Operation):
             for axis, size in zip(_axes(term, len(shapes[factor])), shapes[factor], strict=True):
                 sizes[axis] = max(size, sizes.get(axis, 1))  # one of size 1 is repeated
         return math.prod(sizes.values())
+
+
+def _window(call: Call, sides: Sequence[int]) -> Sequence[int]:
+    """How far it attends along each of the axes in front of the channels, the one of the images included."""
+    if call.module is None:
+        return 1, *call.settings(_SETTINGS)["window_size"]
+    window, places = [1] * len(sides), -1 if call.module.batch_first else 0
+    window[places] = sides[places]
+    return window
 
 
 def _axes(term: str, count: int) -> list[str | int]:

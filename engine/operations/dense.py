@@ -28,7 +28,7 @@ class Dense(Operation):
 
     def multiply_adds(self, call: Call, shapes: Shapes) -> int:
         weights = shapes[_weight(call)] if call.module is None else call.module.weight.shape
-        return weights[-1] * math.prod(shapes[call.node][1:])
+        return weights[-1] * math.prod(shapes[call.node])  # of one image, wherever its axis is
 
     def arithmetic(self, call: Call, parameters: Sequence[nn.Parameter], shapes: Shapes) -> str:
         maps = _flattened_maps(call, shapes)
