@@ -44,12 +44,14 @@ class Occlusion:
         boxes: int64 `[R, C, 4]`: top, left, bottom, right of each square in pixels; the last two are outside it.
         activity: `[R, C]`: the sum of the chosen map at each place; None if no map was chosen.
         done: how many squares, row by row, have had their turn.
+        size: (height, width) of the image, whose far borders no square may reach.
     """
 
     logits: Tensor = field(repr=False)
     boxes: Tensor = field(repr=False)
     activity: Tensor | None = field(repr=False)
     done: int
+    size: tuple[int, int]
 
     @property
     def squares(self) -> int:
@@ -66,12 +68,8 @@ class Occlusion:
         return self.logits.argmax(dim=-1).masked_fill(unknown, -1)
 
     def over_pixels(self, values: Tensor) -> Tensor:
-        """`[H, W]`: at each pixel the mean of `values` `[R, C]` over the squares that hide it; NaN where none does.
-
-        The image's size is that of the boxes.
-        """
-        height, width = self.boxes[..., 2].max(), self.boxes[..., 3].max()
-        total, count = values.new_zeros(int(height), int(width)), values.new_zeros(int(height), int(width))
+        """`[H, W]`: at each pixel the mean of `values` `[R, C]` over the squares that hide it; NaN where none does."""
+        total, count = values.new_zeros(self.size), values.new_zeros(self.size)
         for value, (top, left, bottom, right) in zip(values.flatten(), self.boxes.flatten(0, 1).tolist(), strict=True):
             total[top:bottom, left:right] += value
             count[top:bottom, left:right] += 1
@@ -120,7 +118,8 @@ def occlude_in_steps(
     """
     _check(image, patch, stride)
     colour = _colour(fill, image)
-    boxes = squares(*image.shape[2:], patch, stride)
+    height, width = image.shape[2:]
+    boxes = squares(height, width, patch, stride)
     flat, answers, activity = boxes.flatten(0, 1), None, None
     start = 0
     while start < len(flat):
@@ -134,7 +133,7 @@ def occlude_in_steps(
             activity[start:end] = sums
         shape = boxes.shape[:2]
         kept = None if activity is None else activity.clone().unflatten(0, shape)
-        yield Occlusion(answers.clone().unflatten(0, shape), boxes, kept, end)
+        yield Occlusion(answers.clone().unflatten(0, shape), boxes, kept, end, (height, width))
         start = end
 
 

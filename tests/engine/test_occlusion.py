@@ -86,6 +86,13 @@ def test_over_pixels_is_the_mean_of_the_squares_that_hide_a_pixel(model: nn.Modu
     assert apart.over_pixels(apart.probability(0)).isnan().sum() == 49 - 9
 
 
+def test_over_pixels_has_the_images_size_where_no_square_reaches_its_far_borders(model: nn.Module) -> None:
+    found = occlude(model, noise((1, 3, 8, 9)), patch=1, stride=5)
+    heat = found.over_pixels(found.probability(0))
+    assert heat.shape == (8, 9)
+    assert (~heat.isnan()).nonzero().tolist() == [[0, 0], [0, 5], [5, 0], [5, 5]]
+
+
 def test_the_activity_is_the_sum_of_the_chosen_map(model: nn.Module) -> None:
     image = noise((1, 3, 10, 10))
     found = occlude(model, image, patch=4, stride=5, unit_map=("conv1_relu", 3))

@@ -214,7 +214,7 @@ def test_drawings_show_what_is_unknown_in_grey_and_classes_in_their_colours() ->
     assert pictures.stretched(torch.tensor([[2.0, 4.0]])).tolist() == [[0, 1]]
     assert not pictures.stretched(torch.ones(2, 2)).any()
     logits = torch.tensor([[[1.0, 0.0], [0.0, 1.0]], [[1.0, 0.0], [float("nan")] * 2]])
-    found = Occlusion(logits, occlusion.squares(4, 4, 2, 2), None, 3)
+    found = Occlusion(logits, occlusion.squares(4, 4, 2, 2), None, 3, (4, 4))
     colours = drawings.answers(found, (1, 0), white)
     assert tuple(colours[0, 3]) == tuple(drawings.COLOURS[0])
     assert tuple(colours[0, 0]) == tuple(colours[3, 1]) == tuple(drawings.COLOURS[1])
