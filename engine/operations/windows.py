@@ -38,8 +38,8 @@ class Window:
         return position * self.stride - self.padding
 
     def middle(self, position: int) -> int:
-        """The middle of the window; of an even one, the unit before its middle."""
-        return self.first(position) + self.dilation * (self.length - 1) // 2
+        """The middle one of the units that it reads; of an even number, the one before the middle."""
+        return self.first(position) + self.dilation * ((self.length - 1) // 2)
 
     def reach(self, count: int) -> int:
         """How many units in a row `count` neighbours read together."""
