@@ -156,7 +156,7 @@ def _fields(model: nn.Module, graph: Graph, nodes: Iterable[Node]) -> dict[Node,
     found: dict[Node, ReceptiveField] = {graph.input: PIXELS}
     for node in nodes:
         below = [found[source] for source in node.all_input_nodes if source in found]
-        if below and node.target not in ("size", "dim", getattr):  # what is read there is a shape, not pixels
+        if below and graph.call(model, node).dimensions:  # else what is read there is a shape, not pixels
             found[node] = _field(model, graph, node, below)
     return found
 

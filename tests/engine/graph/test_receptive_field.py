@@ -1,6 +1,7 @@
 """Receptive fields against the support of the gradient in a network of ones, and against published figures."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -74,6 +75,16 @@ def test_what_sees_the_whole_image() -> None:
 def test_units_that_are_moved_see_the_whole_image(moved: Callable[[Tensor], Tensor], kept: bool) -> None:
     model = Lambda(lambda self, x: F.relu(moved(self.conv(x))), conv=nn.Conv2d(3, 4, 3)).eval()
     assert receptive_field(model, "relu").whole is not kept
+
+
+def test_a_view_that_is_read_like_an_attribute_holds_pixels_and_a_shape_holds_none() -> None:
+    def forward(net: Any, x: Tensor) -> Tensor:
+        return net.dense(net.conv(x).flatten(2).mT.mean(1)) / x.shape[0] ** 0.5
+
+    model = Lambda(forward, conv=nn.Conv2d(3, 4, 3), dense=nn.Linear(4, 2)).eval()
+    shapes = {"getattr_1", "getitem", "pow"}
+    assert trace(model).by_name.keys() - receptive_fields(model).keys() == shapes
+    assert receptive_field(model, "dense").whole
 
 
 def test_boxes_are_clipped_to_the_image() -> None:
