@@ -39,7 +39,7 @@ from engine.operations.base import Call, tensors_in
 
 # `torch.fx.wrap` marks functions that are not to be looked into; a tracer replaces them where they are defined, by
 # functions that do what they did unless they meet a stand-in. Two tracers must not put them back in the wrong order.
-# This is the engine's only lock, taken once per model: recording, playing back and optimising take none.
+# This lock is held while a graph is traced, once for each; recording, playing back and optimising do not wait for it.
 _WRAPPING = threading.Lock()
 
 # What a tensor answers without looking at its values; its attributes are of this kind as well.
