@@ -39,16 +39,18 @@ def _named_stage_at(node: str, named: Mapping[str, Sequence[str]]) -> str | None
 
 
 def _resnet_layers(nodes: Nodes, names: Names, operations: Operations) -> dict[str, str]:
-    """A stage's output is after its last ReLU."""
+    """A stage's output is the last value in it that is read outside of it."""
     layers: dict[str, str] = {}
     for node in nodes:
         name, operation = names[node], operations[node]
         stage = name.split(".")[0]
         if stage in ("layer1", "layer2", "layer3", "layer4"):
-            if isinstance(operation, ReLU):
+            if any(names.get(reader, "").split(".")[0] != stage for reader in node.users):
                 layers[f"conv{int(stage[-1]) + 1}_x"] = name
         elif name == "conv1":
             layers["conv1"] = name
+        elif "conv2_x" in layers:  # behind the first stage
+            continue
         elif isinstance(operation, ReLU):
             layers.setdefault("conv1_relu", name)
         elif isinstance(operation, MaxPool):

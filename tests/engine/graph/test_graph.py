@@ -5,6 +5,7 @@ import gc
 import re
 import weakref
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -12,11 +13,12 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.models.feature_extraction import get_graph_node_names
 
+from engine import tape
 from engine.errors import ConvscopeError
 from engine.graph import Block, ancestors, trace
 from engine.models import build
 from engine.operations.source import Image
-from tests.oracles import InPlaceShortcut, network
+from tests.oracles import InPlaceShortcut, Lambda, network, noise, randomised
 
 
 @pytest.mark.parametrize("name", ["resnet18", "googlenet", "app:model_one"])
@@ -61,6 +63,43 @@ def test_friendly_names_point_at_the_right_nodes() -> None:
     assert layers["conv1_relu"] == "relu"
     assert layers["pool1"] == "maxpool"
     assert [layers[name] for name in RESNET] == [f"layer{stage}.1.relu_1" for stage in (1, 2, 3, 4)]
+
+
+class Residual(nn.Module):
+    """A block whose last operation is the sum, behind batch norm and ReLU; or GELU."""
+
+    def __init__(self, inputs: int, outputs: int, before: bool) -> None:
+        super().__init__()
+        self.bn, self.act = nn.BatchNorm2d(inputs if before else outputs), nn.ReLU() if before else nn.GELU()
+        self.conv, self.shortcut = nn.Conv2d(inputs, outputs, 3, 2, 1), nn.Conv2d(inputs, outputs, 1, 2)
+        self.before = before
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.before:
+            return self.conv(self.act(self.bn(x))) + self.shortcut(x)
+        return self.act(self.bn(self.conv(x)) + self.shortcut(x))
+
+
+def residual_network(before: bool) -> nn.Module:
+    stages = {f"layer{stage}": nn.Sequential(Residual(4, 6, before), Residual(6, 4, before)) for stage in (1, 2, 3, 4)}
+
+    def forward(net: Any, x: Tensor) -> Tensor:
+        x = net.layer4(net.layer3(net.layer2(net.layer1(net.conv1(x)))))
+        return net.fc((torch.relu(x) if before else x).mean((2, 3)))
+
+    return randomised(Lambda(forward, conv1=nn.Conv2d(3, 4, 3), **stages, fc=nn.Linear(4, 5)))
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_a_stage_is_what_its_module_gives_wherever_its_relus_are(before: bool) -> None:
+    model, x, given = residual_network(before), noise((1, 3, 64, 64)), {}
+    assert list(tape.stages(model).values()) == ["conv1", *RESNET]
+    for stage in (1, 2, 3, 4):
+        module = getattr(model, f"layer{stage}")
+        module.register_forward_hook(lambda _, __, value, stage=stage: given.update({f"conv{stage + 1}_x": value}))
+    model(x)
+    for name, value in given.items():
+        torch.testing.assert_close(tape.features(model, x, name), value)
 
 
 @pytest.mark.parametrize("name", ["alexnet", "vgg16", "squeezenet1_1", "mobilenet_v2"])
