@@ -42,6 +42,9 @@ ImageShape = tuple[int, ...]
 
 _GRAPHS: "WeakKeyDictionary[nn.Module, dict[ImageShape | None, Graph]]" = WeakKeyDictionary()
 
+MOST_SHAPES = 32
+"""So many graphs for one shape each are kept of a model: those that were used last."""
+
 # Sides of the small image that a network is traced with: the first one that fits it.
 _SIDES = (64, 32, 28, 224, 16, 48, 96, 128, 256, 299, 384, 512, 518)
 
@@ -58,6 +61,8 @@ class _DoesNotFitError(ConvscopeError):
 def trace(model: nn.Module, shape: ImageShape | None = None) -> Graph:
     """The graph of `model`, traced and checked at the first call and remembered for as long as the model lives.
 
+    Of graphs that are for one shape alone, the last used are remembered.
+
     Args:
         shape: of the images [N, 3, H, W] that the graph is for; None: the names and connections are all that matters.
 
@@ -72,7 +77,10 @@ def trace(model: nn.Module, shape: ImageShape | None = None) -> Graph:
     if shape is None or first.shape in (None, shape):
         return first
     answer = None if first.output is None else first.names[first.output]
-    return graphs.get(shape) or graphs.setdefault(shape, _graph_for(model, shape, answer))
+    graphs[shape] = graph = graphs.pop(shape, None) or _graph_for(model, shape, answer)  # the last used comes last
+    for unused in list(graphs)[1:-MOST_SHAPES]:  # the first is for no shape
+        graphs.pop(unused, None)
+    return graph
 
 
 def _check_network(model: nn.Module) -> None:

@@ -1,5 +1,7 @@
 """Networks as students write them: the three rules equal autograd, with the rule put into PyTorch's own ReLU."""
 
+import gc
+import weakref
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -75,6 +77,16 @@ def test_a_forward_that_asks_for_sizes_is_right_at_each(name: str) -> None:
         x = noise((2, 3, size, size + 3))
         assert_close(record(net, x, logits(net)).activation, net(x))
     assert trace(net, (2, 3, 16, 19)) is trace(net, (2, 3, 16, 19))
+
+
+def test_graphs_for_shapes_that_were_not_used_for_longest_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.graph.MOST_SHAPES", 2)
+    net = network_of("branch_on_a_size")
+    graphs = {side: weakref.ref(trace(net, (1, 3, side, side))) for side in (16, 20, 16, 24)}
+    gc.collect()
+    assert {side for side, graph in graphs.items() if graph() is not None} == {16, 24}
+    assert trace(net, (1, 3, 16, 16)) is graphs[16]()
+    assert trace(net) is trace(net, (1, 3, 64, 64))
 
 
 def test_a_forward_that_hands_sizes_on_has_one_graph_for_all() -> None:
