@@ -8,12 +8,13 @@ A stage is a convolution with what follows it, or such a sequence. Its output is
 reads: conv3_relu is that of conv3, conv3_x its own.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 from torch import nn
 from torch.fx import Node
 
 from engine.operations import AveragePool, Convolution, Dense, MaxPool, Operation, ReLU
+from engine.operations.elementwise import Elementwise
 
 Nodes = tuple[Node, ...]
 Names = Mapping[Node, str]
@@ -66,22 +67,35 @@ def _numbered_layers(
     A stage with a name is behind its layers, and is what the last of its operations computes.
     """
     layers: dict[str, str] = {}
+    maps: set[Node] = set()
     number, on_maps = 0, False
     for node in nodes:
         operation = operations[node]
         if isinstance(operation, Convolution):
             number, on_maps = number + 1, True
             layers[f"conv{number}"] = names[node]
+        elif _gated(node, operations, maps) is not None:
+            on_maps = True
         elif operation.ends_maps:
             on_maps = False
         elif on_maps and isinstance(operation, ReLU):
             layers.setdefault(f"conv{number}_relu", names[node])
         elif on_maps and isinstance(operation, MaxPool | AveragePool):
             layers.setdefault(f"pool{number}", names[node])
+        if on_maps:
+            maps.add(node)
         if stage := _named_stage_at(names[node], named):
             layers.pop(stage, None)
             layers[stage] = names[node]
     return layers
+
+
+def _gated(node: Node, operations: Operations, maps: Container[Node]) -> Node | None:
+    """The one of `maps` that it multiplies by a gate, which gives maps again (Hu et al. 2018); None if it does not."""
+    factors = [factor for factor in node.all_input_nodes if factor.op != "get_attr"]
+    of_maps = [factor for factor in factors if factor in maps]
+    is_gate = isinstance(operations[node], Elementwise) and (len(of_maps), len(factors)) == (1, 2)
+    return of_maps[0] if is_gate else None
 
 
 def stage_outputs(layers: Mapping[str, str], model: nn.Module) -> dict[str, str]:
@@ -116,8 +130,12 @@ def _up_to_ends(nodes: Sequence[Node], names: Names, ends: Mapping[str, str]) ->
 def _from_starts(
     nodes: Sequence[Node], names: Names, operations: Operations, starts: Mapping[str, str]
 ) -> dict[Node, str]:
-    """Convolutions and dense layers each begin a stage; what flattens the maps belongs to what comes after it."""
+    """Convolutions and dense layers each begin a stage; what flattens the maps belongs to what comes after it.
+
+    Behind a gate of dense layers the stage of the maps goes on.
+    """
     stage_of: dict[Node, str] = {}
+    maps: dict[Node, str] = {}
     stage, dense, waiting = "input", 0, []
     for node in nodes:
         is_dense = isinstance(operations[node], Dense)
@@ -127,6 +145,10 @@ def _from_starts(
         if names[node] in starts or is_dense:
             dense += is_dense
             stage = starts.get(names[node], f"dense {dense}")
+        elif (gated := _gated(node, operations, maps)) is not None:
+            stage = maps[gated]
+        if stage in starts.values():
+            maps[node] = stage
         stage_of |= dict.fromkeys([*waiting, node], stage)
         waiting = []
     return stage_of | dict.fromkeys(waiting, stage)

@@ -13,6 +13,7 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.models.feature_extraction import get_graph_node_names
 
+from engine import network as network_table
 from engine import tape
 from engine.errors import ConvscopeError
 from engine.graph import Block, ancestors, trace
@@ -100,6 +101,33 @@ def test_a_stage_is_what_its_module_gives_wherever_its_relus_are(before: bool) -
     model(x)
     for name, value in given.items():
         torch.testing.assert_close(tape.features(model, x, name), value)
+
+
+class Gated(nn.Module):
+    """Squeeze and excitation with dense layers, as its authors have it (Hu et al. 2018)."""
+
+    def __init__(self, inputs: int) -> None:
+        super().__init__()
+        self.conv, self.act, self.pool = nn.Conv2d(inputs, 6, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)
+        self.squeeze, self.excite = nn.Linear(6, 3), nn.Linear(3, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        gate = self.excite(torch.relu(self.squeeze(x.mean((2, 3))))).sigmoid()
+        return self.pool(self.act(x * gate[:, :, None, None]))
+
+
+def test_behind_a_gate_of_dense_layers_the_maps_go_on() -> None:
+    model = nn.Sequential(Gated(3), Gated(6), nn.Flatten(), nn.Linear(96, 4)).eval()
+    parts = {"conv{}": "conv", "conv{}_relu": "act", "pool{}": "pool"}
+    expected = {name.format(i + 1): f"{i}.{part}" for i in (0, 1) for name, part in parts.items()}
+    assert tape.layers(model) == expected
+    stages = {stage.name: stage for stage in network_table.stages(network_table.describe(model, 16))}
+    for i in (0, 1):
+        stage, learned = stages[f"conv{i + 1}"], model[i].conv.parameters()
+        assert (stage.last, stage.output) == (f"{i}.pool", (6, 8 >> i, 8 >> i))
+        assert stage.parameters == sum(parameter.numel() for parameter in learned)
+    assert [stages[f"dense {i}"].output for i in range(1, 6)] == [(3,), (6, 1, 1), (3,), (6, 1, 1), (4,)]
 
 
 @pytest.mark.parametrize("name", ["alexnet", "vgg16", "squeezenet1_1", "mobilenet_v2"])
