@@ -69,7 +69,7 @@ class Status:
         step, steps_per_epoch: in the present epoch.
         phase, phases: the present one (the first is 0), and how many there are.
         loss: plain cross-entropy of the last batch, in nats.
-        message: one sentence, of a stopped, finished or failed run.
+        message: one sentence, of a run that was stopped, has finished or failed, or was killed by the system.
         updated: seconds since 1970.
     """
 

@@ -197,7 +197,8 @@ def say_state(folder: RunFolder, status: Status) -> None:
     if status.state == "failed":
         st.error(texts.plain(status.message) or "The training ended without a word: look into its log.txt.", icon="⚠️")
     elif status.state == "interrupted":
-        st.warning("Its process has ended before its time: Resume goes on after the last whole epoch.", icon="⚠️")
+        why = texts.plain(status.message) or "Its process has ended before its time."
+        st.warning(f"{why} Resume goes on after the last whole epoch.", icon="⚠️")
     elif status.state == "queued" and (place := jobs.place(folder)):
         st.info(f"One network is trained at a time; this run is number {place} in the queue.", icon="⏳")
     run_view.show_keeping(folder)

@@ -19,7 +19,7 @@ from engine.training import recipe as recipes
 from engine.training.curves import step_curve
 from engine.training.estimate import TimePerImage
 from engine.training.plan import Plan
-from engine.training.queue import jobs
+from engine.training.queue import dispatcher, jobs
 from engine.training.recipe import Phase, Recipe
 from engine.training.records import Status, Steps
 from engine.training.run import RunFolder
@@ -163,7 +163,7 @@ def test_a_failed_one_says_why(trained: RunFolder) -> None:
 
 
 def test_an_interrupted_one_can_be_resumed(trained: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    live_files.write_status(trained, replace(live_files.read_status(trained), state="running", epoch=1))
+    live_files.write_status(trained, Status("running", epoch=1, epochs=2))
     app = opened(trained)
     assert "Its process has ended before its time" in app.warning[0].value
     resumed: list[str] = []
@@ -171,6 +171,12 @@ def test_an_interrupted_one_can_be_resumed(trained: RunFolder, monkeypatch: pyte
     app.main.button(key="train_again").click().run()
     assert_no_error(app)
     assert resumed == ["lesson"]
+
+
+def test_one_that_the_system_has_killed_says_why(trained: RunFolder) -> None:
+    dispatcher.note(trained.path, "interrupted", dispatcher.KILLED)
+    (warning,) = opened(trained).warning
+    assert warning.value == f"{dispatcher.KILLED} Resume goes on after the last whole epoch."
 
 
 def test_a_finished_one_can_be_kept_and_deleted(trained: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
