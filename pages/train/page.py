@@ -34,13 +34,19 @@ ButtonState = tuple[str, int, str]
 
 def choose_run(runs: list[RunFolder]) -> RunFolder | None:
     """The run that the link names, or None for a new one."""
+    offered = [NEW, *(folder.name for folder in runs)]
     if wanted := st.session_state.get(OPEN):
         st.session_state["run"] = wanted
-    names = [folder.name for folder in runs]
-    name = selection.choose("Show", "run", [NEW, *names], NEW, lambda asked: f"There is no run {asked!r} (any more)")
+        if wanted not in offered:
+            st.warning(texts.plain(f"{_no_run(wanted)}."))
+    name = selection.choose("Show", "run", offered, NEW, _no_run)
     # Only now: this script may be interrupted by a rerun before it gets here.
     st.session_state.pop(OPEN, None)
     return None if name == NEW else next(folder for folder in runs if folder.name == name)
+
+
+def _no_run(name: str) -> str:
+    return f"There is no run {name!r} (any more)"
 
 
 def open_run(name: str) -> None:
@@ -120,22 +126,24 @@ def show_runs(runs: list[RunFolder]) -> None:
 
 
 def _show_table(runs: list[RunFolder]) -> None:
-    rows = [row_of(folder) for folder in runs if folder.path.exists()]
+    rows = [row_of(folder) for folder in runs]
     table = pd.DataFrame(rows, columns=["run", "state", "epochs", "validation accuracy"])
     # The whole title has no room in the column.
     short = {
         "validation accuracy": st.column_config.Column("accuracy", help="On validation images, at the best epoch.")
     }
     look = {"hide_index": True, "height": min(480, 46 * (len(rows) + 1) + 4), "column_config": short}
-    picked = st.dataframe(table, on_select="rerun", selection_mode="single-row", key="train_runs", **look)
+    # The browser says a row's number, which means another run in a table of other ones.
+    key = f"train_runs-{hash(tuple(folder.name for folder in runs))}"
+    picked = st.dataframe(table, on_select="rerun", selection_mode="single-row", key=key, **look)
     if chosen := picked["selection"]["rows"]:
-        open_run(rows[chosen[0]][0])
+        open_run(runs[chosen[0]].name)
 
 
 def row_of(folder: RunFolder) -> tuple[str, str, str, str]:
     """A run's line in the table."""
     status = jobs.look(folder)
-    words = run_view.in_words(status, jobs.place(folder))
+    words = run_view.in_words(status, jobs.place(folder)) if folder.path.exists() else "was deleted"
     return folder.name, words, f"{status.epoch} of {status.epochs}", best_accuracy(folder)
 
 

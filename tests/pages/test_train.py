@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -14,7 +15,7 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from engine.settings import ROOT
-from engine.training import estimate, live_files, toml_text, turns
+from engine.training import estimate, live_files, run, toml_text, turns
 from engine.training import recipe as recipes
 from engine.training.curves import step_curve
 from engine.training.estimate import TimePerImage
@@ -224,6 +225,50 @@ def test_a_run_that_is_not_there_is_named(root: Path) -> None:
     app = open_page(PAGE, run="nosuch")
     assert_no_error(app)
     assert app.warning[0].value.startswith("There is no run 'nosuch'")
+    assert "Start" in buttons(app)
+
+
+@pytest.fixture
+def three(root: Path) -> list[RunFolder]:
+    """Three runs as the page lists them; the newest is the first."""
+    for name in ("third", "second", "first"):
+        RunFolder(root / name).begin(lenet())
+    return run.runs()
+
+
+def click(app: AppTest, row: int) -> AppTest:
+    """A click on a row of the table of runs."""
+    app.session_state[app.dataframe[0].key] = {"selection": {"rows": [row], "columns": [], "cells": []}}
+    return app.run()
+
+
+def test_a_click_in_the_table_opens_that_run(three: list[RunFolder]) -> None:
+    app = click(open_page(PAGE), 1)
+    assert_no_error(app)
+    assert app.query_params["run"] == three[1].name
+
+
+@pytest.mark.parametrize("row", [1, 2])
+def test_a_click_on_a_run_that_was_deleted_meanwhile_opens_no_other(
+    three: list[RunFolder], row: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = open_page(PAGE)
+    shutil.rmtree(three[row].path)
+    fresh = run.runs()
+    listed = iter([three])  # the click is answered with what the table was drawn from
+    monkeypatch.setattr(run, "runs", lambda: next(listed, fresh))
+    click(app, row)
+    assert_no_error(app)
+    assert app.warning[0].value.startswith(f"There is no run '{three[row].name}' (any more)")
+    assert "Start" in buttons(app)
+
+
+@pytest.mark.parametrize("row", [1, 2])
+def test_a_click_in_a_table_that_is_no_longer_there_opens_nothing(three: list[RunFolder], row: int) -> None:
+    app = open_page(PAGE)
+    shutil.rmtree(three[1].path)
+    click(app, row)
+    assert_no_error(app)
     assert "Start" in buttons(app)
 
 
