@@ -1,6 +1,8 @@
 """About how long a training will take, measured beside the page."""
 
-from concurrent.futures import Future, ThreadPoolExecutor
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import astuple
 from functools import partial
 
 import streamlit as st
@@ -11,7 +13,7 @@ from engine.training.estimate import TimePerImage
 from engine.training.recipe import Recipe, parse
 
 VALID = 120
-"""Seconds for which a measurement counts: it may have met a machine that was busy with something else."""
+"""Seconds after which it is measured again: the machine may have been busy with something else."""
 
 
 @st.cache_resource(show_spinner=False)
@@ -20,30 +22,63 @@ def _timer() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(1, "times a network")
 
 
-@st.cache_resource(show_spinner=False, max_entries=256, ttl=VALID)
-def _cost(recipe_text: str) -> Future[TimePerImage]:
-    """What a step costs, once it is measured."""
-    return _timer().submit(lambda: estimate.cost(parse(recipe_text, "timed")))
+class Timing:
+    """What a step by `recipe` costs: the least of what was measured so far, as other work can only lengthen it.
+
+    Attributes:
+        cost: None before the first measurement has ended, and where none is possible.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.cost: TimePerImage | None = None
+        self._recipe = recipe
+        self._measure()
+
+    @property
+    def waits(self) -> bool:
+        """Whether the first measurement is still to end."""
+        return self.cost is None and not self._measurement.done()
+
+    def renew(self) -> None:
+        """Measure again beside the page, if that was long ago."""
+        if self._measurement.done() and time.monotonic() - self._begun > VALID:
+            self._measure()
+
+    def _measure(self) -> None:
+        self._begun = time.monotonic()
+        self._measurement = _timer().submit(self._time)
+
+    def _time(self) -> None:
+        measured = estimate.cost(self._recipe)
+        self.cost = TimePerImage(*map(min, astuple(self.cost or measured), astuple(measured)))
 
 
-def _costs(recipe: Recipe) -> dict[int, Future[TimePerImage]]:
-    """What a step costs, by the size of the images."""
+@st.cache_resource(show_spinner=False, max_entries=256)
+def _timing(recipe_text: str) -> Timing:
+    return Timing(parse(recipe_text, "timed"))
+
+
+def _timings(recipe: Recipe) -> dict[int, Timing]:
+    """What a step costs, by the size of the images; measured again if that was long ago."""
     sizes = sorted({recipe.pixels_at(epoch) for epoch in range(recipe.epochs)})
-    return {size: _cost(toml_text.to_toml(estimate.timed(recipe, size))) for size in sizes}
+    timings = {size: _timing(toml_text.to_toml(estimate.timed(recipe, size))) for size in sizes}
+    for timing in timings.values():
+        timing.renew()
+    return timings
 
 
 def seconds(recipe: Recipe) -> float | None:
     """About how long `recipe` takes; None if that is not known, or not yet."""
-    costs, images = _costs(recipe), estimate.images(recipe)
-    if images is None or not all(cost.done() and not cost.exception() for cost in costs.values()):
+    costs, images = {size: timing.cost for size, timing in _timings(recipe).items()}, estimate.images(recipe)
+    if images is None or None in costs.values():
         return None
-    return estimate.seconds(recipe, images, lambda pixels: costs[pixels].result())
+    return estimate.seconds(recipe, images, costs.__getitem__)
 
 
 def show_estimate(recipe: Recipe) -> None:
     """About how long `recipe` will take; measured beside the page, which goes on."""
     count = estimate.parameters(recipe)
-    waits = not all(cost.done() for cost in _costs(recipe).values())
+    waits = any(timing.waits for timing in _timings(recipe).values())
     show = partial(_say_estimate, recipe, count)
     st.fragment(show, run_every=0.5 if waits else None)()
     if sentence := slow_precision(recipe, best_device()):
@@ -52,7 +87,7 @@ def show_estimate(recipe: Recipe) -> None:
 
 def _say_estimate(recipe: Recipe, count: int) -> None:
     words = f"{count:,} parameters, {recipe.epochs} epoch{'s' if recipe.epochs > 1 else ''}"
-    if not all(cost.done() for cost in _costs(recipe).values()):
+    if any(timing.waits for timing in _timings(recipe).values()):
         st.markdown(f"{words}: timing a few steps …")
         return
     taken = seconds(recipe)

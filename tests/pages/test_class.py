@@ -1,6 +1,7 @@
 """A class on one server, without a browser: what is whose on the Train page, and what the lecturer's key opens."""
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -14,8 +15,10 @@ from engine import checkpoints, settings
 from engine.training import estimate, turns
 from engine.training.estimate import TimePerImage
 from engine.training.queue import jobs, limits, owners
+from engine.training.recipe import Recipe
 from engine.training.run import RunFolder
 from pages.common import visitors
+from pages.train import estimate as page_estimate
 from tests.apps import assert_no_error, open_page
 from tests.engine.checkpoints.test_checkpoints import make_card, make_contents
 from tests.runs import lenet
@@ -44,14 +47,19 @@ def keys(app: AppTest) -> set[str]:
     return {button.key for button in app.main.button if str(button.key).startswith("train_")}
 
 
-def started(**link: str) -> AppTest:
-    """A visitor's session after a press of Start, which needs the timing of the network."""
+def timed(**link: str) -> AppTest:
+    """A visitor's session before a press of Start, which needs the timing of the network."""
     app = open_page(PAGE, **link)
     end = time.monotonic() + 60
     while any("timing a few steps" in text.value for text in app.markdown):
         assert time.monotonic() < end
         app.run()
-    return app.main.button(key="train_start").click().run()
+    return app
+
+
+def started(**link: str) -> AppTest:
+    """A visitor's session after a press of Start."""
+    return timed(**link).main.button(key="train_start").click().run()
 
 
 def with_key(app: AppTest, key: str) -> AppTest:
@@ -109,6 +117,26 @@ def test_a_second_run_that_waits_and_a_long_one_are_refused_politely(shared: Pat
     with_key(long, KEY).main.button(key="train_start").click().run()
     assert_no_error(long)
     assert [path.name for path in turns.queue(shared)] == ["first_lesson", "first_lesson-2"]
+
+
+def test_after_a_while_the_time_that_was_shown_still_counts(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = timed()
+    renewed, goes_on = threading.Event(), threading.Event()
+
+    def cost(recipe: Recipe) -> TimePerImage:
+        renewed.set()
+        goes_on.wait(60)
+        return TimePerImage(9.0, 9.0)
+
+    monkeypatch.setattr(estimate, "cost", cost)
+    monkeypatch.setattr(page_estimate, "VALID", -1.0)
+    try:
+        app.main.button(key="train_start").click().run()
+        assert renewed.wait(60)
+    finally:
+        goes_on.set()
+    assert_no_error(app)
+    assert [path.name for path in turns.queue(shared)] == ["first_lesson"]
 
 
 def test_where_students_do_not_train_only_the_lecturer_does() -> None:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,19 @@ def test_the_time_is_of_the_processor(name: str, where: str, root: Path, monkeyp
         assert time.monotonic() < end
         app.run()
     assert any(text.value.endswith(f"** {where}") for text in app.markdown)
+
+
+def test_the_least_of_what_was_measured_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = iter([0.02, 9.0, 0.001])
+    monkeypatch.setattr(estimate, "cost", lambda recipe: TimePerImage(next(measured, 9.0), 0.002))
+    monkeypatch.setattr(page_estimate, "VALID", -1.0)
+    timing = page_estimate.Timing(controls.FIRST_LESSON)
+    end, costs = time.monotonic() + 60, [timing.cost]
+    while costs[-1] != TimePerImage(0.001, 0.002):
+        assert time.monotonic() < end
+        timing.renew()
+        costs.append(timing.cost)
+    assert [cost.step for cost, _ in groupby(filter(None, costs))] == [0.02, 0.001]
 
 
 def test_the_page_says_so_and_starts_what_can_be_trained(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
