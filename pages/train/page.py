@@ -1,5 +1,8 @@
 """Train: put a training together, start it, and look on while the network learns."""
 
+import threading
+from dataclasses import dataclass, field
+
 import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
@@ -18,7 +21,7 @@ from pages.train import form as training_form
 
 NEW = "a new training"
 OPEN = "_open_run"
-"""The run that is to be shown from the next rerun on."""
+"""In the session: the `Opening`."""
 
 LARGE_START = """<style>
 .st-key-train_start button { min-height: 4.5rem; }
@@ -32,16 +35,45 @@ ButtonState = tuple[str, int, str]
 # Which run -----------------------------------------------------------------------------------------------------
 
 
-def choose_run(runs: list[RunFolder]) -> RunFolder | None:
-    """The run that the link names, or None for a new one."""
+@dataclass
+class Opening:
+    """What a session is to show from its next rerun on.
+
+    Streamlit breaks a script off, at a second click say, wherever it touches its session, and runs the next one beside
+    it until then. So a run that has started is noted in this plain object, and the next script waits for that.
+
+    Attributes:
+        name: of a run, or `NEW`; empty if the session shows what its link names.
+        started: the run that was started from the form which the reader may still see.
+        lock: held while a run is being started.
+    """
+
+    name: str = ""
+    started: str = ""
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+def _opening() -> Opening:
+    return st.session_state.setdefault(OPEN, Opening())
+
+
+def wanted_run() -> str:
+    """The run that this session is to show, whatever its link names; empty if there is none."""
+    opening = _opening()
+    with opening.lock:
+        return opening.name
+
+
+def choose_run(runs: list[RunFolder], wanted: str) -> RunFolder | None:
+    """The run that is `wanted`, or else that the link names; None for a new one."""
     offered = [NEW, *(folder.name for folder in runs)]
-    if wanted := st.session_state.get(OPEN):
+    if wanted:
         st.session_state["run"] = wanted
         if wanted not in offered:
             st.warning(texts.plain(f"{_no_run(wanted)}."))
     name = selection.choose("Show", "run", offered, NEW, _no_run)
     # Only now: this script may be interrupted by a rerun before it gets here.
-    st.session_state.pop(OPEN, None)
+    _opening().name = ""
     return None if name == NEW else next(folder for folder in runs if folder.name == name)
 
 
@@ -51,7 +83,7 @@ def _no_run(name: str) -> str:
 
 def open_run(name: str) -> None:
     """Show another run, or the form of a new one."""
-    st.session_state[OPEN] = name
+    _opening().name = name
     st.rerun()
 
 
@@ -90,23 +122,28 @@ def offer_start(recipe: Recipe) -> None:
     st.html(LARGE_START)
     disabled = not (ready and visitors.may_train())
     if start.button("Start", type="primary", width="stretch", disabled=disabled, key="train_start"):
-        open_run(submit(recipe).name)
+        open_run(_opening().started or submit(recipe).name)
+    _opening().started = ""  # whoever presses Start from now on sees this form
     downloads.text("These settings as a recipe", toml_text.to_toml(recipe), f"{recipe.name}.toml")
     downloads.code(code.of_recipe(recipe))
 
 
 def submit(recipe: Recipe) -> RunFolder:
-    """Start the run, which belongs to this visitor where runs have owners.
+    """Start the run, which belongs to this visitor where runs have owners, and is shown from the next rerun on.
 
     Raises:
         ConvscopeError: it cannot be started, or is more than this visitor may do.
     """
-    if not visitors.leads():
-        limits.check_training(estimate.seconds(recipe))
-    right = visitors.new_right()
-    folder = jobs.submit(recipe, settings.folders.runs, right, may_join())
-    if right:
-        visitors.rights().add(right)
+    opening = _opening()
+    with opening.lock:
+        if not visitors.leads():
+            limits.check_training(estimate.seconds(recipe))
+        right, rights = visitors.new_right(), visitors.rights()
+        folder = jobs.submit(recipe, settings.folders.runs, right, may_join())
+        # From here on nothing touches the session: the run is there, whatever becomes of this script.
+        if right:
+            rights.add(right)
+        opening.name = opening.started = folder.name
     return folder
 
 
@@ -296,8 +333,9 @@ def main() -> None:
     title = st.container()
     left, top = st.columns([1, 2.4], vertical_alignment="bottom")
     with left:
+        wanted = wanted_run()  # before the runs are listed: it may be that another one is being started
         runs = run.runs()
-        folder = choose_run(runs)
+        folder = choose_run(runs, wanted)
     if folder is None:
         with title:
             texts.headline("Train a network: choose, press Start, and look on while it learns")

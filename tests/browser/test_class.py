@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from engine.training import live_files
+from engine.training import live_files, run
 from engine.training.queue import jobs
 from engine.training.run import RunFolder
 from tests.browser.conftest import IDLE
@@ -20,8 +20,9 @@ def test_others_look_on_and_the_lecturer_may_do_everything(open_page: Callable[.
     with training_server(tmp_path / "runs", **shared) as server:
         mine = open_page(f"{server.address}/train?epochs1=1000")
         mine.get_by_text("epochs: about").wait_for()
-        mine.get_by_role("button", name="Start", exact=True).click()
+        mine.get_by_role("button", name="Start", exact=True).dblclick(delay=60)
         mine.get_by_role("button", name="Pause").wait_for()
+        assert [started.name for started in run.runs(tmp_path / "runs")] == ["first_lesson"]
         mine.wait_for_function("() => location.search.includes('right=')")
 
         other = open_page(f"{server.address}/train?run=first_lesson")

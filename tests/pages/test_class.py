@@ -6,9 +6,11 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.testing.v1 import AppTest
 
 from engine import checkpoints, settings
@@ -102,6 +104,28 @@ def test_a_run_is_its_starters_others_look_on_and_the_key_opens_everything(share
     lecturer.main.button(key="lecturer_leaves").click().run()
     assert keys(lecturer) == set()
     assert keys(owner.run()) == {"train_again", "train_keep", "train_delete"}
+
+
+@pytest.mark.parametrize("breaks_off", [True, False])
+def test_a_second_click_on_start_opens_the_run_of_the_first(
+    shared: Path, monkeypatch: pytest.MonkeyPatch, breaks_off: bool
+) -> None:
+    app, submit = timed(), jobs.submit
+
+    def interrupted(*arguments: Any) -> RunFolder:
+        folder = submit(*arguments)
+        get_script_run_ctx().script_requests.request_stop()  # as Streamlit does at the next click
+        return folder
+
+    monkeypatch.setattr(jobs, "submit", interrupted if breaks_off else submit)
+    start, shown = app.main.button(key="train_start"), app.main.selectbox(key="run")
+    for _ in range(2):  # as from a browser that still shows the form
+        shown.set_value("a new training")
+        start.click().run()
+    assert_no_error(app)
+    assert [path.name for path in turns.queue(shared)] == ["first_lesson"]
+    assert keys(app) == {"train_stop"}
+    assert owners.belongs(shared / "first_lesson", [app.query_params["right"]])
 
 
 def test_a_second_run_that_waits_and_a_long_one_are_refused_politely(shared: Path) -> None:
