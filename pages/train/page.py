@@ -13,7 +13,7 @@ from engine.training import live_files, run, toml_text, turns
 from engine.training.curves import best_epoch
 from engine.training.queue import jobs, limits
 from engine.training.recipe import Recipe
-from engine.training.records import ALIVE, Status
+from engine.training.records import ALIVE, EpochRecord, Status
 from engine.training.run import RunFolder
 from pages.common import downloads, selection, texts, visitors
 from pages.train import code, estimate, files, images, kept_models, range_test, run_view
@@ -28,8 +28,8 @@ LARGE_START = """<style>
 .st-key-train_start button p { font-size: 1.8rem; }
 </style>"""
 
-ButtonState = tuple[str, int, str]
-"""What decides which buttons there are: state, phase, and state of keeping."""
+ButtonState = tuple[str, int, str, bool]
+"""What decides which buttons there are: state, phase, state of keeping, and whether an epoch is over."""
 
 
 # Which run -----------------------------------------------------------------------------------------------------
@@ -200,7 +200,7 @@ def button_state(folder: RunFolder, status: Status) -> ButtonState:
     """What decides which buttons there are."""
     keeping = jobs.keeping(folder)
     state = "running" if status.state == "measuring" else status.state
-    return state, status.phase, keeping.state if keeping else ""
+    return state, status.phase, keeping.state if keeping else "", status.epoch > 0
 
 
 def show(folder: RunFolder, top: DeltaGenerator) -> None:
@@ -235,6 +235,17 @@ def draw(folder: RunFolder, status: Status) -> None:
         run_view.show_curves(status, history, files.curve(folder, status))
     with filters:
         run_view.show_filters(folder)
+    offer_files(folder, history)
+
+
+def offer_files(folder: RunFolder, history: list[EpochRecord]) -> None:
+    """What a reader takes home of a run, as it is at this moment."""
+    if history:
+        rows = pd.DataFrame([vars(record) for record in history])
+        downloads.table("Curves", rows, f"{folder.name}-history.csv")
+        downloads.code(code.of_run(folder))
+    if filters := files.filters(folder):
+        downloads.picture("Filters", filters.now, f"{folder.name}-filters.png", "The first layer's filters now")
 
 
 def say_state(folder: RunFolder, status: Status) -> None:
@@ -305,7 +316,7 @@ def offer_deletion(folder: RunFolder) -> None:
 
 
 def explain(folder: RunFolder) -> None:
-    """What to look at, the equation, and the downloads."""
+    """What to look at, and the equation."""
     if not visitors.leads() and visitors.owns(folder.path):
         st.caption(
             "This run is yours. The address of this page carries the right to it: keep it to come back, and leave out "
@@ -320,12 +331,6 @@ def explain(folder: RunFolder) -> None:
         )
     with right:
         st.latex(r"w \leftarrow w - \eta\,\nabla_w \text{loss}(w)\qquad(\eta:\ \text{learning rate})")
-        history = pd.DataFrame([vars(record) for record in live_files.read_history(folder)])
-        if len(history):
-            downloads.table("Curves", history, f"{folder.name}-history.csv")
-            downloads.code(code.of_run(folder))
-    if filters := files.filters(folder):
-        downloads.picture("Filters", filters.now, f"{folder.name}-filters.png", "The first layer's filters now")
 
 
 def main() -> None:

@@ -115,6 +115,25 @@ def test_a_running_one_shows_figures_curves_filters_and_can_be_commanded(trained
     assert (trained.path / "command").read_text() == "stop\n"
 
 
+def test_what_is_offered_for_download_is_looked_up_again_and_again(trained, holding, monkeypatch) -> None:
+    at_work(trained, holding, state="running", epoch=1)
+    inside, offered, begin = [], [], st.fragment
+
+    def fragment(function: Callable[..., None], run_every: float | None = None) -> Callable[..., None]:
+        def drawn(*arguments: object) -> None:
+            inside.append(run_every)
+            function(*arguments)
+            inside.pop()
+
+        return begin(drawn, run_every=run_every)
+
+    monkeypatch.setattr(st, "fragment", fragment)
+    for kind in ("table", "picture"):
+        monkeypatch.setattr(downloads, kind, lambda heading, *_: offered.append((heading, *inside)))
+    assert_no_error(opened(trained))
+    assert offered == [("Curves", 0.5), ("Filters", 0.5)]
+
+
 def test_in_the_last_phase_there_is_no_next_one(trained, holding) -> None:
     at_work(trained, holding, state="measuring", phase=1)
     assert "Next phase now" not in buttons(opened(trained))
