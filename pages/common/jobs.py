@@ -2,7 +2,8 @@
 
 Each job has one thread, which never calls Streamlit; any session can watch it and stop it. Two jobs work at a time, so
 that thirty readers do not slow each other to a standstill. While others wait, one that nobody watches gives way for
-good, and one that is watched after some seconds, until its turn comes again: round robin over the visitors.
+good, and one that is watched after some seconds, until its turn comes again: round robin over the visitors. One that
+keeps much memory meanwhile keeps its turn instead.
 
 A page writes a subclass of `Job`, keeps its jobs in `Jobs`, and draws a `panel`; or, where button and progress have
 different places, `buttons` and `follow`.
@@ -146,6 +147,8 @@ class Job:
     Attributes:
         computes: whether it takes a turn, and the program's end waits for the step at hand; not so for a download.
         private: whether it is one visitor's alone, and so ends when they have left.
+        keeps_turn: whether it keeps its turn to its end while it is watched: it is short, and takes too much memory for
+            many to wait in the midst of it.
         words: how far it is, such as "50 of 200 images"; nothing before it has begun.
         share: how much of it is done, 0-1.
         error: one sentence, if it has failed.
@@ -154,6 +157,7 @@ class Job:
 
     computes: ClassVar[bool] = True
     private: ClassVar[bool] = False
+    keeps_turn: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self.words, self.share, self.error, self.stopped = "", 0.0, "", False
@@ -256,7 +260,7 @@ class Job:
         gives_way = self.computes and not self.watched and (is_left or TURNS.wanted)
         if self._stop.is_set() or _leaving() or gives_way:
             raise Stopped
-        if self.computes:
+        if self.computes and not self.keeps_turn:
             TURNS.let_others_in(self._stop, self._turn)
 
 

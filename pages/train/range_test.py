@@ -1,6 +1,7 @@
 """Which learning rate? A short trial at rising rates, on the Train page, before a training is started.
 
-It trains in a process of its own, which is asked for each step, so that it stops and gives way as every job does.
+It trains in a process of its own, which is asked for each step, so that it stops as every job does. The process takes
+almost a gigabyte, so a trial has its turn to its end: there are no more of them than jobs that work at a time.
 """
 
 from collections.abc import Sequence
@@ -24,6 +25,8 @@ STEPS = 100
 
 class Trial(Job):
     """One range test; `points` are those so far."""
+
+    keeps_turn = True
 
     def __init__(self, settings: Recipe) -> None:
         super().__init__()

@@ -2,7 +2,8 @@
 
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from engine.training.datasets import Dataset
 from engine.training.estimate import TimePerImage
 from engine.training.queue import rates
 from engine.training.range_test import RangeTestPoint
+from engine.training.recipe import Recipe
+from pages.common import jobs
 from pages.train import controls
 from pages.train import range_test as training_range
 from tests.apps import assert_no_error, open_page
@@ -98,6 +101,32 @@ def test_a_trial_trains_in_a_process_of_its_own_which_ends_with_it(monkeypatch: 
         assert next(points).step == 0
         assert begun[0].poll() is None
     assert begun[0].poll() is not None
+
+
+def test_of_many_trials_only_those_at_work_have_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    processes: list[object] = []
+    at_once: list[int] = []
+
+    def points(tried: Recipe, steps: int) -> Iterator[RangeTestPoint]:
+        processes.append(tried)
+        try:
+            for step in range(steps):
+                at_once.append(len(processes))
+                time.sleep(0.01)
+                yield RangeTestPoint(step, 0.1, 1.0, 1.0)
+        finally:
+            processes.remove(tried)
+
+    monkeypatch.setattr(rates, "points", points)
+    monkeypatch.setattr(jobs, "TURNS", jobs.Turns(2))
+    monkeypatch.setattr(jobs, "SLICE", 0.0)
+    trials = [training_range.Trial(lenet(seed=number)) for number in range(6)]
+    for trial in trials:
+        trial.start()
+    for trial in trials:
+        trial.wait(60)
+        assert trial.complete
+    assert max(at_once) == 2
 
 
 def test_without_a_falling_loss_no_rate_is_marked() -> None:
