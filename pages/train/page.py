@@ -266,7 +266,7 @@ def offer_commands(folder: RunFolder, status: Status) -> None:
         st.caption("This run is somebody else's: look on, or start one of your own.")
         return
     with texts.readable_errors():
-        if status.state in ("running", "measuring"):
+        if status.state in ("running", "measuring") and visitors.leads():  # it keeps its turn: all others would wait
             command(folder, "Pause", "pause", ":material/pause:")
         if status.state == "paused":
             command(folder, "Go on", "resume", ":material/play_arrow:")

@@ -21,7 +21,7 @@ def test_others_look_on_and_the_lecturer_may_do_everything(open_page: Callable[.
         mine = open_page(f"{server.address}/train?epochs1=1000")
         mine.get_by_text("epochs: about").wait_for()
         mine.get_by_role("button", name="Start", exact=True).dblclick(delay=60)
-        mine.get_by_role("button", name="Pause").wait_for()
+        mine.get_by_text("first_lesson is training").wait_for()
         assert [started.name for started in run.runs(tmp_path / "runs")] == ["first_lesson"]
         mine.wait_for_function("() => location.search.includes('right=')")
 

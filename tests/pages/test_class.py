@@ -14,10 +14,11 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.testing.v1 import AppTest
 
 from engine import checkpoints, settings
-from engine.training import estimate, turns
+from engine.training import estimate, live_files, turns
 from engine.training.estimate import TimePerImage
 from engine.training.queue import jobs, limits, owners
 from engine.training.recipe import Recipe
+from engine.training.records import Status
 from engine.training.run import RunFolder
 from pages.common import visitors
 from pages.train import estimate as page_estimate
@@ -161,6 +162,20 @@ def test_after_a_while_the_time_that_was_shown_still_counts(shared: Path, monkey
         goes_on.set()
     assert_no_error(app)
     assert [path.name for path in turns.queue(shared)] == ["first_lesson"]
+
+
+def test_only_the_lecturer_pauses_a_run_and_its_owner_may_go_on_with_it(shared: Path) -> None:
+    right, folder = owners.new_right(), RunFolder(shared / "mine")
+    folder.begin(lenet(name="mine"))
+    owners.give(folder.path, right)
+    with folder.held():
+        live_files.write_status(folder, Status("running", epochs=2))
+        owner = open_page(PAGE, run="mine", right=right)
+        assert keys(owner) == {"train_stop"}
+        lecturer = with_key(open_page(PAGE, run="mine"), KEY)
+        assert keys(lecturer) == {"train_pause", "train_stop"}
+        live_files.write_status(folder, Status("paused", epochs=2))
+        assert keys(owner.run()) == {"train_resume", "train_stop"}
 
 
 def test_where_students_do_not_train_only_the_lecturer_does() -> None:
