@@ -105,11 +105,14 @@ def image_name(job: Moving, view: View, label: int) -> str:
 
 def in_words(rows: pd.DataFrame, job: Moving) -> str:
     """How far both layers go on average, and in how many images the class stays most of the way."""
-    first, last = (float(rows[rows["what"] == layer]["value"].mean()) for layer in job.settings.layers)
+    moved = [(layer, float(rows[rows["what"] == layer]["value"].mean())) for layer in job.settings.layers]
+    said = [
+        f"{layer} move by {distance:.2f} of their size" if np.isfinite(distance) else f"{layer} are zero without a move"
+        for layer, distance in moved
+    ]
     by_image = rows[rows["what"] == charts.PROBABILITY].groupby("image")["value"]
     lost = int(np.sum(by_image.min().to_numpy() < by_image.max().to_numpy() / 2))
     return (
-        f"On average the features of {job.settings.layers[0]} move by {first:.2f} of their size, those of "
-        f"{job.settings.layers[1]} by {last:.2f}. In {lost} of {by_image.ngroups} images the probability falls below "
-        "half of its best somewhere on the way."
+        f"On average the features of {said[0]}, those of {said[1]}. In {lost} of {by_image.ngroups} images the "
+        "probability falls below half of its best somewhere on the way."
     )

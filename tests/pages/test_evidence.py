@@ -279,6 +279,9 @@ def test_moved_images_have_a_curve_each() -> None:
     rows = page_invariance.curve_rows(job)
     assert len(rows) == 5 * 3 * len(amounts)
     assert infos(app) == [page_invariance.in_words(rows, job)]
+    first = job.settings.layers[0]
+    silent = rows.assign(value=rows["value"].where(rows["what"] != first))
+    assert f"the features of {first} are zero without a move, those" in page_invariance.in_words(silent, job)
     for kind in ("scale", "rotate"):
         assert invariance.KINDS[kind].unchanged in page_invariance.amounts_of(kind, 32)
 
