@@ -289,8 +289,10 @@ class Jobs(Generic[AnyJob]):
         """The job of `key`; `make` makes it where there is none."""
         job = self._jobs.get(key) or make()  # not under the lock: it may take a while, and another may be kept instead
         with self._lock:
+            is_new = key not in self._jobs
             self._jobs[key] = job = self._jobs.pop(key, job)  # the latest comes last
-            self._give_up_the_oldest()
+            if is_new:  # every rerun of a page asks again, and counting bytes takes its time
+                self._give_up_the_oldest()
         job.registered = partial(self.get, key, lambda: job)
         return job
 

@@ -73,6 +73,12 @@ def test_results_take_no_more_than_so_many_bytes(kept: Jobs[Waiting], monkeypatc
     assert list(kept) == [2, 3, "latest"]
 
 
+def test_bytes_are_not_counted_when_a_page_asks_again(kept: Jobs[Waiting], monkeypatch) -> None:
+    job = kept.get("a", Waiting)
+    monkeypatch.setattr(jobs.kept, "memory", lambda value: pytest.fail("counted"))
+    assert kept.get("a", Waiting) is job
+
+
 def test_only_so_many_idle_ones_are_kept_and_those_asked_for_last(kept: Jobs[Waiting], monkeypatch) -> None:
     monkeypatch.setattr(jobs, "KEPT", 4)
     begun(kept, "at work")
