@@ -14,6 +14,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 from engine import lectures
 from engine.errors import ConvscopeError
 from engine.lectures import Lecture, Link, Step, worksheet
+from engine.lectures.figures import NOT_THERE
 from pages import directory
 from pages.accuracy import on_paper as accuracy
 from pages.common import controls, downloads, layout, texts, visitors
@@ -289,5 +290,5 @@ def charts_of(link: Link) -> list[tuple[str, str]]:
     try:
         drawn = list(CHARTS[link.page](said)) if link.page in CHARTS else []
         return [(words, one if isinstance(one, str) else downloads.wide_svg(one)) for words, one in drawn]
-    except (ConvscopeError, LookupError, ValueError):
+    except NOT_THERE:
         return []

@@ -238,6 +238,7 @@ def test_a_worksheet_prints_the_charts_of_a_view() -> None:
         "network?checkpoint=lenet": ["The layers of lenet at 32 px"],
         "network?checkpoint=lenet&view=diagram&size=64": ["Block diagram of lenet at 64 px"],
         "network?checkpoint=lenet&view=batch+norm": [],
+        f"network?checkpoint=lenet&size={'9' * 20}": [],
         "evidence": [],
     }
     for address, captions in shown.items():
