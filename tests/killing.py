@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch._dynamo  # PyTorch's optimisers load it, else in each process
 
 from engine.data import bundled
 from engine.training import control
