@@ -1,14 +1,16 @@
 """Values that all sessions share, kept in memory as long as together they take no more than `BYTES`.
 
 Streamlit's caches count entries: sixteen of LeNet take 25 MB, sixteen of a VGG-16 take 9 GB. Here networks, recorded
-forward passes and playbacks share one limit in bytes. What was used least recently goes first; the newest value stays,
-however large it is.
+forward passes, playbacks and what is drawn of them share one limit in bytes. What was used least recently goes first;
+the newest value stays, however large it is.
 """
 
+import inspect
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields, is_dataclass
+from itertools import compress
 from threading import Lock
 from typing import Any
 
@@ -29,14 +31,26 @@ class Kept:
         self._lock = Lock()
         self._in_work: defaultdict[tuple[str, Hashable], Lock] = defaultdict(Lock)
 
-    def get(self, key: tuple[str, Hashable], make: Callable[[], Any]) -> Any:
-        """The value of `key`, which begins with its kind; if it is not kept, `make` computes it (or raises)."""
+    def get(
+        self,
+        key: tuple[str, Hashable],
+        make: Callable[[], Any],
+        meanwhile: Callable[[], AbstractContextManager] = nullcontext,
+    ) -> Any:
+        """The value of `key`, which begins with its kind; if it is not kept, `make` computes it (or raises).
+
+        Args:
+            meanwhile: what is shown while it is computed. A click ends the run as that goes: then the value is kept.
+        """
         with self._lock:
             in_work = self._in_work[key]
         try:
             with in_work:
                 found = self._find(key)
-                return self._keep(key, make()) if found is None else found[0]
+                if found is not None:
+                    return found[0]
+                with meanwhile():
+                    return self._keep(key, make())
         finally:
             with self._lock:
                 self._in_work.pop(key, None)
@@ -71,36 +85,41 @@ def _kept() -> Kept:
     return Kept()
 
 
-def keep(spinner: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Decorates a function whose first argument says all that its value depends on: its values are kept.
+def keep(spinner: str = "") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorates a function: its values are kept by its arguments, but for those whose names begin with an underscore.
 
     Args:
-        spinner: what the page says meanwhile.
+        spinner: what the page says meanwhile, if anything.
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        def found(key: Hashable, *others: Any) -> Any:
-            def make() -> Any:
-                visited = get_script_run_ctx(suppress_warning=True)
-                with st.spinner(spinner) if visited else nullcontext():
-                    return function(key, *others)
+        name = f"{function.__module__}.{function.__qualname__}"
+        in_key = [not argument.startswith("_") for argument in inspect.signature(function).parameters]
 
-            return _kept().get((function.__qualname__, key), make)
+        def meanwhile() -> AbstractContextManager:
+            visited = get_script_run_ctx(suppress_warning=True)
+            return st.spinner(spinner) if spinner and visited else nullcontext()
+
+        def found(*arguments: Any) -> Any:
+            key = name, tuple(compress(arguments, in_key))
+            return _kept().get(key, lambda: function(*arguments), meanwhile)
 
         found.__doc__ = function.__doc__
-        found.clear = lambda: _kept().forget(function.__qualname__)
+        found.clear = lambda: _kept().forget(name)
         return found
 
     return decorate
 
 
 def memory(value: Any) -> dict[int, int]:
-    """The bytes of each piece of memory that a value's tensors and arrays refer to, by its address."""
+    """The bytes of each piece of memory that a value's tensors, arrays and files refer to, by its address."""
     if isinstance(value, Tensor):
         storage = value.untyped_storage()
         return {storage.data_ptr(): storage.nbytes()}
     if isinstance(value, np.ndarray):
         return {id(value): value.nbytes}
+    if isinstance(value, bytes):
+        return {id(value): len(value)}
     return {place: taken for part in _parts(value) for place, taken in memory(part).items()}
 
 

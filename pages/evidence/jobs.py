@@ -256,8 +256,8 @@ class Operating(NetworkJob):
             return evaluate_without_branch(
                 self.trained.model, self._inputs(), labels, lesion.block, lesion.branch, on_batch=self._note
             )
-        key = self._network, self._layer, self.of_each_class
-        return _patient(key, self._inputs, labels, self._note).without(lesion.channels, self._note)
+        of_what = self._network, self._layer, self.of_each_class
+        return _patient(*of_what, self._inputs, labels, self._note).without(lesion.channels, self._note)
 
     def _inputs(self) -> Tensor:
         card = self.trained.card
@@ -269,11 +269,15 @@ class Operating(NetworkJob):
 
 @keep("Running the network …")
 def _patient(
-    key: tuple[Weights, str, int], inputs: Callable[[], Tensor], labels: np.ndarray, on_batch: Callable[[int], None]
+    network: Weights,
+    layer: str,
+    of_each_class: int,
+    _inputs: Callable[[], Tensor],
+    _labels: np.ndarray,
+    _on_batch: Callable[[int], None],
 ) -> Patient:
     """A network halted at a layer on so many test images of each class: up to 100 MB, so it may have to go."""
-    network, layer, _ = key
-    return lesions.prepare(resources.trained(network).model, inputs(), labels, layer, on_batch=on_batch)
+    return lesions.prepare(resources.trained(network).model, _inputs(), _labels, layer, on_batch=_on_batch)
 
 
 class Probing(NetworkJob):

@@ -2,19 +2,22 @@
 
 import gc
 import weakref
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from threading import Barrier
 
 import numpy as np
 import pytest
 import torch
+from streamlit.runtime.scriptrunner import RerunData, RerunException
 from torch import nn
 
 from engine import weights
 from engine.checkpoints import Trained
 from engine.tape import record
 from pages.common import resources
-from pages.common.kept import Kept
+from pages.common.kept import Kept, _kept, keep
 from pages.common.resources import View
 from pages.evidence import jobs
 from pages.evidence.jobs import OcclusionSettings, occlusion_of
@@ -54,6 +57,37 @@ def test_what_raises_is_not_kept() -> None:
     with pytest.raises(ZeroDivisionError):
         kept.get(("number", 1), lambda: 1 / 0)
     assert kept.get(("number", 1), lambda: 2) == 2
+
+
+def test_a_click_that_ends_the_run_does_not_throw_away_what_is_computed() -> None:
+    kept, made = Kept(), []
+
+    @contextmanager
+    def clicked() -> Iterator[None]:
+        yield
+        raise RerunException(RerunData())  # as where a spinner goes
+
+    with pytest.raises(RerunException):
+        kept.get(("number", 1), lambda: made.append(1) or 2, clicked)
+    assert kept.get(("number", 1), lambda: made.append(1) or 2, clicked) == 2
+    assert made == [1]
+
+
+def test_values_are_kept_by_their_arguments_but_for_those_with_an_underscore(fresh_caches: None) -> None:
+    made = []
+
+    @keep()
+    def png(name: str, size: int, _maps: object) -> tuple[bytes, ...]:
+        made.append((name, size))
+        return (bytes(1000 * size),)
+
+    assert len(png("a", 2, object())[0]) == 2000
+    assert png("a", 2, object()) is png("a", 2, object())
+    assert [len(png("b", 2, None)[0]), len(png("a", 3, None)[0])] == [2000, 3000]
+    assert made == [("a", 2), ("b", 2), ("a", 3)]
+    assert _kept().bytes == 7000
+    png.clear()
+    assert _kept().bytes == 0
 
 
 def test_two_sessions_that_ask_at_once_compute_a_value_once() -> None:
