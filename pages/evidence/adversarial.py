@@ -11,6 +11,7 @@ from engine.evaluation import Answer
 from engine.weights import Weights
 from pages.common import downloads, jobs, layout, resources, selection, sheets, texts
 from pages.common.controls import Option
+from pages.common.kept import keep
 from pages.common.selection import Selection
 from pages.evidence import charts, code, drawings
 from pages.evidence.jobs import EPSILONS, Attack, AttackSettings, attacks_of
@@ -20,7 +21,7 @@ ATTACKS = {"one step (FGSM)": 1, "10 steps (PGD)": 10}
 ANY = "any other"
 
 
-@st.cache_resource(max_entries=48, show_spinner="Looking for the perturbation …")
+@keep("Looking for the perturbation …")
 def perturbed(attack: Attack) -> Tensor:
     """`[1, 3, S, S]`, normalised."""
     trained = resources.trained(attack.view.network)

@@ -13,6 +13,7 @@ from engine import agreement, evidence, pictures
 from engine.deconv import Reconstruction
 from pages.common import downloads, jobs, layout, resources, selection, sheets, texts
 from pages.common.controls import Option
+from pages.common.kept import keep
 from pages.common.resources import View
 from pages.common.selection import Selection
 from pages.evidence import code, drawings
@@ -60,7 +61,7 @@ class OfClass:
     played_back: dict[str, Reconstruction]
 
 
-@st.cache_resource(max_entries=48, show_spinner="Looking for the evidence …")
+@keep("Looking for the evidence …")
 def of_class(view: View, label: int) -> OfClass:
     """A class activation map where it is exact, else Grad-CAM of the view's layer; gradient, guided and deconvnet."""
     model, image = resources.trained(view.network).model, resources.network_input(view)

@@ -11,6 +11,7 @@ from engine.sanity import TRAINED, Check, SignalChecks
 from pages.common import downloads, jobs, layout, resources, selection, sheets, texts
 from pages.common.charts import ink
 from pages.common.controls import Option
+from pages.common.kept import keep
 from pages.common.resources import View
 from pages.common.selection import Selection
 from pages.evidence import charts, code, drawings
@@ -112,7 +113,7 @@ def cascade_in_words(checks: dict[str, list[Check]]) -> str:
 # Signals and switches ------------------------------------------------------------------------------------------
 
 
-@st.cache_resource(max_entries=48, show_spinner=False)
+@keep()
 def _signals(view: View, other: View, seed: int) -> SignalChecks:
     model = resources.trained(view.network).model
     return sanity.check_signals(model, resources.network_input(view), resources.network_input(other), view.layer, seed)

@@ -18,6 +18,7 @@ from engine.patches import TopPatches
 from engine.tiles import coloured, dotted, fitted, lit
 from engine.weights import Weights
 from pages.common import resources, sheets
+from pages.common.kept import keep
 from pages.common.resources import View
 
 BRIGHTNESS = ("one scale", "each its own")
@@ -150,7 +151,7 @@ class TopNine(NamedTuple):
     table: pd.DataFrame
 
 
-@st.cache_resource(max_entries=64, show_spinner="Playing back the strongest images …")
+@keep("Playing back the strongest images …")
 def top_nine(top: Top, _strongest: TopPatches) -> TopNine:
     """The strongest test images of a channel, and the deconvnet reconstruction from each."""
     trained, test = resources.trained(top.network), resources.images("test")

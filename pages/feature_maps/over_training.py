@@ -9,6 +9,7 @@ from engine.evolution import Moment
 from engine.weights import TRAINED, UNTRAINED
 from pages.common import controls, downloads, jobs, layout, resources, selection, strongest_images, texts, touch
 from pages.common.charts import ink
+from pages.common.kept import keep
 from pages.common.resources import View
 from pages.common.selection import Selection
 from pages.common.touch import Grid
@@ -75,7 +76,7 @@ def strongest_known(view: View) -> bool:
 # The sheet -----------------------------------------------------------------------------------------------------
 
 
-@st.cache_resource(max_entries=128, show_spinner="Playing the signal back …")
+@keep("Playing the signal back …")
 def moment_of(view: View, channel: int, batch_norm: bool, with_strongest: bool) -> Moment:
     """One map at one moment."""
     trained, rules = resources.trained(view.network), {"batch_norm": batch_norm}

@@ -28,6 +28,7 @@ from pages.common import (
 from pages.common.charts import ink
 from pages.common.controls import Option
 from pages.common.jobs import panel
+from pages.common.kept import keep
 from pages.common.resources import View
 from pages.common.selection import Selection
 from pages.common.touch import Grid
@@ -319,7 +320,7 @@ def anywhere(view: View) -> View:
     return replace(view, layer="")
 
 
-@st.cache_resource(max_entries=8, show_spinner="Running the network …")
+@keep("Running the network …")
 def maps_of_all(view: View) -> dict[str, Tensor]:
     """The maps of every named layer on the view's image."""
     return feature_maps.all_maps(resources.trained(view.network).model, resources.network_input(view))

@@ -6,6 +6,7 @@ from engine.network import convolution
 from engine.network.convolution import Convolved
 from pages.common import downloads, layout, resources, selection, texts
 from pages.common.charts import ink
+from pages.common.kept import keep
 from pages.common.resources import View
 from pages.common.selection import Selection
 from pages.network import code, step_drawings, svg
@@ -28,7 +29,7 @@ def show(chosen: Selection, playing: bool) -> None:
     )
 
 
-@st.cache_resource(max_entries=16, show_spinner="Running the network …")
+@keep("Running the network …")
 def _first_convolution(view: View) -> Convolved:
     model = resources.trained(view.network).model
     return convolution.convolved(model, resources.network_input(view), convolution.first_convolution(model))

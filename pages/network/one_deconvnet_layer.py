@@ -9,6 +9,7 @@ from engine.network import deconvnet_layer as deconvnet
 from engine.network.deconvnet_layer import FILTERED, NORMALISED, RECTIFIED, UNPOOLED, DeconvnetLayer, FilteredSum
 from pages.common import downloads, layout, resources, selection, sheets, texts, touch
 from pages.common.charts import ink
+from pages.common.kept import keep
 from pages.common.resources import View
 from pages.common.selection import Selection
 from pages.common.touch import Grid
@@ -53,7 +54,7 @@ def show_step(chosen: Selection, view: View, done: DeconvnetLayer) -> None:
     downloads.code(code.of_deconvnet_layer(view, unit, found))
 
 
-@st.cache_resource(max_entries=16, show_spinner="Playing the signal back …")
+@keep("Playing the signal back …")
 def layer_of(view: View) -> DeconvnetLayer:
     """The layer below the view's, with the signal on its way back."""
     model = resources.trained(view.network).model

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import streamlit as st
 from PIL import Image
 
 from engine import batch_norm, deconv, pictures
@@ -24,6 +23,7 @@ from engine.reconstructions import (
     sizes_in_words,
 )
 from pages.common import charts, sheets
+from pages.common.kept import keep
 from pages.common.resources import CLASS, Playback, PlaybackResult
 from pages.reconstruction.comparisons import Comparison
 
@@ -64,7 +64,7 @@ class Figure:
     notes: tuple[str, ...]
 
 
-@st.cache_resource(max_entries=256, show_spinner=False)
+@keep()
 def figure_of(comparison: Comparison, _play: Callable[[Playback], PlaybackResult]) -> Figure:
     """The figure of a comparison, kept: a rerun is then one look-up. `_play` is called for new figures only."""
     return draw(comparison, {variant.label: _play(variant.playback) for variant in comparison.variants})
