@@ -4,6 +4,7 @@ import operator
 
 import torch
 from torch import nn
+from torch.fx import Node
 
 from engine.operations.base import Call, Operation, Shapes
 from engine.operations.windows import HERE, Windows
@@ -33,19 +34,35 @@ def _keeps_places(call: Call) -> bool:
     if name == "getitem":
         return _cuts_channels(axes[0])
     if name == "permute":
-        order = axes if len(axes) > 1 else tuple(*call.settings(("dims",)).values())
-        return order in _CHANNELS_LAST_AND_BACK or order[-2:] == (len(order) - 2, len(order) - 1)
+        order = _order(call.node)
+        if order in (_CHANNELS_LAST, _AND_BACK):
+            return _is_channels_last(call.node.args[0]) is (order == _AND_BACK)
+        return order[-2:] == (len(order) - 2, len(order) - 1)
     if name == "transpose":
         (count,) = call.dimensions  # channels are shuffled as [N, groups, C, H, W]
         exchanged = call.settings(("dim0", "dim1")).values()
         return all(isinstance(axis, int) and axis % count < count - 2 for axis in exchanged)
     if name in ("cat", "concat", "chunk", "split"):
-        place = 0 if name in ("cat", "concat") else 1
-        return call.node.kwargs.get("dim", axes[place] if len(axes) > place else 0) in (0, 1, -3, -4)
+        (axis, *_) = *axes[0 if name in ("cat", "concat") else 1 :], 0
+        given = call.node.kwargs
+        return given.get("dim", given.get("axis", axis)) in (0, 1, -3, -4)
     return name != "unbind"
 
 
-_CHANNELS_LAST_AND_BACK = ((0, 2, 3, 1), (0, 3, 1, 2))
+_CHANNELS_LAST, _AND_BACK = (0, 2, 3, 1), (0, 3, 1, 2)
+
+
+def _order(node: Node) -> tuple[int, ...]:
+    """The axes of a `permute`, one by one or as one argument."""
+    axes = node.args[1:] or (node.kwargs["dims"],)
+    return tuple(axes) if len(axes) > 1 else tuple(*axes)
+
+
+def _is_channels_last(node: Node) -> bool:
+    """Whether the last permutation on the way there put the channels last."""
+    while isinstance(node, Node) and node.target not in ("permute", torch.permute):
+        node = node.args[0] if node.args else None
+    return isinstance(node, Node) and _order(node) == _CHANNELS_LAST
 
 
 def _cuts_channels(index: object) -> bool:
