@@ -59,12 +59,11 @@ def _status_without_file(folder: RunFolder, alive: bool) -> Status:
 
 
 def write_status(folder: RunFolder, status: Status) -> None:
-    """Replace `status.json`, for the process that holds the run; nothing happens on a full disk.
+    """Replace `status.json`, for the process that holds the run; nothing happens on a full disk, or if the run is gone.
 
     It is not forced to disk, which takes milliseconds: after a power failure nobody trains, whatever this file says.
     """
     with suppress(OSError):
-        folder.path.mkdir(parents=True, exist_ok=True)
         write_unsynced(folder.path / "status.json", (json.dumps(asdict(status)) + "\n").encode())
 
 
@@ -76,14 +75,12 @@ def write_unsynced(file: Path, content: bytes) -> None:
 
 
 def note(folder: RunFolder, kind: str, message: str) -> None:
-    """Append to `events.jsonl`; nothing happens on a full disk."""
+    """Append to `events.jsonl`; nothing happens on a full disk, or if the run is gone."""
     if kind not in records.EVENTS:
         raise ValueError(f"{kind!r} is no kind of event")
     line = json.dumps({"time": time.time(), "kind": kind, "message": message}) + "\n"
-    with suppress(OSError):
-        folder.path.mkdir(parents=True, exist_ok=True)
-        with (folder.path / "events.jsonl").open("a") as file:
-            file.write(line)
+    with suppress(OSError), (folder.path / "events.jsonl").open("a") as file:
+        file.write(line)
 
 
 def read_events(folder: RunFolder) -> list[Event]:

@@ -222,11 +222,18 @@ def test_one_process_trains_in_a_folder_and_its_death_is_seen(
 
 @pytest.mark.parametrize("state", ["queued", "measuring", "paused", "stopped", "failed", "finished"])
 def test_only_states_that_need_a_process_can_be_interrupted(folder: RunFolder, state: str) -> None:
+    folder.begin(lenet())
     live_files.write_status(folder, Status(state))
     expected = state if state in ("stopped", "failed", "finished") else "interrupted"
     assert live_files.read_status(folder).state == expected
     with folder.held():
         assert live_files.read_status(folder).state == state
+
+
+def test_what_is_said_of_a_run_that_is_gone_does_not_bring_its_folder_back(folder: RunFolder) -> None:
+    live_files.write_status(folder, Status("failed"))
+    live_files.note(folder, "failed", "Its folder was deleted meanwhile.")
+    assert not folder.path.exists()
 
 
 def test_a_process_may_take_its_lock_twice(folder: RunFolder) -> None:
