@@ -349,6 +349,11 @@ def _reported_class(number: str, label: str) -> tuple[float, Share]:
     return test.printed[place], test.shares[place]
 
 
+def _as_printed(share: float) -> str:
+    """With all its decimals: how many a report prints says something about the number of images."""
+    return f"{100 * share:.2f}".rstrip("0").rstrip(".") + " %"
+
+
 def _agreeing(name: str) -> str:
     """How many of the ten intervals of report 1 hold our recall."""
     (test,) = (test for test in reports.TESTS if test.classes == data.CIFAR10_CLASSES)
@@ -408,7 +413,7 @@ FIGURES: dict[str, Callable[..., str]] = {
     "probe": _probe,
     "report": lambda *of: percent(_reported(*of).accuracy),
     "counted_overall": lambda number: _interval(_reported_test(number).overall),
-    "listed": lambda *of: percent(_reported_class(*of)[0]),
+    "listed": lambda *of: _as_printed(_reported_class(*of)[0]),
     "counted": lambda *of: _counted(_reported_class(*of)[1]),
     "counted_interval": lambda *of: _interval(_reported_class(*of)[1]),
     "agreeing": _agreeing,

@@ -57,6 +57,8 @@ def accuracy_chart(rows: pd.DataFrame) -> alt.Chart:
 def moving_chart(rows: pd.DataFrame, title: str, unit: str, amount: float) -> alt.LayerChart:
     """One figure of the moved images against the amount, a curve per image; a line stands at the chosen amount.
 
+    Its name stands above: beside an axis of a low chart it would be cut off.
+
     Three of these stand side by side, so `curve_names` is their legend.
     """
     images = list(dict.fromkeys(rows["image"]))
@@ -65,7 +67,7 @@ def moving_chart(rows: pd.DataFrame, title: str, unit: str, amount: float) -> al
         .mark_line(strokeWidth=3)
         .encode(
             x=alt.X("amount:Q", title=unit),
-            y=alt.Y("value:Q", title=title),
+            y=alt.Y("value:Q", title=None),
             color=alt.Color(
                 "image:N",
                 scale=alt.Scale(domain=images, range=list(OKABE_ITO[: len(images)])),
@@ -76,7 +78,7 @@ def moving_chart(rows: pd.DataFrame, title: str, unit: str, amount: float) -> al
     )
     chosen = pd.DataFrame({"amount": [amount]})
     rule = alt.Chart(chosen).mark_rule(strokeDash=[6, 4], strokeWidth=2, color="#888888").encode(x="amount:Q")
-    return sized(rule + lines, HEIGHT)
+    return sized((rule + lines).properties(title=alt.Title(title, anchor="start")), HEIGHT)
 
 
 def curve_names(rows: pd.DataFrame) -> str:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from engine import agreement, evidence, pictures
 from engine.deconv import Reconstruction
+from engine.graph.receptive_field import Pair
 from pages.common import downloads, jobs, layout, resources, selection, sheets, texts
 from pages.common.controls import Option
 from pages.common.kept import keep
@@ -21,6 +22,8 @@ from pages.evidence.jobs import GRAD_CAM, Occluding, OcclusionSettings, occlusio
 from pages.evidence.occlusion import usual_settings
 
 IMAGE, OCCLUSION, CAM = "The image", "occlusion", "class activation map"
+FEWEST_PLACES = 4
+"""Along a side of a map that is to say where."""
 HEAT, PICTURE = DRAWN = ("heat map", "picture")
 NOTHING, IMAGES = COMPARED = ("nothing", "images")
 COLUMNS = 3
@@ -55,10 +58,12 @@ class OfClass:
     Attributes:
         heats: `{method: heat [S, S]}`.
         played_back: `{rule: picture}`, the rules as methods.
+        coarse: the method whose map is enlarged, and that map's rows and columns.
     """
 
     heats: dict[str, Tensor]
     played_back: dict[str, Reconstruction]
+    coarse: tuple[str, Pair]
 
 
 @keep("Looking for the evidence …")
@@ -72,7 +77,7 @@ def of_class(view: View, label: int) -> OfClass:
     played_back = evidence.of_class(model, image, label)
     heats = {name: evidence.enlarged(coarse, view.size, view.size)}
     heats |= {rule: evidence.heat(picture.pixels) for rule, picture in played_back.items()}
-    return OfClass(heats, played_back)
+    return OfClass(heats, played_back, (name, tuple(coarse.shape[-2:])))
 
 
 def draw(chosen: Selection, row: DeltaGenerator) -> None:
@@ -123,6 +128,9 @@ def draw_methods(subjects: Sequence[Subject], drawn: str, of_each: Sequence[Occl
                     sheets.show(png, f"{method}: evidence for {classes}")
                     st.caption(f"**{method}**" if method != IMAGE else caption(subjects))
     st.info(in_words(subjects, heats))
+    method, (rows, across) = of_class(subjects[0].view, subjects[0].label).coarse
+    if min(rows, across) < FEWEST_PLACES:
+        st.caption(f"The {method} has only {rows} x {across} places: it can hardly say where.")
     in_a_row = COLUMNS if len(subjects) == 1 else len(methods)
     every = [tile for one in tiles for tile in one.values()]
     words = f"{', '.join(methods)}: the evidence for {classes}"

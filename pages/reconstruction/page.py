@@ -294,7 +294,7 @@ def take_home(chosen: Selection, comparison: Comparison, drawn: Figure) -> None:
 
 LOOK_AT = {
     "batch norm": (
-        "Above: deep in the network one picture drowns the other: without batch norm its size is chance.",
+        "Above: deep in the network one picture drowns the other: without batch norm its size is arbitrary.",
         "Below: size aside, do they show the same? Leaving batch norm out weighs the channels differently.",
         "Change the weight scale: the network stays the same, and so does the picture with batch norm. The other: no.",
     ),

@@ -97,7 +97,7 @@ def test_correlation_and_gain_are_those_of_the_pictures() -> None:
 
 def test_figures_of_reports_are_cited() -> None:
     assert figures.fill("{report.0.resnet18.test}") == "83.0 %"
-    assert figures.fill("{counted.0.bird} and {listed.1.cat}") == "28 of 39 and 54.0 %"
+    assert figures.fill("{counted.0.bird}, {listed.0.bird} and {listed.1.cat}") == "28 of 39, 71.79 % and 54 %"
     assert figures.fill("{quoted.1.cross_entropy}") == reports.QUOTED[1, "cross_entropy"]
 
 

@@ -141,9 +141,12 @@ def test_methods_stand_side_by_side_with_their_agreement_in_words() -> None:
         **evidence.heats_of_class(model, image(), label),
     }
     assert infos(app) == [agreement.in_words(heats)]
-    pictures = open_page(PAGE, checkpoint="resnet18_strided", view="methods", drawn="picture", logit="cat")
+    assert not any("hardly say where" in caption.value for caption in app.caption)
+    pictures = open_page(PAGE, checkpoint="resnet18", view="methods", drawn="picture", logit="cat")
     assert_no_error(pictures)
-    assert any("class activation map" in caption.value for caption in pictures.caption)
+    said = [caption.value for caption in pictures.caption]
+    assert "**class activation map**" in said
+    assert "The class activation map has only 2 x 2 places: it can hardly say where." in said
 
 
 def test_methods_stand_side_by_side_on_two_images() -> None:
@@ -279,6 +282,8 @@ def test_moved_images_have_a_curve_each() -> None:
     rows = page_invariance.curve_rows(job)
     assert len(rows) == 5 * 3 * len(amounts)
     assert infos(app) == [page_invariance.in_words(rows, job)]
+    spec = charts.moving_chart(rows, "distance in conv1_relu", "px", 4).to_dict()
+    assert spec["title"]["text"] == "distance in conv1_relu"  # above: a low chart cuts it off beside its axis
     first = job.settings.layers[0]
     silent = rows.assign(value=rows["value"].where(rows["what"] != first))
     assert f"the features of {first} are zero without a move, those" in page_invariance.in_words(silent, job)
