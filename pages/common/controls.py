@@ -267,10 +267,17 @@ def put(key: str, value: Any) -> None:
     """
     st.session_state.get(BEFORE, {}).pop(key, None)
     if key in st.session_state.get(DRAWN, ()) or _has_control(key):
+        st.session_state.get(ASKED, {}).pop(key, None)  # by a link whose run this click has broken off
         st.session_state[key] = value
     else:
         asked = st.session_state.setdefault(ASKED, {})
         asked[key] = st.query_params[key] = _in_link(value)
+
+
+def says(key: str) -> Any:
+    """What a control says, or is going to say when it is drawn, as the address has it; None for its usual value."""
+    new = st.session_state.get(ASKED, {})
+    return new[key] if key in new else st.session_state.get(key, st.query_params.get(key))
 
 
 def _has_control(key: str) -> bool:
@@ -367,7 +374,7 @@ def differing(options: Mapping[str, Option]) -> list[str]:
     new = st.session_state.get(ASKED, {})
     said = []
     for key, option in options.items():
-        value = new[key] if key in new else st.session_state.get(key, st.query_params.get(key))
+        value = says(key)
         is_to_follow = key not in new and _in_link(value) == _in_link(st.session_state.get(USUAL, {}).get(key))
         if option.differs(value) and not is_to_follow:
             said.append(f"{option.name} {_beginning(_in_link(value))}")

@@ -54,12 +54,12 @@ def present_switch() -> DeltaGenerator:
 
 
 def is_presenting() -> bool:
-    """Whether the page has the whole screen."""
-    return st.session_state.get(PRESENT, False)
+    """Whether the page has the whole screen, or is going to have it."""
+    return controls.says(PRESENT) in (True, "true")
 
 
 def _toggle() -> None:
-    st.session_state[PRESENT] = not st.session_state[PRESENT]
+    controls.put(PRESENT, not is_presenting())
 
 
 PRESENTING = """<style>

@@ -156,7 +156,7 @@ def show_units(png: bytes, alt: str, key: str, playback: Playback) -> None:
 
 def put_unit(activation: Tensor, row: int, column: int) -> None:
     """Let the signal be that of a unit; where it was that of all channels, of the channel that is strongest there."""
-    if st.session_state["signal"] == SIGNALS[0]:
+    if controls.says("signal") in (None, SIGNALS[0]):
         controls.put("signal", SIGNALS[1])
         controls.put("channel", int(activation[0, :, row, column].argmax()))
     touch.put_unit(row, column)

@@ -117,6 +117,8 @@ def _draw_network(form: Form, base: Recipe) -> None:
 
 def _take_over_network() -> None:
     """Set the options and the image size to what is usual for the chosen network."""
+    if "architecture" not in st.session_state:  # a link that is being followed sets all of them
+        return
     depth = st.session_state.get("depth", controls.depths()[-2])
     name = controls.architecture({"architecture": st.session_state["architecture"], "depth": depth})
     st.session_state.update(_of_architecture(name))

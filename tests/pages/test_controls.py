@@ -1,6 +1,9 @@
 """Controls that are kept in the address, when clicks come faster than runs end."""
 
+import pytest
 from streamlit.testing.v1 import AppTest
+
+from pages.common import controls
 
 
 def clicked_while_a_run_was_broken_off() -> None:
@@ -86,3 +89,32 @@ def test_what_a_reader_changes_while_a_link_is_followed_stays() -> None:
     app.selectbox(key="checkpoint").set_value("deep").run()
     assert app.session_state["used"] == app.selectbox(key="checkpoint").value == "deep"
     assert app.session_state["view"] == "diagram"
+
+
+def a_page_to_present() -> None:
+    from pages.common import controls, layout
+
+    controls.follow_address("here")
+    layout.present_switch()
+    controls.remember_address("here")
+
+
+@pytest.mark.parametrize("presenting", [False, True])
+def test_present_counts_while_a_link_is_followed_that_has_not_drawn_it_yet(presenting: bool) -> None:
+    app = AppTest.from_function(a_page_to_present).run()
+    if presenting:
+        app.button(key="present_button").click().run()
+    assert app.session_state["present"] == presenting
+    app.toggle(key="present").set_value(presenting)  # the browser says it again
+    break_off(app, present="true" if presenting else None)
+    app.button(key="present_button").click().run()
+    assert not app.exception
+    assert app.session_state["present"] != presenting
+
+
+def break_off(app: AppTest, **asked: str | None) -> None:
+    """Leave the app as a link does that asks this of controls, and whose run was broken off before it drew any."""
+    for key in asked:
+        del app.session_state[key]
+    app.session_state[controls.ASKED] = dict(asked)
+    app.session_state[controls.DRAWN], app.session_state[controls.BROKEN_OFF] = set(), True

@@ -4,6 +4,7 @@ import io
 
 import numpy as np
 import pytest
+import streamlit as st
 import torch
 from PIL import Image
 from streamlit.testing.v1 import AppTest
@@ -11,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 from engine import checkpoints, data, deconv, evaluation, tape, weights
 from engine.deconv import Reconstruction
 from engine.reconstructions import change_in_words, cosine_similarity, total_gain
-from pages.common import downloads, resources, sheets, texts
+from pages.common import controls, downloads, resources, sheets, texts, touch
 from pages.common.resources import Playback, View
 from pages.reconstruction import comparisons
 from tests.apps import assert_no_error, open_page
@@ -29,6 +30,23 @@ PICTURES = {
     "images": 4,
     "nothing": 1,
 }
+
+
+@pytest.mark.parametrize(("asked", "channels"), [(None, "one channel"), ("top 9", "top 9")])
+def test_a_click_on_the_image_counts_while_a_link_is_followed_that_has_not_drawn_the_signal_yet(
+    asked: str | None, channels: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def show_units(png, alt, key, grid, unit, put) -> None:
+        st.button("Click", key=key, on_click=put, args=(1, 1))
+
+    monkeypatch.setattr(touch, "show_units", show_units)
+    app = open_page(PAGE)
+    app.segmented_control(key="signal").set_value(app.segmented_control(key="signal").value)
+    del app.session_state["signal"]  # as such a link does
+    app.session_state[controls.ASKED] = {"signal": asked}
+    app.button(key="image").click().run()
+    assert_no_error(app)
+    assert (app.session_state["signal"], app.session_state["unit"]) == (channels, touch.CHOSEN)
 
 
 @pytest.mark.parametrize("by", comparisons.RESPECTS)

@@ -381,6 +381,15 @@ def test_another_starting_point_sets_all_controls(root: Path) -> None:
     )
 
 
+def test_a_network_chosen_while_a_link_is_followed_that_has_not_drawn_the_form_yet_shows_no_error(root: Path) -> None:
+    app = open_page(PAGE)
+    app.segmented_control(key="architecture").set_value("LeNet-5")
+    del app.session_state["architecture"]  # as such a link does
+    app.run()
+    assert_no_error(app)
+    assert app.segmented_control(key="architecture").value
+
+
 @pytest.mark.parametrize(
     ("link", "said"),
     [
