@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from operator import attrgetter
 from typing import ClassVar, Generic, TypeVar
+from weakref import WeakKeyDictionary
 
 import streamlit as st
 
@@ -35,6 +36,8 @@ MOST_BYTES = 160_000_000
 """What the results of a kind's jobs may take together."""
 POLL = 0.5
 """Seconds between two looks at work in progress."""
+DRAWN = "_jobs_drawn"
+"""In the session: whether each job was alive when its button was drawn, until `follow` goes by that."""
 BARS = "bars"
 """Where it says how far jobs are, if all goes well: beside the title, while a page is presented (layout.py)."""
 
@@ -338,7 +341,9 @@ def buttons(*jobs: Job, start: str, key: str, again: str | None = None, stop: st
         key: the buttons are called `{key}_start` and `{key}_stop`.
         again: the label for doing complete work once more; None does not offer that.
     """
-    if any(job.alive for job in jobs):
+    alive = [job.alive for job in jobs]
+    st.session_state.setdefault(DRAWN, WeakKeyDictionary()).update(zip(jobs, alive, strict=True))
+    if any(alive):
         st.button(stop, key=f"{key}_stop", type="primary", on_click=_stop_all, args=(jobs,))
         return
     waiting = [job for job in jobs if not job.complete]
@@ -357,7 +362,8 @@ def follow(*jobs: Job, look: Callable[[], None] = lambda: None, place: str | Non
         look: draws what there is so far, below.
         place: a name that a style sheet knows this place by, once on a page; None for none.
     """
-    alive = [job.alive for job in jobs]
+    drawn = st.session_state.get(DRAWN, {})  # the page may have taken its time between the buttons and this
+    alive = [drawn.pop(job, job.alive) for job in jobs]
 
     def poll() -> None:
         for job in jobs:

@@ -243,6 +243,31 @@ def test_a_panel_shows_why_a_job_has_failed() -> None:
     assert "no more numbers" in error
 
 
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_button_fits_its_job_though_that_ends_or_begins_while_the_page_is_drawn(ends: bool) -> None:
+    def script(job, meanwhile) -> None:
+        from pages.common.jobs import buttons, follow
+
+        buttons(job, start="Count", key="count")
+        meanwhile()
+        follow(job)
+
+    def meanwhile() -> None:
+        if ends:
+            job.releases.release(3)
+            job.wait(30)
+        else:
+            job.start()
+            wait_for_words(job, "0 of 3 numbers")
+
+    job = Counting()
+    if ends:
+        job.start()
+    app = AppTest.from_function(script, kwargs={"job": job, "meanwhile": meanwhile}).run()
+    assert what_is_drawn(app) == (["Count"] if ends else ["Stop", "0 of 3 numbers"])
+    job.releases.release(3)
+
+
 def test_a_program_that_ends_waits_for_the_step_at_hand_and_no_longer() -> None:
     program = """
 import time
