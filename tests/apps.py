@@ -39,3 +39,8 @@ def assert_no_error(app: AppTest) -> None:
 def assert_pictures_have_words(app: AppTest) -> None:
     """Every picture has a text that a screen reader can say in its place."""
     assert all(image.alt for pictures in app.get("image") for image in pictures.proto.imgs)
+
+
+def can_be_touched(app: AppTest) -> bool:
+    """Whether a click into some picture chooses a cell of it."""
+    return any(component.proto.component_name == "convscope_cells" for component in app.get("bidi_component"))

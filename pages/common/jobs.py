@@ -356,7 +356,9 @@ def buttons(*jobs: Job, start: str, key: str, again: str | None = None, stop: st
 def follow(*jobs: Job, look: Callable[[], None] = lambda: None, place: str | None = BARS) -> None:
     """How far the jobs are, twice a second while one is alive; when one has ended, the page is drawn once more.
 
-    While none is alive, what `look` draws belongs to the page, so that a click there changes the rest of it too.
+    While none is alive, what `look` draws belongs to the page, so that a click there changes the rest of it too. While
+    one is, a click there draws this alone anew, and a value put into a control elsewhere gets lost: `look` draws
+    nothing then whose click would do that.
 
     Args:
         look: draws what there is so far, below.

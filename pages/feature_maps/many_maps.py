@@ -1,12 +1,15 @@
 """View "many maps": sixteen maps of a layer on one sheet, as Zeiler & Fergus print them in their figure 2."""
 
+from collections.abc import Sequence
+from functools import partial
+
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from engine import feature_maps, patch_sheets, pictures
 from engine.patch_sheets import CROPS, MAPS, SUPPORT, Nine
 from engine.patches import TopPatches
-from pages.common import controls, downloads, jobs, layout, resources, selection, texts, touch
+from pages.common import controls, downloads, jobs, layout, resources, selection, sheets, texts, touch
 from pages.common.controls import Option
 from pages.common.selection import Selection
 from pages.common.touch import Grid
@@ -55,7 +58,7 @@ def channels_of(chosen: Selection, top: TopPatches, which: str, seed: int) -> tu
 
 
 def draw_sheet(settings: ManyMaps, job: PlayingMany, which: str) -> None:
-    """The maps so far; a click on one looks at it closely."""
+    """The maps so far; once all are done, or it was stopped, a click on one looks at it closely (see `jobs.follow`)."""
     nines, channels = job.nines, settings.channels
     png = sheet(settings, len(nines), nines)
     title = f"{len(channels)} maps of {settings.layer}, {which}"
@@ -63,20 +66,15 @@ def draw_sheet(settings: ManyMaps, job: PlayingMany, which: str) -> None:
     halves = ("its nine reconstructions", "its nine patches")
     words = [f"map {channel}: {half}\nclick to look at it closely" for half in halves for channel in channels]
     grid = Grid(len(words), len(words), words=words, boxes=patch_sheets.places(len(channels)))
+    alive = job.alive
     with layout.stage():
-        touch.show(
-            png,
-            alt,
-            "many",
-            grid,
-            "Map",
-            None,
-            lambda cell: look_closely(channels[cell % len(channels)]),
-            leads_away=True,
-        )
+        if alive:
+            sheets.show(png, alt)
+        else:
+            touch.show(png, alt, "many", grid, "Map", None, partial(look_closely, channels), leads_away=True)
     st.caption(
         f"Left: the deconvnet reconstruction from each map's strongest unit; right: {patches_in_words(settings)}. "
-        f"Maps {', '.join(map(str, channels))}, row by row. Click one to look at it closely."
+        f"Maps {', '.join(map(str, channels))}, row by row.{'' if alive else ' Click one to look at it closely.'}"
     )
     if job.complete:
         caption = f"{settings.layer} of {settings.network}: {len(channels)} maps, {which}, with the nine test images"
@@ -100,7 +98,7 @@ def sheet(settings: ManyMaps, done: int, _nines: list[Nine]) -> bytes:
     return pictures.png(patch_sheets.sheet(_nines, len(settings.channels)))
 
 
-def look_closely(channel: int) -> None:
-    """Show one map in the view of one layer."""
-    controls.put("channel", channel)
+def look_closely(channels: Sequence[int], cell: int) -> None:
+    """Show the map of a cell in the view of one layer; the maps stand on the sheet twice."""
+    controls.put("channel", channels[cell % len(channels)])
     controls.put("view", "one layer")

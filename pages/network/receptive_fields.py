@@ -12,7 +12,7 @@ from engine import effective_field, pictures, tape, tiles
 from engine.effective_field import EffectiveField
 from engine.pictures import FRAME
 from engine.weights import Weights
-from pages.common import controls, downloads, jobs, layout, resources, selection, texts, touch
+from pages.common import controls, downloads, jobs, layout, resources, selection, sheets, texts, touch
 from pages.common.charts import ink
 from pages.common.selection import Selection
 from pages.common.touch import Grid
@@ -27,7 +27,7 @@ WHITE = (255, 255, 255)
 
 
 def show(chosen: Selection, row: DeltaGenerator) -> None:
-    """The view; a click on a layer chooses it."""
+    """The view; a click on a layer chooses it, once all are measured (see `jobs.follow`)."""
     with row:
         with layout.options({"size": selection.size_option(chosen)}):
             size = selection.viewing_size(chosen)
@@ -65,12 +65,17 @@ def show_fields(chosen: Selection, settings: FieldSettings, job: MeasuringFields
     grid = Grid(len(layers), len(layers), words=words, boxes=places(len(layers), columns))
     at = layers.index(chosen.layer) if chosen.layer in layers else None
     alt = f"Effective receptive fields of {', '.join(layers)} of {settings.network}, over {count} images"
+    alive = job.alive
     with layout.stage():
-        touch.show(png, alt, "fields", grid, "Layer", at, lambda cell: controls.put("layer", layers[cell]))
+        if alive:
+            sheets.show(png, alt)
+        else:
+            touch.show(png, alt, "fields", grid, "Layer", at, lambda cell: controls.put("layer", layers[cell]))
     st.info(words[len(layers) - 1 if at is None else at])
     st.caption(
         f"At {settings.size} px, over {count} test images. Bright: a small change there "
-        "moves the unit much (root mean square of the derivative, each layer on its own scale). Click a layer."
+        "moves the unit much (root mean square of the derivative, each layer on its own scale)."
+        f"{'' if alive else ' Click a layer.'}"
     )
     if job.complete:
         caption = f"What the middle units of {settings.network} can see (orange) and make use of (white)"

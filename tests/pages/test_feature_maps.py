@@ -33,7 +33,7 @@ from pages.common import resources, strongest_images
 from pages.common.resources import View
 from pages.feature_maps import charts, jobs, over_training
 from pages.feature_maps.jobs import ManyMaps
-from tests.apps import assert_no_error, assert_pictures_have_words, open_page
+from tests.apps import assert_no_error, assert_pictures_have_words, can_be_touched, open_page
 
 PAGE = "feature_maps/page.py"
 
@@ -221,7 +221,7 @@ def test_a_photograph_without_a_class_and_another_size() -> None:
     assert "photograph: " in said(app)
 
 
-def test_many_maps_stand_on_one_sheet_chosen_by_seed_or_image() -> None:
+def test_many_maps_stand_on_one_sheet_chosen_by_seed_or_image(monkeypatch: pytest.MonkeyPatch) -> None:
     link = {"checkpoint": "lenet", "layer": "pool2", "view": "many maps", "seed": "2", "crop": "reconstruction"}
     app = open_page(PAGE, **link)
     index = patches.load(checkpoints.load("lenet"))
@@ -234,6 +234,13 @@ def test_many_maps_stand_on_one_sheet_chosen_by_seed_or_image() -> None:
     assert_pictures_have_words(app)
     assert [nine.channel for nine in job.nines] == list(channels)
     assert f"Maps {', '.join(map(str, channels))}, row by row" in said(app)
+    assert can_be_touched(app)
+    assert "Click one" in said(app)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(job), "alive", True)
+        app.run()
+    assert not can_be_touched(app)
+    assert "Click one" not in said(app)
     of_image = open_page(PAGE, checkpoint="lenet", layer="pool2", view="many maps", which="strongest on this image")
     assert_no_error(of_image)
     view = View(weights.find("lenet"), "pool2", "test", int((data.bundled("test").labels == 0).nonzero()[0][0]), 32)

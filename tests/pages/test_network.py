@@ -12,7 +12,7 @@ from engine.graph.receptive_field import receptive_field
 from engine.network import convolution, deconvnet_layer, diagram
 from pages.common import resources
 from pages.network import charts, diagram_drawing, jobs, receptive_fields, step_drawings, svg
-from tests.apps import assert_no_error, assert_pictures_have_words, open_page
+from tests.apps import assert_no_error, assert_pictures_have_words, can_be_touched, open_page
 from tests.oracles import fingerprint
 
 PAGE = "network/page.py"
@@ -194,6 +194,12 @@ def test_receptive_fields_are_measured_on_images_of_each_class(monkeypatch):
     assert_no_error(app)
     assert not app.warning
     assert_pictures_have_words(app)
+    assert can_be_touched(app)
+    assert [caption for caption in app.caption if "Click a layer" in caption.value]
+    monkeypatch.setattr(type(job), "alive", True)
+    app.run()
+    assert not can_be_touched(app)
+    assert not [caption for caption in app.caption if "Click a layer" in caption.value]
     jobs._measurements.clear()
     found = job.found["conv2_relu"]
     assert found.images == 20
