@@ -334,7 +334,7 @@ def panel(*jobs: Job, start: str, key: str, again: str | None = None, stop: str 
 def buttons(*jobs: Job, start: str, key: str, again: str | None = None, stop: str = "Stop") -> None:
     """Start for what is not complete yet, or Stop while some job is alive.
 
-    They stand outside the fragment of `follow`: in a browser, a click inside one ends its polling.
+    They stand outside the fragment of `follow`, in which a click would draw that alone, and not these anew.
 
     Args:
         start, stop: the labels.
