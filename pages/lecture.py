@@ -39,29 +39,36 @@ STYLE = """<style>
 [data-testid=stMainBlockContainer] { --strip: calc(var(--lecture-height, 5rem) + 0.6rem); }
 </style>"""
 """The keys take the room that they need, the text the rest; the stage is as much lower as the strip is high."""
-FOLLOW = """export default () => {
+FOLLOW = """export default ({ data }) => {
   const strip = document.querySelector(".st-key-lecture");
   window.convscopeStrip ??= new ResizeObserver(([{ target }]) =>
     document.documentElement.style.setProperty("--lecture-height", `${target.offsetHeight}px`));
   window.convscopeStrip.disconnect();
   if (strip) window.convscopeStrip.observe(strip);
+  window.convscopePlace = data;
   if (window.convscopeKeys) return;
   window.convscopeKeys = true;
   const step = address => new URL(address).searchParams.get("step");
-  let wanted = 0, patience = 0, isOnTheWay = false;
+  let wanted = 0, patience = 0, goal = 0;
   const wait = (from, tries) => {
-    isOnTheWay = location.href === from && tries > 0;
-    if (isOnTheWay) setTimeout(wait, 50, from, tries - 1);
+    if (location.href === from && tries > 0) setTimeout(wait, 50, from, tries - 1);
+    else goal = 0;
+  };
+  const want = way => {
+    const { number, steps } = window.convscopePlace;
+    const last = (goal || Number(step(location.href)) || number) + wanted + way;
+    if (1 <= last && last <= steps) wanted += way;
   };
   const follow = () => {
     if (!wanted) return;
     const link = document.querySelector(`.st-key-lecture_${wanted > 0 ? "PageDown" : "PageUp"} a[href]`);
-    if (link && !isOnTheWay && step(link.href) !== step(location.href)) {
+    if (link && !goal && step(link.href) !== step(location.href)) {
+      goal = Number(step(link.href));
       wait(location.href, 200);
       link.click();
       wanted -= Math.sign(wanted);
     }
-    patience -= link || isOnTheWay ? 1 : 4;
+    patience -= link || goal ? 1 : 4;
     if (patience < 0) wanted = 0;
     setTimeout(follow, 50);
   };
@@ -72,16 +79,16 @@ FOLLOW = """export default () => {
       event.preventDefault();
       if (event.repeat) return;
       const isIdle = !wanted;
-      wanted += event.key === "PageDown" ? 1 : -1;
+      want(event.key === "PageDown" ? 1 : -1);
       patience = 200;
       if (isIdle) follow();
     }
   });
 };"""
 _keys = st.components.v2.component("convscope_lecture_keys", js=FOLLOW)
-"""Follows the links to the steps by key, one at a time, as many as were asked for. A link that leads to where the
-browser is, or is on its way to, is an old one: it waits for the next one. Where there is none, it waits for some
-seconds: between two pages there is no strip.
+"""Follows the links to the steps by key, one at a time, as many as were asked for, but none beyond the first or last
+step. A link that leads to where the browser is, or is on its way to, is an old one: it waits for the next one. Where
+there is none, it waits for some seconds: between two pages there is no strip.
 
 It also tells the style how high the strip is, whose text and answer may be long.
 """
@@ -190,7 +197,7 @@ def _draw_strip(lecture: Lecture, place: Place) -> None:
                 st.button("Answer", shortcut="A", key="lecture_answer", on_click=_toggle_answer, args=(place,))
             again = st.button("↺", shortcut="B", key="lecture_back", help="Back to this step as it was")
             st.button("Leave", key="lecture_leave", on_click=_close, args=(replace(place, is_open=False),))
-            _keys(key="lecture_keys", height="content")
+            _keys(key="lecture_keys", height="content", data={"number": number, "steps": len(lecture.steps)})
     if again:
         _go_to(lecture, number)
 

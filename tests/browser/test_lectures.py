@@ -74,6 +74,21 @@ def test_keys_pressed_fast_lead_to_the_step_that_the_strip_names(server: str, op
     assert_same(page, cold, "two keys")
 
 
+def test_a_key_beyond_the_first_or_last_step_does_not_count_against_the_next_key(
+    server: str, open_page: Callable[..., Any]
+) -> None:
+    lecture = lectures.load("report-4", PAGES)
+    last = len(lecture.steps)
+    for first, beyond, back, second in ((last, "PageDown", "PageUp", last - 1), (1, "PageUp", "PageDown", 2)):
+        page = open_page(f"{server}/filters?lecture=report-4&step={first}&form=green")
+        arrive(page, lecture, first)
+        page.wait_for_function(LISTENS)
+        page.keyboard.press(beyond)
+        page.wait_for_timeout(500)
+        page.keyboard.press(back)
+        arrive(page, lecture, second)
+
+
 def test_a_double_click_leads_to_the_step_that_the_strip_names(server: str, open_page: Callable[..., Any]) -> None:
     lecture = lectures.load("batch-norm", PAGES)
     last = len(lecture.steps)
