@@ -17,7 +17,9 @@ PLAY_SECONDS = 0.8
 def show(chosen: Selection, playing: bool) -> None:
     """The view: window, kernel, products and sum at one output position."""
     view = chosen.view("")
-    st.fragment(_show_step, run_every=PLAY_SECONDS if playing else None)(chosen, view, _first_convolution(view))
+    # Alone only while it plays: a step by hand changes the code in the menu too.
+    step = st.fragment(_show_step, run_every=PLAY_SECONDS) if playing else _show_step
+    step(chosen, view, _first_convolution(view))
     texts.what_to_look_at(
         "The orange frame is the window: the kernel lies on it, number on number.",
         "Step on: the window slides over the image, and each sum becomes one number of the feature map.",

@@ -27,7 +27,9 @@ def show(chosen: Selection, playing: bool) -> None:
     """The view: one pooling window on the way back, from the signal to the filtered map."""
     view = chosen.view()
     done = layer_of(view)
-    st.fragment(show_step, run_every=PLAY_SECONDS if playing else None)(chosen, view, done)
+    # Alone only while it plays: a step by hand changes the code in the menu too.
+    step = st.fragment(show_step, run_every=PLAY_SECONDS) if playing else show_step
+    step(chosen, view, done)
     if done.pooling is None:
         st.info(without_pooling(chosen))
     explain(done)

@@ -39,3 +39,14 @@ def test_a_slide_is_saved_and_the_link_is_copied_without_a_secure_page(
     page.evaluate("document.addEventListener('copy', () => { window.copied = String(document.getSelection()); })")
     page.get_by_role("button", name="Copy link").click()
     page.get_by_role("button", name="Copied").wait_for()
+
+
+def test_the_code_is_that_of_the_step_on_the_screen(server: str, open_page: Callable[..., Any]) -> None:
+    page = open_page(f"{server}/network?view=one+convolution&checkpoint=lenet&channel=0&row=3&column=4", 1280, 720)
+    for column in (5, 6):
+        page.get_by_role("button", name="Next position").click()
+        page.get_by_role("spinbutton", name="Column").and_(page.locator(f"[value='{column}']")).wait_for()
+    page.wait_for_selector(IDLE)
+    page.get_by_role("button", name="Share", exact=True).click()
+    page.get_by_text("As code").click()
+    page.locator(".st-key-share_menu pre").get_by_text("window_sum(done, 0, 3, 6)").wait_for()
