@@ -65,7 +65,7 @@ def _signals(playbacks: list[Playback]) -> str:
     signals = list(dict.fromkeys(by_layer.values()))
     if len(signals) == 1:
         return signals[0]
-    own = next(one.view.layer for one in playbacks if one.channels)
+    own = next(one.view.layer for one in playbacks if one.channels or one.place)
     other = next(signal for signal in signals if signal != by_layer[own])
     return f"{by_layer[own]} if layer == {own!r} else {other}"
 

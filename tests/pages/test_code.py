@@ -76,6 +76,8 @@ RECONSTRUCTIONS = {
     "layers": LENET,
     "a channel of one layer": LENET | {"layer": "conv2_relu", "signal": "one channel", "channel": "5"},
     "a chosen unit": LENET | {"signal": "one channel", "unit": "chosen unit", "row": "2", "column": "3"},
+    "a chosen unit of each of the strongest channels": LENET
+    | {"layer": "conv2_relu", "signal": "top 9", "unit": "chosen unit", "row": "2", "column": "3"},
     "nine channels, gradient": LENET
     | {"signal": "top 9", "unit": "whole map", "rule": "gradient", "compare": "nothing"},
     "a class": LENET | {"signal": "class", "logit": "cat", "compare": "ReLU rules"},
