@@ -89,7 +89,7 @@ def shipped(name: str) -> np.ndarray:
     path = _folder() / f"{name}.webp"
     if name not in names():
         raise ConvscopeError(f"There is no photograph {quoted(name)}: choose one of {', '.join(names())}.")
-    return read(path.read_bytes(), path.name)
+    return read(path, path.name)
 
 
 def read(source: bytes | Path, name: str, side: int | None = None) -> np.ndarray:

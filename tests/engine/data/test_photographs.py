@@ -39,6 +39,13 @@ def test_every_shipped_photograph_is_a_square(name):
     assert pixels.std() > 10
 
 
+def test_a_photograph_that_cannot_be_read_is_one_sentence(tmp_path, use_folders):
+    (tmp_path / "photographs" / "new.webp").mkdir(parents=True)
+    use_folders(bundled=tmp_path)
+    with pytest.raises(ConvscopeError, match=r"^new\.webp "):
+        photographs.shipped("new")
+
+
 def test_every_shipped_photograph_names_its_source_and_is_free_of_rights():
     sources = (settings.folders.bundled / "photographs" / "SOURCES.md").read_text().splitlines()
     rows = {line.split("|")[1].strip(): line for line in sources if ".webp |" in line}
