@@ -92,13 +92,19 @@ def load(name: str, pages: Collection[str]) -> Lecture:
     """The lecture of that name; `pages` are the addresses that a step may have.
 
     Raises:
-        ConvscopeError: there is no such lecture, or its file cannot be understood; the message names the line.
+        ConvscopeError: there is no such lecture, or its file cannot be read or understood; then the message names the
+            line.
     """
     if name not in names():
         raise ConvscopeError(f"There is no lecture {name[:60]!r}: choose one on the page Home.")
     file = settings.folders.lectures / f"{name}.toml"
-    with file.open("rb") as opened:
-        return parse(opened.read(MOST_BYTES + 1), name, pages, file.name)
+    try:
+        with file.open("rb") as opened:
+            content = opened.read(MOST_BYTES + 1)
+    except OSError as error:  # another user's, a folder, a link to nothing, or deleted a moment ago
+        reason = f"{file.name} cannot be read ({error.strerror or error})"
+        raise ConvscopeError(f"{reason}: mend it, or take it out of the folder.") from error
+    return parse(content, name, pages, file.name)
 
 
 def parse(content: bytes, name: str, pages: Collection[str], source: str) -> Lecture:

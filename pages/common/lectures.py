@@ -20,7 +20,7 @@ PAGES = tuple(entry.address for entry in (directory.HOME, *directory.PAGES))
 
 @st.cache_data(ttl=10, show_spinner=False)
 def shipped() -> tuple[list[Lecture], list[str]]:
-    """The lectures in the folder, and a sentence for each file that cannot be understood."""
+    """The lectures in the folder, and a sentence for each file that cannot be read or understood."""
     found, problems = [], []
     for name in lectures.names():
         try:

@@ -2,6 +2,9 @@
 
 import json
 import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -218,6 +221,15 @@ def test_other_encodings_and_unknown_names_are_refused() -> None:
     for name in ("../lectures/report-0", "report-9", "", "x" * 5000):
         with pytest.raises(ConvscopeError, match="There is no lecture"):
             lectures.load(name, PAGES)
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, lambda path: path.symlink_to(path.with_name("nothing"))])
+def test_what_cannot_be_read_is_one_sentence(make: Callable[[Path], None], tmp_path: Path, use_folders: Any) -> None:
+    use_folders(lectures=tmp_path)
+    make(tmp_path / "new.toml")
+    assert lectures.names() == ["new"]
+    with pytest.raises(ConvscopeError, match=r"^new\.toml cannot be read \(.+\): .*\.$"):
+        lectures.load("new", PAGES)
 
 
 def test_a_layer_has_settled_after_the_first_epoch_from_which_on_it_stays_similar() -> None:

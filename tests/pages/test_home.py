@@ -1,5 +1,7 @@
 """Home: each invitation has its thumbnail, and a command makes it again."""
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -7,12 +9,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from engine import settings
 from pages import directory
 from pages.common import selection
 from pages.home import cards, thumbnails
 from tests.apps import assert_no_error, assert_pictures_have_words, open_page
 
 MOST_BYTES = 300_000
+
+
+@pytest.fixture
+def own_lectures(tmp_path: Path, use_folders: Callable[..., None], fresh_caches: None) -> Path:
+    """A folder of lectures with the shipped ones, for more."""
+    shutil.copytree(settings.folders.lectures, tmp_path / "lectures")
+    use_folders(lectures=tmp_path / "lectures")
+    return tmp_path / "lectures"
 
 
 def test_every_invitation_has_a_thumbnail_of_its_own_and_all_are_small() -> None:
@@ -30,6 +41,15 @@ def test_home_shows_a_picture_for_every_link() -> None:
     links = [link.proto.page for link in app.get("page_link")]
     assert len(links) == len(app.get("image")) == len(thumbnails.wanted())
     assert {entry.address for entry in directory.PAGES} <= set(links)
+
+
+def test_a_lecture_that_cannot_be_read_leaves_the_others(own_lectures: Path) -> None:
+    (own_lectures / "new.toml").mkdir()
+    app = open_page("home/page.py")
+    assert_no_error(app)
+    assert [warning.value for warning in app.warning if warning.value.startswith("new.toml cannot be read")]
+    assert any("lecture=report-0" in link.proto.query_string for link in app.get("page_link"))
+    assert_no_error(open_page("filters/page.py", lecture="report-0", step="3"))
 
 
 def test_a_thumbnail_is_made_again(tmp_path: Path) -> None:
