@@ -69,6 +69,8 @@ VARIANTS = {
 """Settings of `engine.deconv.reconstruct`: batch norm on (as usual) or off, and so on; or random weights."""
 SIZES = range(1, 513)
 """The sides of images that a lecture may ask for, in pixels: larger ones take seconds and gigabytes."""
+MOST_OCCLUDED = 200_000_000
+"""Multiply-adds of a network for one image; one with more takes half a minute for all the squares that are hidden."""
 NOT_THERE = (ArithmeticError, LookupError, RuntimeError, StopIteration, TypeError, ValueError)
 """What is raised where a lecture, which may come from anywhere, asks for something that there is not."""
 
@@ -277,8 +279,14 @@ def _cosine(network: Weights, layer: str, label: str) -> float:
 
 @functools.lru_cache(maxsize=16)
 def _occlusion(network: Weights, label: str) -> Occlusion:
-    """As the page Evidence hides squares at first: a quarter of the image wide, a sixteenth apart."""
+    """As the page Evidence hides squares at first: a quarter of the image wide, a sixteenth apart.
+
+    Raises:
+        ConvscopeError: the network is too large to be asked that often while a reader waits for a text.
+    """
     of_network = trained(network)
+    if all_networks.multiply_adds(of_network.card) > MOST_OCCLUDED:
+        raise ConvscopeError(f"{network.checkpoint} takes too long with each square hidden: show the page Evidence")
     size = of_network.card.input_size
     return occlusion.occlude(of_network.model, _input(of_network.card, label), patch=size // 4, stride=size // 16)
 

@@ -57,7 +57,7 @@ def address(lecture: Lecture, number: int) -> list[tuple[str, str]]:
     return [*lecture.steps[number - 1].link.values, (LECTURE, lecture.name), (STEP, str(number))]
 
 
-@st.cache_data(max_entries=512, ttl=600, show_spinner=False)
+@st.cache_data(max_entries=512, ttl=600, show_spinner="Computing the figures …")
 def filled(text: str) -> str:
     """A lecture's text with its figures, or behind it why one of them cannot be computed."""
     return figures.fill_or_explain(text)

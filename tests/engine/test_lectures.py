@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
-from engine import checkpoints, data, deconv, lectures, probes, reports, settings, tape
+from engine import checkpoints, data, deconv, lectures, occlusion, probes, reports, settings, tape
 from engine.checkpoints import states
 from engine.errors import ConvscopeError
 from engine.lectures import Lecture, Link, Step, figures
@@ -173,6 +173,13 @@ def test_a_number_that_a_figure_cannot_have_is_explained_beside_it(figure: str) 
         figures.fill(f"It is {figure}.")
     filled = figures.fill_or_explain(f"It is {figure}.")
     assert filled.startswith(f"It is {figure}. (The figure {figure} cannot be computed: ")
+
+
+@pytest.mark.parametrize("figure", ["{turned.resnet18_224.airplane}", "{lowest.transfer.cat}"])
+def test_no_figure_asks_a_large_network_hundreds_of_times(figure: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(occlusion, "occlude", lambda *arguments, **settings: pytest.fail("it has begun"))
+    with pytest.raises(ConvscopeError, match="takes too long with each square hidden"):
+        figures.fill(figure)
 
 
 def test_a_figure_has_an_image_as_large_as_a_lecture_may_ask_for() -> None:
