@@ -121,9 +121,10 @@ def draw() -> None:
         place = replace(place, number=1)
     page, said = st.session_state[controls.ADDRESS]
     own_view = lecture.steps[place.number - 1].link
-    is_bare = PLACE not in st.session_state and not set(said) - {*PLACES} and (own_view.values or own_view.page != page)
+    is_elsewhere = own_view.values or own_view.page != page
+    is_bare = PLACE not in st.session_state and not set(said) - {*PLACES, layout.PRESENT}
     st.session_state[PLACE] = place
-    if is_bare:  # an address that says no more than this means the step's own view
+    if is_bare and is_elsewhere:  # an address that says no more than this means the step's own view
         _go_to(lecture, place.number)
     if place.is_open:
         _write_address(place)

@@ -139,6 +139,15 @@ def test_a_bare_address_leads_to_the_steps_own_view() -> None:
     assert values(app)["class"] == ["ship"]
 
 
+def test_a_bare_address_that_presents_leads_there_too_and_goes_on_presenting() -> None:
+    app = opened(lecture="report-0", step="8", present="true")
+    assert_no_error(app)
+    assert app.session_state["compare"] == "nothing"
+    assert values(app)["class"] == ["ship"]
+    assert values(app)["present"] == ["true"]
+    assert app.session_state["present"] is True
+
+
 # One's own -----------------------------------------------------------------------------------------------------
 
 
