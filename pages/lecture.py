@@ -141,10 +141,7 @@ def meant(said: Address) -> Address:
     if not values:
         return said
     present = [(layout.PRESENT, value) for value in said.get(layout.PRESENT, ())]
-    grouped: dict[str, list[str]] = {}
-    for key, value in [*present, *values]:
-        grouped.setdefault(key, []).append(value)
-    return grouped
+    return controls.by_key([*present, *values])
 
 
 def _place() -> Place | None:
@@ -292,9 +289,7 @@ CHARTS = {
 
 def charts_of(link: Link) -> list[tuple[str, str]]:
     """The captions and SVGs of a view's charts; nothing for other pages, or if the link asks for what there is not."""
-    said: dict[str, list[str]] = {}
-    for key, value in link.values:
-        said.setdefault(key, []).append(value)
+    said = controls.by_key(link.values)
     try:
         drawn = list(CHARTS[link.page](said)) if link.page in CHARTS else []
         return [(words, one if isinstance(one, str) else downloads.wide_svg(one)) for words, one in drawn]

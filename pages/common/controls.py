@@ -142,12 +142,18 @@ def _early(address: Address, last: Address, broke_off: bool) -> dict[str, str | 
 
 def go_to(file: str, values: Iterable[tuple[str, str]]) -> NoReturn:
     """Show a page as this address would show it cold: what `values` leave out gets its usual value."""
-    query: dict[str, list[str]] = {}
-    for key, value in values:
-        query.setdefault(key, []).append(value)
+    query = by_key(values)
     _release(query, get_script_run_ctx())
     st.session_state[GOAL] = True
     st.switch_page(file, query_params=query)
+
+
+def by_key(values: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """The values of each key, of which there may be several: `curves=lenet&curves=model_two`."""
+    found: dict[str, list[str]] = {}
+    for key, value in values:
+        found.setdefault(key, []).append(value)
+    return found
 
 
 def _release(keys: Iterable[str], run: Any) -> None:

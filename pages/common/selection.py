@@ -99,7 +99,7 @@ def current() -> Selection:
     return selection
 
 
-def from_the_beginning(link: Mapping[str, str]) -> dict[str, str]:
+def from_the_beginning(link: Mapping[str, str | list[str]]) -> dict[str, str | list[str]]:
     """`link`, with the usual value of whatever else the reader has changed in the sidebar: a click keeps the rest."""
     return {key: value for key, value in USUAL.items() if key in st.query_params} | dict(link)
 

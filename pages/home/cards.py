@@ -1,12 +1,14 @@
 """What Home invites to: each invitation is a link with a thumbnail, an address of the app."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine.lectures import Lecture
 from pages import directory
 from pages.common import lectures
+from pages.common.controls import by_key
 from pages.directory import Entry
 
 PICTURES = Path(__file__).with_name("pictures")
@@ -27,7 +29,7 @@ class Card:
     page: Entry
     title: str
     words: str = ""
-    link: dict[str, str] = field(default_factory=dict)
+    link: Mapping[str, str | list[str]] = field(default_factory=dict)
     name: str = ""
 
     @property
@@ -47,7 +49,7 @@ def of_page(entry: Entry) -> Card:
 
 def of_lecture(lecture: Lecture, number: int = 1) -> Card:
     """A lecture, from the step of this number."""
-    entry, link = directory.page(lecture.steps[number - 1].link.page), dict(lectures.address(lecture, number))
+    entry, link = directory.page(lecture.steps[number - 1].link.page), by_key(lectures.address(lecture, number))
     name = re.sub(r"\W", "-", f"lecture-{lecture.name}")
     return Card(entry, f"{lecture.title}, {lecture.minutes} min", "", link, name)
 

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 import numpy as np
 import pytest
@@ -50,6 +51,15 @@ def test_a_lecture_that_cannot_be_read_leaves_the_others(own_lectures: Path) -> 
     assert [warning.value for warning in app.warning if warning.value.startswith("new.toml cannot be read")]
     assert any("lecture=report-0" in link.proto.query_string for link in app.get("page_link"))
     assert_no_error(open_page("filters/page.py", lecture="report-0", step="3"))
+
+
+def test_the_card_of_a_lecture_leads_to_everything_that_its_first_step_shows(own_lectures: Path) -> None:
+    step = '[[steps]]\nlink = "learning_curves?curves=lenet&curves=model_two"\nsentence = "Two curves."'
+    (own_lectures / "mine.toml").write_text(f'title = "Mine"\n{step}\n')
+    app = open_page("home/page.py")
+    assert_no_error(app)
+    [link] = [link.proto for link in app.get("page_link") if "lecture=mine" in link.proto.query_string]
+    assert parse_qs(link.query_string) == {"curves": ["lenet", "model_two"], "lecture": ["mine"], "step": ["1"]}
 
 
 def test_a_thumbnail_is_made_again(tmp_path: Path) -> None:
