@@ -238,6 +238,7 @@ def draw_own(page: str) -> None:
             _open_file(st.file_uploader("Open a lecture (TOML)", "toml", key=UPLOAD))
         _offer_files(lecture, "own")
         if lecture and st.button("Begin your lecture", key="lecture_begin"):
+            _forget_own()
             _go_to(lecture, 1)
         if place and place.is_open and place.name != OWN:
             _offer_files(find(place.name), "open")
@@ -257,8 +258,20 @@ def _keep_view(page: str) -> None:
 def _open_file(file: UploadedFile | None) -> None:
     if file is not None and st.session_state.get("_opened") != file.file_id:
         keep(lectures.parse(file.getvalue(), OWN, PAGES, file.name[:60]))
+        _forget_own()
         st.session_state["_opened"] = file.file_id
         st.rerun()
+
+
+def _forget_own() -> None:
+    """Forget the place and the answer that were looked at in the last lecture of one's own: they are not the new one's.
+
+    If it is open, it is left.
+    """
+    if (place := st.session_state.get(PLACE)) and place.name == OWN:
+        _close(None)
+    if (answered := st.session_state.get(ANSWERED)) and answered.name == OWN:
+        st.session_state[ANSWERED] = None
 
 
 def _offer_files(lecture: Lecture | None, key: str) -> None:

@@ -182,6 +182,29 @@ def test_a_lecture_from_a_file_is_shown_with_its_unknown_settings_named() -> Non
     assert not strip(app)
 
 
+def own_lecture(title: str, steps: int) -> bytes:
+    step = '[[steps]]\nlink = "filters"\nsentence = "S."\nanswer = "Because."\n'
+    return f'title = "{title}"\n{step * steps}'.encode()
+
+
+@pytest.mark.parametrize("leave", [True, False])
+def test_another_lecture_of_ones_own_begins_at_its_beginning_with_its_answer_hidden(leave: bool) -> None:
+    app = opened("filters/page.py")
+    app.file_uploader(key="_lecture_file").upload("first.toml", own_lecture("First", 3)).run()
+    click(app, "lecture_begin")
+    assert "Answer:" in strip(click(app, "lecture_answer"))
+    assert "First · 3 of 3" in strip(follow(follow(app, "▶"), "▶"))
+    if leave:
+        click(app, "lecture_leave")
+    app.file_uploader(key="_lecture_file").upload("second.toml", own_lecture("Second", 2)).run()
+    assert (strip(app), [warning.value for warning in app.warning]) == ("", [])
+    click(app, "lecture_begin")
+    assert_no_error(app)
+    assert not app.warning
+    assert "Second · 1 of 2" in strip(app)
+    assert "Answer:" not in strip(app)
+
+
 def test_the_next_view_begins_without_the_last_ones_words_and_none_replaces_another(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
