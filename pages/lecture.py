@@ -245,8 +245,8 @@ def draw_own(page: str) -> None:
 
 
 def _keep_view(page: str) -> None:
-    values = [(key, value) for key in st.query_params for value in st.query_params.get_all(key)]
-    link = Link(page, tuple((key, value) for key, value in values if key not in NOT_OF_A_VIEW))
+    keys = [key for key in st.query_params if controls.is_known(key) and key not in NOT_OF_A_VIEW]
+    link = Link(page, tuple((key, value) for key in keys for value in st.query_params.get_all(key)))
     sentence = st.session_state[SENTENCE].strip() or directory.page(page).title
     lecture = own() or Lecture(OWN, "Your lecture", "", 10, ())
     kept = replace(lecture, steps=(*lecture.steps, Step(link, sentence)))

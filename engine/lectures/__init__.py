@@ -26,7 +26,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from engine import settings
 from engine.errors import ConvscopeError
-from engine.names import is_name
+from engine.names import is_name, is_printable
 
 MOST_BYTES, MOST_STEPS, MOST_MINUTES = 100_000, 100, 600
 LONGEST = {
@@ -156,7 +156,7 @@ class _Reader:
         text = " ".join(value.split())
         if required and not text:
             raise self.error(f"{key} is missing: write one", key, number)
-        if len(text) > LONGEST[key] or not text.isprintable():
+        if len(text) > LONGEST[key] or not is_printable(text):
             raise self.error(f"{key} has at most {LONGEST[key]} characters, all of them printable", key, number)
         return text
 

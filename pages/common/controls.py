@@ -253,6 +253,11 @@ def name_what_is_unknown() -> None:
             _notice(f"The link asks for {said}, but there is no such setting here: it is left out.")
 
 
+def is_known(key: str) -> bool:
+    """Whether a control has had this key of the address in this session."""
+    return key in st.session_state.get(KNOWN, ())
+
+
 def bound(key: str, usual: Any = None) -> None:
     """Note that a control takes this key of the address; those that are drawn here do it themselves.
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import streamlit as st
 
 from engine.errors import ConvscopeError
+from engine.names import is_printable
 
 _MARKUP = re.compile(
     r"[\\`*\[\]<>$~&|]"  # images, links, emphasis, HTML, formulas, colours, entities, tables
@@ -26,7 +27,7 @@ _JOINER = "\u2060"
 
 def plain(text: object) -> str:
     """Markdown that shows `text` letter by letter, in one line; what stands between backticks is shown as code."""
-    printable = "".join(letter if letter.isprintable() else "\ufffd" for letter in " ".join(str(text).split()))
+    printable = "".join(letter if is_printable(letter) else "\ufffd" for letter in " ".join(str(text).split()))
     parts = re.split(r"(`[^`]+`)", printable)  # code at the odd places: nothing in it is interpreted
     parts[::2] = [_LINKED.sub(_JOINER, _MARKUP.sub(r"\\\g<0>", part)) for part in parts[::2]]
     return "".join(parts)

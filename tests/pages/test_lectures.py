@@ -10,6 +10,7 @@ from streamlit.testing.v1 import AppTest
 from engine import checkpoints, evolution, filters, lectures, weights
 from engine.lectures import Lecture, Link, Step, worksheet
 from pages import directory
+from pages.common import texts
 from pages.common.lectures import OWN, PAGES
 from pages.lecture import charts_of, meant
 from tests.apps import assert_no_error, open_page
@@ -223,6 +224,25 @@ def test_what_a_link_says_of_a_step_is_shown_as_it_is() -> None:
     app = opened(lecture="report-0", step="![](//evil.example)")
     assert "evil" in app.warning[0].value
     assert "![](" not in app.warning[0].value
+
+
+def test_a_kept_view_leaves_out_what_the_page_does_not_know() -> None:
+    app = opened("filters/page.py", checkpoint="lenet", Foo="1", bar="2")
+    click(app, "lecture_keep")
+    assert_no_error(app)
+    [step] = app.session_state["_own_lecture"].steps
+    assert dict(step.link.values)["checkpoint"] == "lenet"
+    assert not {"Foo", "bar"} & set(dict(step.link.values))
+
+
+def test_a_sentence_may_have_emoji_that_are_joined() -> None:
+    app = opened("filters/page.py")
+    app.text_input(key="_sentence").set_value("Look \U0001f469\u200d\U0001f3eb, \u2764\ufe0f").run()
+    click(app, "lecture_keep")
+    assert_no_error(app)
+    [step] = app.session_state["_own_lecture"].steps
+    assert step.sentence == "Look \U0001f469\u200d\U0001f3eb, \u2764\ufe0f"
+    assert texts.plain(step.sentence) == step.sentence
 
 
 def test_a_kept_view_says_nothing_of_the_right_to_a_run() -> None:
