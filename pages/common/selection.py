@@ -235,9 +235,7 @@ def _of_class(split: str, class_key: str, number_key: str, preferred: int, label
 
 
 def _photograph() -> ChosenImage:
-    offered = photographs.names()
-    if not offered:
-        raise ConvscopeError("There are no photographs in data/bundled: get them with `git checkout -- data/bundled`.")
+    offered = _offered_photographs()
     name = choose("Photograph", "photograph", list(offered), offered[0])
     return ChosenImage(PHOTOGRAPHS, offered.index(name), None, f"photograph: {name}")
 
@@ -264,7 +262,14 @@ def _own_picture() -> ChosenImage:
 
 
 def _first_photograph() -> ChosenImage:
-    return ChosenImage(PHOTOGRAPHS, 0, None, f"photograph: {photographs.names()[0]}")
+    return ChosenImage(PHOTOGRAPHS, 0, None, f"photograph: {_offered_photographs()[0]}")
+
+
+def _offered_photographs() -> tuple[str, ...]:
+    """The names of the shipped photographs; raises ConvscopeError if there are none."""
+    if not (offered := photographs.names()):
+        raise ConvscopeError("There are no photographs in data/bundled: get them with `git checkout -- data/bundled`.")
+    return offered
 
 
 def _choose_at_random(split: str) -> None:

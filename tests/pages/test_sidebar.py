@@ -178,6 +178,14 @@ def test_the_answer_is_the_same_work_for_every_layer() -> None:
 # A reader's own pictures ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("images", ["photographs", "own"])
+def test_without_the_shipped_photographs_one_sentence_says_so(images: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(photographs, "names", lambda: ())
+    app = opened(images=images)
+    assert not app.exception
+    assert app.error[0].value.startswith("There are no photographs in data/bundled")
+
+
 def test_a_session_keeps_only_the_latest_of_a_readers_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(st, "session_state", {})
     monkeypatch.setattr(photographs, "read", lambda content, name: np.full((8, 8, 3), content[0], dtype=np.uint8))
