@@ -142,22 +142,27 @@ def _times(difference: Tensor, attack: Attack) -> str:
 def draw_transfer(attack: Attack) -> None:
     """What the other networks say of the image and of the perturbed one, if the reader asks."""
     if selection.switch("Show it to the other networks", "transfer", True, "Loads them all.", usual=False):
-        st.table(transfer(attack))
+        st.table(transfer(attack, with_the_classes_of(attack.view.network)))
+
+
+def with_the_classes_of(network: Weights) -> tuple[Weights, ...]:
+    """The trained networks on this machine that know the same classes."""
+    classes = tuple(resources.trained(network).card.classes)
+    return tuple(Weights.of(card) for card in weights.cards().values() if tuple(card.classes) == classes)
 
 
 @st.cache_data(max_entries=32, show_spinner="Asking the other networks …")
-def transfer(attack: Attack) -> pd.DataFrame:
-    """A row per network that knows the same classes: its answer to the image, and to the perturbed picture."""
+def transfer(attack: Attack, networks: tuple[Weights, ...]) -> pd.DataFrame:
+    """A row per network: its answer to the image, and to the perturbed picture."""
     own = resources.trained(attack.view.network).card
     image, changed = resources.network_input(attack.view), perturbed(attack)
     rows = {}
-    for name, card in weights.cards().items():
-        if tuple(card.classes) != tuple(own.classes):
-            continue
-        model = resources.trained(Weights.of(card)).model
+    for network in networks:
+        trained = resources.trained(network)
+        card = trained.card
         size = {"size": card.input_size, "other_std": card.std, "other_mean": card.mean}
         inputs = [adversarial.as_input_of_another(x, std=own.std, mean=own.mean, **size) for x in (image, changed)]
-        rows[texts.plain(name)] = [_said(evaluation.answer(model, x), card.classes) for x in inputs]
+        rows[texts.plain(network)] = [_said(evaluation.answer(trained.model, x), card.classes) for x in inputs]
     return pd.DataFrame.from_dict(rows, orient="index", columns=["the image", "perturbed"]).rename_axis("network")
 
 

@@ -1,5 +1,9 @@
 """The Evidence page without a browser: its views, its jobs, and what is said of them."""
 
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -24,6 +28,7 @@ from engine import (
 from engine.accuracy.figures import accuracy
 from engine.occlusion import Occlusion
 from engine.sanity import Check
+from engine.settings import ROOT
 from pages.common.resources import View
 from pages.evidence import charts, drawings, jobs, linear_probes, methods, sanity_check
 from pages.evidence import invariance as page_invariance
@@ -245,6 +250,24 @@ def test_an_adversarial_image_is_the_engines_and_its_answer_is_said() -> None:
     asked = app.table[0].value
     assert list(asked.index) == [name for name, card in weights.cards().items() if card.classes == trained.card.classes]
     assert asked.loc["lenet", "perturbed"].startswith(data.bundled("test").classes[predicted])
+
+
+def test_the_table_of_the_other_networks_has_those_that_there_are_now(
+    tmp_path: Path, use_folders: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_folders(checkpoints=tmp_path)
+    monkeypatch.setattr(weights.pretrained, "available", dict)
+    for name in ("lenet", "mine"):
+        shutil.copytree(ROOT / "checkpoints" / "lenet", tmp_path / name)
+    app = open_page(PAGE, **LINK, view="adversarial", transfer="true", attack="10 steps (PGD)")
+    assert list(app.table[0].value.index) == ["lenet", "mine"]
+    shutil.rmtree(tmp_path / "mine")
+    assert list(app.run().table[0].value.index) == ["lenet"]
+    shutil.copytree(ROOT / "checkpoints" / "model_two", tmp_path / "mine")
+    app.run()
+    assert_no_error(app)
+    asked = app.table[0].value
+    assert asked.loc["mine", "the image"] != asked.loc["lenet", "the image"]
 
 
 def test_many_images_are_attacked_when_a_reader_asks(monkeypatch: pytest.MonkeyPatch) -> None:
