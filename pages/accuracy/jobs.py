@@ -25,6 +25,8 @@ from pages.common.network_job import NetworkJob
 BATCH = 50
 KEPT = 512
 """How many runs' predictions are kept, the latest; those of 1,000 images take 50 kB."""
+Decode = Callable[[OnPicture], tuple[LabelledImages, tuple[str, ...]]]
+"""Decodes an archive: gives its pictures, and sentences on what was taken for no picture."""
 NO_IMAGES = LabelledImages(np.zeros((0, 1, 1, 3), dtype=np.uint8), np.zeros(0, dtype=np.int64), ())
 """What there is of an archive before it is decoded."""
 
@@ -85,17 +87,19 @@ class OwnEvaluation(Evaluation):
 
     private = True
 
-    def __init__(self, network: Weights, decode: Callable[[OnPicture], tuple[LabelledImages, tuple[str, ...]]]) -> None:
+    def __init__(self, network: Weights, decode: Decode) -> None:
         super().__init__(network, NO_IMAGES)
-        self._decode, self.skipped = decode, ()
+        self._decode: Decode | None = decode
+        self.skipped: tuple[str, ...] = ()
 
     @property
     def images(self) -> LabelledImages:
         return self._images
 
     def _work(self) -> None:
-        if self._images is NO_IMAGES:
+        if self._decode is not None:
             self._images, self.skipped = self._decode(lambda done, total: self.advance(done, total, "pictures read"))
+            self._decode = None  # it holds the whole archive
         super()._work()
 
 

@@ -3,8 +3,10 @@
 import io
 import threading
 import time
+import weakref
 import zipfile
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 import pytest
@@ -15,7 +17,8 @@ from engine.accuracy.figures import accuracy
 from engine.data import archives, perturbations
 from engine.evaluation import Predictions
 from pages.accuracy import jobs as accuracy_jobs
-from pages.accuracy.jobs import Evaluation, PerturbedEvaluation, PerturbedTest, Results
+from pages.accuracy import own_images
+from pages.accuracy.jobs import Evaluation, OwnEvaluation, PerturbedEvaluation, PerturbedTest, Results
 from pages.common import jobs, resources, visitors
 from pages.common.jobs import Job
 from tests.apps import assert_no_error, open_page
@@ -238,6 +241,19 @@ def test_an_archive_of_class_folders_is_judged() -> None:
     right = int(checkpoints.predictions("lenet").test.correct[:8].sum())
     assert f"Accuracy on your images: **{right} of 8**" in said(app)
     assert any(text.value.startswith("Files that were skipped") and "heic" in text.value for text in app.caption)
+
+
+def test_an_archive_is_given_up_once_it_is_decoded_and_its_images_can_be_run_again() -> None:
+    card = checkpoints.load("lenet").card
+    decode = partial(own_images._decoded, archive_of(range(4)), "mine.zip", card)
+    holder = weakref.ref(decode)
+    job = OwnEvaluation(weights.find("lenet"), decode)
+    del decode
+    for _ in range(2):
+        job.start()
+        job.wait(60)
+        assert (job.complete, job.error, len(job.images)) == (True, "", 4)
+        assert holder() is None
 
 
 def test_archives_wait_for_their_turn_and_can_be_stopped(begun: list[Job], turns: jobs.Turns) -> None:
