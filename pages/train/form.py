@@ -94,8 +94,8 @@ def starting_point() -> Recipe:
     name = selection.choose("Begin with", "recipe", names, names[0])
     base = controls.starting_point(name)
     if st.session_state.setdefault(TAKEN, name) != name:
-        st.session_state[TAKEN] = name
         st.session_state.update(controls.settings_of(base))
+        st.session_state[TAKEN] = name  # only now: this script may be interrupted by a rerun before it gets here
     return base
 
 

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -388,6 +389,27 @@ def test_a_network_chosen_while_a_link_is_followed_that_has_not_drawn_the_form_y
     app.run()
     assert_no_error(app)
     assert app.segmented_control(key="architecture").value
+
+
+def test_a_change_of_the_starting_point_that_is_interrupted_is_made_by_the_next_run(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Interrupted(dict):
+        """Values, of which only the first two are taken."""
+
+        def __iter__(self) -> Iterator[str]:
+            yield from islice(super().__iter__(), 2)
+            st.stop()
+
+    app, settings_of = open_page(PAGE, batch_size="17"), controls.settings_of
+    with monkeypatch.context() as patch:
+        patch.setattr(controls, "settings_of", lambda base: Interrupted(settings_of(base)))
+        app.selectbox(key="recipe").set_value("resnet18").run()
+    app.run()
+    assert_no_error(app)
+    recipe = recipes.read("resnet18")
+    assert app.number_input(key="batch_size").value == recipe.batch_size
+    assert app.number_input(key="learning_rate1").value == recipe.phases[0].learning_rate
 
 
 @pytest.mark.parametrize(
