@@ -5,9 +5,10 @@ A lecture may come from anywhere. Its texts reach the screen escaped, as Markdow
 
 import streamlit as st
 
-from engine import lectures
+from engine import lectures, weights
 from engine.errors import ConvscopeError
 from engine.lectures import Lecture, figures
+from engine.weights import Weights
 from pages import directory
 
 LECTURE, STEP = "lecture", "step"
@@ -57,7 +58,12 @@ def address(lecture: Lecture, number: int) -> list[tuple[str, str]]:
     return [*lecture.steps[number - 1].link.values, (LECTURE, lecture.name), (STEP, str(number))]
 
 
-@st.cache_data(max_entries=512, ttl=600, show_spinner="Computing the figures …")
 def filled(text: str) -> str:
     """A lecture's text with its figures, or behind it why one of them cannot be computed."""
+    return _filled(text, tuple(map(Weights.of, weights.cards().values()))) if figures.PLACE.search(text) else text
+
+
+@st.cache_data(max_entries=512, ttl=600, show_spinner="Computing the figures …")
+def _filled(text: str, networks: tuple[Weights, ...]) -> str:
+    """The same; `networks`, which figures are of, are those on this machine."""
     return figures.fill_or_explain(text)

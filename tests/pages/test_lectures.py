@@ -1,7 +1,10 @@
 """Lectures in the app: every step of each, what an address says of them, and a lecture of a reader's own."""
 
 import re
+import shutil
 import time
+from collections.abc import Callable
+from pathlib import Path
 from urllib.parse import parse_qs, parse_qsl
 
 import pytest
@@ -9,6 +12,7 @@ from streamlit.testing.v1 import AppTest
 
 from engine import checkpoints, evolution, filters, lectures, weights
 from engine.lectures import Lecture, Link, Step, worksheet
+from engine.settings import ROOT
 from pages import directory
 from pages.common import texts
 from pages.common.lectures import OWN, PAGES
@@ -181,6 +185,21 @@ def test_a_lecture_from_a_file_is_shown_with_its_unknown_settings_named() -> Non
     assert "S {accuracy.nobody} (The figure {accuracy.nobody} cannot be computed: there is nothing" in strip(app)
     click(app, "lecture_leave")
     assert not strip(app)
+
+
+def test_the_figures_of_a_lecture_are_of_the_networks_that_there_are_now(
+    tmp_path: Path, use_folders: Callable[..., None]
+) -> None:
+    use_folders(checkpoints=tmp_path)
+    shutil.copytree(ROOT / "checkpoints" / "lenet", tmp_path / "lenet")
+    text = 'title = "T"\n[[steps]]\nlink = "filters?checkpoint=lenet"\nsentence = "It has {parameters.mine}."'
+    app = opened("filters/page.py", checkpoint="lenet")
+    app.file_uploader(key="_lecture_file").upload("mine.toml", text.encode()).run()
+    assert "{parameters.mine} cannot be computed" in strip(click(app, "lecture_begin"))
+    for network in ("lenet", "model_two"):
+        shutil.copytree(ROOT / "checkpoints" / network, tmp_path / "mine")
+        assert f"It has {checkpoints.load('mine').card.parameters:,}." in strip(app.run())
+        shutil.rmtree(tmp_path / "mine")
 
 
 def own_lecture(title: str, steps: int) -> bytes:
