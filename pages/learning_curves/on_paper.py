@@ -5,27 +5,28 @@ from collections.abc import Iterator, Mapping, Sequence
 import altair as alt
 import pandas as pd
 
-from engine.training import comparisons, histories, images_per_class
+from engine.training import histories, images_per_class
 from pages.learning_curves import charts
 from pages.learning_curves import images_per_class as page_images_per_class
-from pages.learning_curves.charts import IMAGES, MOST, PREFERRED, SMOOTHING, Style
+from pages.learning_curves.charts import IMAGES, MOST, SMOOTHING, Style
+from pages.learning_curves.reading import history, ready_made, usual_curves, version
 
 
 def charts_of(address: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, alt.TopLevelMixin]]:
     """Captions and charts: loss and accuracy of the curves that the address names.
 
     Raises:
-        ConvscopeError: a history cannot be read.
+        ConvscopeError: a history that the address names cannot be read.
     """
     said = {key: values[-1] for key, values in address.items()}
     if said.get("comparison") == page_images_per_class.COMPARISON.name:
         points = images_per_class.points(images_per_class.results())
         yield page_images_per_class.COMPARISON.question, page_images_per_class.chart(pd.DataFrame(points))
         return
-    known = {key: histories.read(place) for key, place in histories.find().items()}
-    ready = {one.name: one.keys for one in comparisons.comparisons({key: one.group for key, one in known.items()})}
-    keys = ready.get(said.get("comparison"), address.get("curves", PREFERRED))
-    chosen = [known[key] for key in keys if key in known][:MOST]
+    places = histories.find()
+    comparison = ready_made(places).get(said.get("comparison", ""))
+    keys = comparison.keys if comparison else address.get("curves", usual_curves(places))
+    chosen = [history(version(places[key])) for key in keys if key in places][:MOST]
     style = Style(
         said.get("axis") == "time",
         IMAGES[said.get("measured_on", "both")],

@@ -1,7 +1,6 @@
 """Learning curves: how trainings went, epoch by epoch, and what that says of them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -15,7 +14,8 @@ from engine.training.run import RunFolder
 from pages.common import downloads, layout, selection, texts
 from pages.common.controls import Option, bound
 from pages.learning_curves import as_reported, charts, code, images_per_class
-from pages.learning_curves.charts import IMAGES, PREFERRED, SMOOTHING, Style
+from pages.learning_curves.charts import IMAGES, SMOOTHING, Style
+from pages.learning_curves.reading import HistoryVersion, history, ready_made, usual_curves, version
 
 OWN_CHOICE = "my choice"
 AXES, SCALES = ("epochs", "time"), ("linear", "log")
@@ -32,40 +32,9 @@ EVERY = 2.0  # seconds, after which the page looks again at a training that goes
 # What is chosen ------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class HistoryVersion:
-    """A history as it is on disk at one moment: small enough to be a key."""
-
-    place: HistoryFolder
-    changed: int
-
-
-def version(place: HistoryFolder) -> HistoryVersion:
-    """The newest version of a history."""
-    try:
-        return HistoryVersion(place, (place.path / "history.csv").stat().st_mtime_ns)
-    except OSError:  # deleted since it was listed; reading it says so
-        return HistoryVersion(place, 0)
-
-
-@st.cache_resource(max_entries=256, show_spinner=False)
-def history(version: HistoryVersion) -> History:
-    """A history as it was at that version."""
-    return histories.read(version.place)
-
-
-def group(version: HistoryVersion) -> str:
-    """The experiment that a history belongs to; "" if it cannot be read: an error appears where it is drawn."""
-    try:
-        return history(version).group
-    except ConvscopeError:
-        return ""
-
-
 def choose_comparison(places: Mapping[str, HistoryFolder]) -> CurveComparison | None:
     """The ready-made comparison that the reader chose, if any."""
-    groups = {key: group(version(place)) for key, place in places.items()}
-    ready = {comparison.name: comparison for comparison in comparisons.comparisons(groups)}
+    ready = ready_made(places)
     if images_per_class.measured():
         ready[images_per_class.COMPARISON.name] = images_per_class.COMPARISON
     return ready.get(selection.segments("Compare", [OWN_CHOICE, *ready], "comparison"))
@@ -73,7 +42,7 @@ def choose_comparison(places: Mapping[str, HistoryFolder]) -> CurveComparison | 
 
 def own_choice(keys: list[str]) -> list[str]:
     """The curves that the reader picked, which are part of the link; a warning names an unknown one."""
-    default = [key for key in PREFERRED if key in keys] or keys[:1]
+    default = usual_curves(keys)
     bound("curves", default)
     unknown = [key for key in st.query_params.get_all("curves") if key and key not in keys]
     if unknown:

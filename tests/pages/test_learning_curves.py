@@ -6,6 +6,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import altair as alt
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,11 +15,13 @@ from streamlit.testing.v1 import AppTest
 
 from engine import checkpoints
 from engine.accuracy.figures import wilson
+from engine.errors import ConvscopeError
 from engine.training import curves, histories, images_per_class, verdicts
+from engine.training.records import to_csv
 from engine.training.run import RunFolder
 from pages.common import downloads
 from pages.common.charts import short_names
-from pages.learning_curves import charts
+from pages.learning_curves import charts, on_paper
 from pages.learning_curves.charts import TRAINING, VALIDATION, Style
 from tests.apps import ROOT, assert_no_error, open_page
 
@@ -192,6 +195,29 @@ def test_a_damaged_history_is_one_sentence_and_the_others_are_shown(arms):
     assert [error.value.startswith("The learning curve in runs/two/history.csv") for error in app.error] == [True]
     assert list(app.table[0].value.index) == ["run one"]
     assert not opened(comparison="trial").exception
+
+
+@pytest.mark.parametrize("content", ["epoch\n1\n", to_csv([])])
+def test_a_worksheet_loses_no_curve_to_another_one_that_cannot_be_read(arms, content):
+    charts_of = ["Learning curves: loss", "Learning curves: accuracy"]
+    (arms / "two" / "history.csv").write_text(content)
+    assert [words for words, _ in on_paper.charts_of({"curves": ["runs/one", "runs/alone"]})] == charts_of
+    with pytest.raises(ConvscopeError, match=r"^The learning curve in runs/two/history.csv"):
+        list(on_paper.charts_of({"curves": ["runs/one", "runs/two"]}))
+
+
+def test_a_worksheet_has_the_curves_of_the_page(arms):
+    for link in ({}, {"curves": "runs/one"}, {"comparison": "trial"}):
+        shown = list(opened(**link).table[0].value.index)
+        drawn = [chart for _, chart in on_paper.charts_of({key: [value] for key, value in link.items()})]
+        numbers = [set(part["curve"]) for chart in drawn for part in values_of(chart)]
+        assert set.union(*numbers) == set(shown)
+
+
+def values_of(chart: alt.TopLevelMixin) -> list[pd.DataFrame]:
+    """The numbers of a chart that have curves."""
+    frames = map(pd.DataFrame, chart.to_dict()["datasets"].values())
+    return [frame for frame in frames if "curve" in frame]
 
 
 def test_a_run_that_disappears_is_left_out(arms):
