@@ -18,6 +18,7 @@ Read it from the ground up; each floor imports only what stands below it (`pypro
     accuracy/          from predictions to every figure         reports       the figures of the five student reports
     checkpoints/       trained networks on disk                 evaluation    a network's predictions
     pretrained, weights    networks that others trained; which weights of which network
+    views, playbacks    what is looked at; what is played back from there, and set side by side
     batch_statistics   batch norm in training: what it does that the statistics are those of a batch
     batch_norm, patches, patch_sheets, maximization/, all_networks    what needs whole checkpoints or all images
     probes             linear classifiers on each layer's features

@@ -7,18 +7,36 @@ the address. All texts are escaped.
 
 import base64
 import html
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from torch import Tensor
 
-from engine import data, deconv, evolution, feature_maps, filters, pictures, tape, weights
+from engine import data, deconv, evolution, feature_maps, filters, pictures, playbacks, tape, weights
 from engine.batch_norm import normalises
-from engine.checkpoints import Trained
-from engine.data import CIFAR10_CLASSES, photographs
+from engine.data import photographs
 from engine.lectures import Lecture, Link, Step
 from engine.lectures.figures import NOT_THERE, bundled, fill_or_explain, trained
-from engine.models import ARCHITECTURES
+from engine.playbacks import (
+    BATCH_NORM,
+    CHOSEN,
+    CLASS,
+    IMAGES,
+    NOTHING,
+    OF_CHANNELS,
+    ONE,
+    PATHS,
+    RULES,
+    SIGNALS,
+    SWITCHES,
+    TOP,
+    UNITS,
+    WEIGHT_SCALES,
+    Playback,
+)
+from engine.tape import Tape
+from engine.views import PHOTOGRAPHS, USUAL_NETWORK, View, sizes, usual_layer
 from engine.weights import Weights
 
 SIDE, MOST_MAPS = 224, 64
@@ -72,94 +90,133 @@ def _pictures(link: Link, number: int) -> list[Picture]:
     drawers = {"reconstruction": _reconstructions, "filters": _filters, "feature_maps": _maps}
     if link.page not in drawers or number > MOST_DRAWN:
         return []
-    values = {"checkpoint": "resnet18", "weights": weights.TRAINED} | dict(link.values)
+    values = {"checkpoint": USUAL_NETWORK, "weights": weights.TRAINED} | dict(link.values)
     try:
         return list(drawers[link.page](weights.find(values["checkpoint"], values["weights"]), values))
     except NOT_THERE:
         return []
 
 
-def _image(values: dict[str, str]) -> tuple[str, np.ndarray]:
-    """What a caption calls the image, and uint8 `[1, S, S, 3]`."""
+def _one_of(values: Mapping[str, str], key: str, offered: Collection[str], usual: str | None = None) -> str:
+    """What a link says of a setting; `usual`, or the first that is on offer, if it says nothing.
+
+    Raises:
+        LookupError: what it asks for is not on offer.
+    """
+    value = values.get(key, next(iter(offered)) if usual is None else usual)
+    if value not in offered:
+        raise LookupError(value)
+    return value
+
+
+def _number(values: Mapping[str, str], key: str, count: int, usual: int = 0) -> int:
+    """The same of a number from 0 to `count` - 1."""
+    return int(_one_of(values, key, [str(number) for number in range(count)], str(usual)))
+
+
+def _view(network: Weights, values: Mapping[str, str], plays_back: bool = False) -> View:
+    card, layers = trained(network).card, list(tape.layers(trained(network).model))
+    layer = _one_of(values, "layer", layers, usual_layer(card, layers, plays_back))
+    size = int(_one_of(values, "size", [str(size) for size in sizes(card)], str(card.input_size)))
     split = values.get("images", "test")
-    if split == "photographs":
-        name = values.get("photograph", photographs.names()[0])
-        return f"photograph: {name}", photographs.shipped(name)[np.newaxis]
-    label, number = values.get("class", CIFAR10_CLASSES[0]), int(values.get("number", "0"))
+    if split == PHOTOGRAPHS:
+        known = photographs.names()
+        return View(network, layer, split, known.index(_one_of(values, "photograph", known)), size)
+    label = _one_of(values, "class", bundled(split).classes)
+    return View(network, layer, split, _index(split, label, values, "number"), size)
+
+
+def _index(split: str, label: str, values: Mapping[str, str], key: str) -> int:
+    """Where the image of a class that has this number lies among the bundled ones."""
     images = bundled(split)
-    index = int(np.flatnonzero(images.labels == images.classes.index(label))[number])
-    return f"{label}, {split} image {index}", images.images[index : index + 1]
+    of_class = np.flatnonzero(images.labels == images.classes.index(label))
+    return int(of_class[_number(values, key, len(of_class))])
 
 
-def _input(network: Trained, values: dict[str, str]) -> Tensor:
-    size = int(values.get("size", network.card.input_size))
-    return data.prepare(_image(values)[1], min(size, SIDE), network.card.mean, network.card.std)
+def _pixels(view: View) -> np.ndarray:
+    """uint8 `[1, S, S, 3]`."""
+    if view.split == PHOTOGRAPHS:
+        return photographs.shipped(photographs.names()[view.index])[np.newaxis]
+    return bundled(view.split).images[view.index : view.index + 1]
 
 
-def _reconstructions(network: Weights, values: dict[str, str]) -> Iterator[Picture]:
-    loaded = trained(network)
-    compare = values.get("compare", "batch norm" if normalises(loaded.model) else "layers")
-    if compare == "images" or values.get("unit") == "chosen unit" or "block" in values:
+def _image(view: View) -> Picture:
+    """A view's image, with what a caption calls it."""
+    if view.split == PHOTOGRAPHS:
+        words = f"photograph: {photographs.names()[view.index]}"
+    else:
+        images = bundled(view.split)
+        words = f"{images.classes[images.labels[view.index]]}, {view.split} image {view.index}"
+    return words, pictures.enlarged(_pixels(view), SIDE)[0]
+
+
+def _recorded(view: View) -> Tape:
+    return tape.record(trained(view.network).model, _input(view), view.layer)
+
+
+def _input(view: View) -> Tensor:
+    card = trained(view.network).card
+    return data.prepare(_pixels(view), view.size, card.mean, card.std)
+
+
+def _has_batch_norm(values: Mapping[str, str]) -> bool:
+    return _one_of(values, "bn", ("true", "false")) == "true"
+
+
+# Reconstructions -----------------------------------------------------------------------------------------------
+
+WORDS = {BATCH_NORM: "batch norm {}", SWITCHES: "switches: {}", PATHS: "path: {}", RULES: "rule: {}"}
+"""What a caption calls a variant, by the respect in which variants differ."""
+
+
+def _reconstructions(network: Weights, values: Mapping[str, str]) -> Iterator[Picture]:
+    view, model = _view(network, values, plays_back=True), trained(network).model
+    recorded = _recorded(view)
+    by = _one_of(values, "compare", playbacks.on_offer(recorded, normalises(model), of_a_class=False))
+    base = _playback(view, recorded, values)
+    if base is None or by == IMAGES:
         return
-    caption, image = _image(values)
-    yield caption, pictures.enlarged(image, SIDE)[0]
-    usual = ARCHITECTURES[loaded.card.architecture].played_back_from or list(tape.layers(loaded.model))[-1]
-    rules = {
-        "batch_norm": values.get("bn", "true") == "true",
-        "path": values.get("path", "both"),
-        "relu": values.get("rule", "deconvnet"),
-        "weight_scale": _number(values.get("weight_scale", "1")),
-    }
-    for label, one, where, varied in _variants(network, values.get("layer", usual), compare):
-        recorded = tape.record(trained(one).model, _input(trained(one), values), where)
-        signals = _signals(recorded.activation, values)
-        pixels = deconv.reconstruct(recorded, signals, gains=False, **(rules | varied)).pixels
-        yield label, pictures.sheet(pictures.signed(pixels, pictures.scale_of(pixels)), width=SIDE)
+    if by == BATCH_NORM:
+        scale = WEIGHT_SCALES[_one_of(values, "weight_scale", WEIGHT_SCALES, "1")]
+        base = replace(base, weight_scale=1.0 if playbacks.why_no_weight_scale(recorded) else scale)
+    yield _image(view)
+    compared = playbacks.comparison(by, base, tape.stages(model).values()).in_order(base.batch_norm)
+    for variant in compared.variants:
+        if variant.playback.view != view:
+            view = variant.playback.view
+            recorded = _recorded(view)
+        words = f"deconvnet reconstruction from {view.layer}" if by == NOTHING else variant.label
+        yield WORDS.get(by, "{}").format(words), _played(variant.playback, recorded)
 
 
-def _number(text: str) -> float:
-    """Of "2" or "1/4", in floats: a `Fraction` would write out all the digits of 1e99999999."""
-    numerator, _, denominator = text.partition("/")
-    return float(numerator) / float(denominator or 1)
+def _played(playback: Playback, recorded: Tape) -> np.ndarray:
+    _, signals = playbacks.signals_of(playback, recorded)
+    pixels = playbacks.reconstruct(playback, recorded, signals, gains=False).pixels
+    return pictures.sheet(pictures.signed(pixels, pictures.scale_of(pixels)), width=SIDE)
 
 
-Variant = tuple[str, Weights, str, dict[str, object]]
-"""A label, a network, a layer, and the settings of the reconstruction that differ."""
+def _playback(view: View, recorded: Tape, values: Mapping[str, str]) -> Playback | None:
+    """What the link plays back; None for what a worksheet does not draw: a class, a chosen unit, one residual block."""
+    signal = _one_of(values, "signal", SIGNALS)
+    kind = _one_of(values, "unit", UNITS) if signal in OF_CHANNELS else signal
+    if kind in (CLASS, CHOSEN) or "block" in values:
+        return None
+    strongest, count = deconv.strongest_channels(recorded.activation, 1)[0], recorded.activation.shape[1]
+    return Playback(
+        view,
+        kind,
+        (_number(values, "channel", count, strongest),) if signal == ONE else (),
+        relu=_one_of(values, "rule", deconv.RELU_RULES),
+        path=_one_of(values, "path", deconv.PATHS),
+        batch_norm=_has_batch_norm(values),
+        strongest=TOP.get(signal, 0),
+    )
 
 
-def _variants(network: Weights, layer: str, compare: str) -> Iterator[Variant]:
-    if compare == "layers":
-        yield from ((name, network, name, {}) for name in tape.stages(trained(network).model).values())
-    elif compare == "training":
-        moments = weights.moments(network.checkpoint)
-        yield from ((weights.when(moment), network.at(moment), layer, {}) for moment in moments)
-    elif compare == "nothing":
-        yield f"deconvnet reconstruction from {layer}", network, layer, {}
-    else:
-        yield from ((label, network, layer, varied) for label, varied in COMPARED[compare].items())
+# Filters and feature maps --------------------------------------------------------------------------------------
 
 
-COMPARED: dict[str, dict[str, dict[str, object]]] = {
-    "batch norm": {"batch norm on": {"batch_norm": True}, "batch norm off": {"batch_norm": False}},
-    "switches": {f"switches: {one}": {"switches": one} for one in deconv.SWITCHES},
-    "paths": {f"path: {one}": {"path": one} for one in deconv.PATHS},
-    "ReLU rules": {f"rule: {one}": {"relu": one} for one in deconv.RELU_RULES},
-}
-
-
-def _signals(activation: Tensor, values: dict[str, str]) -> Tensor:
-    kind = values.get("signal", "all channels")
-    if kind == "all channels":
-        return deconv.all_channels(activation)
-    if kind == "one channel":
-        channels = [int(values.get("channel", deconv.strongest_channels(activation, 1)[0]))]
-    else:
-        channels = deconv.strongest_channels(activation, int(kind.removeprefix("top ")))
-    whole = values.get("unit") == "whole map"
-    return (deconv.map_signals if whole else deconv.unit_signals)(activation, channels)
-
-
-def _filters(network: Weights, values: dict[str, str]) -> Iterator[Picture]:
+def _filters(network: Weights, values: Mapping[str, str]) -> Iterator[Picture]:
     form, view = values.get("form", "RGB"), values.get("view", "first layer")
     if view == "deeper layers" or network.moment != weights.TRAINED:
         return
@@ -170,27 +227,25 @@ def _filters(network: Weights, values: dict[str, str]) -> Iterator[Picture]:
         yield f"filters, {form} {label}".strip(), pictures.sheet(drawn, pictures.columns_for(len(drawn), 2), width=440)
 
 
-def _maps(network: Weights, values: dict[str, str]) -> Iterator[Picture]:
-    view, model = values.get("view", "one layer"), trained(network).model
-    if view == "many maps":
+def _maps(network: Weights, values: Mapping[str, str]) -> Iterator[Picture]:
+    shown, model = values.get("view", "one layer"), trained(network).model
+    if shown == "many maps":
         return
-    caption, image = _image(values)
-    yield caption, pictures.enlarged(image, SIDE)[0]
-    layer = values.get("layer", list(tape.layers(model))[-1])
-    if view == "over training":
-        yield _over_training(network, layer, values)
+    view = _view(network, values)
+    yield _image(view)
+    if shown == "over training":
+        yield _over_training(view, values)
         return
-    x = _input(trained(network), values)
-    layers, most = (list(tape.stages(model).values()), 4) if view == "every layer" else ([layer], MOST_MAPS)
+    x, layer = _input(view), view.layer
+    layers, most = (list(tape.stages(model).values()), 4) if shown == "every layer" else ([layer], MOST_MAPS)
     strongest = {}
     for name, activation in tape.activations(model, x, layers).items():
         strongest[name] = list(feature_maps.order_by_strength(activation)[:most])
         yield f"the strongest maps of {name}", _sheet_of_maps(activation, strongest[name])
-    if view == "two images":
-        second = values | {"images": "test", "class": values["class2"], "number": values.get("number2", "0")}
-        caption, image = _image(second)
-        yield caption, pictures.enlarged(image, SIDE)[0]
-        activation = tape.features(model, _input(trained(network), second), layer)
+    if shown == "two images":
+        second = replace(view, split="test", index=_index("test", values["class2"], values, "number2"))
+        yield _image(second)
+        activation = tape.features(model, _input(second), layer)
         yield f"the same maps of {layer}", _sheet_of_maps(activation, strongest[layer])
 
 
@@ -200,13 +255,12 @@ def _sheet_of_maps(activation: Tensor, channels: list[int]) -> np.ndarray:
     return pictures.sheet(drawn, pictures.columns_for(len(drawn), 2), width=440)
 
 
-def _over_training(network: Weights, layer: str, values: dict[str, str]) -> Picture:
+def _over_training(view: View, values: Mapping[str, str]) -> Picture:
     """One map, and the reconstruction from its strongest unit on the image, at each moment."""
     kept, channel = [], int(values.get("channel", -1))
-    for moment in reversed(weights.moments(network.checkpoint)):  # the trained network names the map
-        of_moment = trained(network.at(moment))
-        recorded = tape.record(of_moment.model, _input(of_moment, values), layer)
+    for moment in reversed(weights.moments(view.network.checkpoint)):  # the trained network names the map
+        recorded = _recorded(replace(view, network=view.network.at(moment)))
         if channel < 0:
             channel = feature_maps.order_by_strength(recorded.activation)[0]
         kept.append(evolution.Moment((moment,), evolution.of_image(recorded, channel)))
-    return f"map {channel} of {layer}, moment by moment", evolution.sheet(kept[::-1])
+    return f"map {channel} of {view.layer}, moment by moment", evolution.sheet(kept[::-1])

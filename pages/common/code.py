@@ -7,9 +7,10 @@ and end with. Whatever comes from a link, a file or a card gets into a line thro
 import re
 from collections.abc import Sequence
 
+from engine.views import PHOTOGRAPHS, View
 from engine.weights import TRAINED, Weights
 from pages.common import resources
-from pages.common.resources import OWN, PHOTOGRAPHS, View
+from pages.common.resources import OWN
 
 MODULES = {
     "engine": (

@@ -17,64 +17,23 @@ import numpy as np
 import streamlit as st
 from torch import Tensor
 
-from engine import batch_norm, checkpoints, data, deconv, evaluation, tape, weights
+from engine import batch_norm, checkpoints, data, evaluation, playbacks, tape, weights
 from engine.checkpoints import StoredPredictions, Trained
 from engine.data import LabelledImages, photographs
 from engine.deconv import Reconstruction
 from engine.errors import ConvscopeError
 from engine.evaluation import Answer
-from engine.graph.receptive_field import Pair, ReceptiveField, receptive_field
+from engine.graph.receptive_field import ReceptiveField, receptive_field
+from engine.playbacks import Playback
 from engine.tape import Tape
+from engine.views import PHOTOGRAPHS, View
 from engine.weights import Weights
 from pages.common.kept import keep
 
-PHOTOGRAPHS, OWN = "photographs", "own"
-"""Splits that are no data set: the shipped photographs, and a picture that a reader has brought."""
+OWN = "own"
+"""The split of a picture that a reader has brought."""
 MOST_OWN_PICTURES = 4
 """How many of a reader's pictures a session keeps, the latest ones."""
-
-
-@dataclass(frozen=True)
-class View:
-    """Which layer of which network is looked at, on which image, at which input size; small enough to be a key.
-
-    Attributes:
-        network: which weights of which network.
-        layer: a friendly name.
-        split, index: as `pixels` takes them.
-        size: the side of the input in pixels.
-    """
-
-    network: Weights
-    layer: str
-    split: str
-    index: int
-    size: int
-
-
-@dataclass(frozen=True)
-class Playback:
-    """Which signal goes back from a view's layer to the pixels, and by which rules; small enough to be a key.
-
-    Attributes:
-        signal: one of `SIGNALS`; of a chosen unit `place` is the (row, column).
-        channels: which ones, none for all at once.
-        strongest: instead of `channels`, as many of those that are strongest on the view's image.
-        batch_norm, relu, path, weight_scale, switches: see `engine.deconv.reconstruct`.
-        block: the one residual block for which `path` is meant; none for all of them.
-    """
-
-    view: View
-    signal: str
-    channels: tuple[int, ...] = ()
-    relu: str = "deconvnet"
-    path: str = "both"
-    block: str = ""
-    batch_norm: bool = True
-    weight_scale: float = 1.0
-    switches: str = "recorded"
-    strongest: int = 0
-    place: Pair | None = None
 
 
 @dataclass(frozen=True)
@@ -243,27 +202,10 @@ def _answer(view: View) -> Answer:
     return evaluation.answer(trained(view.network).model, network_input(view))
 
 
-CLASS = "class"
-SIGNALS = {
-    "all channels": lambda activation, channels: deconv.all_channels(activation),
-    "whole map": deconv.map_signals,
-    "strongest unit": deconv.unit_signals,
-    "chosen unit": deconv.map_signals,
-    CLASS: deconv.map_signals,
-}
-"""Signals as functions of the activation and the channels (of the logits, a class is a channel).
-
-Of a chosen unit the activation is zero at all other places.
-"""
-
-
 def play(playback: Playback) -> PlaybackResult:
     """The playback's signals, played back to the pixels; its tape travels on with the pictures."""
-    tape, channels = recording(playback.view), playback.channels
-    activation = deconv.units_at(tape.activation, *playback.place) if playback.place else tape.activation
-    if playback.strongest:
-        channels = tuple(deconv.strongest_channels(activation, min(playback.strongest, activation.shape[1])))
-    signals = SIGNALS[playback.signal](activation, channels)
+    tape = recording(playback.view)
+    channels, signals = playbacks.signals_of(playback, tape)
     names = layers(playback.view.network)
     return PlaybackResult(playback, tape, names, channels, signals, reconstruction(playback, tape, signals))
 
@@ -271,12 +213,4 @@ def play(playback: Playback) -> PlaybackResult:
 @keep("Playing the signal back …")
 def reconstruction(playback: Playback, _tape: Tape, _signals: Tensor) -> Reconstruction:
     """The playback's pictures; its key says all that the tape and the signals depend on."""
-    return deconv.reconstruct(
-        _tape,
-        _signals,
-        batch_norm=playback.batch_norm,
-        relu=playback.relu,
-        path={playback.block: playback.path} if playback.block else playback.path,
-        weight_scale=playback.weight_scale,
-        switches=playback.switches,
-    )
+    return playbacks.reconstruct(playback, _tape, _signals)

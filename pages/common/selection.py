@@ -8,22 +8,22 @@ from dataclasses import dataclass
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from engine import checkpoints, pretrained, weights
+from engine import checkpoints, pretrained, views, weights
 from engine.checkpoints import Card
 from engine.data import photographs
 from engine.errors import ConvscopeError
-from engine.models import ARCHITECTURES
+from engine.views import PHOTOGRAPHS, View
 from engine.weights import Weights
 from pages import directory
 from pages.common import pretrained_download, resources
 from pages.common.controls import Option, choose, number_in_link, segments, steps, switch
-from pages.common.resources import OWN, PHOTOGRAPHS, View
+from pages.common.resources import OWN
 
 __all__ = ["choose", "number_in_link", "segments", "steps", "switch"]
 
 USUAL = {
-    "checkpoint": "resnet18",
-    "weights": "trained",
+    "checkpoint": views.USUAL_NETWORK,
+    "weights": weights.TRAINED,
     "layer": "conv5_x",
     "bn": "true",
     "images": "test",
@@ -34,7 +34,6 @@ USUAL = {
 PREFERRED = USUAL["checkpoint"]
 PREDICTED = "predicted"
 """Instead of a class: the one that the network predicts."""
-VIEWING_SIZES = (64, 128, 224)
 BUNDLED = ("test", "train")
 SPLITS = (*BUNDLED, PHOTOGRAPHS, OWN)
 
@@ -134,8 +133,8 @@ def draw_sidebar(page: directory.Entry) -> None:
         network = Weights.of(cards[name], moment)
     layers = list(resources.layers(network))
     with _part(directory.LAYER, used):
-        first = ARCHITECTURES[cards[name].architecture].played_back_from if page.plays_back else ""
-        layer = choose("Layer", "layer", layers, first or layers[-1], lambda asked: f"{name} has no layer {asked!r}")
+        usual = views.usual_layer(cards[name], layers, page.plays_back)
+        layer = choose("Layer", "layer", layers, usual, lambda asked: f"{name} has no layer {asked!r}")
     with _part(directory.BATCH_NORM, used):
         batch_norm = _batch_norm_toggle(network)
     with _part(directory.IMAGE, used):
@@ -184,7 +183,7 @@ def _image_controls() -> ChosenImage:
 
 
 def _bundled_image(split: str) -> ChosenImage:
-    image = _of_class(split, "class", "number", preferred=0, label="Class")
+    image = _of_class(split, "class", "number", resources.images(split).classes[0], label="Class")
     st.button("Random image", on_click=_choose_at_random, args=(split,), width="stretch", shortcut="N")
     return image
 
@@ -201,15 +200,17 @@ def viewing_size(chosen: Selection) -> int:
 
 def size_option(chosen: Selection) -> Option:
     """The sizes to look at; a network with a dense layer on its maps has only its own."""
-    own = chosen.card.input_size
-    sizes = {own} if ARCHITECTURES[chosen.card.architecture].fixed_input else {own, *VIEWING_SIZES}
-    return Option("size", [str(size) for size in sorted(sizes)], str(own))
+    return Option("size", [str(size) for size in views.sizes(chosen.card)], str(chosen.card.input_size))
 
 
-def second_image(split: str) -> ChosenImage:
-    """Another bundled image, to set beside the sidebar's; its controls appear where this is called."""
+def second_image(split: str, usual: str = "") -> ChosenImage:
+    """Another bundled image, to set beside the sidebar's; its controls appear where this is called.
+
+    Args:
+        usual: its class at first; the second one if not given.
+    """
     split = split if split in BUNDLED else BUNDLED[0]
-    return _of_class(split, "class2", "number2", preferred=1, label="Second image")
+    return _of_class(split, "class2", "number2", usual or resources.images(split).classes[1], label="Second image")
 
 
 def class_to_explain(chosen: Selection, view: View) -> int:
@@ -225,10 +226,10 @@ def classes_to_explain(chosen: Selection, views: Sequence[View]) -> list[int]:
     return [chosen.card.classes.index(asked)] * len(views)
 
 
-def _of_class(split: str, class_key: str, number_key: str, preferred: int, label: str) -> ChosenImage:
+def _of_class(split: str, class_key: str, number_key: str, usual: str, label: str) -> ChosenImage:
     data = resources.images(split)
     of_class = resources.indices_by_class(split)
-    truth = choose(label, class_key, list(data.classes), data.classes[preferred])
+    truth = choose(label, class_key, list(data.classes), usual)
     indices = of_class[data.classes.index(truth)]
     index = int(indices[number_in_link(f"Number (0 to {len(indices) - 1})", number_key, len(indices))])
     return ChosenImage(split, index, truth, f"{split} image {index}")

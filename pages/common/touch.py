@@ -20,10 +20,9 @@ import streamlit as st
 from torch import Tensor
 
 from engine.graph.receptive_field import Pair, ReceptiveField
+from engine.playbacks import CHOSEN
 from pages.common import controls, sheets
 
-STRONGEST, CHOSEN = "strongest unit", "chosen unit"
-"""Which unit of a map to look at: choices of the control `unit`."""
 _CODE = {kind: Path(__file__).with_suffix(f".{kind}").read_text() for kind in ("html", "css", "js")}
 _cells = st.components.v2.component("convscope_cells", **_CODE)
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
+from engine.views import View
 from engine.weights import Weights
 from pages.common import code, sheets
-from pages.common.resources import View
 from pages.evidence.jobs import FILLS, GRAD_CAM, Attack, Lesion, MovingSettings, OcclusionSettings, SanitySettings
 
 PIXELS = "image = data.pixels_of(x, trained.card.mean, trained.card.std)[0]"

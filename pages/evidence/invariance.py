@@ -9,8 +9,8 @@ from streamlit.delta_generator import DeltaGenerator
 
 from engine import data
 from engine.invariance import KINDS, moved
+from engine.views import View
 from pages.common import downloads, jobs, layout, resources, selection, sheets, texts
-from pages.common.resources import View
 from pages.common.selection import BUNDLED, Selection
 from pages.evidence import charts, code, drawings
 from pages.evidence.jobs import Moving, MovingSettings, moving_of

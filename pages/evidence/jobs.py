@@ -16,12 +16,12 @@ from engine.lesions import Patient, evaluate_without_branch
 from engine.occlusion import Occlusion, occlude_in_steps
 from engine.probes import Probes
 from engine.sanity import Check
+from engine.views import View
 from engine.weights import TRAINED, Weights
 from pages.common import resources
 from pages.common.jobs import Jobs, begun
 from pages.common.kept import keep
 from pages.common.network_job import NetworkJob
-from pages.common.resources import View
 from pages.common.selection import BUNDLED
 
 FILLS = {"mean colour": None, "black": 0.0, "grey": 0.5, "white": 1.0}

@@ -12,10 +12,10 @@ from torch import Tensor
 from engine import agreement, evidence, pictures
 from engine.deconv import Reconstruction
 from engine.graph.receptive_field import Pair
+from engine.views import View
 from pages.common import downloads, jobs, layout, resources, selection, sheets, texts
 from pages.common.controls import Option
 from pages.common.kept import keep
-from pages.common.resources import View
 from pages.common.selection import Selection
 from pages.evidence import code, drawings
 from pages.evidence.jobs import GRAD_CAM, Occluding, OcclusionSettings, occlusion_of

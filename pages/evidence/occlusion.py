@@ -11,9 +11,10 @@ from streamlit.delta_generator import DeltaGenerator
 from engine import deconv, pictures
 from engine.agreement import rank_correlation
 from engine.occlusion import Occlusion
+from engine.playbacks import Playback
+from engine.views import View
 from pages.common import downloads, jobs, layout, resources, selection, sheets, texts, touch
 from pages.common.controls import Option
-from pages.common.resources import Playback, View
 from pages.common.selection import Selection
 from pages.evidence import code, drawings
 from pages.evidence.jobs import FILLS, Occluding, OcclusionSettings, occlusion_of

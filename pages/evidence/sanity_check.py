@@ -8,11 +8,11 @@ from streamlit.delta_generator import DeltaGenerator
 
 from engine import pictures, sanity
 from engine.sanity import TRAINED, Check, SignalChecks
+from engine.views import View
 from pages.common import downloads, jobs, layout, resources, selection, sheets, texts
 from pages.common.charts import ink
 from pages.common.controls import Option
 from pages.common.kept import keep
-from pages.common.resources import View
 from pages.common.selection import Selection
 from pages.evidence import charts, code, drawings
 from pages.evidence.jobs import Checking, SanitySettings, sanity_of

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
+from engine.views import View
 from engine.weights import TRAINED
 from pages.common import code
-from pages.common.resources import View
 from pages.feature_maps.drawings import BRIGHTNESS, WIDTH, Sheet
 from pages.feature_maps.jobs import ManyMaps
 

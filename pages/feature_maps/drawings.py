@@ -16,10 +16,10 @@ from engine.deconv import silent_channels
 from engine.graph.receptive_field import Box, Pair, ReceptiveField
 from engine.patches import TopPatches
 from engine.tiles import coloured, dotted, fitted, lit
+from engine.views import View
 from engine.weights import Weights
 from pages.common import resources, sheets
 from pages.common.kept import keep
-from pages.common.resources import View
 
 BRIGHTNESS = ("one scale", "each its own")
 WIDTH = 1500

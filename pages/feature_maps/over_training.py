@@ -6,11 +6,11 @@ from torch import Tensor
 
 from engine import evolution, feature_maps, pictures, weights
 from engine.evolution import Moment
+from engine.views import View
 from engine.weights import TRAINED, UNTRAINED
 from pages.common import controls, downloads, jobs, layout, resources, selection, strongest_images, texts, touch
 from pages.common.charts import ink
 from pages.common.kept import keep
-from pages.common.resources import View
 from pages.common.selection import Selection
 from pages.common.touch import Grid
 from pages.feature_maps import charts, code

@@ -7,13 +7,15 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 from torch import Tensor
 
-from engine import feature_maps, pictures
+from engine import feature_maps, pictures, views
 from engine.deconv import silent_channels
 from engine.feature_maps import LayerFigures
 from engine.graph.receptive_field import Pair
 from engine.maximization import OBJECTIVES, PRESETS, stored
 from engine.maximization.stored import MaximizationSettings
 from engine.patch_sheets import CROPS
+from engine.playbacks import CHOSEN, STRONGEST
+from engine.views import View
 from pages.common import (
     ascents,
     controls,
@@ -29,7 +31,6 @@ from pages.common.charts import ink
 from pages.common.controls import Option
 from pages.common.jobs import panel
 from pages.common.kept import keep
-from pages.common.resources import View
 from pages.common.selection import Selection
 from pages.common.touch import Grid
 from pages.feature_maps import charts, code, drawings, many_maps, never_active, over_training, search
@@ -44,7 +45,7 @@ OPTIONS = {
     "order": Option("order", ORDERS),
     "brightness": Option("brightness", BRIGHTNESS),
 }
-UNITS = (touch.STRONGEST, touch.CHOSEN)
+UNITS = (STRONGEST, CHOSEN)
 
 
 def main() -> None:
@@ -117,7 +118,7 @@ def one_layer(chosen: Selection, row: DeltaGenerator) -> None:
 def chosen_unit(activation: Tensor) -> Pair | None:
     """The unit of each map that the reader has chosen; None for its strongest one."""
     of_each = selection.segments("Unit", UNITS, "unit")
-    return touch.place(*activation.shape[2:]) if of_each == touch.CHOSEN else None
+    return touch.place(*activation.shape[2:]) if of_each == CHOSEN else None
 
 
 def strongest_unit(one_map: Tensor) -> Pair | None:
@@ -360,7 +361,9 @@ def two_images(chosen: Selection, row: DeltaGenerator) -> None:
             activation = resources.recording(first).activation
             channel, unit = map_number(activation), chosen_unit(activation)
     with beside:
-        truth, second = other_image(chosen, first)
+        classes = resources.images(selection.BUNDLED[0]).classes
+        other_image = selection.second_image(selection.BUNDLED[0], views.another_class(classes, chosen.truth))
+    second = replace(first, split=other_image.split, index=other_image.index)
     other, channels = resources.recording(second).activation, in_order(activation, order)
     sheet = Sheet(first, channels, math.ceil(math.sqrt(HALF_WIDE * len(channels))), brightness, second)
     with layout.stage():
@@ -369,22 +372,12 @@ def two_images(chosen: Selection, row: DeltaGenerator) -> None:
         show_one_of_two(sheet, activation, other, channel, unit, named(chosen.truth, chosen.image_name), order)
         st.caption(predicted(chosen, first))
     with right:
-        swapped, name = replace(sheet, view=second, partner=first), f"{truth}, test image {second.index}"
+        swapped, name = replace(sheet, view=second, partner=first), f"{other_image.truth}, {other_image.name}"
         show_one_of_two(swapped, other, activation, channel, unit, name, "in the order of the first image")
         st.caption(predicted(chosen, second))
     downloads.code(code.of_two_images(sheet))
     show_similarity(similarities(anywhere(first), anywhere(second)))
     explain_two_images()
-
-
-def other_image(chosen: Selection, first: View) -> tuple[str, View]:
-    """The second image: of another class unless the reader chooses otherwise."""
-    data, of_class = resources.images("test"), resources.indices_by_class("test")
-    preferred = next(name for name in reversed(data.classes) if name != chosen.truth)
-    truth = selection.choose("Second image", "class2", list(data.classes), preferred)
-    indices = of_class[data.classes.index(truth)]
-    number = selection.number_in_link("Number", "number2", len(indices))
-    return truth, replace(first, split="test", index=int(indices[number]))
 
 
 def show_one_of_two(

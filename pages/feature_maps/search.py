@@ -3,9 +3,9 @@
 import streamlit as st
 
 from engine.patches import TopPatches
+from engine.views import View
 from pages.common import strongest_images
 from pages.common.jobs import panel
-from pages.common.resources import View
 
 
 def strongest_of(view: View, heading: str) -> TopPatches | None:

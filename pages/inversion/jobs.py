@@ -11,10 +11,10 @@ from torch import Tensor
 from engine import data, evaluation, inversion
 from engine.evaluation import Answer
 from engine.inversion import PRIORS, InversionStep
+from engine.views import View
 from pages.common import resources
 from pages.common.jobs import Jobs, begun
 from pages.common.network_job import NetworkJob
-from pages.common.resources import View
 
 KEPT_BYTES = 4_000_000
 """About how much memory the pictures of one inversion may take; if they are larger, only every n-th step's is kept."""

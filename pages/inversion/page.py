@@ -11,9 +11,9 @@ from streamlit.delta_generator import DeltaGenerator
 from engine import deconv
 from engine.evaluation import Answer
 from engine.inversion import ALPHA_NORM, PRIORS, VARIATION, Prior
+from engine.views import View
 from pages.common import downloads, jobs, layout, resources, selection, sheets, texts
 from pages.common.controls import Option
-from pages.common.resources import View
 from pages.common.selection import Selection
 from pages.inversion import charts, code, tiles
 from pages.inversion.jobs import FIRST_STEPS, Inversion, InversionSettings, Measurement, inversion_begun, inversion_of

@@ -6,8 +6,9 @@ import numpy as np
 import streamlit as st
 
 from engine import data, pictures
+from engine.playbacks import Playback
+from engine.views import View
 from pages.common import resources, sheets
-from pages.common.resources import Playback, View
 
 TILE = 256
 """About how many pixels high a tile of the row of layers is."""

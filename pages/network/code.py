@@ -3,9 +3,9 @@
 from engine.checkpoints import Card
 from engine.models import ARCHITECTURES
 from engine.network.deconvnet_layer import FilteredSum
+from engine.views import View
 from engine.weights import Weights
 from pages.common import code
-from pages.common.resources import View
 from pages.network.jobs import DRAWN, PER_CLASS, BatchSettings, FieldSettings
 
 

@@ -9,11 +9,11 @@ from engine import effective_field
 from engine.batch_statistics import DRAWS, SIZES, STEPS, Watched, watch_in_steps
 from engine.data import first_of_each_class, prepare
 from engine.effective_field import EffectiveField
+from engine.views import View
 from engine.weights import Weights
 from pages.common import resources
 from pages.common.jobs import Jobs, begun
 from pages.common.network_job import NetworkJob
-from pages.common.resources import View
 
 PER_CLASS = 10
 """How many test images of each class."""

@@ -4,10 +4,10 @@ import streamlit as st
 
 from engine.network import convolution
 from engine.network.convolution import Convolved
+from engine.views import View
 from pages.common import downloads, layout, resources, selection, texts
 from pages.common.charts import ink
 from pages.common.kept import keep
-from pages.common.resources import View
 from pages.common.selection import Selection
 from pages.network import code, step_drawings, svg
 

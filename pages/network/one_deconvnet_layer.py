@@ -7,10 +7,10 @@ from streamlit.delta_generator import DeltaGenerator
 
 from engine.network import deconvnet_layer as deconvnet
 from engine.network.deconvnet_layer import FILTERED, NORMALISED, RECTIFIED, UNPOOLED, DeconvnetLayer, FilteredSum
+from engine.views import View
 from pages.common import downloads, layout, resources, selection, sheets, texts, touch
 from pages.common.charts import ink
 from pages.common.kept import keep
-from pages.common.resources import View
 from pages.common.selection import Selection
 from pages.common.touch import Grid
 from pages.network import code, svg

@@ -1,18 +1,10 @@
 """The code behind the page's picture: its variants in a row, each on its own scale."""
 
+from engine.playbacks import CHOSEN, CLASS, NOTHING, STRONGEST, VARIED, WHOLE, Comparison, Playback
 from pages.common import code
 from pages.common.code import loop
-from pages.common.resources import CLASS, Playback
-from pages.common.touch import CHOSEN, STRONGEST
-from pages.reconstruction.comparisons import Comparison
 
-FIELDS = {
-    "batch norm": "batch_norm",
-    "ReLU rules": "relu",
-    "switches": "switches",
-    "paths": "path",
-    "nothing": "batch_norm",
-}
+FIELDS = {by: field for by, (field, _) in VARIED.items()} | {NOTHING: "batch_norm"}
 """What of a playback is varied, by the respect in which variants differ."""
 USUAL = {"batch_norm": True, "relu": "deconvnet", "path": "both", "weight_scale": 1.0, "switches": "recorded"}
 """What `engine.deconv.reconstruct` does unless it is told otherwise."""
@@ -80,5 +72,5 @@ def _signal(playback: Playback) -> str:
     if playback.strongest:
         count = "1" if playback.strongest == 1 else f"min({playback.strongest}, {activation}.shape[1])"
         channels = f"deconv.strongest_channels({activation}, {count})"
-    seeds = {STRONGEST: "unit_signals", CHOSEN: "map_signals", "whole map": "map_signals", CLASS: "map_signals"}
+    seeds = {STRONGEST: "unit_signals", CHOSEN: "map_signals", WHOLE: "map_signals", CLASS: "map_signals"}
     return f"deconv.{seeds[playback.signal]}({activation}, {channels})"

@@ -15,6 +15,7 @@ from PIL import Image
 from engine import batch_norm, deconv, pictures
 from engine.batch_norm import BatchNormComparison
 from engine.deconv import Reconstruction
+from engine.playbacks import CLASS, Comparison, Playback
 from engine.reconstructions import (
     Milestone,
     additivity_in_words,
@@ -24,8 +25,7 @@ from engine.reconstructions import (
 )
 from pages.common import charts, sheets
 from pages.common.kept import keep
-from pages.common.resources import CLASS, Playback, PlaybackResult
-from pages.reconstruction.comparisons import Comparison
+from pages.common.resources import PlaybackResult
 
 
 @dataclass(frozen=True)

@@ -10,22 +10,29 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 from torch import Tensor
 
-from engine import deconv, feature_maps, pictures
-from engine.operations import Convolution, MaxPool
+from engine import deconv, feature_maps, pictures, playbacks
+from engine.playbacks import (
+    CHOSEN,
+    CLASS,
+    OF_CHANNELS,
+    ONE,
+    SIGNALS,
+    STRONGEST,
+    TOP,
+    UNITS,
+    WEIGHT_SCALES,
+    Comparison,
+    Playback,
+)
 from engine.tape import Tape
+from engine.views import PHOTOGRAPHS, View
 from pages.common import controls, downloads, layout, resources, selection, sheets, texts, touch
 from pages.common.controls import Option
-from pages.common.resources import CLASS, PHOTOGRAPHS, Playback, View
 from pages.common.selection import ChosenImage, Selection
 from pages.common.touch import Grid
-from pages.reconstruction import code, comparisons, figure
-from pages.reconstruction.comparisons import Comparison
+from pages.reconstruction import code, figure
 from pages.reconstruction.figure import Figure, Picture
 
-SIGNALS = ("all channels", "one channel", "top 9", "top 16", CLASS)
-UNITS = (touch.STRONGEST, "whole map", touch.CHOSEN)
-SCALES = ("1/4", "1/2", "1", "2", "4")
-BEFORE_BATCH_NORM = "This layer is a convolution before its batch norm: choose the layer behind it."
 ALL_BLOCKS = "all"
 OPTIONS = {
     "signal": Option("signal", SIGNALS),
@@ -51,33 +58,35 @@ def draw_controls(chosen: Selection) -> tuple[Playback, Comparison, ChosenImage 
         beside = st.container(horizontal=True, gap="small", vertical_alignment="bottom", width="stretch")
         with layout.options(OPTIONS | {"size": selection.size_option(chosen)}):
             signal = selection.segments("Signal", SIGNALS, "signal")
-            unit = selection.segments("of each channel", UNITS, "unit") if signal.startswith(("one", "top")) else signal
+            unit = selection.segments("of each channel", UNITS, "unit") if signal in OF_CHANNELS else signal
             size = selection.viewing_size(chosen)
             layer = resources.logits(chosen.network) if signal == CLASS else chosen.layer
             view = chosen.view(layer, size)
             tape = resources.recording(view)
-            place = touch.place(*tape.activation.shape[2:]) if unit == touch.CHOSEN else None
+            place = touch.place(*tape.activation.shape[2:]) if unit == CHOSEN else None
             playback = Playback(view, unit, batch_norm=chosen.batch_norm, place=place)
             playback = with_channels(playback, signal, chosen, tape)
             playback = with_rules(playback, tape)
     with beside:
-        by = selection.segments("Compare", respects_on_offer(playback, tape), "compare")
+        offered = playbacks.on_offer(tape, resources.has_batch_norm(chosen.network), playback.signal == CLASS)
+        by = selection.segments("Compare", offered, "compare")
         second = selection.second_image(chosen.split) if by == "images" else None
         if by == "batch norm":
             playback = with_weight_scale(playback, tape)
     other = second and replace(view, split=second.split, index=second.index)
-    return playback, comparisons.comparison(by, playback, other), second
+    stages = resources.stages(chosen.network).values()
+    return playback, playbacks.comparison(by, playback, stages, other), second
 
 
 def with_channels(playback: Playback, signal: str, chosen: Selection, tape: Tape) -> Playback:
     """The channels of the signal: none in particular, one that the reader picks, or the strongest ones."""
     if signal == CLASS:
         return replace(playback, channels=(selection.class_to_explain(chosen, playback.view),))
-    if signal == "one channel":
+    if signal == ONE:
         strongest = deconv.strongest_channels(tape.activation, 1)[0]
         label, count = f"Channel (strongest: {strongest})", tape.activation.shape[1]
         return replace(playback, channels=(selection.number_in_link(label, "channel", count, strongest),))
-    return replace(playback, strongest=0 if signal == "all channels" else int(signal.removeprefix("top ")))
+    return replace(playback, strongest=TOP.get(signal, 0))
 
 
 def with_rules(playback: Playback, tape: Tape) -> Playback:
@@ -100,21 +109,13 @@ def residual_path(tape: Tape) -> tuple[str, str]:
     return path, "" if block == ALL_BLOCKS else block
 
 
-def respects_on_offer(playback: Playback, tape: Tape) -> tuple[str, ...]:
-    """In what respects the playback can be varied."""
-    pools = any(isinstance(step.operation, MaxPool) for step in tape.steps)
-    blocks = deconv.residual_blocks(tape)
-    return comparisons.on_offer(playback.view.network, blocks, pools, playback.signal == CLASS)
-
-
 def with_weight_scale(playback: Playback, tape: Tape) -> Playback:
     """`playback` as if all weights were larger or smaller and their batch norms adjusted."""
-    before_batch_norm = isinstance(tape.steps[-1].operation, Convolution)
-    reason = BEFORE_BATCH_NORM if before_batch_norm else deconv.weight_scale_applies(tape)
+    reason = playbacks.why_no_weight_scale(tape)
     why = reason or "All weights times this. Batch norm divides by it again: the network stays the same. The picture?"
-    scale = selection.steps("Weight scale", SCALES, "weight_scale", "1", disabled=bool(reason), width=180, help=why)
-    number = 1 / int(scale[2:]) if scale.startswith("1/") else float(scale)
-    return replace(playback, weight_scale=1.0 if reason else number)
+    settings = {"disabled": bool(reason), "width": 180, "help": why}
+    scale = selection.steps("Weight scale", tuple(WEIGHT_SCALES), "weight_scale", "1", **settings)
+    return replace(playback, weight_scale=1.0 if reason else WEIGHT_SCALES[scale])
 
 
 # What is shown -------------------------------------------------------------------------------------------------
@@ -148,7 +149,7 @@ def show_units(png: bytes, alt: str, key: str, playback: Playback) -> None:
     channel = playback.channels[0] if len(playback.channels) == 1 else None
     strongest = activation[0].amax(dim=0) if channel is None else activation[0, channel]
     unit = playback.place
-    if unit is None and channel is not None and playback.signal == touch.STRONGEST and strongest.any():
+    if unit is None and channel is not None and playback.signal == STRONGEST and strongest.any():
         [unit] = feature_maps.strongest_units(strongest[None, None])
     grid = touch.units(strongest, resources.field(view.network, view.layer), view.size)
     touch.show_units(png, alt, key, grid, unit, partial(put_unit, activation))
@@ -361,8 +362,9 @@ def main() -> None:
     with top:
         texts.headline(statement(chosen, playback, comparison.by))
     drawn = figure.figure_of(comparison, resources.play)
-    if comparison.by == "batch norm" and not chosen.batch_norm:  # the picture that the switch asks for comes first
-        drawn = replace(drawn, pictures=drawn.pictures[::-1])
+    by_label = {picture.label: picture for picture in drawn.pictures}
+    in_order = comparison.in_order(chosen.batch_norm)
+    drawn = replace(drawn, pictures=tuple(by_label[variant.label] for variant in in_order.variants))
     beside = len(drawn.pictures) <= BESIDE
     with layout.stage(3 if drawn.signals else 2, caption_lines=2 if second else 1):
         pictured, gains = st.columns([1 + len(drawn.pictures), 1.25], gap="small") if beside else (st.container(), None)
@@ -376,10 +378,7 @@ def main() -> None:
     st.info(drawn.sentence)
     show_notes(chosen, playback, drawn.notes)
     take_home(chosen, comparison, drawn)
-    in_order = (
-        comparison.variants if drawn.pictures[0].label == comparison.variants[0].label else comparison.variants[::-1]
-    )
-    downloads.code(code.of(replace(comparison, variants=in_order)))
+    downloads.code(code.of(in_order))
     explain(comparison.by, playback.relu)
 
 

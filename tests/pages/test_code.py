@@ -20,10 +20,11 @@ from streamlit.testing.v1 import AppTest
 from engine import checkpoints, pictures, probes, reports, settings, weights
 from engine.accuracy.figures import wilson
 from engine.training import images_per_class
+from engine.views import View
 from engine.weights import Weights
 from pages.accuracy import subject
 from pages.common import ascents, code, resources
-from pages.common.resources import OWN, View
+from pages.common.resources import OWN
 from pages.evidence import jobs as evidence_jobs
 from pages.feature_maps import jobs as map_jobs
 from pages.feature_maps import over_training

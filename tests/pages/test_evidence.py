@@ -29,7 +29,7 @@ from engine.accuracy.figures import accuracy
 from engine.occlusion import Occlusion
 from engine.sanity import Check
 from engine.settings import ROOT
-from pages.common.resources import View
+from engine.views import View
 from pages.evidence import charts, drawings, jobs, linear_probes, methods, sanity_check
 from pages.evidence import invariance as page_invariance
 from pages.evidence import lesions as lesion_view

@@ -29,8 +29,8 @@ from engine import tiles as feature_tiles
 from engine.checkpoints import states
 from engine.data import LabelledImages
 from engine.graph.receptive_field import Box
+from engine.views import View
 from pages.common import resources, strongest_images
-from pages.common.resources import View
 from pages.feature_maps import charts, jobs, over_training
 from pages.feature_maps.jobs import ManyMaps
 from tests.apps import assert_no_error, assert_pictures_have_words, can_be_touched, open_page

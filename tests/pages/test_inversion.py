@@ -14,8 +14,8 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from engine import checkpoints, data, inversion, tape, weights
+from engine.views import View
 from pages.common import jobs
-from pages.common.resources import View
 from pages.inversion import charts, tiles
 from pages.inversion import jobs as inversion_jobs
 from pages.inversion.jobs import Inversion, InversionSettings, inversion_of

@@ -16,9 +16,9 @@ from torch import nn
 from engine import weights
 from engine.checkpoints import Trained
 from engine.tape import record
+from engine.views import View
 from pages.common import resources
 from pages.common.kept import Kept, _kept, keep
-from pages.common.resources import View
 from pages.evidence import jobs
 from pages.evidence.jobs import OcclusionSettings, occlusion_of
 from tests.engine.operations.checks import chain

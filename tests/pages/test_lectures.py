@@ -9,10 +9,13 @@ from urllib.parse import parse_qs, parse_qsl
 
 import pytest
 from streamlit.testing.v1 import AppTest
+from torch import Tensor
 
-from engine import checkpoints, evolution, filters, lectures, weights
+from engine import checkpoints, evolution, filters, lectures, playbacks, weights
 from engine.lectures import Lecture, Link, Step, worksheet
+from engine.playbacks import Playback
 from engine.settings import ROOT
+from engine.tape import Tape
 from pages import directory
 from pages.common import texts
 from pages.common.lectures import OWN, PAGES
@@ -353,6 +356,9 @@ def test_a_worksheet_prints_the_charts_of_a_view() -> None:
         ("reconstruction?checkpoint=resnet18&weight_scale=1/0", []),
         ("reconstruction?checkpoint=resnet18&weight_scale=1e400", []),
         ("reconstruction?checkpoint=lenet&layer=conv1&size=-3", []),
+        ("reconstruction?checkpoint=lenet&compare=paths", []),
+        ("reconstruction?checkpoint=lenet&signal=one+channel&channel=-1", []),
+        ("reconstruction?checkpoint=lenet&number=-1", []),
         ("feature_maps?checkpoint=lenet&size=0", []),
     ],
 )
@@ -360,6 +366,43 @@ def test_a_worksheet_draws_what_a_view_shows_or_nothing(address: str, captions: 
     page, _, query = address.partition("?")
     drawn = [caption for caption, _ in worksheet._pictures(Link(page, tuple(parse_qsl(query))), 1)]
     assert [caption[: len(expected)] for caption, expected in zip(drawn, captions, strict=True)] == captions
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "checkpoint=model_one&signal=one+channel&channel=5&compare=layers",
+        "checkpoint=lenet&signal=one+channel&compare=training&class=ship&layer=conv2_relu&size=32",
+        "checkpoint=model_one&signal=top+16&unit=whole+map&compare=layers&images=photographs&photograph=moose",
+        "checkpoint=resnet18&bn=false&weight_scale=1/4&size=128&images=train&class=frog&number=3",
+        "checkpoint=resnet18&compare=paths&rule=guided&weight_scale=4",
+        "checkpoint=resnet18&layer=conv1&compare=batch+norm&weight_scale=2",
+        "checkpoint=lenet&weights=4&signal=top+9&layer=conv1&compare=nothing",
+    ],
+)
+def test_a_worksheet_plays_back_what_the_page_does(
+    address: str, fresh_caches: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    played: dict[Playback, tuple[int, ...]] = {}
+    signals_of = playbacks.signals_of
+
+    def noted(playback: Playback, recorded: Tape) -> tuple[tuple[int, ...], Tensor]:
+        channels, signals = signals_of(playback, recorded)
+        played[playback] = channels
+        return channels, signals
+
+    monkeypatch.setattr(playbacks, "signals_of", noted)
+    app = open_page("reconstruction/page.py", **dict(parse_qsl(address)))
+    assert_no_error(app)
+    on_the_page = played.copy()
+    played.clear()
+    assert len(worksheet._pictures(Link("reconstruction", tuple(parse_qsl(address))), 1)) == len(on_the_page) + 1
+    assert played == on_the_page
+
+
+def test_a_worksheet_puts_first_what_the_switch_of_batch_norm_asks_for() -> None:
+    link = Link("reconstruction", (("checkpoint", "model_one"), ("layer", "pool1"), ("bn", "false")))
+    assert [words for words, _ in worksheet._pictures(link, 1)][1:] == ["batch norm off", "batch norm on"]
 
 
 def test_a_worksheet_draws_the_filters_of_the_epoch_that_a_link_names() -> None:

@@ -9,12 +9,12 @@ import torch
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from engine import checkpoints, data, deconv, evaluation, tape, weights
+from engine import checkpoints, data, deconv, evaluation, playbacks, tape, weights
 from engine.deconv import Reconstruction
+from engine.playbacks import Playback
 from engine.reconstructions import change_in_words, cosine_similarity, total_gain
+from engine.views import View
 from pages.common import controls, downloads, resources, sheets, texts, touch
-from pages.common.resources import Playback, View
-from pages.reconstruction import comparisons
 from tests.apps import assert_no_error, open_page
 
 PAGE = "reconstruction/page.py"
@@ -49,7 +49,7 @@ def test_a_click_on_the_image_counts_while_a_link_is_followed_that_has_not_drawn
     assert (app.session_state["signal"], app.session_state["unit"]) == (channels, touch.CHOSEN)
 
 
-@pytest.mark.parametrize("by", comparisons.RESPECTS)
+@pytest.mark.parametrize("by", playbacks.RESPECTS)
 @pytest.mark.parametrize("signal", ["all channels", "top 9"])
 def test_every_comparison_shows_its_pictures(by, signal):
     app = open_page(PAGE, compare=by, signal=signal)
@@ -243,7 +243,7 @@ def test_channels_that_all_pictures_share_are_listed_once():
 
 
 def channels_in(by: str, base: Playback, other: View | None = None) -> dict[str, list[int]]:
-    variants = comparisons.comparison(by, base, other).variants
+    variants = playbacks.comparison(by, base, resources.stages(base.view.network).values(), other).variants
     return {variant.label: list(resources.play(variant.playback).channels) for variant in variants}
 
 

@@ -12,8 +12,8 @@ from streamlit.testing.v1 import AppTest
 from engine import settings, weights
 from engine.data import photographs
 from engine.errors import ConvscopeError
+from engine.views import View
 from pages.common import resources
-from pages.common.resources import View
 from tests.apps import assert_no_error, new_app, open_page
 
 

@@ -13,17 +13,18 @@ import pytest
 import streamlit as st
 import torch
 
-from engine import checkpoints, deconv, tape, weights
+from engine import checkpoints, deconv, playbacks, tape, weights
 from engine.checkpoints import states
 from engine.data import LabelledImages
 from engine.errors import ConvscopeError
 from engine.models import build
+from engine.playbacks import Playback
 from engine.training.datasets import Splits
 from engine.training.finish import make_checkpoint
 from engine.training.run import RunFolder
+from engine.views import View
 from pages.common import resources
-from pages.common.resources import Playback, View
-from pages.reconstruction import comparisons, figure
+from pages.reconstruction import figure
 from tests.runs import TWO_PHASES, Stop, at, lenet, train
 
 DOUBLING = replace(TWO_PHASES, keep_states=True)
@@ -215,7 +216,7 @@ def test_reconstructions_are_compared_before_between_and_after(
     st.cache_resource.clear()
     use_folders(checkpoints=made(True))
     base = Playback(View(weights.find("tiny"), "conv3_relu", "test", 0, 32), "all channels")
-    compared = comparisons.comparison("training", base, None)
+    compared = playbacks.comparison("training", base)
     labels = ["before training", "after epoch 1", "after epoch 2", "after epoch 4", "trained"]
     assert [variant.label for variant in compared.variants] == labels
     results = {variant.label: resources.play(variant.playback) for variant in compared.variants}
