@@ -16,6 +16,7 @@ from torch import Tensor
 from engine import data, deconv, evolution, feature_maps, filters, pictures, playbacks, tape, weights
 from engine.batch_norm import normalises
 from engine.data import photographs
+from engine.filters import sheets
 from engine.lectures import Lecture, Link, Step
 from engine.lectures.figures import NOT_THERE, bundled, fill_or_explain, trained
 from engine.playbacks import (
@@ -39,7 +40,7 @@ from engine.tape import Tape
 from engine.views import PHOTOGRAPHS, USUAL_NETWORK, View, sizes, usual_layer
 from engine.weights import Weights
 
-SIDE, MOST_MAPS = 224, 64
+SIDE, WIDE, MOST_MAPS = 224, 440, 64
 MOST_DRAWN = 30
 """Of a longer lecture only the first steps have pictures."""
 STYLE = """body { font: 16px/1.45 sans-serif; max-width: 48rem; margin: 2rem auto; padding: 0 1rem; }
@@ -217,14 +218,21 @@ def _playback(view: View, recorded: Tape, values: Mapping[str, str]) -> Playback
 
 
 def _filters(network: Weights, values: Mapping[str, str]) -> Iterator[Picture]:
-    form, view = values.get("form", "RGB"), values.get("view", "first layer")
-    if view == "deeper layers" or network.moment != weights.TRAINED:
-        return
+    view = values.get("view", "first layer")
+    form, scale = _one_of(values, "form", filters.FORMS), _one_of(values, "brightness", sheets.SCALES)
     kept = filters.snapshots(network.checkpoint)
-    epoch = int(values.get("epoch", trained(network).card.best_epoch))
-    for label, index in ({"": kept.index_after(epoch)} if view == "first layer" else kept.moments).items():
-        drawn = pictures.signed_each(filters.in_form(kept.kernels[index], form))
-        yield f"filters, {form} {label}".strip(), pictures.sheet(drawn, pictures.columns_for(len(drawn), 2), width=440)
+    if view == "before and after training":
+        shown = kept.moments
+    elif view == "first layer" and network.moment == weights.TRAINED:
+        usual = kept.epochs[kept.index_after(trained(network).card.best_epoch)]
+        epochs = [str(epoch) for epoch in kept.epochs]
+        shown = {"": epochs.index(_one_of(values, "epoch", epochs, str(usual)))}
+    else:
+        return
+    together = ", on one scale" if scale == sheets.SCALES[1] else ""
+    for when, index in shown.items():
+        drawn = sheets.of_first_layer(kept.kernels[index], form, scale, WIDE)
+        yield f"filters, {form} {when}".strip() + together, drawn
 
 
 def _maps(network: Weights, values: Mapping[str, str]) -> Iterator[Picture]:
@@ -252,7 +260,7 @@ def _maps(network: Weights, values: Mapping[str, str]) -> Iterator[Picture]:
 def _sheet_of_maps(activation: Tensor, channels: list[int]) -> np.ndarray:
     maps = activation[0, channels, None].expand(-1, 3, -1, -1)
     drawn = pictures.signed(maps, pictures.scale_of(maps))
-    return pictures.sheet(drawn, pictures.columns_for(len(drawn), 2), width=440)
+    return pictures.sheet(drawn, pictures.columns_for(len(drawn), 2), width=WIDE)
 
 
 def _over_training(view: View, values: Mapping[str, str]) -> Picture:

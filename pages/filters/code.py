@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
+from engine.filters.sheets import GAP, SCALES, WIDTH, columns, wide
 from engine.weights import Weights
 from pages.common import code
-from pages.filters.kernels import GAP, SCALES, WIDTH, columns, wide
 
 NUMBERS = "labels=[str(number) for number in range(len(shown))]"
 

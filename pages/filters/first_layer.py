@@ -11,6 +11,7 @@ from torch import Tensor
 from engine import filters
 from engine.errors import ConvscopeError
 from engine.filters import Tuning
+from engine.filters.sheets import GAP, columns
 from engine.filters.words import NO_PATTERN, Description
 from engine.network.convolution import first_convolution
 from engine.weights import TRAINED, UNTRAINED, when
@@ -97,7 +98,7 @@ def _own_kernels(chosen: Selection) -> Tensor:
 
 def _show_filters(picture: bytes, drawing: str, descriptions: tuple[Description, ...], number: int) -> None:
     words = [f"filter {index}: {one.text}" for index, one in enumerate(descriptions)]
-    grid = Grid(len(words), kernels.columns(len(words)), kernels.GAP, kernels.GAP, words)
+    grid = Grid(len(words), columns(len(words)), GAP, GAP, words)
     alt = f"All filters of the first layer, {drawing}"
     touch.show(picture, alt, "filters", grid, "Filter", number, partial(controls.put, "channel"))
 

@@ -1,22 +1,14 @@
 """What the Filters page keeps for everybody, by the kernels themselves: their preferences, and pictures of them."""
 
-import math
-
-import numpy as np
 import streamlit as st
 from torch import Tensor
 
 from engine import filters, pictures
-from engine.filters import Snapshots, Tuning
+from engine.filters import Snapshots, Tuning, sheets
+from engine.filters.sheets import SCALES
 from engine.filters.words import Description
 from pages.common import layout, selection
 from pages.common.controls import Option
-
-WIDTH = 1200
-"""How many pixels wide a sheet is at most."""
-GAP = 8
-"""Pixels between two tiles, and around all of them."""
-SCALES = ("each filter", "all together")
 
 BY_CONTENT = {Tensor: lambda kernels: (tuple(kernels.shape), kernels.numpy().tobytes())}
 """A layer's kernels are a few kilobytes, so caches can tell them apart by their weights."""
@@ -51,40 +43,18 @@ def drawing_controls() -> tuple[str, str]:
 # Pictures ------------------------------------------------------------------------------------------------------
 
 
-def tiles(kernels: Tensor, form: str, scale: str) -> np.ndarray:
-    """uint8 `[K, k, k, 3]`: kernels `[K, 3, k, k]` in a form, with zero at mid-grey, on one of `SCALES`."""
-    pixels = filters.in_form(kernels, form)
-    return pictures.signed(pixels, pictures.scale_of(pixels)) if scale == SCALES[1] else pictures.signed_each(pixels)
-
-
 @st.cache_resource(max_entries=256, show_spinner=False, hash_funcs=BY_CONTENT)
 def sheet(kernels: Tensor, form: str, scale: str) -> bytes:
     """A PNG of kernels `[K, 3, k, k]` with their numbers."""
-    return _numbered(tiles(kernels, form, scale), columns(len(kernels)))
-
-
-def columns(count: int) -> int:
-    """How many kernels of a first layer stand in a row: 8, as papers draw them, unless there are many."""
-    return min(count, 8) if count <= 64 else wide(count)
+    return pictures.png(sheets.of_first_layer(kernels, form, scale))
 
 
 @st.cache_resource(max_entries=64, show_spinner=False, hash_funcs=BY_CONTENT)
 def deeper_sheet(kernel: Tensor, maps: range) -> bytes:
     """A PNG of a kernel `[C, k_h, k_w]`: one grey picture per map that it reads, `maps`, all on one scale."""
-    pixels = filters.as_grey(kernel)
-    return _numbered(pictures.signed(pixels, pictures.scale_of(pixels)), wide(len(kernel)), maps)
-
-
-def wide(count: int) -> int:
-    """How many kernels stand in a row of a sheet that is wider than high."""
-    return min(count, max(16, math.ceil(math.sqrt(2 * count))))
-
-
-def _numbered(tiles: np.ndarray, columns: int, numbers: range | None = None) -> bytes:
-    labels = [str(number) for number in numbers or range(len(tiles))]
-    return pictures.png(pictures.sheet(tiles, columns, width=WIDTH, gap=GAP, labels=labels))
+    return pictures.png(sheets.of_deeper_layer(kernel, maps))
 
 
 def enlarged(kernels: Tensor, form: str, scale: str, number: int) -> bytes:
     """A PNG of one kernel, large, on the scale that it has in the sheet."""
-    return pictures.png(pictures.enlarged(tiles(kernels, form, scale)[[number]], 420)[0])
+    return pictures.png(pictures.enlarged(sheets.tiles(kernels, form, scale)[[number]], 420)[0])

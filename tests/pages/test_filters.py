@@ -6,6 +6,7 @@ import streamlit as st
 
 from engine import filters
 from engine.errors import ConvscopeError
+from engine.filters import sheets
 from engine.filters.words import NO_PATTERN, Description
 from pages.filters import charts, first_layer, kernels
 from tests.apps import assert_no_error, assert_pictures_have_words, open_page
@@ -35,7 +36,7 @@ def test_every_view_opens(checkpoint, view, weights):
 
 
 @pytest.mark.parametrize("how", filters.FORMS)
-@pytest.mark.parametrize("scale", kernels.SCALES)
+@pytest.mark.parametrize("scale", sheets.SCALES)
 def test_kernels_can_be_shown_in_every_way(how, scale):
     app = open_page(PAGE, checkpoint="lenet", form=how, brightness=scale)
     assert_no_error(app)
@@ -140,7 +141,7 @@ def test_a_bad_link_to_a_deeper_layer_is_told():
 
 def test_one_scale_for_all_keeps_weak_filters_weak():
     last = filters.snapshots("lenet").kernels[-1]
-    each, together = (kernels.tiles(last, "RGB", scale) for scale in kernels.SCALES)
+    each, together = (sheets.tiles(last, "RGB", scale) for scale in sheets.SCALES)
     spread = [float(np.abs(tiles.astype(float) - 127.5).max(axis=(1, 2, 3)).min()) for tiles in (each, together)]
     assert spread[0] > 120
     assert spread[1] < spread[0]

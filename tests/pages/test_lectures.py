@@ -7,11 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import parse_qs, parse_qsl
 
+import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 from torch import Tensor
 
-from engine import checkpoints, evolution, filters, lectures, playbacks, weights
+from engine import checkpoints, evolution, filters, lectures, pictures, playbacks, weights
 from engine.lectures import Lecture, Link, Step, worksheet
 from engine.playbacks import Playback
 from engine.settings import ROOT
@@ -341,6 +342,8 @@ def test_a_worksheet_prints_the_charts_of_a_view() -> None:
         ),
         ("filters?checkpoint=lenet&view=deeper+layers", []),
         ("filters?checkpoint=lenet&weights=untrained", []),
+        ("filters?checkpoint=lenet&brightness=all+together", ["filters, RGB, on one scale"]),
+        ("filters?checkpoint=lenet&epoch=999", []),
         ("filters?checkpoint=lenet", ["filters, RGB"]),
         (
             "filters?checkpoint=lenet&view=before+and+after+training",
@@ -398,6 +401,48 @@ def test_a_worksheet_plays_back_what_the_page_does(
     played.clear()
     assert len(worksheet._pictures(Link("reconstruction", tuple(parse_qsl(address))), 1)) == len(on_the_page) + 1
     assert played == on_the_page
+
+
+Tiles = Callable[[str, dict[str, str]], set[bytes]]
+
+
+@pytest.fixture
+def tiles_of(fresh_caches: None, monkeypatch: pytest.MonkeyPatch) -> Tiles:
+    """The tiles of each sheet that a page or (without one) a worksheet draws, in their order."""
+    drawn: set[bytes] = set()
+    sheet = pictures.sheet
+
+    def noted(tiles: np.ndarray, *how: object, **more: object) -> np.ndarray:
+        drawn.add(tiles.tobytes())
+        return sheet(tiles, *how, **more)
+
+    monkeypatch.setattr(pictures, "sheet", noted)
+
+    def tiles(page: str, values: dict[str, str]) -> set[bytes]:
+        drawn.clear()
+        if page.endswith(".py"):
+            assert_no_error(open_page(page, **values))
+        else:
+            assert worksheet._pictures(Link(page, tuple(values.items())), 1)
+        return drawn.copy()
+
+    return tiles
+
+
+@pytest.mark.parametrize(
+    ("address", "count"),
+    [
+        ("filters", 1),
+        ("filters?checkpoint=lenet&brightness=all+together&form=red&epoch=0", 1),
+        ("filters?checkpoint=lenet&view=before+and+after+training&brightness=all+together&weights=untrained", 3),
+    ],
+)
+def test_a_worksheet_draws_the_tiles_of_the_page(address: str, count: int, tiles_of: Tiles) -> None:
+    page, _, query = address.partition("?")
+    values = dict(parse_qsl(query))
+    on_paper = tiles_of(page, values)
+    assert len(on_paper) == count
+    assert on_paper <= tiles_of(f"{page}/page.py", values)
 
 
 def test_a_worksheet_puts_first_what_the_switch_of_batch_norm_asks_for() -> None:
