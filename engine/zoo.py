@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from engine import checkpoints, reports, settings
-from engine.accuracy.figures import wilson
+from engine.accuracy.figures import percent, wilson
 from engine.checkpoints import Card
 from engine.command import exit_status, parser
 from engine.errors import ConvscopeError
@@ -58,13 +58,13 @@ def experiment_row(card: Card) -> tuple[str, ...]:
 def reported_row(each: BesideReported) -> tuple[str, ...]:
     """The cells under `REPORTED_HEADINGS`."""
     figure = each.figure
-    best = "" if math.isnan(each.best) else _percent(each.best)
+    best = "" if math.isnan(each.best) else percent(each.best)
     return (
         str(figure.report),
         f"`{figure.network}`",
         figure.split,
-        _percent(figure.accuracy),
-        _percent(each.same_recipe),
+        percent(figure.accuracy),
+        percent(each.same_recipe),
         best,
     )
 
@@ -73,17 +73,13 @@ def _measured(card: Card) -> str:
     if not card.test_images:
         return "not measured"
     share = wilson(round(card.test_accuracy * card.test_images), card.test_images)
-    return f"**{_percent(share.value)}** ({100 * share.low:.1f} to {_percent(share.high)})"
+    return f"**{percent(share.value)}** ({100 * share.low:.1f} to {percent(share.high)})"
 
 
 def _cited(figure: Reported) -> str:
     split = "" if figure.split == "test" else " on validation images"
     note = f", {figure.note}" if figure.note else ""
-    return f"{_percent(figure.accuracy)}{split} (report {figure.report}{note})"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
+    return f"{percent(figure.accuracy)}{split} (report {figure.report}{note})"
 
 
 def _markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -176,7 +176,7 @@ def _go_to(lecture: Lecture, number: int) -> NoReturn:
 
 def _address(lecture: Lecture, number: int) -> tuple[str, list[tuple[str, str]]]:
     """The file of a step's page, and the values of its address."""
-    present = [("present", "true")] if layout.is_presenting() else []
+    present = [(layout.PRESENT, "true")] if layout.is_presenting() else []
     return directory.page(lecture.steps[number - 1].link.page).file, [*present, *address(lecture, number)]
 
 

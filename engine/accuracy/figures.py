@@ -36,6 +36,11 @@ class Share:
     high: float
 
 
+def percent(share: float) -> str:
+    """0.8189 as "81.9 %"."""
+    return f"{100 * share:.1f} %"
+
+
 def wilson(hits: int, total: int, z: float = Z_95) -> Share:
     """The share `hits / total` with its Wilson score interval; all NaN for no images at all."""
     if total == 0:

@@ -32,6 +32,7 @@ from engine import (
     invariance,
     network,
     occlusion,
+    playbacks,
     probes,
     reconstructions,
     reports,
@@ -40,7 +41,7 @@ from engine import (
     weights,
 )
 from engine.accuracy import comparison
-from engine.accuracy.figures import Share, accuracy, class_figures, commonest_mistake, confusion_matrix
+from engine.accuracy.figures import Share, accuracy, class_figures, commonest_mistake, confusion_matrix, percent
 from engine.all_networks import Candidate
 from engine.checkpoints import Card, Trained
 from engine.deconv import Reconstruction
@@ -56,17 +57,10 @@ from engine.training.histories import History
 from engine.weights import UNTRAINED, Weights
 
 PLACE = re.compile(r"\{([a-z_]+)((?:\.[A-Za-z0-9_-]+)*)\}")
-VARIANTS = {
-    "on": {},
-    UNTRAINED: {},
-    "off": {"batch_norm": False},
-    "centre": {"switches": "centre"},
-    "residual": {"path": "residual"},
-    "shortcut": {"path": "shortcut"},
-    "gradient": {"relu": "gradient"},
-    "guided": {"relu": "guided"},
+VARIANTS = {UNTRAINED: {}} | {
+    label: {setting: value} for setting, choices in playbacks.VARIED.values() for label, value in choices.items()
 }
-"""Settings of `engine.deconv.reconstruct`: batch norm on (as usual) or off, and so on; or random weights."""
+"""Settings of `engine.deconv.reconstruct`: batch norm "on" or "off", a path, a rule and so on; or random weights."""
 SIZES = range(1, 513)
 """The sides of images that a lecture may ask for, in pixels: larger ones take seconds and gigabytes."""
 MOST_OCCLUDED = 200_000_000
@@ -105,10 +99,6 @@ def _figure(place: re.Match[str]) -> str:
     except NOT_THERE as error:
         reason = str(error) if isinstance(error, ConvscopeError) else "there is nothing of that name or size"
         raise ConvscopeError(f"The figure {place[0]} cannot be computed: {reason.rstrip('.')}. Correct it.") from error
-
-
-def percent(share: float) -> str:
-    return f"{share:.1%}".replace("%", " %")
 
 
 def _interval(share: Share) -> str:

@@ -30,6 +30,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from engine.accuracy.figures import percent
 from engine.training.curves import final_stretch
 
 SHORTEST = 4
@@ -110,7 +111,7 @@ def _risen(last: pd.DataFrame) -> Verdict | None:
     if rise <= max(3 * noise(validation), RISE * _scale(validation)):
         return None
     since = int(last["epoch"].iloc[first + int(validation[lowest].argmin())])
-    share = _percent(rise / _scale(validation))
+    share = percent(rise / _scale(validation))
     risen = f"since epoch {since}: the validation loss has risen by {share} from its lowest values"
     if training[lowest].mean() - training[-TAIL:].mean() > 3 * noise(training):
         return Verdict(OVERFITTING, since, f"Overfitting {risen}, while the training loss kept falling.")
@@ -119,7 +120,7 @@ def _risen(last: pd.DataFrame) -> Verdict | None:
 
 def _improving(validation: np.ndarray, fall: float, last: pd.DataFrame) -> str:
     epochs = f"over the last {_third(validation)} epochs"
-    sentence = f"Still improving: {epochs} the validation loss fell by {_percent(fall)}"
+    sentence = f"Still improving: {epochs} the validation loss fell by {percent(fall)}"
     rates = last["learning_rate"].to_numpy()
     if rates[-1] < SLOWED * np.nanmax(rates, initial=0.0):
         return f"{sentence}, while the learning rate went down to almost zero: to go on, train on a longer schedule."
@@ -127,10 +128,6 @@ def _improving(validation: np.ndarray, fall: float, last: pd.DataFrame) -> str:
 
 
 def _converged(validation: np.ndarray, fall: float) -> str:
-    change = f"{'fell' if fall > 0 else 'rose'} by {_percent(abs(fall))}"
+    change = f"{'fell' if fall > 0 else 'rose'} by {percent(abs(fall))}"
     epochs = f"over the last {_third(validation)} epochs"
     return f"Converged: {epochs} the validation loss {change}, which is little or within its noise."
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"

@@ -11,8 +11,11 @@ from contextlib import contextmanager
 
 import streamlit as st
 
+from engine.accuracy.figures import percent
 from engine.errors import ConvscopeError
 from engine.names import is_printable
+
+__all__ = ["percent"]
 
 _MARKUP = re.compile(
     r"[\\`*\[\]<>$~&|]"  # images, links, emphasis, HTML, formulas, colours, entities, tables
@@ -56,11 +59,6 @@ def statement() -> str:
 def what_to_look_at(*lines: str) -> None:
     """At most three things that a class should notice."""
     st.markdown("**What to look at**\n" + "\n".join(f"- {line}" for line in lines[:3]))
-
-
-def percent(share: float) -> str:
-    """0.8189 as "81.9 %"."""
-    return f"{share:.1%}".replace("%", " %")
 
 
 def verdict(truth: str | None, classes: Sequence[str], predicted: int) -> str:
