@@ -12,6 +12,7 @@ Read it from the ground up; each floor imports only what stands below it (`pypro
     tiles              feature maps as pictures: colours, frames, shades
     deconv             plays a tape backwards to the pixels; reconstructions: compares such pictures, in words
     feature_maps, filters/, network/, inversion    other ways to look: activations, kernels, the table, optimised images
+    map_sheets         feature maps on sheets, as pages and worksheets draw them
     occlusion, evidence    what in the image the answer is based on    agreement    how much two such maps agree
     sanity             whether such pictures depend on what was learnt
     invariance, lesions, adversarial    the image moved; the network with parts switched off; the answer turned

@@ -33,12 +33,15 @@ import numpy as np
 from torch import Tensor, nn
 
 from engine import feature_maps, patch_sheets, pictures
-from engine.checkpoints import Trained
+from engine.accuracy.figures import percent
+from engine.checkpoints import Card, Trained
 from engine.deconv import reconstruct, unit_signals
+from engine.evaluation import Answer
 from engine.graph.receptive_field import ReceptiveField
 from engine.patches import TopPatches
 from engine.tape import Tape
 from engine.tiles import coloured, fitted
+from engine.weights import TRAINED, UNTRAINED
 
 ROWS = KERNEL, MAP, PICTURE, STRONGEST, FROM_STRONGEST = (
     "kernel",
@@ -70,6 +73,16 @@ class Moment:
 
     heads: tuple[str, ...]
     pictures: Mapping[str, np.ndarray] = field(repr=False)
+
+
+def short(moment: str) -> str:
+    """A moment as the head of a column."""
+    return moment if moment in (TRAINED, UNTRAINED) else f"epoch {moment}"
+
+
+def heads(moment: str, card: Card, answer: Answer) -> tuple[str, str]:
+    """The lines above a moment: when it is, and the class that the network predicts then."""
+    return short(moment), f"{card.classes[answer.classes[0]]} {percent(answer.probabilities[0])}"
 
 
 # One moment ----------------------------------------------------------------------------------------------------

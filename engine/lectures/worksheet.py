@@ -1,8 +1,9 @@
 """A lecture as a worksheet: one HTML file with pictures, questions and room to write, which needs no network.
 
 Pictures are drawn where that is cheap: the image with its deconvnet reconstructions, the filters of a first layer, the
-strongest maps of layers. Charts are the pages': whoever calls hands over what draws them. Of other views the file names
-the address. All texts are escaped.
+maps of layers. They follow the rules of the pages' views (`engine.views`, `playbacks`, `map_sheets`, `filters.sheets`);
+what no view offers is not drawn. Charts are the pages': whoever calls hands over what draws them. Of other views the
+file names the address. All texts are escaped.
 """
 
 import base64
@@ -13,12 +14,26 @@ from dataclasses import replace
 import numpy as np
 from torch import Tensor
 
-from engine import data, deconv, evolution, feature_maps, filters, pictures, playbacks, tape, weights
+from engine import (
+    data,
+    deconv,
+    evaluation,
+    evolution,
+    feature_maps,
+    filters,
+    map_sheets,
+    pictures,
+    playbacks,
+    tape,
+    weights,
+)
 from engine.batch_norm import normalises
 from engine.data import photographs
 from engine.filters import sheets
+from engine.graph.receptive_field import receptive_field
 from engine.lectures import Lecture, Link, Step
 from engine.lectures.figures import NOT_THERE, bundled, fill_or_explain, trained
+from engine.map_sheets import BRIGHTNESS, ORDERS, PATCHES, TILES, in_order
 from engine.playbacks import (
     BATCH_NORM,
     CHOSEN,
@@ -37,10 +52,11 @@ from engine.playbacks import (
     Playback,
 )
 from engine.tape import Tape
-from engine.views import PHOTOGRAPHS, USUAL_NETWORK, View, sizes, usual_layer
+from engine.views import PHOTOGRAPHS, USUAL_NETWORK, View, another_class, sizes, usual_layer
 from engine.weights import Weights
 
-SIDE, WIDE, MOST_MAPS = 224, 440, 64
+SIDE, WIDE, WIDEST = 224, 440, 768
+"""About how many pixels high a picture is, and how wide a sheet of filters and one of a layer's maps."""
 MOST_DRAWN = 30
 """Of a longer lecture only the first steps have pictures."""
 STYLE = """body { font: 16px/1.45 sans-serif; max-width: 48rem; margin: 2rem auto; padding: 0 1rem; }
@@ -236,39 +252,73 @@ def _filters(network: Weights, values: Mapping[str, str]) -> Iterator[Picture]:
 
 
 def _maps(network: Weights, values: Mapping[str, str]) -> Iterator[Picture]:
-    shown, model = values.get("view", "one layer"), trained(network).model
-    if shown == "many maps":
-        return
-    view = _view(network, values)
-    yield _image(view)
-    if shown == "over training":
-        yield _over_training(view, values)
-        return
-    x, layer = _input(view), view.layer
-    layers, most = (list(tape.stages(model).values()), 4) if shown == "every layer" else ([layer], MOST_MAPS)
-    strongest = {}
-    for name, activation in tape.activations(model, x, layers).items():
-        strongest[name] = list(feature_maps.order_by_strength(activation)[:most])
-        yield f"the strongest maps of {name}", _sheet_of_maps(activation, strongest[name])
-    if shown == "two images":
-        second = replace(view, split="test", index=_index("test", values["class2"], values, "number2"))
-        yield _image(second)
-        activation = tape.features(model, _input(second), layer)
-        yield f"the same maps of {layer}", _sheet_of_maps(activation, strongest[layer])
+    draw = VIEWS_OF_MAPS.get(values.get("view", "one layer"))
+    if draw is not None:
+        view = _view(network, values)
+        yield _image(view)
+        yield from draw(view, values)
 
 
-def _sheet_of_maps(activation: Tensor, channels: list[int]) -> np.ndarray:
-    maps = activation[0, channels, None].expand(-1, 3, -1, -1)
-    drawn = pictures.signed(maps, pictures.scale_of(maps))
-    return pictures.sheet(drawn, pictures.columns_for(len(drawn), 2), width=WIDE)
+def _one_layer(view: View, values: Mapping[str, str]) -> Iterator[Picture]:
+    activation, order = _activation(view), _one_of(values, "order", ORDERS)
+    if _one_of(values, "tiles", TILES) == PATCHES:
+        card, model = trained(view.network).card, trained(view.network).model
+        pixels = data.pixels_of(_input(view), card.mean, card.std)[0]
+        tiles = map_sheets.patches_in_image(activation, receptive_field(model, view.layer), pixels)
+        words = f"the strongest patch of each map of {view.layer}, {order}"
+    else:
+        tiles = map_sheets.tiles(activation, _one_of(values, "brightness", BRIGHTNESS))
+        words = f"all {len(tiles)} maps of {view.layer}, {order}"
+    yield words, _arranged(tiles, in_order(activation, order))
 
 
-def _over_training(view: View, values: Mapping[str, str]) -> Picture:
+def _every_layer(view: View, values: Mapping[str, str]) -> Iterator[Picture]:
+    maps = feature_maps.all_maps(trained(view.network).model, _input(view))
+    yield "the four strongest maps of every layer", map_sheets.of_every_layer(maps, "black", pictures.WHITE)
+
+
+def _two_images(view: View, values: Mapping[str, str]) -> Iterator[Picture]:
+    images = bundled("test")
+    truth = None if view.split == PHOTOGRAPHS else images.classes[bundled(view.split).labels[view.index]]
+    label = _one_of(values, "class2", images.classes, another_class(images.classes, truth))
+    second = replace(view, split="test", index=_index("test", label, values, "number2"))
+    order, brightness = _one_of(values, "order", ORDERS), _one_of(values, "brightness", BRIGHTNESS)
+    ours, theirs = _activation(view), _activation(second)
+    channels, words = in_order(ours, order), f"all {ours.shape[1]} maps of {view.layer}"
+    yield f"{words}, {order}", _arranged(map_sheets.tiles(ours, brightness, theirs), channels)
+    yield _image(second)
+    yield f"{words}, in the same order", _arranged(map_sheets.tiles(theirs, brightness, ours), channels)
+
+
+def _activation(view: View) -> Tensor:
+    return tape.features(trained(view.network).model, _input(view), view.layer)
+
+
+def _arranged(tiles: np.ndarray, channels: Sequence[int]) -> np.ndarray:
+    return pictures.sheet(tiles[list(channels)], map_sheets.columns(len(channels)), width=WIDEST, gap=4)
+
+
+def _over_training(view: View, values: Mapping[str, str]) -> Iterator[Picture]:
     """One map, and the reconstruction from its strongest unit on the image, at each moment."""
-    kept, channel = [], int(values.get("channel", -1))
-    for moment in reversed(weights.moments(view.network.checkpoint)):  # the trained network names the map
-        recorded = _recorded(replace(view, network=view.network.at(moment)))
-        if channel < 0:
-            channel = feature_maps.order_by_strength(recorded.activation)[0]
-        kept.append(evolution.Moment((moment,), evolution.of_image(recorded, channel)))
-    return f"map {channel} of {view.layer}, moment by moment", evolution.sheet(kept[::-1])
+    moments = weights.moments(view.network.checkpoint)
+    views = {moment: replace(view, network=view.network.at(moment)) for moment in moments}
+    last = _activation(views[weights.TRAINED])  # the trained network names the map
+    channel = _number(values, "channel", last.shape[1], feature_maps.order_by_strength(last)[0])
+    kept = [_moment(one, channel, batch_norm=_has_batch_norm(values)) for one in views.values()]
+    yield f"map {channel} of {view.layer}, moment by moment", evolution.sheet(kept)
+
+
+def _moment(view: View, channel: int, **rules: object) -> evolution.Moment:
+    shown = trained(view.network)
+    drawn = evolution.of_kernel(shown.model, view.layer, channel)
+    drawn |= evolution.of_image(_recorded(view), channel, **rules)
+    answer = evaluation.answer(shown.model, _input(view))
+    return evolution.Moment(evolution.heads(view.network.moment, shown.card, answer), drawn)
+
+
+VIEWS_OF_MAPS = {
+    "one layer": _one_layer,
+    "every layer": _every_layer,
+    "two images": _two_images,
+    "over training": _over_training,
+}

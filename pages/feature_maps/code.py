@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
+from engine.map_sheets import BRIGHTNESS
 from engine.views import View
 from engine.weights import TRAINED
 from pages.common import code
-from pages.feature_maps.drawings import BRIGHTNESS, WIDTH, Sheet
+from pages.feature_maps.drawings import WIDTH, Sheet
 from pages.feature_maps.jobs import ManyMaps
 
 FOUR = "four = activation[0, list(feature_maps.order_by_strength(activation)[:4])]"

@@ -11,17 +11,15 @@ import pandas as pd
 import streamlit as st
 from torch import Tensor
 
-from engine import feature_maps, patch_sheets, pictures
-from engine.deconv import silent_channels
-from engine.graph.receptive_field import Box, Pair, ReceptiveField
+from engine import feature_maps, map_sheets, patch_sheets, pictures
+from engine.map_sheets import BRIGHTNESS
 from engine.patches import TopPatches
-from engine.tiles import coloured, dotted, fitted, lit
+from engine.tiles import coloured, fitted
 from engine.views import View
 from engine.weights import Weights
 from pages.common import resources, sheets
 from pages.common.kept import keep
 
-BRIGHTNESS = ("one scale", "each its own")
 WIDTH = 1500
 """How many pixels wide a sheet is encoded at most, unless its tiles are larger."""
 
@@ -54,42 +52,22 @@ class Sheet:
 @st.cache_resource(max_entries=48, show_spinner=False)
 def maps(sheet: Sheet, _activation: Tensor, _partner: Tensor | None = None) -> bytes:
     """A PNG of the maps `[1, C, H, W]` on one image; `_partner`: those on the other image that shares the scale."""
-    both = [_activation] if _partner is None else [_activation, _partner]
-    signed = any(feature_maps.is_signed(activation) for activation in both)
-    scales = feature_maps.scales(both, together=sheet.brightness == BRIGHTNESS[0])
-    return _arranged(sheet, coloured(_activation[0], scales, signed))
+    return _arranged(sheet, map_sheets.tiles(_activation, sheet.brightness, _partner))
 
 
 @st.cache_resource(max_entries=48, show_spinner=False)
 def patches_in_image(sheet: Sheet, _activation: Tensor) -> bytes:
     """A PNG of the image once per map: the receptive field of the map's strongest unit lit, the rest dark."""
-    view, image = sheet.view, (sheet.view.size, sheet.view.size)
-    seen, inactive = resources.field(view.network, view.layer), set(silent_channels(_activation))
-    units = [None if c in inactive else unit for c, unit in enumerate(feature_maps.strongest_units(_activation))]
-    boxes = [None if unit is None else _patch(seen, unit, image) for unit in units]
-    tiles = lit(fitted(resources.input_pixels(view), 64), boxes, image)
-    if seen.holds(view.size):
-        tiles = dotted(tiles, [_centre(_activation, unit, view.size) for unit in units], image)
-    return _arranged(sheet, tiles)
+    view = sheet.view
+    seen, pixels = resources.field(view.network, view.layer), resources.input_pixels(view)
+    return _arranged(sheet, map_sheets.patches_in_image(_activation, seen, pixels))
 
 
 def _arranged(sheet: Sheet, tiles: np.ndarray) -> bytes:
     return pictures.png(pictures.sheet(tiles[list(sheet.order)], sheet.columns, width=WIDTH, gap=sheet.gap))
 
 
-# The image and its patches -------------------------------------------------------------------------------------
-
-
-def _patch(seen: ReceptiveField, unit: Pair, image: Pair) -> Box:
-    return Box(0, 0, *image) if seen.holds(image[0]) else seen.box(*unit, image)
-
-
-def _centre(activation: Tensor, unit: Pair | None, size: int) -> Pair | None:
-    """The image's pixel above which a unit sits."""
-    if unit is None:
-        return None
-    row, column = ((2 * at + 1) * size // (2 * cells) for at, cells in zip(unit, activation.shape[2:], strict=True))
-    return row, column
+# The image -----------------------------------------------------------------------------------------------------
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
@@ -174,21 +152,4 @@ def top_nine(top: Top, _strongest: TopPatches) -> TopNine:
 @st.cache_resource(max_entries=24, show_spinner=False)
 def four_of_every_layer(view: View, ink: str, ground: pictures.Colour, _maps: dict[str, Tensor]) -> bytes:
     """A PNG: the four strongest maps of every layer, one column per layer."""
-    side = side_of_four(len(_maps))
-    columns = np.stack([_four(activation, side) for activation in _maps.values()], axis=1)
-    # The font that the drawing library brings along has no multiplication sign.
-    heads = [(name, "{1} of {2} x {3}".format(*activation.shape)) for name, activation in _maps.items()]
-    tiles = columns.reshape(-1, side, side, 3)
-    return pictures.png(pictures.sheet(tiles, len(_maps), heads=heads, ink=ink, ground=ground))
-
-
-def side_of_four(layers: int) -> int:
-    """How many pixels wide a map is, where so many layers stand side by side."""
-    return 160 if layers <= 9 else 120
-
-
-def _four(activation: Tensor, side: int) -> np.ndarray:
-    """uint8 `[4, side, side, 3]`: the four strongest maps."""
-    four = activation[0, list(feature_maps.order_by_strength(activation)[:4])]
-    tiles = coloured(four, feature_maps.scales([four[None]], together=True), feature_maps.is_signed(activation))
-    return np.stack([fitted(tile, side) for tile in tiles])
+    return pictures.png(map_sheets.of_every_layer(_maps, ink, ground))

@@ -7,7 +7,7 @@ from torch import Tensor
 from engine import evolution, feature_maps, pictures, weights
 from engine.evolution import Moment
 from engine.views import View
-from engine.weights import TRAINED, UNTRAINED
+from engine.weights import TRAINED
 from pages.common import controls, downloads, jobs, layout, resources, selection, strongest_images, texts, touch
 from pages.common.charts import ink
 from pages.common.kept import keep
@@ -86,14 +86,7 @@ def moment_of(view: View, channel: int, batch_norm: bool, with_strongest: bool) 
     if index is not None and (top := index.of(view.layer)) is not None:
         seen, images = resources.field(view.network, view.layer), resources.images("test").images
         of_moment |= evolution.of_strongest(trained, view.layer, seen, top, channel, images, **rules)
-    answer = resources.answer(view)
-    name = trained.card.classes[answer.classes[0]]
-    return Moment((short(view.network.moment), f"{name} {texts.percent(answer.probabilities[0])}"), of_moment)
-
-
-def short(moment: str) -> str:
-    """A moment as the head of a column."""
-    return moment if moment in (TRAINED, UNTRAINED) else f"epoch {moment}"
+    return Moment(evolution.heads(view.network.moment, trained.card, resources.answer(view)), of_moment)
 
 
 def draw_sheet(chosen: Selection, channel: int, moments: list[Moment], names: list[str]) -> None:
@@ -124,7 +117,7 @@ def similarities(view: View) -> dict[str, dict[str, float]]:
     """Of each stage's responses to the view's image, by moment; whichever moment and layer `view` names."""
     layers = list(resources.stages(view.network).values())
     names = weights.moments(view.network.checkpoint)
-    models = {short(name): resources.trained(view.network.at(name)).model for name in names}
+    models = {evolution.short(name): resources.trained(view.network.at(name)).model for name in names}
     return evolution.similarities(models, resources.network_input(view), layers)
 
 

@@ -1,16 +1,16 @@
 """Feature maps: where each pattern of a layer is in the image, and which test images excite a map most."""
 
-import math
 from dataclasses import replace
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 from torch import Tensor
 
-from engine import feature_maps, pictures, views
+from engine import feature_maps, map_sheets, pictures, views
 from engine.deconv import silent_channels
 from engine.feature_maps import LayerFigures
 from engine.graph.receptive_field import Pair
+from engine.map_sheets import BRIGHTNESS, HALF_WIDE, MAPS, ORDERS, TILES, columns, in_order
 from engine.maximization import OBJECTIVES, PRESETS, stored
 from engine.maximization.stored import MaximizationSettings
 from engine.patch_sheets import CROPS
@@ -34,12 +34,8 @@ from pages.common.kept import keep
 from pages.common.selection import Selection
 from pages.common.touch import Grid
 from pages.feature_maps import charts, code, drawings, many_maps, never_active, over_training, search
-from pages.feature_maps.drawings import BRIGHTNESS, Sheet, Top, TopNine
+from pages.feature_maps.drawings import Sheet, Top, TopNine
 
-TILES = ("maps", "patches in the image")
-ORDERS = ("in order", "strongest first")
-WIDE, HALF_WIDE = 1.7, 0.9
-"""How many times as wide as high a sheet is, across the page and across half of it."""
 OPTIONS = {
     "tiles": Option("show", TILES),
     "order": Option("order", ORDERS),
@@ -79,11 +75,6 @@ def names_another_map(count: int) -> bool:
     return named < count and named != st.session_state.get("_strongest_map")
 
 
-def in_order(activation: Tensor, order: str) -> tuple[int, ...]:
-    """The maps in one of `ORDERS`."""
-    return feature_maps.order_by_strength(activation) if order == ORDERS[1] else tuple(range(activation.shape[1]))
-
-
 # One layer -----------------------------------------------------------------------------------------------------
 
 
@@ -95,21 +86,21 @@ def one_layer(chosen: Selection, row: DeltaGenerator) -> None:
             view = chosen.view(size=selection.viewing_size(chosen))
             tiles = selection.segments("Show", TILES, "tiles")
             order = selection.segments("Order", ORDERS, "order")
-            brightness = selection.segments("Brightness", BRIGHTNESS, "brightness", disabled=tiles != TILES[0])
+            brightness = selection.segments("Brightness", BRIGHTNESS, "brightness", disabled=tiles != MAPS)
             activation = resources.recording(view).activation
             unit = chosen_unit(activation)
     with beside:
         channel = map_number(activation)
     unit = unit or strongest_unit(activation[0, channel])
     channels = in_order(activation, order)
-    sheet = Sheet(view, channels, math.ceil(math.sqrt(WIDE * len(channels))), brightness)
+    sheet = Sheet(view, channels, columns(len(channels)), brightness)
     with layout.stage():
         left, right = st.columns([1, 4.2], gap="small")
     with left:
         show_image(chosen, view, channel, activation, unit)
     with right:
         words = laid_out(sheet, activation, order)
-        draw = show_maps if tiles == TILES[0] else show_patches
+        draw = show_maps if tiles == MAPS else show_patches
         draw(sheet, activation, channel, words)
     one_map(chosen, view, channel, activation, unit)
     explain_one_layer()
@@ -310,7 +301,7 @@ def every_layer(chosen: Selection, row: DeltaGenerator) -> None:
         "every-layer.png",
         f"The four strongest maps of every layer: {chosen.image_name}",
     )
-    downloads.code(code.of_every_layer(view, drawings.side_of_four(len(maps))))
+    downloads.code(code.of_every_layer(view, map_sheets.side_of_four(len(maps))))
     show_depth(figures(anywhere(view)), view.size)
     never_active.draw(chosen.network)
     explain_every_layer()
@@ -365,7 +356,7 @@ def two_images(chosen: Selection, row: DeltaGenerator) -> None:
         other_image = selection.second_image(selection.BUNDLED[0], views.another_class(classes, chosen.truth))
     second = replace(first, split=other_image.split, index=other_image.index)
     other, channels = resources.recording(second).activation, in_order(activation, order)
-    sheet = Sheet(first, channels, math.ceil(math.sqrt(HALF_WIDE * len(channels))), brightness, second)
+    sheet = Sheet(first, channels, columns(len(channels), HALF_WIDE), brightness, second)
     with layout.stage():
         left, right = st.columns(2, gap="small")
     with left:

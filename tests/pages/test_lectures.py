@@ -330,20 +330,28 @@ def test_a_worksheet_prints_the_charts_of_a_view() -> None:
 @pytest.mark.parametrize(
     ("address", "captions"),
     [
-        ("feature_maps?checkpoint=lenet&layer=conv2_relu", ["airplane", "the strongest maps of conv2_relu"]),
+        ("feature_maps?checkpoint=lenet&layer=conv2_relu", ["airplane", "all 64 maps of conv2_relu, in order"]),
         ("feature_maps?checkpoint=lenet&view=many+maps", []),
         (
             "feature_maps?checkpoint=lenet&view=every+layer",
-            ["airplane", *(f"the strongest maps of conv{number}_relu" for number in (1, 2, 3))],
+            ["airplane", "the four strongest maps of every layer"],
         ),
         (
             "feature_maps?checkpoint=lenet&view=two+images&class2=ship",
-            ["airplane", "the strongest maps of pool3", "ship", "the same maps of pool3"],
+            ["airplane", "all 128 maps of pool3, in order", "ship", "all 128 maps of pool3, in the same order"],
         ),
-        ("filters?checkpoint=lenet&view=deeper+layers", []),
-        ("filters?checkpoint=lenet&weights=untrained", []),
+        (
+            "feature_maps?checkpoint=lenet&view=two+images&order=strongest+first",
+            ["airplane", "all 128 maps of pool3, strongest first", "truck", "all 128 maps of pool3, in the same order"],
+        ),
+        ("feature_maps?checkpoint=lenet&view=two+images&images=photographs", ["photograph", "all", "truck", "all"]),
+        ("feature_maps?checkpoint=lenet&view=two+images&class=truck", ["truck", "all", "ship", "all"]),
+        ("feature_maps?checkpoint=lenet&tiles=patches+in+the+image", ["airplane", "the strongest patch of each map"]),
+        ("feature_maps?checkpoint=lenet&view=nobody", []),
         ("filters?checkpoint=lenet&brightness=all+together", ["filters, RGB, on one scale"]),
         ("filters?checkpoint=lenet&epoch=999", []),
+        ("filters?checkpoint=lenet&view=deeper+layers", []),
+        ("filters?checkpoint=lenet&weights=untrained", []),
         ("filters?checkpoint=lenet", ["filters, RGB"]),
         (
             "filters?checkpoint=lenet&view=before+and+after+training",
@@ -432,6 +440,13 @@ def tiles_of(fresh_caches: None, monkeypatch: pytest.MonkeyPatch) -> Tiles:
 @pytest.mark.parametrize(
     ("address", "count"),
     [
+        ("feature_maps?checkpoint=lenet&layer=conv2", 1),
+        ("feature_maps?checkpoint=resnet18&class=ship&order=strongest+first&brightness=each+its+own&size=128", 1),
+        ("feature_maps?checkpoint=lenet&layer=conv1_relu&tiles=patches+in+the+image&class=cat&number=2", 1),
+        ("feature_maps?checkpoint=lenet&tiles=patches+in+the+image&images=photographs", 1),
+        ("feature_maps?checkpoint=model_one&view=every+layer&class=frog", 1),
+        ("feature_maps?checkpoint=lenet&view=two+images&order=strongest+first", 2),
+        ("feature_maps?checkpoint=lenet&view=two+images&class2=cat&number2=3&brightness=each+its+own&layer=conv1", 2),
         ("filters", 1),
         ("filters?checkpoint=lenet&brightness=all+together&form=red&epoch=0", 1),
         ("filters?checkpoint=lenet&view=before+and+after+training&brightness=all+together&weights=untrained", 3),
@@ -443,6 +458,25 @@ def test_a_worksheet_draws_the_tiles_of_the_page(address: str, count: int, tiles
     on_paper = tiles_of(page, values)
     assert len(on_paper) == count
     assert on_paper <= tiles_of(f"{page}/page.py", values)
+
+
+@pytest.mark.parametrize(
+    "address", ["checkpoint=lenet&class=ship", "checkpoint=resnet18&layer=conv1&bn=false&channel=7"]
+)
+def test_a_worksheet_shows_the_moments_of_the_page(
+    address: str, fresh_caches: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sheets = []
+    sheet = evolution.sheet
+    monkeypatch.setattr(evolution, "sheet", lambda moments, *how: sheets.append(moments) or sheet(moments, *how))
+    values = dict(parse_qsl(address)) | {"view": "over training"}
+    assert_no_error(open_page("feature_maps/page.py", **values))
+    worksheet._pictures(Link("feature_maps", tuple(values.items())), 1)
+    on_the_page, on_paper = sheets[0], sheets[-1]
+    assert [one.heads for one in on_paper] == [one.heads for one in on_the_page]
+    for ours, theirs in zip(on_paper, on_the_page, strict=True):
+        assert {evolution.MAP, evolution.PICTURE} <= ours.pictures.keys()
+        assert all(np.array_equal(picture, theirs.pictures[row]) for row, picture in ours.pictures.items())
 
 
 def test_a_worksheet_puts_first_what_the_switch_of_batch_norm_asks_for() -> None:
