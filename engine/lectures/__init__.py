@@ -20,7 +20,7 @@ may come from anywhere, so its size is limited, and nothing of it may be shown a
 import json
 import re
 import tomllib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -51,6 +51,18 @@ class Link:
 
     def __str__(self) -> str:
         return f"{self.page}?{urlencode(self.values)}" if self.values else self.page
+
+
+def one_of(values: Mapping[str, str], key: str, offered: Collection[str], usual: str | None = None) -> str:
+    """What the values of a link say of a setting; if nothing, `usual`, or the first that is on offer.
+
+    Raises:
+        LookupError: what they ask for is not on offer.
+    """
+    value = values.get(key, next(iter(offered)) if usual is None else usual)
+    if value not in offered:
+        raise LookupError(f"{key} {value!r}")
+    return value
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ file names the address. All texts are escaped.
 
 import base64
 import html
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -31,7 +31,7 @@ from engine.batch_norm import normalises
 from engine.data import photographs
 from engine.filters import sheets
 from engine.graph.receptive_field import receptive_field
-from engine.lectures import Lecture, Link, Step
+from engine.lectures import Lecture, Link, Step, one_of
 from engine.lectures.figures import NOT_THERE, bundled, fill_or_explain, trained
 from engine.map_sheets import BRIGHTNESS, ORDERS, PATCHES, TILES, in_order
 from engine.playbacks import (
@@ -114,32 +114,20 @@ def _pictures(link: Link, number: int) -> list[Picture]:
         return []
 
 
-def _one_of(values: Mapping[str, str], key: str, offered: Collection[str], usual: str | None = None) -> str:
-    """What a link says of a setting; `usual`, or the first that is on offer, if it says nothing.
-
-    Raises:
-        LookupError: what it asks for is not on offer.
-    """
-    value = values.get(key, next(iter(offered)) if usual is None else usual)
-    if value not in offered:
-        raise LookupError(value)
-    return value
-
-
 def _number(values: Mapping[str, str], key: str, count: int, usual: int = 0) -> int:
     """The same of a number from 0 to `count` - 1."""
-    return int(_one_of(values, key, [str(number) for number in range(count)], str(usual)))
+    return int(one_of(values, key, [str(number) for number in range(count)], str(usual)))
 
 
 def _view(network: Weights, values: Mapping[str, str], plays_back: bool = False) -> View:
     card, layers = trained(network).card, list(tape.layers(trained(network).model))
-    layer = _one_of(values, "layer", layers, usual_layer(card, layers, plays_back))
-    size = int(_one_of(values, "size", [str(size) for size in sizes(card)], str(card.input_size)))
+    layer = one_of(values, "layer", layers, usual_layer(card, layers, plays_back))
+    size = int(one_of(values, "size", [str(size) for size in sizes(card)], str(card.input_size)))
     split = values.get("images", "test")
     if split == PHOTOGRAPHS:
         known = photographs.names()
-        return View(network, layer, split, known.index(_one_of(values, "photograph", known)), size)
-    label = _one_of(values, "class", bundled(split).classes)
+        return View(network, layer, split, known.index(one_of(values, "photograph", known)), size)
+    label = one_of(values, "class", bundled(split).classes)
     return View(network, layer, split, _index(split, label, values, "number"), size)
 
 
@@ -177,7 +165,7 @@ def _input(view: View) -> Tensor:
 
 
 def _has_batch_norm(values: Mapping[str, str]) -> bool:
-    return _one_of(values, "bn", ("true", "false")) == "true"
+    return one_of(values, "bn", ("true", "false")) == "true"
 
 
 # Reconstructions -----------------------------------------------------------------------------------------------
@@ -189,12 +177,12 @@ WORDS = {BATCH_NORM: "batch norm {}", SWITCHES: "switches: {}", PATHS: "path: {}
 def _reconstructions(network: Weights, values: Mapping[str, str]) -> Iterator[Picture]:
     view, model = _view(network, values, plays_back=True), trained(network).model
     recorded = _recorded(view)
-    by = _one_of(values, "compare", playbacks.on_offer(recorded, normalises(model), of_a_class=False))
+    by = one_of(values, "compare", playbacks.on_offer(recorded, normalises(model), of_a_class=False))
     base = _playback(view, recorded, values)
     if base is None or by == IMAGES:
         return
     if by == BATCH_NORM:
-        scale = WEIGHT_SCALES[_one_of(values, "weight_scale", WEIGHT_SCALES, "1")]
+        scale = WEIGHT_SCALES[one_of(values, "weight_scale", WEIGHT_SCALES, "1")]
         base = replace(base, weight_scale=1.0 if playbacks.why_no_weight_scale(recorded) else scale)
     yield _image(view)
     compared = playbacks.comparison(by, base, tape.stages(model).values()).in_order(base.batch_norm)
@@ -214,8 +202,8 @@ def _played(playback: Playback, recorded: Tape) -> np.ndarray:
 
 def _playback(view: View, recorded: Tape, values: Mapping[str, str]) -> Playback | None:
     """What the link plays back; None for what a worksheet does not draw: a class, a chosen unit, one residual block."""
-    signal = _one_of(values, "signal", SIGNALS)
-    kind = _one_of(values, "unit", UNITS) if signal in OF_CHANNELS else signal
+    signal = one_of(values, "signal", SIGNALS)
+    kind = one_of(values, "unit", UNITS) if signal in OF_CHANNELS else signal
     if kind in (CLASS, CHOSEN) or "block" in values:
         return None
     strongest, count = deconv.strongest_channels(recorded.activation, 1)[0], recorded.activation.shape[1]
@@ -223,8 +211,8 @@ def _playback(view: View, recorded: Tape, values: Mapping[str, str]) -> Playback
         view,
         kind,
         (_number(values, "channel", count, strongest),) if signal == ONE else (),
-        relu=_one_of(values, "rule", deconv.RELU_RULES),
-        path=_one_of(values, "path", deconv.PATHS),
+        relu=one_of(values, "rule", deconv.RELU_RULES),
+        path=one_of(values, "path", deconv.PATHS),
         batch_norm=_has_batch_norm(values),
         strongest=TOP.get(signal, 0),
     )
@@ -235,14 +223,14 @@ def _playback(view: View, recorded: Tape, values: Mapping[str, str]) -> Playback
 
 def _filters(network: Weights, values: Mapping[str, str]) -> Iterator[Picture]:
     view = values.get("view", "first layer")
-    form, scale = _one_of(values, "form", filters.FORMS), _one_of(values, "brightness", sheets.SCALES)
+    form, scale = one_of(values, "form", filters.FORMS), one_of(values, "brightness", sheets.SCALES)
     kept = filters.snapshots(network.checkpoint)
     if view == "before and after training":
         shown = kept.moments
     elif view == "first layer" and network.moment == weights.TRAINED:
         usual = kept.epochs[kept.index_after(trained(network).card.best_epoch)]
         epochs = [str(epoch) for epoch in kept.epochs]
-        shown = {"": epochs.index(_one_of(values, "epoch", epochs, str(usual)))}
+        shown = {"": epochs.index(one_of(values, "epoch", epochs, str(usual)))}
     else:
         return
     together = ", on one scale" if scale == sheets.SCALES[1] else ""
@@ -260,14 +248,14 @@ def _maps(network: Weights, values: Mapping[str, str]) -> Iterator[Picture]:
 
 
 def _one_layer(view: View, values: Mapping[str, str]) -> Iterator[Picture]:
-    activation, order = _activation(view), _one_of(values, "order", ORDERS)
-    if _one_of(values, "tiles", TILES) == PATCHES:
+    activation, order = _activation(view), one_of(values, "order", ORDERS)
+    if one_of(values, "tiles", TILES) == PATCHES:
         card, model = trained(view.network).card, trained(view.network).model
         pixels = data.pixels_of(_input(view), card.mean, card.std)[0]
         tiles = map_sheets.patches_in_image(activation, receptive_field(model, view.layer), pixels)
         words = f"the strongest patch of each map of {view.layer}, {order}"
     else:
-        tiles = map_sheets.tiles(activation, _one_of(values, "brightness", BRIGHTNESS))
+        tiles = map_sheets.tiles(activation, one_of(values, "brightness", BRIGHTNESS))
         words = f"all {len(tiles)} maps of {view.layer}, {order}"
     yield words, _arranged(tiles, in_order(activation, order))
 
@@ -280,9 +268,9 @@ def _every_layer(view: View, values: Mapping[str, str]) -> Iterator[Picture]:
 def _two_images(view: View, values: Mapping[str, str]) -> Iterator[Picture]:
     images = bundled("test")
     truth = None if view.split == PHOTOGRAPHS else images.classes[bundled(view.split).labels[view.index]]
-    label = _one_of(values, "class2", images.classes, another_class(images.classes, truth))
+    label = one_of(values, "class2", images.classes, another_class(images.classes, truth))
     second = replace(view, split="test", index=_index("test", label, values, "number2"))
-    order, brightness = _one_of(values, "order", ORDERS), _one_of(values, "brightness", BRIGHTNESS)
+    order, brightness = one_of(values, "order", ORDERS), one_of(values, "brightness", BRIGHTNESS)
     ours, theirs = _activation(view), _activation(second)
     channels, words = in_order(ours, order), f"all {ours.shape[1]} maps of {view.layer}"
     yield f"{words}, {order}", _arranged(map_sheets.tiles(ours, brightness, theirs), channels)

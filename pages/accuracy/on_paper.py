@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from engine.lectures import one_of
 from pages.accuracy import classes, confusion, two_networks
-from pages.accuracy.subject import SIDEBAR, candidates, of_network, subject_called
+from pages.accuracy.subject import of_network, subject_called, subjects
 from pages.common import selection
 from pages.common.downloads import INK, Chart
 
@@ -13,21 +14,20 @@ def charts_of(address: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, Chart
 
     Raises:
         ConvscopeError: a network is not on this machine.
+        LookupError: the page does not offer what the address asks for.
     """
     said = {key: values[-1] for key, values in address.items()}
-    subject = subject_called(said.get("of", SIDEBAR), said.get("checkpoint", selection.PREFERRED))
+    subject = subject_called(one_of(said, "of", subjects()), said.get("checkpoint", selection.PREFERRED))
     view = said.get("view", "Classes")
     if view == "Classes":
         yield (
             f"Accuracy of each class of {subject.name}",
-            classes.bars(subject, said.get("order", classes.ORDERS[0]), None, INK),
+            classes.bars(subject, one_of(said, "order", classes.ORDERS), None, INK),
         )
     elif view == "Confusion":
-        chart = confusion.matrix(
-            subject, said.get("cells", confusion.CELLS[0]), said.get("order", confusion.ORDERS[0]), None
-        )
+        cells, order = one_of(said, "cells", confusion.CELLS), one_of(said, "order", confusion.ORDERS)
+        chart = confusion.matrix(subject, cells, order, None)
         yield f"Confusion matrix of {subject.name}", chart
     elif view == "Two networks":
-        others = [name for name in candidates() if name != subject.name]
-        second = of_network(said.get("against", others[0]))
+        second = of_network(one_of(said, "against", two_networks.others(subject)))
         yield f"Accuracy of each class of {subject.name} and of {second.name}", two_networks.dumbbells(subject, second)

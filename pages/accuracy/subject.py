@@ -61,9 +61,13 @@ def candidates() -> dict[str, Candidate]:
 
 def chosen_subject(chosen: Selection) -> Subject:
     """The subject under "Figures of"; at first the network in the sidebar."""
+    return subject_called(selection.choose("Figures of", "of", subjects(), SIDEBAR), chosen.card.name)
+
+
+def subjects() -> list[str]:
+    """What can be chosen under "Figures of", the usual one first."""
     experiments = [name for name, candidate in candidates().items() if candidate.experiment]
-    name = selection.choose("Figures of", "of", [SIDEBAR, *experiments, *_tests()], SIDEBAR)
-    return subject_called(name, chosen.card.name)
+    return [SIDEBAR, *experiments, *_tests()]
 
 
 def _tests() -> dict[str, ReportedTest]:

@@ -24,10 +24,15 @@ WAYS = dict(
 )
 
 
+def others(first: Subject) -> list[str]:
+    """The networks to compare with, the usual one first."""
+    return [name for name in candidates() if name != first.name]
+
+
 def choose_second(first: Subject) -> Subject | None:
     """The network to compare with; None if there is only one."""
-    others = [name for name in candidates() if name != first.name]
-    return of_network(selection.choose("Compared with", "against", others, others[0])) if others else None
+    offered = others(first)
+    return of_network(selection.choose("Compared with", "against", offered, offered[0])) if offered else None
 
 
 def show(first: Subject, chosen: Selection, second: Subject | None) -> None:

@@ -29,6 +29,7 @@ MOST = len(SHAPES)
 TRAINING, VALIDATION = "training", "validation"
 PREFERRED = ("lenet", "resnet18")
 """The curves that are drawn at first."""
+AXES, SCALES = ("epochs", "time"), ("linear", "log")
 IMAGES = {"both": (TRAINING, VALIDATION), VALIDATION: (VALIDATION,), TRAINING: (TRAINING,)}
 SMOOTHING = {"none": 0.0, "light": 0.6, "strong": 0.9}
 """Choices of the page: what is drawn, and the weight of smoothing."""

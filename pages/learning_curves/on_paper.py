@@ -5,10 +5,11 @@ from collections.abc import Iterator, Mapping, Sequence
 import altair as alt
 import pandas as pd
 
+from engine.lectures import one_of
 from engine.training import histories, images_per_class
 from pages.learning_curves import charts
 from pages.learning_curves import images_per_class as page_images_per_class
-from pages.learning_curves.charts import IMAGES, MOST, SMOOTHING, Style
+from pages.learning_curves.charts import AXES, IMAGES, MOST, SCALES, SMOOTHING, Style
 from pages.learning_curves.reading import history, ready_made, usual_curves, version
 
 
@@ -17,6 +18,7 @@ def charts_of(address: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, alt.T
 
     Raises:
         ConvscopeError: a history that the address names cannot be read.
+        LookupError: the page does not offer what the address asks for.
     """
     said = {key: values[-1] for key, values in address.items()}
     if said.get("comparison") == page_images_per_class.COMPARISON.name:
@@ -28,11 +30,11 @@ def charts_of(address: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, alt.T
     keys = comparison.keys if comparison else address.get("curves", usual_curves(places))
     chosen = [history(version(places[key])) for key in keys if key in places][:MOST]
     style = Style(
-        said.get("axis") == "time",
-        IMAGES[said.get("measured_on", "both")],
-        said.get("loss_scale") == "log",
-        SMOOTHING[said.get("smoothing", "none")],
-        said.get("reports", "true") == "true",
+        one_of(said, "axis", AXES) == "time",
+        IMAGES[one_of(said, "measured_on", IMAGES)],
+        one_of(said, "loss_scale", SCALES) == "log",
+        SMOOTHING[one_of(said, "smoothing", SMOOTHING)],
+        one_of(said, "reports", ("true", "false")) == "true",
     )
     for metric in charts.COLUMNS if chosen else ():
         yield f"Learning curves: {metric}", charts.chart(chosen, metric, style)

@@ -14,11 +14,10 @@ from engine.training.run import RunFolder
 from pages.common import downloads, layout, selection, texts
 from pages.common.controls import Option, bound
 from pages.learning_curves import as_reported, charts, code, images_per_class
-from pages.learning_curves.charts import IMAGES, SMOOTHING, Style
+from pages.learning_curves.charts import AXES, IMAGES, SCALES, SMOOTHING, Style
 from pages.learning_curves.reading import HistoryVersion, history, ready_made, usual_curves, version
 
 OWN_CHOICE = "my choice"
-AXES, SCALES = ("epochs", "time"), ("linear", "log")
 OPTIONS = {
     "axis": Option("against", AXES),
     "measured_on": Option("images", tuple(IMAGES)),

@@ -16,6 +16,7 @@ STYLE = """<style>
 .st-key-layer_table table { height: calc(var(--height) - 4.5rem); }
 .st-key-layer_table td:nth-child(2) { white-space: nowrap; }
 </style>"""
+ROWS = PARTS, EVERY_OPERATION = ("parts", "every operation")
 Rows = tuple[StageRow, ...] | tuple[OperationRow, ...]
 
 

@@ -15,6 +15,7 @@ from pages.network import (
     receptive_fields,
 )
 from pages.network.description import describe, sizes
+from pages.network.layer_table import PARTS, ROWS
 
 TABLE, DIAGRAM, CONVOLUTION, DECONVNET, FIELDS, BATCH_NORM = VIEWS = (
     "table",
@@ -24,7 +25,6 @@ TABLE, DIAGRAM, CONVOLUTION, DECONVNET, FIELDS, BATCH_NORM = VIEWS = (
     "receptive fields",
     "batch norm",
 )
-ROWS = ("parts", "every operation")
 
 
 def main() -> None:
@@ -59,7 +59,7 @@ def described_as(view: str, chosen: Selection, row: DeltaGenerator) -> None:
             size = int(selection.segments("Input size, px", offered, "size", preferred=str(own), help=why(own)))
     described = describe(chosen.network, size)
     if view == TABLE:
-        layer_table.show(chosen.network, chosen.card, described, size, by_parts=rows == ROWS[0])
+        layer_table.show(chosen.network, chosen.card, described, size, by_parts=rows == PARTS)
     else:
         block_diagram.show(chosen.network, chosen.card, described, size, chosen.layer)
 

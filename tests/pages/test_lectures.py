@@ -313,6 +313,9 @@ def test_a_worksheet_prints_the_charts_of_a_view() -> None:
         "network?checkpoint=lenet": ["The layers of lenet at 32 px"],
         "network?checkpoint=lenet&view=diagram&size=64": ["Block diagram of lenet at 64 px"],
         "network?checkpoint=lenet&view=batch+norm": [],
+        "network?checkpoint=lenet&size=100": [],
+        "accuracy?checkpoint=lenet&view=Confusion&cells=many": [],
+        "accuracy?of=nobody": [],
         f"network?checkpoint=lenet&size={'9' * 20}": [],
         "evidence": [],
     }
@@ -325,6 +328,15 @@ def test_a_worksheet_prints_the_charts_of_a_view() -> None:
     step = Step(Link("accuracy", (("checkpoint", "lenet"),)), "One step")
     sheet = worksheet.to_html(Lecture(OWN, "t", "", 5, (step,)), answers=False, charts=charts_of)
     assert sheet.count('src="data:image/svg+xml;base64,') == 1
+
+
+def test_a_worksheet_has_the_rows_of_the_page() -> None:
+    (_, usual), (_, parts), (_, every) = (
+        drawn
+        for rows in ((), (("rows", "parts"),), (("rows", "every operation"),))
+        for drawn in charts_of(Link("network", (("checkpoint", "lenet"), *rows)))
+    )
+    assert usual == parts != every
 
 
 @pytest.mark.parametrize(
