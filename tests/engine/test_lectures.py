@@ -15,6 +15,7 @@ from engine import checkpoints, data, deconv, lectures, occlusion, probes, repor
 from engine.checkpoints import states
 from engine.errors import ConvscopeError
 from engine.lectures import Lecture, Link, Step, figures
+from engine.training import histories
 from pages import directory
 
 PAGES = tuple(entry.address for entry in (directory.HOME, *directory.PAGES))
@@ -184,6 +185,19 @@ def test_no_figure_asks_a_large_network_hundreds_of_times(figure: str, monkeypat
 
 def test_a_figure_has_an_image_as_large_as_a_lecture_may_ask_for() -> None:
     assert figures.fill("{maps.lenet.conv1.512}") == "32 maps of 512 x 512"
+
+
+# What is said in words, without a figure ------------------------------------------------------------------------
+
+
+def test_where_report_4_speaks_of_a_loss_that_rises_the_curves_show_it() -> None:
+    steps = lectures.load("report-4", PAGES).steps
+    for step in (steps[0], steps[3]):
+        first = next(value for key, value in step.link.values if key == "curves")
+        table = histories.read(histories.find()[first]).table
+        lowest = table["val_loss"].idxmin()
+        assert table["val_loss"].iloc[-1] > 1.2 * table["val_loss"][lowest]
+        assert table["val_accuracy"].iloc[-1] >= table["val_accuracy"][lowest]
 
 
 # Files ---------------------------------------------------------------------------------------------------------
