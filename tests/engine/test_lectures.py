@@ -200,6 +200,20 @@ def test_where_report_4_speaks_of_a_loss_that_rises_the_curves_show_it() -> None
         assert table["val_accuracy"].iloc[-1] >= table["val_accuracy"][lowest]
 
 
+@pytest.mark.parametrize("name", SHIPPED)
+def test_no_answer_repeats_the_paragraph_that_the_page_prints_beside_two_networks(name: str) -> None:
+    for step in lectures.load(name, PAGES).steps:
+        assert ("view", "Two networks") not in step.link.values or "{pair." not in step.answer
+
+
+def test_with_batch_norm_the_training_loss_is_lower_in_every_epoch() -> None:
+    with_it, without = (
+        histories.read(histories.find()[f"experiments/report4_{name}"]).table["train_loss"]
+        for name in ("model_two", "model_two_no_batch_norm")
+    )
+    assert (with_it < without).all()
+
+
 # Files ---------------------------------------------------------------------------------------------------------
 
 
