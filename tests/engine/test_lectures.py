@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
-from engine import checkpoints, data, deconv, lectures, occlusion, probes, reports, settings, tape
+from engine import checkpoints, data, deconv, filters, lectures, occlusion, probes, reports, settings, tape
 from engine.checkpoints import states
 from engine.errors import ConvscopeError
 from engine.lectures import Lecture, Link, Step, figures
@@ -212,6 +212,15 @@ def test_with_batch_norm_the_training_loss_is_lower_in_every_epoch() -> None:
         for name in ("model_two", "model_two_no_batch_norm")
     )
     assert (with_it < without).all()
+
+
+def test_filters_for_stripes_are_black_and_white_and_flat_ones_have_a_colour() -> None:
+    model = checkpoints.load("resnet18_strided").model
+    words = filters.describe(filters.kernels(model, "conv1"))
+    assert {one.colour for one in words if one.kind == "stripes"} == {"black-and-white"}
+    assert not {"bright", "dark"} & {one.colour for one in words if one.kind == "flat areas"}
+    assert {words[number].kind for number in (25, 33)} == {"stripes"}
+    assert {words[number].kind for number in (13, 18)} == {"flat areas"}
 
 
 # Files ---------------------------------------------------------------------------------------------------------
