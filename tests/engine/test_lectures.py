@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
-from engine import checkpoints, data, deconv, filters, lectures, occlusion, probes, reports, settings, tape
+from engine import checkpoints, data, deconv, filters, lectures, occlusion, patches, probes, reports, settings, tape
 from engine.checkpoints import states
 from engine.errors import ConvscopeError
 from engine.lectures import Lecture, Link, Step, figures
@@ -221,6 +221,12 @@ def test_filters_for_stripes_are_black_and_white_and_flat_ones_have_a_colour() -
     assert not {"bright", "dark"} & {one.colour for one in words if one.kind == "flat areas"}
     assert {words[number].kind for number in (25, 33)} == {"stripes"}
     assert {words[number].kind for number in (13, 18)} == {"flat areas"}
+
+
+def test_a_boat_excites_channel_6_most_and_a_dog_channel_12() -> None:
+    test = data.bundled("test")
+    strongest = patches.load(checkpoints.load("resnet18")).of("conv5_x", "whole map").images[:, 0]
+    assert [test.classes[test.labels[strongest[channel]]] for channel in (6, 12)] == ["ship", "dog"]
 
 
 # Files ---------------------------------------------------------------------------------------------------------
