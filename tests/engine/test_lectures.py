@@ -229,6 +229,19 @@ def test_a_boat_excites_channel_6_most_and_a_dog_channel_12() -> None:
     assert [test.classes[test.labels[strongest[channel]]] for channel in (6, 12)] == ["ship", "dog"]
 
 
+def test_most_of_the_strongest_maps_of_the_dog_are_weak_for_the_ship() -> None:
+    trained, test = checkpoints.load("convnet4"), data.bundled("test")
+    card = trained.card
+    dog, ship = (
+        tape.features(trained.model, image, "conv4_relu")[0].amax((1, 2))
+        for label in ("dog", "ship")
+        for index in [int(np.flatnonzero(test.labels == test.classes.index(label))[0])]
+        for image in [data.prepare(test.images[index : index + 1], card.input_size, card.mean, card.std)]
+    )
+    strongest = dog.topk(6).indices
+    assert (ship[strongest] < dog[strongest] / 2).sum() > 3
+
+
 # Files ---------------------------------------------------------------------------------------------------------
 
 
