@@ -434,7 +434,7 @@ def explain_every_layer() -> None:
 def explain_two_images() -> None:
     texts.what_to_look_at(
         "The same place in both sheets is the same map: which ones respond to one image only?",
-        "In the first layers both images light up the same maps; in the last ones, other maps.",
+        "In the first layers both images light up the same maps, at other places. Do they in the last ones, too?",
         "Try two images of one class: do they stay more similar than two of different classes?",
     )
     st.latex(

@@ -61,7 +61,7 @@ def choose_style() -> Style:
         images = selection.segments("Images", tuple(IMAGES), "measured_on")
         scale = selection.segments("Loss", SCALES, "loss_scale")
         smoothing = selection.segments("Smoothing", tuple(SMOOTHING), "smoothing")
-        why = "Dashed lines: what the reports measured on CIFAR-10 with the same kind of network."
+        why = "Long-dashed lines: what the reports measured on CIFAR-10 with the same kind of network."
         reports = selection.switch("The reports' figures", "reports", True, why)
     return Style(axis == "time", IMAGES[images], scale == "log", SMOOTHING[smoothing], reports)
 
