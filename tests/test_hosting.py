@@ -40,6 +40,12 @@ def test_networks_can_be_kept_beside_the_shipped_ones() -> None:
     assert "chown convscope" in DOCKERFILE[DOCKERFILE.index("COPY . .") : DOCKERFILE.index("USER convscope")]
 
 
+def test_the_lecturer_s_key_gets_neither_into_the_image_nor_into_git() -> None:
+    assert "> .env\ndocker compose" in (ROOT / "docs" / "hosting.md").read_text()
+    for name in (".dockerignore", ".gitignore"):
+        assert ".env" in (ROOT / name).read_text().split("\n"), name
+
+
 def test_the_image_brings_what_pages_need_and_runs_without_rights() -> None:
     ignored = (ROOT / ".dockerignore").read_text().split("\n")
     assert not {"checkpoints", "experiments", "recipes", "lectures", ".streamlit", "pages", "engine"} & set(ignored)
