@@ -90,8 +90,8 @@ def add(
         ConvscopeError: one sentence on what does not fit; nothing is left on the disk then.
     """
     folder = folder or settings.folders.checkpoints
-    check_free(origin.name, folder, " with --name")
     card, model = _network(origin)
+    check_free(origin.name, folder, " with --name")
     network = f"a {card.architecture} for {len(card.classes)} classes at {card.input_size} px"
     fitted = weight_files.fitted(file, model.state_dict(), network)
     model.load_state_dict(with_versions(fitted.weights, model), strict=False)

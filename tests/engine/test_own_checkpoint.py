@@ -213,6 +213,12 @@ def test_what_is_said_about_the_file_must_make_sense(origin: Origin, reason: str
     assert reason in refused(network().state_dict(), origin, tmp_path)
 
 
+def test_a_wrong_architecture_is_said_before_a_name_that_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints" / "mine").mkdir(parents=True)
+    origin = replace(LENET, architecture="lenett")
+    assert refused(network().state_dict(), origin, tmp_path).startswith("There is no architecture 'lenett'")
+
+
 def test_a_checkpoint_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "checkpoints" / "mine").mkdir(parents=True)
     assert refused(network().state_dict(), LENET, tmp_path) == (
