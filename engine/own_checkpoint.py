@@ -32,9 +32,10 @@ from engine import checkpoints, filters, settings
 from engine.accuracy.figures import accuracy, cross_entropy
 from engine.accuracy.predictions import Predictions
 from engine.checkpoints import Card, Contents, StoredPredictions, foreign_card, weight_files
+from engine.checkpoints.card import SIZES
 from engine.checkpoints.reading import with_versions
 from engine.command import exit_status, parser, progress
-from engine.data import CIFAR10_CLASSES, LabelledImages, bundled
+from engine.data import CIFAR10_CLASSES, LONGEST_CLASS, LabelledImages, bundled
 from engine.errors import ConvscopeError
 from engine.evaluation import evaluate
 from engine.files import not_writable
@@ -110,6 +111,8 @@ def _network(origin: Origin) -> tuple[Card, nn.Module]:
     classes = origin.classes
     if len(classes) < 2 or len(set(classes)) < len(classes) or not all(classes):
         raise ConvscopeError("The classes must be two or more different names, in the order of the network's outputs.")
+    if max(map(len, classes)) > LONGEST_CLASS:
+        raise ConvscopeError(f"The classes must have names of at most {LONGEST_CLASS} letters.")
     if origin.architecture not in ARCHITECTURES:
         raise ConvscopeError(
             f"There is no architecture {origin.architecture!r}: choose one of {', '.join(ARCHITECTURES)}, or one of "
@@ -117,8 +120,11 @@ def _network(origin: Origin) -> tuple[Card, nn.Module]:
         )
     spec = ARCHITECTURES[origin.architecture]
     size = spec.input_size if origin.input_size is None else origin.input_size
-    if size < 1:
-        raise ConvscopeError(f"An image cannot be {size} px wide: give --input-size as the network was trained.")
+    if size not in SIZES:
+        raise ConvscopeError(
+            f"An image cannot be {size} px wide: give --input-size, {SIZES[0]} to {SIZES[-1]:,}, as the network was "
+            "trained."
+        )
     options: dict[str, Any] = {"input_size": size} if spec.fixed_input else {}
     if origin.transform_input:
         options[TRANSFORM_INPUT] = True
