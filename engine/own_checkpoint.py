@@ -130,8 +130,13 @@ def _network(origin: Origin) -> tuple[Card, nn.Module]:
         options[TRANSFORM_INPUT] = True
     model = build(origin.architecture, num_classes=len(classes), **options)
     mean, std = (_channels(given, own) for given, own in ((origin.mean, spec.mean), (origin.std, spec.std)))
-    if min(std) <= 0:
-        raise ConvscopeError("The standard deviations must be greater than zero: give those of pixels in 0 to 1.")
+    scale = "give those of pixels in 0 to 1 (divide by 255)"
+    if min(mean) < 0 or max(mean) > 1:
+        raise ConvscopeError(f"The means must lie in 0 to 1, not {_numbers(mean)}: {scale}.")
+    if min(std) <= 0 or max(std) > 1:
+        raise ConvscopeError(
+            f"The standard deviations must be greater than zero and at most 1, not {_numbers(std)}: {scale}."
+        )
     versions = {module.__name__: module.__version__.partition("+")[0] for module in (torch, torchvision)}
     kind = {"name": origin.name, "architecture": origin.architecture, "options": options, "classes": classes}
     dataset = "cifar10" if classes == CIFAR10_CLASSES else "own"
@@ -145,6 +150,11 @@ def _channels(given: tuple[float, ...] | None, own: tuple[float, ...]) -> tuple[
     if len(values) != 3 or not all(math.isfinite(value) for value in values):
         raise ConvscopeError("Mean and standard deviation are three numbers each: one for red, green and blue.")
     return tuple(values)
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    """As the options take them."""
+    return " ".join(f"{value:g}" for value in values)
 
 
 # Its figures ---------------------------------------------------------------------------------------------------

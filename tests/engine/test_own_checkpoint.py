@@ -91,6 +91,12 @@ def test_its_figures_are_measured_on_the_test_images(tmp_path: Path, few: Labell
     assert len(kept.validation) == 0
 
 
+@pytest.mark.parametrize("std", [1, 1 / 255])
+def test_pixels_that_were_not_divided_can_be_said(std: float, tmp_path: Path, few: LabelledImages) -> None:
+    origin = replace(LENET, mean=(0, 0.5, 1), std=(std,) * 3)
+    assert add(stored(network().state_dict(), tmp_path), origin, tmp_path / "c", few).std == origin.std
+
+
 def test_of_other_classes_nothing_is_measured(tmp_path: Path) -> None:
     origin = replace(LENET, classes=("apple", "banana", "cherry"))
     card = add(stored(network(num_classes=3).state_dict(), tmp_path), origin, tmp_path / "c")
@@ -210,6 +216,9 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         (replace(LENET, classes=("cat", "a" * 201)), "names of at most 200 letters"),
         (replace(LENET, mean=(0.5, 0.5)), "three numbers each"),
         (replace(LENET, std=(0.5, 0, 0.5)), "greater than zero"),
+        (replace(LENET, std=(0.2, 1.01, 0.2)), "greater than zero and at most 1, not 0.2 1.01 0.2: give"),
+        (replace(LENET, mean=(125, 123, 114), std=(63, 62, 66)), "of pixels in 0 to 1 (divide by 255)."),
+        (replace(LENET, mean=(0.5, -0.01, 0.5)), "must lie in 0 to 1, not 0.5 -0.01 0.5"),
     ],
 )
 def test_what_is_said_about_the_file_must_make_sense(origin: Origin, reason: str, tmp_path: Path) -> None:
