@@ -214,11 +214,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with progress(" images", description="Testing") as show:
         card = add(chosen.file, _origin(chosen), chosen.checkpoints, on_batch=show, on_remark=remarks.append)
     print(*remarks, sep="\n", end="\n" if remarks else "")
-    if card.test_images:
-        measured = f"accuracy {card.test_accuracy:.2%} on {card.test_images:,} test images"
-    else:
-        measured = "no accuracy, since no test images of its classes are shipped"
-    print(f"{card.name} is in the sidebar now: {measured}.")
+    print(f"{card.name} is in the sidebar now: {_measured(card)}")
+
+
+def _measured(card: Card) -> str:
+    if not card.test_images:
+        return "no accuracy, since no test images of its classes are shipped."
+    share = card.test_share
+    measured = f"accuracy {share.value:.2%} on {share.total:,} test images."
+    if share.low > 1 / len(card.classes):
+        return measured
+    return f"{measured} That is no better than guessing: check --classes, their order, --mean and --std."
 
 
 def _options() -> argparse.ArgumentParser:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from engine import checkpoints, reports, settings
-from engine.accuracy.figures import percent, wilson
+from engine.accuracy.figures import percent
 from engine.checkpoints import Card
 from engine.command import exit_status, parser
 from engine.errors import ConvscopeError
@@ -72,7 +72,7 @@ def reported_row(each: BesideReported) -> tuple[str, ...]:
 def _measured(card: Card) -> str:
     if not card.test_images:
         return "not measured"
-    share = wilson(round(card.test_accuracy * card.test_images), card.test_images)
+    share = card.test_share
     return f"**{percent(share.value)}** ({100 * share.low:.1f} to {percent(share.high)})"
 
 

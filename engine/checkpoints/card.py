@@ -6,6 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from engine.accuracy.figures import Share, wilson
 from engine.data import LONGEST_CLASS, MOST_CLASSES
 from engine.errors import ConvscopeError
 from engine.stored import fits, read_json
@@ -61,6 +62,12 @@ class Card:
     base_sha256: str = ""
     initialisation: str = "default"
     group: str = ""
+
+    @property
+    def test_share(self) -> Share:
+        """The test accuracy with its 95 % interval; NaN if nothing was measured."""
+        hits = round(self.test_accuracy * self.test_images) if self.test_images else 0
+        return wilson(hits, self.test_images)
 
 
 def foreign_card(**known: Any) -> Card:

@@ -256,6 +256,25 @@ def test_the_command_adds_it(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert card.std == ARCHITECTURES["lenet"].std
 
 
+@pytest.mark.parametrize("guesses", [True, False])
+def test_the_command_says_when_the_accuracy_is_that_of_guessing(
+    guesses: bool, few: LabelledImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    weights = dict(checkpoints.load("lenet").model.state_dict())
+    if guesses:  # the same answer to every image
+        weights["classifier.3.weight"] = torch.zeros(10, 64)
+    monkeypatch.setattr(own_checkpoint, "bundled", lambda part: few)
+    arguments = [str(stored(weights, tmp_path)), "--architecture", "lenet", "--checkpoints", str(tmp_path / "c")]
+    assert own_checkpoint.main(arguments) == 0
+    share = checkpoints.available(tmp_path / "c")["theirs"].test_share
+    assert share.total == 40
+    assert (share.low <= 0.1) == guesses
+    warning = " That is no better than guessing: check --classes, their order, --mean and --std."
+    assert capsys.readouterr().out.startswith(
+        f"theirs is in the sidebar now: accuracy {share.value:.2%} on 40 test images.{warning if guesses else ''}\n"
+    )
+
+
 def test_the_command_ends_with_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = stored(network().state_dict(), tmp_path)
     assert own_checkpoint.main([str(file), "--architecture", "vgg", "--checkpoints", str(tmp_path / "c")]) == 1
