@@ -210,11 +210,12 @@ def _write(card: Card, model: nn.Module, test: Predictions | None, folder: Path)
 def main(arguments: Sequence[str] | None = None) -> None:
     """`python -m engine.own_checkpoint FILE --architecture NAME ...`: exit status 1 after a message."""
     chosen = _options().parse_args(arguments)
-    remarks: list[str] = []
+    origin, remarks = _origin(chosen), list[str]()
     with progress(" images", description="Testing") as show:
-        card = add(chosen.file, _origin(chosen), chosen.checkpoints, on_batch=show, on_remark=remarks.append)
+        card = add(chosen.file, origin, chosen.checkpoints, on_batch=show, on_remark=remarks.append)
     print(*remarks, sep="\n", end="\n" if remarks else "")
     print(f"{card.name} is in the sidebar now: {_measured(card)}")
+    print(f"It takes images of {_input(card, origin)}.")
 
 
 def _measured(card: Card) -> str:
@@ -227,16 +228,29 @@ def _measured(card: Card) -> str:
     return f"{measured} That is no better than guessing: check --classes, their order, --mean and --std."
 
 
+def _input(card: Card, origin: Origin) -> str:
+    """The images that it takes, and which of that nobody has said."""
+    given = {"--input-size": origin.input_size, "--mean": origin.mean, "--std": origin.std}
+    usual = ", ".join(option for option, value in given.items() if value is None)
+    source = f"{usual} as usual for {card.architecture}" if usual else "as given"
+    return f"{card.input_size} px with mean {_numbers(card.mean)} and std {_numbers(card.std)}: {source}"
+
+
 def _options() -> argparse.ArgumentParser:
     options = parser("engine.own_checkpoint", "Add your own network.")
     options.add_argument("file", type=Path, help="its state dict: .pt, .pth, .ckpt or .safetensors")
     options.add_argument("--architecture", required=True, help=f"{', '.join(ARCHITECTURES)}, or torchvision:NAME")
     options.add_argument("--name", help="what the app calls it; the file's name if left out")
     options.add_argument("--classes", help="a,b,c,... in the order of its outputs; CIFAR-10's if left out")
-    options.add_argument("--input-size", type=int, metavar="PX", help="the side of its images")
+    usual = "the architecture's own if left out"
+    options.add_argument("--input-size", type=int, metavar="PX", help=f"the side of its images; {usual}")
     for key, what in (("mean", "subtracted from"), ("std", "divided by for")):
         options.add_argument(
-            f"--{key}", type=float, nargs=3, help=f"what was {what} red, green and blue, pixels in 0-1"
+            f"--{key}",
+            type=float,
+            nargs=3,
+            help=f"what was {what} red, green and blue, pixels in 0-1; {usual}: ImageNet's for torchvision:NAME, "
+            f"{_numbers(getattr(ARCHITECTURES['resnet18'], key))} for resnet18",
         )
     options.add_argument(
         "--transform-input", action="store_true", help="of a GoogLeNet or Inception made from torchvision's weights"

@@ -250,10 +250,38 @@ def test_the_command_adds_it(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().out == (
         "Read from 'net' in the file.\nTaken off the names: 'module.'.\nBeside the weights, and not read: acc.\n"
         "best_model_1 is in the sidebar now: no accuracy, since no test images of its classes are shipped.\n"
+        "It takes images of 16 px with mean 0.5 0.5 0.5 and std 0.247 0.2435 0.2616: --std as usual for lenet.\n"
     )
     card = checkpoints.available(tmp_path / "c")["best_model_1"]
     assert (card.classes, card.input_size, card.mean) == (("cat", "dog"), 16, (0.5, 0.5, 0.5))
     assert card.std == ARCHITECTURES["lenet"].std
+
+
+SQUEEZENET = "torchvision:squeezenet1_1"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("", "224 px with mean 0.485 0.456 0.406 and std 0.229 0.224 0.225: --input-size, --mean, --std as usual for "),
+        ("--input-size 64 --mean 0.5 0.5 0.5 --std 1 1 1", "64 px with mean 0.5 0.5 0.5 and std 1 1 1: as given."),
+    ],
+)
+def test_the_command_says_which_images_the_network_takes(
+    given: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = stored(network(SQUEEZENET, num_classes=2).state_dict(), tmp_path)
+    arguments = [str(file), "--architecture", SQUEEZENET, "--classes", "a,b", "--checkpoints", str(tmp_path / "c")]
+    assert own_checkpoint.main([*arguments, *given.split()]) == 0
+    assert f"\nIt takes images of {said}" in capsys.readouterr().out
+
+
+def test_the_help_says_what_is_usual(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        own_checkpoint.main(["--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert shown.count("the architecture's own if left out") == 3
+    assert shown.count("ImageNet's for torchvision:NAME") == 2
 
 
 @pytest.mark.parametrize("guesses", [True, False])
