@@ -13,6 +13,8 @@ wrong.
 If the classes are CIFAR-10's, the network is tested on the bundled test images and the card gets the accuracy: it is
 honest as far as the network has not been trained on those. Of other classes no test images are shipped: such a
 checkpoint has neither stored predictions nor an accuracy. Nothing is known of its training: it has no learning curve.
+
+It is nobody's, like a model that was kept where there are no owners: the Train page can remove it again.
 """
 
 import argparse
@@ -188,7 +190,8 @@ def _write(card: Card, model: nn.Module, test: Predictions | None, folder: Path)
     """Put the checkpoint together in a hidden folder; it gets its name when it is complete."""
     count = len(card.classes)
     nothing = Predictions(np.zeros((0, count), np.float32), np.zeros(0, np.int64))
-    contents = Contents(model.state_dict(), StoredPredictions(test or nothing, nothing), _kernels(model), "")
+    predictions = StoredPredictions(test or nothing, nothing)
+    contents = Contents(model.state_dict(), predictions, _kernels(model), history="", owner="")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=f".{card.name}.") as hidden:

@@ -11,7 +11,7 @@ is the same network after some of the epochs of its training.
     predictions.npz   logits of the test images and of the validation images
     states/           the network after some of its epochs, as `4.pt`
     recipe.json       the whole recipe, of what was trained since it is kept
-    owner             of what somebody has kept of a run: who may remove it
+    owner             of what somebody has kept of a run, or added: who may remove it
 
 The folders of experiments are the same without `weights.pt`.
 

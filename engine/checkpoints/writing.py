@@ -30,8 +30,8 @@ class Contents:
 
     Attributes:
         weights: an experiment has none.
-        owner: of a model that somebody has kept of a run, and that can be removed: the text of its file `owner`, empty
-            for everybody's; None for all others.
+        owner: of a model that somebody has kept of a run or added, and that can be removed: the text of its file
+            `owner`, empty for everybody's; None for all others.
         states: the network after some of its epochs, as `states.of_run` gives it.
     """
 
@@ -141,7 +141,7 @@ def _small(predictions: Predictions) -> np.ndarray:
 
 
 def kept(folder: Path | None = None) -> list[Path]:
-    """The checkpoints in `folder` that somebody has kept of a run, and that can be removed."""
+    """The checkpoints in `folder` that somebody has kept of a run or added, and that can be removed."""
     folder = folder or settings.folders.checkpoints
     return sorted(file.parent for file in folder.glob(f"*/{OWNER}") if not file.parent.name.startswith("."))
 
@@ -150,11 +150,11 @@ def remove(name: str, folder: Path | None = None) -> None:
     """Remove a kept checkpoint with all its files.
 
     Raises:
-        ConvscopeError: there is none of that name that was kept, another one is built on it, or it cannot be removed.
+        ConvscopeError: no kept one has that name, another one is built on it, or it cannot be removed.
     """
     folder = folder or settings.folders.checkpoints
     if folder / name not in kept(folder):
-        raise ConvscopeError(f"There is no kept model {name!r}: only what was kept of a run can be removed.")
+        raise ConvscopeError(f"There is no kept model {name!r}: only what was kept of a run, or added, can be removed.")
     if built := [card.name for card in available(folder).values() if card.base == name]:
         raise ConvscopeError(f"The model {built[0]!r} is built on {name!r}: remove that one first.")
     hidden = folder / f".{name}.removed"

@@ -1,4 +1,4 @@
-"""The models that were kept of runs, and a way to remove them again."""
+"""The models that were kept of runs, or added, and a way to remove them again."""
 
 import streamlit as st
 

@@ -19,6 +19,7 @@ from engine.evaluation import evaluate
 from engine.models import ARCHITECTURES, build
 from engine.own_checkpoint import Origin, add
 from engine.training import histories
+from engine.training.queue import owners
 
 LENET = Origin("lenet", "mine", input_size=16)
 
@@ -117,6 +118,15 @@ def test_there_is_no_learning_curve_and_one_moment_of_the_filters(
     kept = filters.snapshots("mine", tmp_path / "c")
     first = next(module for module in model.modules() if isinstance(module, nn.Conv2d))
     torch.testing.assert_close(kept.kernels, first.weight.detach()[None], rtol=1e-3, atol=1e-4)
+
+
+def test_it_can_be_removed_as_a_kept_model_can(tmp_path: Path, few: LabelledImages) -> None:
+    folder = tmp_path / "c"
+    add(stored(network().state_dict(), tmp_path), LENET, folder, few)
+    assert checkpoints.kept(folder) == [folder / "mine"]
+    assert not owners.belongs(folder / "mine", ["", "another's right"])  # in a class, the lecturer removes it
+    checkpoints.remove("mine", folder)
+    assert list(folder.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["regnet_x_400mf", "mnasnet0_5", "googlenet"])
