@@ -27,7 +27,7 @@ from unicodedata import normalize
 import numpy as np
 
 from engine.data import LONGEST_CLASS, MOST_CLASSES, LabelledImages, split_validation
-from engine.data.photographs import SUFFIXES
+from engine.data.photographs import SUFFIXES, how_to_save
 from engine.data.photographs import read as read_picture
 from engine.errors import ConvscopeError, quoted
 
@@ -78,6 +78,8 @@ class Report:
         if self.skipped:
             kinds = ", ".join(f"{count} {kind}" for kind, count in self.skipped)
             said.append(f"Files that were skipped ({sum(count for _, count in self.skipped)}): {kinds}.")
+        if advice := how_to_save(dict(self.skipped)):
+            said.append(advice)
         if self.too_few:
             named = [f"{name} ({count})" for name, count in self.too_few]
             said.append(f"Classes with fewer than {FEWEST} pictures, which are left out ({len(named)}): {_few(named)}.")
@@ -124,7 +126,7 @@ def _read(folder: Path, side: int) -> FolderImages:
     parts = {name: _part(classes, folder, side) for name, classes in layout.parts.items()}
     skipped = sum((part.skipped for part in parts.values()), _outside(layout))
     unreadable = tuple(name for part in parts.values() for name in part.unreadable)
-    classes, too_few = _enough(parts[TRAIN], folder, _kinds(skipped, unreadable))
+    classes, too_few = _enough(parts[TRAIN], folder, _left_out(skipped, unreadable))
     unknown = {name for part in parts.values() for name in part.images} - set(parts[TRAIN].images)
     kinds = tuple(sorted(skipped.items()))
     report = Report(unreadable, too_few, tuple(sorted(unknown)), kinds, layout.taken)
@@ -304,11 +306,12 @@ def _split(part: _Part, classes: Sequence[str], side: int) -> Iterator[LabelledI
     return (_labelled(share, tuple(classes), side) for share in shares)
 
 
-def _kinds(skipped: Mapping[str, int], unreadable: Sequence[str]) -> str:
-    """What was left out, in brackets."""
+def _left_out(skipped: Mapping[str, int], unreadable: Sequence[str]) -> str:
+    """The end of a sentence: what was left out, in brackets; and what to do about it."""
     counts = {**skipped, "that are no readable pictures": len(unreadable)}
     kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
-    return f" (skipped: {kinds})" if kinds else ""
+    ends = f" (skipped: {kinds})." if kinds else "."
+    return f"{ends} {how_to_save(skipped)}".rstrip()
 
 
 def _enough(part: _Part, folder: Path, left_out: str) -> tuple[tuple[str, ...], tuple[tuple[str, int], ...]]:
@@ -320,7 +323,7 @@ def _enough(part: _Part, folder: Path, left_out: str) -> tuple[tuple[str, ...], 
         found = ", ".join(f"{name} ({count})" for name, count in counts.items()) or "none at all"
         raise ConvscopeError(
             f"{folder} needs at least two folders, one for each class, with at least {FEWEST} pictures each; "
-            f"it has {found}{left_out}."
+            f"it has {found}{left_out}"
         )
     return classes, too_few
 

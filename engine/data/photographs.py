@@ -17,7 +17,7 @@ The shipped ones are free of any rights; `data/bundled/photographs/SOURCES.md` n
 
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Condition
@@ -47,6 +47,9 @@ STARTS = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*")
 """How files of some of them begin, also those of which the rest is missing."""
 SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 KINDS = f"{', '.join([*FORMATS][:-1])} or {[*FORMATS][-1]}"
+PHONES, CAMERAS = ".heic .heif .hif", ".raw .dng .cr2 .cr3 .nef .arw .orf .rw2 .raf .pef .srw"
+UNREAD = frozenset(f"{PHONES} {CAMERAS} .jxl .jp2 .tga .ico .psd .svg .eps".split())
+"""Endings of pictures that are not read."""
 
 MOST_PIXELS = 80_000_000
 MOST_BYTES = 400_000_000
@@ -120,6 +123,12 @@ def read(source: bytes | Path, name: str, side: int | None = None) -> np.ndarray
         raise ConvscopeError(_too_many_pixels(name)) from error
     except Exception as error:  # each format has its own ways to be damaged
         raise ConvscopeError(_damaged(name)) from error
+
+
+def how_to_save(suffixes: Iterable[str]) -> str:
+    """What to do about the pictures with endings in `UNREAD` among `suffixes`; empty if there are none."""
+    unread = sorted(UNREAD.intersection(suffixes))
+    return f"Pictures must be {KINDS} files: save the {', '.join(unread)} files as one of them." if unread else ""
 
 
 def _start(file: Path) -> bytes:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from engine.data import archives
 from engine.data.archives import class_folders
+from engine.data.photographs import KINDS
 from engine.errors import ConvscopeError
 from tests.memory import peak_memory
 
@@ -78,7 +79,10 @@ def test_files_that_are_no_pictures_are_counted_by_kind() -> None:
     names = ("cat/a.png", "cat/b.HEIC", "dog/c.heic", "dog/IMG_1", "dog/.DS_Store", "__MACOSX/cat/._a.heic", "../")
     archive = packed(dict.fromkeys(names, picture((1, 2, 3))))
     assert read(archive).labels.tolist() == [1]
-    assert archives.skipped(archive, CLASSES) == ("Files that were skipped (3): 2 .heic, 1 without a suffix.",)
+    assert archives.skipped(archive, CLASSES) == (
+        "Files that were skipped (3): 2 .heic, 1 without a suffix.",
+        f"Pictures must be {KINDS} files: save the .heic files as one of them.",
+    )
 
 
 @pytest.mark.parametrize("name", ["", "/", ".."])

@@ -12,6 +12,7 @@ from PIL import Image
 
 from engine import checkpoints
 from engine.data import folders
+from engine.data.photographs import KINDS
 from engine.errors import ConvscopeError
 from engine.evaluation import Predictions, check_card, evaluate
 from engine.settings import ROOT
@@ -154,6 +155,11 @@ def test_every_file_that_is_skipped_is_counted_by_kind(tmp_path: Path) -> None:
         "without a suffix": 1,
     }
     assert read.report.sentences[0].startswith("Files that were skipped (36): 1 .csv, 2 .heic, 1 broken links, ")
+    assert read.report.sentences[1:] == (f"Pictures must be {KINDS} files: save the .heic files as one of them.",)
+
+
+def test_readme_names_the_formats_that_are_read() -> None:
+    assert KINDS in (ROOT / "README.md").read_text()
 
 
 # Parts ---------------------------------------------------------------------------------------------------------
@@ -335,7 +341,8 @@ def test_too_few_pictures_are_said_with_what_was_skipped(tmp_path: Path) -> None
         folders.read(tmp_path, 12)
     assert str(raised.value).endswith(
         "it has a (12), b (3) (skipped: 1 pictures outside the class folders, 2 .heic, 1 that are no readable "
-        "pictures)."
+        "pictures). Pictures must be PNG, JPEG, WebP, GIF, BMP, TIFF, AVIF or PPM files: save the .heic files as one "
+        "of them."
     )
 
 
