@@ -132,6 +132,9 @@ def _train(recipe: Recipe, folder: RunFolder, options: argparse.Namespace) -> in
 
 def _lead(recipe: Recipe, folder: RunFolder, options: argparse.Namespace, team: Team) -> int:
     """Train, as the one process or the one that writes."""
+    target = options.checkpoints if recipe.keep_weights else options.experiments
+    if not options.no_checkpoint:
+        finish.check_target(recipe, target, _other_name(recipe, folder, options))
     with folder.held():
         folder.begin(recipe)
         with reporting(folder):
@@ -143,11 +146,17 @@ def _lead(recipe: Recipe, folder: RunFolder, options: argparse.Namespace, team: 
                 with stopping_on_signals(training.control.ask_to_stop) as signals:
                     training.run(options.stop_after)
         if training.finished and not options.no_checkpoint:
-            target = options.checkpoints if recipe.keep_weights else options.experiments
             print(finish.summary(finish.store(recipe, folder, dataset, target)))
         elif not training.finished:
             print(STOPPED if signals else f"Stopped; `--resume {folder.path}` goes on.")
     return 128 + signals[0] if signals and not training.finished else 0
+
+
+def _other_name(recipe: Recipe, folder: RunFolder, options: argparse.Namespace) -> str:
+    """How the result gets another name: the end of the sentence "choose another name"."""
+    if options.resume:
+        return f": go on with --no-checkpoint, and then --keep {folder.name} --as NAME"
+    return " with --as" if options.base else f', such as name = "my_{recipe.name}" in the recipe'
 
 
 def _help(recipe: Recipe, options: argparse.Namespace, team: Team) -> int:

@@ -28,7 +28,11 @@ def continued(
     """
     folder = folder or settings.folders.checkpoints
     card = checkpoints.load(checkpoint, folder).card
-    recipe = _recipe_of(checkpoint, card.recipe, folder)
+    recipe = recipe_of(checkpoint, folder)
+    if recipe is None:
+        raise ConvscopeError(
+            f"The checkpoint {checkpoint!r} cannot be continued: its recipe {card.recipe!r} is not known."
+        )
     last = replace(recipe.phases[-1], epochs=epochs)
     if learning_rate is not None:
         last = replace(last, learning_rate=learning_rate)
@@ -37,17 +41,19 @@ def continued(
     return checked_recipe(replace(recipe, name=name, phases=(last,), keep_weights=True, **start, **images))
 
 
-def _recipe_of(checkpoint: str, recipe: str, folder: Path | None) -> Recipe:
-    """The recipe that is stored with the checkpoint, or the one of that name in `recipes/`."""
-    file = (folder or settings.folders.checkpoints) / checkpoint / "recipe.json"
+def recipe_of(checkpoint: str, folder: Path) -> Recipe | None:
+    """The recipe that is stored with the checkpoint in `folder`, or the one in `recipes/` that its card names.
+
+    None if neither is known, or there is no such checkpoint.
+    """
+    file = folder / checkpoint / "recipe.json"
     try:
         if file.exists():
             return from_dict(read_json(file))
-        if is_name(recipe):
-            return read(recipe)
+        name = checkpoints.read_card(folder / checkpoint).recipe
+        return read(name) if is_name(name) else None
     except (OSError, ValueError):  # a ConvscopeError is a ValueError
-        pass
-    raise ConvscopeError(f"The checkpoint {checkpoint!r} cannot be continued: its recipe {recipe!r} is not known.")
+        return None
 
 
 def _normalisation(recipe: Recipe) -> str:

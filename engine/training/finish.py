@@ -5,6 +5,7 @@ here and nowhere else, once, by the network as the app will load it. Of an exper
 everything is kept but the weights.
 
     keep              a run's best state under a name of one's choice
+    check_target      before a training: may its result have the recipe's name?
     store             what a finished training does
     make_checkpoint   what both do
 """
@@ -30,12 +31,13 @@ from engine.evaluation import evaluate
 from engine.models import parameter_count
 from engine.names import checked_name
 from engine.training import live_files
+from engine.training.continuation import recipe_of
 from engine.training.datasets import Dataset
 from engine.training.recipe import Recipe, to_dict
 from engine.training.records import RunProgress
 from engine.training.run import RunFolder, check_classes, progress_of
 from engine.training.start import fresh_network, trained_keys
-from engine.weights import check_free
+from engine.weights import check_free, is_pretrained
 
 AS_IN_RECIPE = ("name", "architecture", "input_size", "seed", "initialisation", "group", "base", "base_sha256")
 """The entries of a card that its recipe has under the same name."""
@@ -56,6 +58,30 @@ def keep(run: RunFolder, name: str, folder: Path, place: Path | None = None, own
     recipe = replace(run.recipe(), keep_weights=True, name=checked_name(name))
     check_free(name, folder, " with --as")
     return store(recipe, run, Dataset(recipe, place), folder, owner)
+
+
+def check_target(recipe: Recipe, folder: Path, how: str = "") -> None:
+    """Nothing, if the result of `recipe` may be stored in `folder`: its name is free, or that of its earlier result.
+
+    Args:
+        how: see `check_free`.
+
+    Raises:
+        ConvscopeError: another network is called so.
+    """
+    if is_pretrained(recipe.name) or not _is_its_own(recipe, folder):
+        check_free(recipe.name, folder, how)
+
+
+def _is_its_own(recipe: Recipe, folder: Path) -> bool:
+    """Whether the checkpoint of the recipe's name is what a training by this recipe has stored, and nobody has kept.
+
+    Seed, precision and the weights of its base may be others: then it is the same training, repeated.
+    """
+    known = recipe_of(recipe.name, folder)
+    is_kept = folder / recipe.name in checkpoints.kept(folder)
+    repeated = {key: getattr(recipe, key) for key in ("seed", "precision", "base_sha256")}
+    return known is not None and not is_kept and replace(known, **repeated) == recipe
 
 
 def store(recipe: Recipe, run: RunFolder, dataset: Dataset, folder: Path, owner: str | None = None) -> Card:
@@ -82,7 +108,8 @@ def make_checkpoint(
 
     Args:
         held_out: the validation images, which decide whether half precision is good enough.
-        owner: of a kept one, which replaces no other; see `Contents`. None for what a finished training stores.
+        owner: of a kept one, which replaces no other; see `Contents`. None for what a finished training stores, which
+            replaces an earlier result of the same recipe only.
 
     Raises:
         ConvscopeError: the run has no best weights or learned other classes, or the checkpoint cannot be stored.
@@ -102,7 +129,8 @@ def make_checkpoint(
     has_states = recipe.keep_weights and (recipe.keep_states or card.parameters <= states.MOST_PARAMETERS)
     earlier = states.of_run(run.path, card, trained) if has_states else ()
     contents = Contents(stored, predictions, filters, progress.history_csv, to_dict(recipe), owner, earlier)
-    return checkpoints.read_card(checkpoints.save(card, contents, folder, overwrite=owner is None))
+    overwrite = owner is None and _is_its_own(recipe, folder)
+    return checkpoints.read_card(checkpoints.save(card, contents, folder, overwrite))
 
 
 def state_and_best(run: RunFolder) -> tuple[dict[str, Any], dict[str, Tensor]]:
