@@ -92,17 +92,26 @@ class RunFolder:
             return otherwise
 
     def begin(self, recipe: Recipe) -> None:
-        """Note the recipe; refuse a folder that holds a run of another one.
+        """Note the recipe; refuse a folder that holds a run of another one, unless no epoch of that is done yet.
 
         Raises:
             ConvscopeError: the folder belongs to another recipe, or cannot be written.
         """
         file = self.path / "recipe.json"
-        if file.exists() and stored_recipe(self) != recipe:
-            raise ConvscopeError(
-                f"{self.path} holds a run of another recipe: delete that folder, or name another one with --run."
-            )
+        if file.exists() and (known := stored_recipe(self)) != recipe:
+            if known is None or (self.path / "state.pt").exists():
+                raise ConvscopeError(
+                    f"{self.path} holds a run of another recipe: delete it with `--delete {self.name}`, or name "
+                    "another folder with `--run`."
+                )
+            self._forget_first_epoch()
         write_text(file, json.dumps(to_dict(recipe), indent=1) + "\n")
+
+    def _forget_first_epoch(self) -> None:
+        """Remove what is written in the course of an epoch that was not finished."""
+        for name in ("cuts.json", "best.pt"):
+            (self.path / name).unlink(missing_ok=True)
+        shutil.rmtree(self.path / states.FOLDER, ignore_errors=True)
 
     def tidy(self) -> None:
         """Remove what a killed process has left half written; only for the process that holds the run."""

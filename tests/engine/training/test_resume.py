@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from engine.errors import ConvscopeError
 from engine.settings import ROOT
 from engine.training import control, live_files
 from engine.training.datasets import Splits
+from engine.training.plan import Cut, Plan
 from engine.training.recipe import Phase, Recipe, Resolution
 from engine.training.records import EpochRecord
 from engine.training.run import RunFolder
@@ -180,10 +182,23 @@ def test_a_folder_with_another_recipe_is_refused(splits: Splits, folder: RunFold
         with pytest.raises(ConvscopeError) as caught:
             folder.begin(other)
         assert str(caught.value) == (
-            f"{folder.path} holds a run of another recipe: delete that folder, or name another one with --run."
+            f"{folder.path} holds a run of another recipe: delete it with `--delete run`, or name another folder with "
+            "`--run`."
         )
     assert {path.name: path.read_bytes() for path in folder.path.glob("*.*")} == before
     folder.begin(lenet())
+
+
+def test_another_recipe_takes_the_place_of_one_by_which_no_epoch_was_trained(folder: RunFolder) -> None:
+    folder.begin(MIXED)
+    # What a run has written that was killed in the course of its first epoch, or while it saved it.
+    folder.save_plan(Plan(MIXED, (Cut(0, 2),)))
+    folder.save_best((1, {}))
+    folder.save_weights(1, {})
+    other = replace(MIXED, precision="float64")
+    folder.begin(other)
+    assert folder.recipe() == other
+    assert [path.name for path in folder.path.iterdir()] == ["recipe.json"]
 
 
 def test_a_damaged_recipe_file_is_refused(folder: RunFolder) -> None:
