@@ -135,10 +135,14 @@ def _lead(recipe: Recipe, folder: RunFolder, options: argparse.Namespace, team: 
     target = options.checkpoints if recipe.keep_weights else options.experiments
     if not options.no_checkpoint:
         finish.check_target(recipe, target, _other_name(recipe, folder, options))
+    dataset = Dataset(recipe, options.data)
+    if not folder.has_begun:
+        _check_start(dataset, options, team)
     with folder.held():
         folder.begin(recipe)
         with reporting(folder):
-            dataset, device = _dataset(recipe, options), device_named(options.device, team)
+            _say_remarks(dataset)
+            device = device_named(options.device, team)
             with ProgressBar() as bar:
                 training = Training(recipe, dataset.splits, folder, device, bar.show, options.checkpoints, team)
                 _say_if_slow(recipe, device, options)
@@ -170,11 +174,15 @@ def _help(recipe: Recipe, options: argparse.Namespace, team: Team) -> int:
     return 0
 
 
-def _dataset(recipe: Recipe, options: argparse.Namespace) -> Dataset:
-    dataset = Dataset(recipe, options.data)
+def _check_start(dataset: Dataset, options: argparse.Namespace, team: Team) -> None:
+    """Read the images and find the device, so that a mistake in --data or --device leaves no run behind."""
+    _ = dataset.splits
+    device_named(options.device, team)
+
+
+def _say_remarks(dataset: Dataset) -> None:
     for remark in dataset.remarks:
         print(remark)
-    return dataset
 
 
 def _say_if_slow(recipe: Recipe, device: torch.device, options: argparse.Namespace) -> None:
@@ -185,7 +193,9 @@ def _say_if_slow(recipe: Recipe, device: torch.device, options: argparse.Namespa
 
 def _test_rates(recipe: Recipe, folder: RunFolder, options: argparse.Namespace) -> None:
     """Print and store the curve of a learning-rate range test; the run, if there is one, stays as it is."""
-    splits, device = _dataset(recipe, options).splits, device_named(options.device)
+    dataset, device = Dataset(recipe, options.data), device_named(options.device)
+    splits = dataset.splits
+    _say_remarks(dataset)
     _say_if_slow(recipe, device, options)
     points = []
     print(f"{'learning rate':>13} {'loss':>9} {'smoothed':>9}")

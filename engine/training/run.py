@@ -58,6 +58,11 @@ class RunFolder:
     def name(self) -> str:
         return self.path.name
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether there is a run here."""
+        return (self.path / "recipe.json").exists()
+
     @contextmanager
     def held(self) -> Iterator[None]:
         """Be the only process that trains here; the process that holds the run already may enter again.
@@ -97,15 +102,14 @@ class RunFolder:
         Raises:
             ConvscopeError: the folder belongs to another recipe, or cannot be written.
         """
-        file = self.path / "recipe.json"
-        if file.exists() and (known := stored_recipe(self)) != recipe:
+        if self.has_begun and (known := stored_recipe(self)) != recipe:
             if known is None or (self.path / "state.pt").exists():
                 raise ConvscopeError(
                     f"{self.path} holds a run of another recipe: delete it with `--delete {self.name}`, or name "
                     "another folder with `--run`."
                 )
             self._forget_first_epoch()
-        write_text(file, json.dumps(to_dict(recipe), indent=1) + "\n")
+        write_text(self.path / "recipe.json", json.dumps(to_dict(recipe), indent=1) + "\n")
 
     def _forget_first_epoch(self) -> None:
         """Remove what is written in the course of an epoch that was not finished."""
@@ -253,8 +257,8 @@ def find(name: str, root: Path | None = None) -> RunFolder:
     """
     root = root or settings.folders.runs
     for path in (Path(name), root / name):
-        if (path / "recipe.json").exists():
-            return RunFolder(path)
+        if (run := RunFolder(path)).has_begun:
+            return run
     known = ", ".join(run.name for run in runs(root))
     raise ConvscopeError(f"There is no run {name!r}: " + (f"choose one of {known}." if known else f"{root} has none."))
 

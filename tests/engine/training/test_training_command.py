@@ -179,6 +179,26 @@ def test_training_on_all_of_cifar10_without_it_is_one_printed_sentence(
     assert capsys.readouterr().out.startswith("The whole of CIFAR-10 is not on this machine (")
 
 
+def test_a_mistake_in_data_or_device_leaves_no_run_behind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "own.toml").write_text(
+        'architecture = "lenet"\ndataset = "folder"\n[[phases]]\nepochs = 1\nlearning_rate = 0.1\n'
+    )
+    (tmp_path / "tiny.toml").write_text(
+        'architecture = "lenet"\ndataset = "cifar10_bundled"\n[[phases]]\nepochs = 1\nlearning_rate = 0.1\n'
+    )
+    paths = ["--runs", str(tmp_path / "runs"), "--checkpoints", str(tmp_path / "checkpoints")]
+    for mistake, sentence in (
+        (["own.toml"], "The recipe learns from a folder and does not say which: "),
+        (["own.toml", "--data", str(tmp_path / "nosuch")], "There is no folder "),
+        (["lenet", "--data", str(tmp_path)], "The whole of CIFAR-10 is not on this machine ("),
+        (["tiny.toml", "--device", "tpu"], "This machine cannot compute on 'tpu'"),
+    ):
+        name, *rest = mistake
+        assert main([str(tmp_path / name) if name.endswith(".toml") else name, *rest, *paths]) == 1
+        assert capsys.readouterr().out.startswith(sentence)
+    assert not (tmp_path / "runs").exists()
+
+
 # Runs ----------------------------------------------------------------------------------------------------------
 
 
