@@ -126,6 +126,8 @@ _OWN = (
 )
 
 ARCHITECTURES = Registry({architecture.name: architecture for architecture in _OWN})
+OR_TORCHVISIONS = f"or one of torchvision's such as {torchvision_models.PREFIX}vgg16"
+"""How a sentence goes on that lists `ARCHITECTURES` to choose from."""
 
 
 def build(name: str, num_classes: int = 10, **options: Any) -> nn.Module:
@@ -136,8 +138,7 @@ def build(name: str, num_classes: int = 10, **options: Any) -> nn.Module:
     """
     if name not in ARCHITECTURES:
         raise ConvscopeError(
-            f"There is no architecture {name!r}: choose one of {', '.join(ARCHITECTURES)}, or one of torchvision's "
-            "such as torchvision:vgg16."
+            f"There is no architecture {name!r}: choose one of {', '.join(ARCHITECTURES)}, {OR_TORCHVISIONS}."
         )
     try:
         return ARCHITECTURES[name].builder(num_classes=num_classes, **options)

@@ -22,7 +22,7 @@ from engine import settings
 from engine.errors import ConvscopeError, quoted
 from engine.models import ARCHITECTURES
 from engine.models.initialisation import INITIALISATIONS
-from engine.models.registry import CIFAR10_MEAN, CIFAR10_STD
+from engine.models.registry import CIFAR10_MEAN, CIFAR10_STD, OR_TORCHVISIONS
 from engine.models.torchvision_models import IMAGENET_MEAN, IMAGENET_STD, PREFIX, TRANSFORM_INPUT, takes_imagenet
 from engine.names import RULE, is_name, name_of
 from engine.stored import fits
@@ -89,7 +89,7 @@ class Recipe:
     Attributes:
         name: of the checkpoint that it makes; unless the recipe names itself, the file's without its ending, with _ in
             place of what no name may have.
-        dataset: "cifar10", its bundled part, or a "folder" of class folders (engine/folders.py).
+        dataset: "cifar10", its bundled part, or a "folder" of class folders (engine/data/folders.py).
         data_folder: that folder.
         options: of the architecture, which may be one of torchvision's, such as "torchvision:vgg16".
         input_size: the side in pixels at the end of training, and of every evaluation; 0 takes the architecture's.
@@ -281,7 +281,9 @@ class _Reader:
         }
         recipe = self.make(Recipe, {**values, **nested})
         if recipe.architecture not in ARCHITECTURES:
-            self.one_of("architecture", recipe.architecture, tuple(ARCHITECTURES))
+            names = f"{', '.join(ARCHITECTURES)}, {OR_TORCHVISIONS}"
+            reason = f"architecture must be one of {names}, not {quoted(recipe.architecture)}."
+            raise self.refuse("architecture", reason)
         if recipe.input_size == 0:
             recipe = replace(recipe, input_size=ARCHITECTURES[recipe.architecture].input_size)
         if recipe.base.startswith(PREFIX) and takes_imagenet(recipe.architecture.removeprefix(PREFIX)):

@@ -266,7 +266,8 @@ def test_an_impossible_setting_of_the_second_phase_names_the_line_in_the_second_
 
 def test_an_unknown_architecture_is_refused_with_the_known_ones() -> None:
     assert refused(SHORTEST.replace("lenet", "alexnet")) == (
-        f"mine.toml, line 1: architecture must be one of {', '.join(ARCHITECTURES)}, not 'alexnet'."
+        f"mine.toml, line 1: architecture must be one of {', '.join(ARCHITECTURES)}, or one of torchvision's such as "
+        "torchvision:vgg16, not 'alexnet'."
     )
 
 
