@@ -26,7 +26,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from engine import checkpoints, deconv, tape
-from engine.command import exit_status, parser
+from engine.command import count, exit_status, parser
 from engine.data import bundled, first_of_each_class, prepare
 from engine.deconv import Reconstruction
 from engine.operations import BatchNorm
@@ -139,19 +139,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """`python -m engine.batch_norm [CHECKPOINT]`: the effect of batch norm per layer, as a table."""
     options = parser("engine.batch_norm", "Batch norm in reconstructions.")
     options.add_argument("checkpoint", nargs="?", default="resnet18")
-    options.add_argument("--images", type=int, default=20, help="test images, as many of each class (default: 20)")
-    options.add_argument("--size", type=int, help="view the network at another input size, in pixels")
+    images = "test images in all, equally many of each class (default: 20)"
+    options.add_argument("--images", type=count, default=20, help=images)
+    options.add_argument("--size", type=count, help="view the network at another input size, in pixels")
     chosen = options.parse_args(arguments)
     trained = checkpoints.load(chosen.checkpoint)
     _print_effects(trained, chosen.images, chosen.size or trained.card.input_size)
 
 
-def _print_effects(trained: checkpoints.Trained, count: int, size: int) -> None:
+def _print_effects(trained: checkpoints.Trained, wanted: int, size: int) -> None:
     card = trained.card
     test = bundled("test")
-    chosen = test.subset(first_of_each_class(test.labels, max(1, count // len(card.classes))))
+    chosen = test.subset(first_of_each_class(test.labels, max(1, wanted // len(test.classes))))
     images = prepare(chosen.images, size, card.mean, card.std)
-    print(f"{card.name} at {size} px, strongest unit of each layer, medians over {len(images)} test images")
+    taken = f"{len(images)} test images, {len(images) // len(test.classes)} of each class"
+    print(f"{card.name} at {size} px, strongest unit of each layer, medians over {taken}")
     print(f"{'layer':12}{'gain on':>12}{'gain off':>12}{'off / on':>12}{'cosine':>10}")
     for effect in effect_per_layer(trained.model, images):
         ratio = effect.gain_off / effect.gain_on

@@ -16,6 +16,17 @@ def parser(module: str, description: str) -> argparse.ArgumentParser:
     return argparse.ArgumentParser(prog=f"python -m {module}", description=description)
 
 
+def count(text: str) -> int:
+    """The type of an option that counts something.
+
+    Raises:
+        argparse.ArgumentTypeError: `text` is no whole number from 1 on.
+    """
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number from 1 on")
+    return int(text)
+
+
 def exit_status(stopped: str = "Stopped.") -> Callable[[Callable[[Sequence[str] | None], int | None]], Main]:
     """Decorates a command's `main`, which gets the arguments (those of the command line if None).
 

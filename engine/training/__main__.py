@@ -67,10 +67,10 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--keep", metavar="RUN", help="make the best state of a run a checkpoint")
     what.add_argument("--delete", metavar="RUN", help="remove a run of that name in runs/")
     what.add_argument("--list", action="store_true", help="show all runs")
-    parser.add_argument("--epochs", type=_count, help="of --continue")
+    parser.add_argument("--epochs", type=command.count, help="of --continue")
     parser.add_argument("--learning-rate", type=float, help="of --continue (default: that of its recipe's last phase)")
     parser.add_argument("--as", dest="name", metavar="NAME", help="what --keep or --continue call the new checkpoint")
-    parser.add_argument("--stop-after", type=_count, metavar="N", help="stop after N epochs; --resume goes on")
+    parser.add_argument("--stop-after", type=command.count, metavar="N", help="stop after N epochs; --resume goes on")
     parser.add_argument("--range-test", action="store_true", help="try rising learning rates, and train nothing")
     parser.add_argument("--no-checkpoint", action="store_true", help="only train; --keep makes the checkpoint")
     parser.add_argument("--run", type=Path, help="the run's folder (default: NAME in the folder of all runs)")
@@ -82,12 +82,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", default=best_device().type, help="cpu, cuda or mps (mps is untested)")
     parser.add_argument("--precision", choices=("float32", "float64"), help="in place of the recipe's")
     return parser
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number from 1 on")
-    return int(text)
 
 
 def _resumed(parser: argparse.ArgumentParser, options: argparse.Namespace) -> tuple[Recipe, RunFolder]:

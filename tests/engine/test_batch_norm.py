@@ -126,7 +126,25 @@ def test_the_command_prints_a_line_per_layer(capsys):
     assert batch_norm.main(["resnet18", "--images", "10"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("resnet18 at ")
+    assert lines[0].endswith("medians over 10 test images, 1 of each class")
     assert [line.split()[0] for line in lines[2:]] == list(tape.layers(checkpoints.load("resnet18").model))
+
+
+def test_the_images_are_shared_out_among_their_own_classes(monkeypatch, capsys):
+    model = checkpoints.load("model_two")
+    seven = replace(model, card=replace(model.card, classes=model.card.classes[:7]))
+    monkeypatch.setattr(checkpoints, "load", lambda name: seven)
+    monkeypatch.setattr(batch_norm, "effect_per_layer", lambda model, images: [])
+    for wanted, said in ((7, "10 test images, 1 of"), (25, "20 test images, 2 of"), (30, "30 test images, 3 of")):
+        assert batch_norm.main(["seven", "--images", str(wanted)]) == 0
+        assert capsys.readouterr().out.splitlines()[0].endswith(f"medians over {said} each class")
+
+
+@pytest.mark.parametrize("option", [["--images", "0"], ["--images", "-5"], ["--images", "x"], ["--size", "-8"]])
+def test_what_is_no_count_shows_the_usage(option, capsys):
+    with pytest.raises(SystemExit):
+        batch_norm.main(["model_two", *option])
+    assert "must be a whole number from 1 on" in capsys.readouterr().err
 
 
 def test_the_command_says_what_is_wrong_in_a_sentence(capsys):
