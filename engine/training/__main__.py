@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int | None:
     if options.list:
         return _list(options.runs)
     if options.delete:
-        return run.delete(options.delete, options.runs)
+        return _delete(options.delete, options.runs)
     if options.keep:
         return _keep(run.find(options.keep, options.runs), options)
     recipe, folder = _resumed(parser, options) if options.resume else _named(parser, options)
@@ -211,6 +211,11 @@ def _keep(folder: RunFolder, options: argparse.Namespace) -> None:
     print(finish.summary(card))
 
 
+def _delete(name: str, root: Path) -> None:
+    run.delete(name, root)
+    print(f"The run {name!r} is deleted.")
+
+
 def _list(root: Path) -> None:
     folders = run.runs(root)
     heading = f"{'run':<30} {'state':<12} {'epochs':>11} {'best validation accuracy':>25}"
@@ -218,7 +223,8 @@ def _list(root: Path) -> None:
     for folder in folders:
         status = live_files.read_status(folder)
         done = f"{status.epoch}/{status.epochs}"
-        print(f"{folder.name:<30} {status.state:<12} {done:>11} {_best_accuracy(folder):>25}")
+        reason = f"  {status.message}".rstrip() if status.state in ("failed", "interrupted") else ""
+        print(f"{folder.name:<30} {status.state:<12} {done:>11} {_best_accuracy(folder):>25}{reason}")
 
 
 def _best_accuracy(folder: RunFolder) -> str:

@@ -264,7 +264,9 @@ def test_a_run_is_stopped_after_some_epochs_resumed_listed_kept_and_deleted(
     assert checkpoints.load("tiny", tmp_path / "checkpoints").card.epochs == 3
     kinds = [event.kind for event in live_files.read_events(RunFolder(tmp_path / "run"))]
     assert kinds == ["started", "stopped", "kept", "resumed", "finished", "kept"]
+    capsys.readouterr()
     assert main(["--delete", "run", *paths]) == 0
+    assert capsys.readouterr().out == "The run 'run' is deleted.\n"
     assert not (tmp_path / "run").exists()
     assert main(["--delete", "run", *paths]) == 1
     assert main(["--list", *paths]) == 0
@@ -399,3 +401,5 @@ def test_an_exploding_loss_is_told_in_the_runs_folder(
     assert told.message.startswith("The loss became ")
     assert told.message in capsys.readouterr().out
     assert live_files.read_events(RunFolder(tmp_path / "run"))[-1].message == told.message
+    assert main(["--list", "--runs", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split(maxsplit=4) == ["run", "failed", "0/3", "-", told.message]
