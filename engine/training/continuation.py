@@ -30,8 +30,10 @@ def continued(
     card = checkpoints.load(checkpoint, folder).card
     recipe = recipe_of(checkpoint, folder)
     if recipe is None:
+        why = f"its recipe {card.recipe!r} is not known" if card.recipe else "nothing is known of its training"
         raise ConvscopeError(
-            f"The checkpoint {checkpoint!r} cannot be continued: its recipe {card.recipe!r} is not known."
+            f"The checkpoint {checkpoint!r} cannot be continued, since {why}: name it as `base` in a recipe of "
+            "your own."
         )
     last = replace(recipe.phases[-1], epochs=epochs)
     if learning_rate is not None:

@@ -18,7 +18,6 @@ from engine.training.__main__ import main
 from engine.training.datasets import Splits
 from engine.training.recipe import read, to_dict
 from engine.training.run import RunFolder
-from engine.training.start import with_known_base
 from tests.engine.checkpoints.test_checkpoints import make_card, make_contents, on_disk
 from tests.runs import lenet, train
 
@@ -205,7 +204,7 @@ def test_a_training_that_is_repeated_replaces_its_own_checkpoint(
 
 @pytest.mark.parametrize("name", sorted(path.name for path in settings.folders.checkpoints.glob("*/")))
 def test_each_network_of_the_app_may_be_trained_again_by_its_recipe(name: str) -> None:
-    recipe = with_known_base(read(name))
+    recipe = read(name)
     finish.check_target(recipe, settings.folders.checkpoints)
     with pytest.raises(ConvscopeError, match=f"There is a network called '{name}' already"):
         finish.check_target(replace(recipe, batch_size=99), settings.folders.checkpoints)

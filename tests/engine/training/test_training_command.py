@@ -26,6 +26,7 @@ from engine.training.continuation import continued
 from engine.training.recipe import Phase, from_dict
 from engine.training.run import RunFolder
 from engine.training.telemetry import StepReport
+from tests.engine.checkpoints.test_checkpoints import make_card, make_contents
 
 # The command ---------------------------------------------------------------------------------------------------
 
@@ -342,6 +343,10 @@ def test_a_finished_checkpoint_is_trained_for_some_more_epochs(
 def test_what_cannot_be_continued_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(ConvscopeError, match="There is no checkpoint 'nosuch'"):
         continued("nosuch", "more", 1, folder=tmp_path)
+    for recipe, why in (("", "nothing is known of its training"), ("lost", "its recipe 'lost' is not known")):
+        checkpoints.save(make_card("own", recipe=recipe), make_contents(), tmp_path)
+        with pytest.raises(ConvscopeError, match=f"'own' cannot be continued, since {why}: name it as `base` in a rec"):
+            continued("own", "more", 1, folder=tmp_path)
     recipe = continued("lenet", "more", 3, 0.5)
     assert (recipe.phases[0].epochs, recipe.phases[0].learning_rate) == (3, 0.5)
     assert recipe.base_sha256 == checkpoints.load("lenet").card.weights_sha256
