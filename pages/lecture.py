@@ -183,7 +183,7 @@ def _address(lecture: Lecture, number: int) -> tuple[str, list[tuple[str, str]]]
 def _draw_strip(lecture: Lecture, place: Place) -> None:
     st.html(STYLE)
     if notice := st.session_state.pop(NOTICE, None):
-        st.warning(texts.plain(notice))
+        controls.notice(notice)
     number = place.number
     with st.container(key="lecture"):
         said, keys = st.columns([2.2, 1], gap="small", vertical_alignment="center")

@@ -79,8 +79,6 @@ def _show_perturbed(chosen: Selection, row: DeltaGenerator) -> None:
     with row:
         kind = selection.segments("Perturbation", tuple(perturbations.PERTURBATIONS), "disturbance")
         count = int(selection.segments("Images", COUNTS, "images_tested"))
-    with st.container():  # always there: the slider would lose the reader's grip if it moved in the page
-        _say_what_is_not_on_offer(kind)
     with st.container(horizontal=True, gap="medium", vertical_alignment="center"):
         strength = _strength(kind)
         job = jobs.perturbed(PerturbedTest(chosen.network, count, kind, strength))
@@ -102,25 +100,8 @@ def _show_perturbed(chosen: Selection, row: DeltaGenerator) -> None:
 def _strength(kind: str) -> float:
     """One of the strengths on offer, kept in the link."""
     offered = perturbations.PERTURBATIONS[kind]
-    forget = {"on_change": st.session_state.pop, "args": (f"_ignored_{kind}", None)}
-    label, usual = f"{kind}, {offered.unit}", f"{offered.unchanged:g}"
-    return float(selection.steps(label, _steps(kind), f"strength_{kind}", usual, **forget))
-
-
-def _steps(kind: str) -> list[str]:
-    return [f"{strength:g}" for strength in perturbations.PERTURBATIONS[kind].strengths]
-
-
-def _say_what_is_not_on_offer(kind: str) -> None:
-    """Say until the slider is moved that the link asks for another strength; a run's end draws the page once more."""
-    key, kept = f"strength_{kind}", f"_ignored_{kind}"
-    if st.query_params.get(key, _steps(kind)[0]) not in _steps(kind):
-        st.session_state[kept] = st.query_params.pop(key)[:20]
-    if kept in st.session_state:
-        shown = f"{perturbations.PERTURBATIONS[kind].unchanged:g} is shown instead"
-        st.warning(
-            texts.plain(f"The link asks for {key} {st.session_state[kept]!r}, which is not on offer here: {shown}.")
-        )
+    strengths = [f"{strength:g}" for strength in offered.strengths]
+    return float(selection.steps(f"{kind}, {offered.unit}", strengths, f"strength_{kind}", f"{offered.unchanged:g}"))
 
 
 @st.cache_data(max_entries=128, show_spinner=False)

@@ -29,8 +29,9 @@ of all runs; whether the whole address is what a reader asked for (`go_to`); whe
 USUAL, BROKEN_OFF, LEFT_OUT = "_usual", "_broken_off", "_left_out"
 """In the session: what each control says at first, by key; whether the last run did not come to its end; whether
 Streamlit has left something out of the address that Back or Forward led to."""
-NOTICES = "_notices"
-"""In the session: the place of this run where the page says what it has changed of a link."""
+NOTICES, PLACE, SAID = "_notices", "_place_for_notices", "_said"
+"""In the session: what the page says that it has changed of a link, and where in this run; what each control said when
+the last run came to its end, by key."""
 SHARED, EARLY = "_shared", "_early"
 """In the session: the keys of the controls that every page has; what the address did not yet say when a reader left."""
 BEFORE = "_before"
@@ -85,15 +86,17 @@ def follow_address(
         st.session_state[BACK] = True
     is_elsewhere = not is_cold and any(key in address and address[key] != last.get(key) for key in places)
     stays = page == last_page
-    if st.session_state.pop(GOAL, False) or is_elsewhere:
+    is_whole = st.session_state.pop(GOAL, False) or is_elsewhere
+    is_new = is_cold or is_whole or not stays
+    _keep_notices(is_new)
+    if is_whole:
         said = meant(address) if is_elsewhere and not run.is_history_navigation else address
         _follow_all(run, address, said, stays)
-        return True
-    if stays:
+    elif stays:
         _follow_on_the_page(run, address, last, broke_off)
     else:
         _follow_to_another_page(run, address, last, broke_off)
-    return is_cold or not stays
+    return is_new
 
 
 def _follow_all(run: Any, address: Address, said: Address, stays: bool) -> None:
@@ -229,20 +232,33 @@ def remember_address(page: str) -> None:
             if binding := params.get_binding_for_param(key):
                 params.set_corrected_value(key, value, binding.value_type)
     st.session_state[ADDRESS] = page, {key: st.query_params.get_all(key) for key in st.query_params}
+    st.session_state[SAID] = {key: _in_link(says(key)) for key in st.session_state[DRAWN]}
+
+
+# What is said of a link ----------------------------------------------------------------------------------------
 
 
 def place_for_notices() -> None:
     """Put here what is said of a link, for all to see: a control may be behind a button, or in a closed sidebar.
 
-    Call it in each run, before any control is drawn.
+    Call it in each run, before any control of the page is drawn.
     """
-    st.session_state[NOTICES] = st.container()
+    st.session_state[PLACE] = place = st.container()
+    for sentence in st.session_state[NOTICES]:
+        place.warning(plain(sentence))
 
 
-def _notice(sentence: str) -> None:
-    of_whole_page = not get_script_run_ctx().fragment_ids_this_run
-    place = st.session_state.get(NOTICES) if of_whole_page else None
-    (st if place is None else place).warning(plain(sentence))
+def notice(sentence: str) -> None:
+    """Say what is changed of a link, until the reader changes a control or the page; Markdown in it is escaped.
+
+    The address no longer has it then, and a job that ends draws the page once more.
+    """
+    if get_script_run_ctx().fragment_ids_this_run:
+        st.warning(plain(sentence))
+    elif sentence not in (said := st.session_state.setdefault(NOTICES, [])):
+        said.append(sentence)
+        if (place := st.session_state.get(PLACE, st)) is not None:  # or else `place_for_notices` is going to draw it
+            place.warning(plain(sentence))
 
 
 def name_what_is_unknown() -> None:
@@ -250,7 +266,18 @@ def name_what_is_unknown() -> None:
     for key in st.query_params:
         if key not in st.session_state[DRAWN]:
             said = f"{_beginning(key)} {_beginning(st.query_params[key])!r}"
-            _notice(f"The link asks for {said}, but there is no such setting here: it is left out.")
+            notice(f"The link asks for {said}, but there is no such setting here: it is left out.")
+
+
+def _keep_notices(is_new: bool) -> None:
+    """Keep what the last runs have said of the link, unless the address is new or the reader has changed a control."""
+    last = st.session_state.get(SAID, {})
+    st.session_state[PLACE] = None
+    if is_new or any(_in_link(says(key)) != value for key, value in last.items()):
+        st.session_state[NOTICES], st.session_state[SAID] = [], {}
+
+
+# Controls and what they say ------------------------------------------------------------------------------------
 
 
 def is_known(key: str) -> bool:
@@ -328,7 +355,7 @@ def _settle(
         st.session_state[key] = value if returns and fits else default
     if from_link and not fits:
         reason = (explain or partial(_not_on_offer, key))(_beginning(asked)).rstrip(".")
-        _notice(f"{reason}: {_in_link(default)} is shown instead.")
+        notice(f"{reason}: {_in_link(default)} is shown instead.")
     return fits
 
 

@@ -12,7 +12,7 @@ from engine.training.comparisons import CurveComparison
 from engine.training.histories import History, HistoryFolder
 from engine.training.run import RunFolder
 from pages.common import downloads, layout, selection, texts
-from pages.common.controls import Option, bound
+from pages.common.controls import Option, bound, notice
 from pages.learning_curves import as_reported, charts, code, images_per_class
 from pages.learning_curves.charts import AXES, IMAGES, SCALES, SMOOTHING, Style
 from pages.learning_curves.reading import HistoryVersion, history, ready_made, usual_curves, version
@@ -45,7 +45,7 @@ def own_choice(keys: list[str]) -> list[str]:
     bound("curves", default)
     unknown = [key for key in st.query_params.get_all("curves") if key and key not in keys]
     if unknown:
-        st.warning(texts.plain(f"There is no learning curve {unknown[0][:20]!r} here: it is left out."))
+        notice(f"There is no learning curve {unknown[0][:20]!r} here: it is left out.")
     kept = [key for key in st.session_state.get("curves", []) if key in keys]
     if "curves" in st.session_state and len(kept) < len(st.session_state["curves"]):
         st.session_state["curves"] = kept

@@ -118,3 +118,25 @@ def break_off(app: AppTest, **asked: str | None) -> None:
         del app.session_state[key]
     app.session_state[controls.ASKED] = dict(asked)
     app.session_state[controls.DRAWN], app.session_state[controls.BROKEN_OFF] = set(), True
+
+
+def a_page_that_a_job_draws_once_more_at_once() -> None:
+    import streamlit as st
+
+    from pages.common import controls
+
+    controls.follow_address("here")
+    controls.place_for_notices()
+    controls.number_in_link("Channel", "channel", 10)
+    if not st.session_state.get("ended"):
+        st.session_state["ended"] = True
+        st.rerun()
+    controls.remember_address("here")
+
+
+def test_what_is_said_of_a_link_stays_when_the_first_run_is_broken_off() -> None:
+    app = AppTest.from_function(a_page_that_a_job_draws_once_more_at_once)
+    app.query_params["channel"] = "zzz"
+    app.run()
+    assert ["channel 'zzz'" in warning.value for warning in app.warning] == [True]
+    assert not app.number_input(key="channel").set_value(3).run().warning

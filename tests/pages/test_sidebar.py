@@ -98,7 +98,33 @@ def test_a_key_that_no_control_has_is_named_once() -> None:
     assert [warning.value for warning in app.warning] == [
         "The link asks for clas 'ship', but there is no such setting here: it is left out."
     ]
-    assert not app.run().warning
+    app.run()
+    assert len(app.warning) == 1
+    assert not app.sidebar.selectbox(key="class").set_value("ship").run().warning
+
+
+@pytest.mark.parametrize(
+    ("page", "link", "said"),
+    [
+        ("network/page.py", {"view": "receptive fields", "size": "777", "checkpoint": "lenet"}, "size '777'"),
+        ("learning_curves/page.py", {"curves": "nosuch"}, "no learning curve 'nosuch'"),
+        ("home/page.py", {"lecture": "report-0", "step": "99", "number": "4"}, "step '99'"),
+    ],
+)
+def test_what_is_said_of_a_link_stays_when_a_job_draws_the_page_once_more(
+    page: str, link: dict[str, str], said: str
+) -> None:
+    app = open_page(page, **link)
+    for _ in range(3):
+        assert [said in warning.value for warning in app.warning] == [True]
+        app.run()
+    assert not app.sidebar.number_input(key="number").set_value(3).run().warning
+
+
+def test_what_is_said_of_a_link_ends_with_the_page() -> None:
+    app = opened(**{"class": "zebra"})
+    assert len(app.warning) == 1
+    assert not app.switch_page("filters/page.py").run().warning
 
 
 # Links that are clicked ----------------------------------------------------------------------------------------
