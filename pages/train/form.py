@@ -12,7 +12,7 @@ import streamlit as st
 from engine.models import ARCHITECTURES
 from engine.training.recipe import INITIALISATIONS, OPTIMIZERS, PRECISIONS, Recipe
 from pages.common import selection, texts
-from pages.common.controls import bound
+from pages.common.controls import bound, notice
 from pages.train import controls
 from pages.train.controls import Values
 
@@ -62,7 +62,7 @@ def _say_if_no_number(key: str, low: float, high: float, usual: float) -> None:
         fits = False
     if not fits:
         offered = f"it must be a number from {low:g} to {high:g}: {usual:g} is shown instead."
-        st.warning(texts.plain(f"The link asks for {key} {asked[:20]!r}, but {offered}"))
+        notice(f"The link asks for {key} {asked[:20]!r}, but {offered}")
 
 
 def draw(base: Recipe) -> Recipe:

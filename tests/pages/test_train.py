@@ -428,6 +428,16 @@ def test_a_bad_value_in_the_link_is_named(root: Path, link: dict[str, str], said
     assert "Start" in buttons(app)
 
 
+def test_refused_numbers_of_a_closed_expander_are_told_above_the_page(root: Path) -> None:
+    link = {"seed": "abc", "crop_padding": "99", "mixup": "-1", "ema": "1", "label_smoothing": "5", "epochs1": "zzz"}
+    app = open_page(PAGE, **link)
+    assert_no_error(app)
+    assert all(any(f"asks for {key} '" in warning.value for warning in app.warning) for key in link)
+    assert len(app.warning) == len(link)
+    assert not any(expander.warning for expander in app.expander)
+    assert len(app.run().warning) == len(link)
+
+
 def test_settings_that_no_network_can_have_are_one_sentence(root: Path) -> None:
     app = open_page(PAGE, architecture="ConvNet", depth="5", input_size="32")
     assert not app.exception
