@@ -21,7 +21,7 @@ page = st.navigation(
     position="top",
 )
 address = page.url_path or directory.HOME.address
-is_new = controls.follow_address(page.url_path, lecture.PLACES, lecture.meant)
+controls.follow_address(page.url_path, lecture.PLACES, lecture.meant)
 with texts.readable_errors():
     lecture.draw()
 controls.place_for_notices()
@@ -32,8 +32,7 @@ controls.note_shared()
 downloads.begin()
 with texts.readable_errors():
     page.run()
-    if is_new:
-        controls.name_what_is_unknown()
+    controls.leave_out_what_is_unknown()
     lecture.draw_own(address)
 downloads.draw_menu(beside)
 controls.remember_address(page.url_path)

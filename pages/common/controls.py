@@ -29,9 +29,9 @@ of all runs; whether the whole address is what a reader asked for (`go_to`); whe
 USUAL, BROKEN_OFF, LEFT_OUT = "_usual", "_broken_off", "_left_out"
 """In the session: what each control says at first, by key; whether the last run did not come to its end; whether
 Streamlit has left something out of the address that Back or Forward led to."""
-NOTICES, PLACE, SAID = "_notices", "_place_for_notices", "_said"
+NOTICES, PLACE, SAID, IS_NEW = "_notices", "_place_for_notices", "_said", "_is_new"
 """In the session: what the page says that it has changed of a link, and where in this run; what each control said when
-the last run came to its end, by key."""
+the last run came to its end, by key; whether keys of the address may be unknown."""
 SHARED, EARLY = "_shared", "_early"
 """In the session: the keys of the controls that every page has; what the address did not yet say when a reader left."""
 BEFORE = "_before"
@@ -65,16 +65,13 @@ class Option:
 
 def follow_address(
     page: str, places: Collection[str] = (), meant: Callable[[Address], Address] = lambda address: address
-) -> bool:
+) -> None:
     """Note what a change of page by link, Back or Forward asks of the controls; call it before any is drawn.
 
     Args:
         places: keys that no control has; where the address has another value of one of them, the whole of it is meant:
             what it leaves out gets its usual value.
         meant: what a link to such a place says; the browser adds to it what the last page's controls say.
-
-    Returns:
-        whether the address is new: that of a cold start, or of another page.
     """
     run = get_script_run_ctx()
     address = parse_qs(run.query_string, keep_blank_values=True)
@@ -87,8 +84,7 @@ def follow_address(
     is_elsewhere = not is_cold and any(key in address and address[key] != last.get(key) for key in places)
     stays = page == last_page
     is_whole = st.session_state.pop(GOAL, False) or is_elsewhere
-    is_new = is_cold or is_whole or not stays
-    _keep_notices(is_new)
+    _keep_notices(is_cold or is_whole or not stays)
     if is_whole:
         said = meant(address) if is_elsewhere and not run.is_history_navigation else address
         _follow_all(run, address, said, stays)
@@ -96,7 +92,6 @@ def follow_address(
         _follow_on_the_page(run, address, last, broke_off)
     else:
         _follow_to_another_page(run, address, last, broke_off)
-    return is_new
 
 
 def _follow_all(run: Any, address: Address, said: Address, stays: bool) -> None:
@@ -261,12 +256,17 @@ def notice(sentence: str) -> None:
             place.warning(plain(sentence))
 
 
-def name_what_is_unknown() -> None:
-    """Say which keys of the address no control of this run has; call it after all of them are drawn."""
-    for key in st.query_params:
-        if key not in st.session_state[DRAWN]:
-            said = f"{_beginning(key)} {_beginning(st.query_params[key])!r}"
-            notice(f"The link asks for {said}, but there is no such setting here: it is left out.")
+def leave_out_what_is_unknown() -> None:
+    """Take out of a new address what no control of this run has, and say so; call it after all of them are drawn."""
+    if not st.session_state.pop(IS_NEW, False):
+        return
+    unknown = {key: st.query_params[key] for key in st.query_params if key not in st.session_state[DRAWN]}
+    for key, value in unknown.items():
+        said = f"{_beginning(key)} {_beginning(value)!r}"
+        notice(f"The link asks for {said}, but there is no such setting here: it is left out.")
+    with get_script_run_ctx().session_state.query_params() as params:
+        for key in unknown:
+            params.remove_param(key)
 
 
 def _keep_notices(is_new: bool) -> None:
@@ -275,6 +275,8 @@ def _keep_notices(is_new: bool) -> None:
     st.session_state[PLACE] = None
     if is_new or any(_in_link(says(key)) != value for key, value in last.items()):
         st.session_state[NOTICES], st.session_state[SAID] = [], {}
+    if is_new:
+        st.session_state[IS_NEW] = True  # until a run comes to its end
 
 
 # Controls and what they say ------------------------------------------------------------------------------------

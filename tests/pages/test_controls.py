@@ -131,12 +131,15 @@ def a_page_that_a_job_draws_once_more_at_once() -> None:
     if not st.session_state.get("ended"):
         st.session_state["ended"] = True
         st.rerun()
+    controls.leave_out_what_is_unknown()
     controls.remember_address("here")
 
 
 def test_what_is_said_of_a_link_stays_when_the_first_run_is_broken_off() -> None:
     app = AppTest.from_function(a_page_that_a_job_draws_once_more_at_once)
-    app.query_params["channel"] = "zzz"
+    app.query_params.update({"channel": "zzz", "foo": "bar"})
     app.run()
-    assert ["channel 'zzz'" in warning.value for warning in app.warning] == [True]
+    said = [warning.value for warning in app.warning]
+    assert ("channel 'zzz'" in said[0], "foo 'bar'" in said[1], len(said)) == (True, True, 2)
+    assert not app.query_params
     assert not app.number_input(key="channel").set_value(3).run().warning

@@ -98,6 +98,7 @@ def test_a_key_that_no_control_has_is_named_once() -> None:
     assert [warning.value for warning in app.warning] == [
         "The link asks for clas 'ship', but there is no such setting here: it is left out."
     ]
+    assert "clas" not in app.query_params
     app.run()
     assert len(app.warning) == 1
     assert not app.sidebar.selectbox(key="class").set_value("ship").run().warning
