@@ -15,8 +15,8 @@ def of_one_layer(settings: InversionSettings, number: int, batch_norm: bool) -> 
     return _script(settings, [*lines, last], "row", 3)
 
 
-def of_layers(settings: Sequence[InversionSettings], batch_norm: bool) -> str:
-    """The layers in a row, each after its last step; below, the reconstructions."""
+def of_layers(settings: Sequence[InversionSettings], batch_norm: bool, heads: Sequence[str], ink: str) -> str:
+    """The layers in a row, each after its last step; below, the reconstructions; above, the columns' heads."""
     first = settings[0]
     layers = [repr(one.view.layer) for one in settings]
     repeated = [*_of_layer(first, "layer", None, batch_norm), "above.append(inverted)", "below.append(reconstructed)"]
@@ -24,7 +24,8 @@ def of_layers(settings: Sequence[InversionSettings], batch_norm: bool) -> str:
         f"above, below = [{_pixels('x')}], [{_pixels('x')}]",
         *code.loop("layer", layers, repeated),
     ]
-    return _script(first, lines, "np.concatenate(above + below)", len(layers) + 1)
+    headed = f", heads={[(head,) for head in heads]}, ink={ink!r}"
+    return _script(first, lines, "np.concatenate(above + below)", len(heads), headed)
 
 
 def _of_layer(settings: InversionSettings, layer: str, number: int | None, batch_norm: bool) -> list[str]:
@@ -47,7 +48,7 @@ def _pixels(of: str) -> str:
     return f"data.pixels_of({of}, trained.card.mean, trained.card.std)"
 
 
-def _script(settings: InversionSettings, lines: Sequence[str], row: str, columns: int) -> str:
+def _script(settings: InversionSettings, lines: Sequence[str], row: str, columns: int, headed: str = "") -> str:
     first = [code.load(settings.view.network), code.prepare(replace(settings.view, layer=""))]
-    sheet = f"picture = pictures.sheet(pictures.enlarged({row}, {TILE}), {columns})"
+    sheet = f"picture = pictures.sheet(pictures.enlarged({row}, {TILE}), {columns}{headed})"
     return code.script(*first, *lines, sheet, code.save("inversion.png"))

@@ -13,6 +13,7 @@ from engine.evaluation import Answer
 from engine.inversion import ALPHA_NORM, PRIORS, VARIATION, Prior
 from engine.views import View
 from pages.common import downloads, jobs, layout, resources, selection, sheets, texts
+from pages.common.charts import ink
 from pages.common.controls import Option
 from pages.common.selection import Selection
 from pages.inversion import charts, code, tiles
@@ -174,14 +175,14 @@ def show_row(subject: Subject, inversions: Sequence[Inversion]) -> None:
     original = tiles.image(views[0])
     newest = [next(reversed(job.pictures.values()), tiles.grey(views[0])) for job in inversions]
     reconstructed = [tiles.deconvnet(view, None, subject.batch_norm) for view in views]
-    sheet = tiles.sheet([[original, *newest], [original, *reconstructed]])
-    for column, title in zip(st.columns(len(views) + 1), ["the image", *(view.layer for view in views)], strict=True):
-        column.markdown(f"**{title}**")
+    heads, colour = ["the image", *(view.layer for view in views)], ink()
+    sheet = tiles.sheet([[original, *newest], [original, *reconstructed]], heads, colour)
     words = "Above: the inversion of each layer. Below: the deconvnet reconstruction from the same layer"
     with layout.stage():
         sheets.show(sheet, f"{words}.")
-    for column, figures in zip(st.columns(len(views) + 1), ["", *map(last_figures, inversions)], strict=True):
-        column.markdown(figures)
+    _, *columns = st.columns(len(views) + 1)
+    for column, view, job in zip(columns, views, inversions, strict=True):
+        column.markdown(f"**{view.layer}**  \n{last_figures(job)}")
     st.caption(f"{words} ({deconvnet_in_words(subject)}){to_come(subject)}.")
     measurements = {view.layer: list(job.measurements) for view, job in zip(views, inversions, strict=True)}
     rows = charts.layer_rows(measurements)
@@ -190,7 +191,7 @@ def show_row(subject: Subject, inversions: Sequence[Inversion]) -> None:
     st.vega_lite_chart(rows, spec, key="row_chart", alt="The relative feature error of each layer")
     if len(rows) and not any(job.alive for job in inversions):
         save(sheet, rows.rename(columns={"curve": "layer", "value": charts.ERROR}), words)
-        downloads.code(code.of_layers(subject.settings, subject.batch_norm))
+        downloads.code(code.of_layers(subject.settings, subject.batch_norm, heads, colour))
 
 
 def last_figures(job: Inversion) -> str:

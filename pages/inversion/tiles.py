@@ -38,7 +38,7 @@ def large(picture: np.ndarray) -> bytes:
     return pictures.png(pictures.enlarged(picture[np.newaxis], sheets.SIDE)[0])
 
 
-def sheet(rows: Sequence[Sequence[np.ndarray]]) -> bytes:
-    """A PNG of rows of pictures `[S, S, 3]` of one size."""
-    tiles = np.stack([picture for row in rows for picture in row])
-    return pictures.png(pictures.sheet(pictures.enlarged(tiles, TILE), len(rows[0])))
+def sheet(rows: Sequence[Sequence[np.ndarray]], heads: Sequence[str] = (), ink: str = pictures.INK) -> bytes:
+    """A PNG of rows of pictures `[S, S, 3]` of one size, below the heads of their columns."""
+    tiles = pictures.enlarged(np.stack([picture for row in rows for picture in row]), TILE)
+    return pictures.png(pictures.sheet(tiles, len(rows[0]), heads=[(head,) for head in heads], ink=ink))

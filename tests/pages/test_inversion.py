@@ -250,8 +250,8 @@ def test_the_row_shows_every_convolution():
     assert len(app.get("image")) == 1
     for settings in all_settings:
         last = inversion_of(settings).measurements[-1]
-        assert any(f"PSNR {last.psnr:.1f} dB" in text.value for text in app.markdown)
-        assert any(f"**{settings.view.layer}**" == text.value for text in app.markdown)
+        figures = f"**{settings.view.layer}**  \nerror {last.error:.4f}  \nPSNR {last.psnr:.1f} dB"
+        assert figures in [text.value for text in app.markdown]
 
 
 @pytest.mark.parametrize("prior", ["Mahendran-Vedaldi", "none", "with jitter"])
@@ -314,6 +314,10 @@ def test_the_pictures_are_png_of_the_right_content():
     np.testing.assert_array_equal(np.asarray(picture)[::14, ::14], job.pictures[20])
     sheet = Image.open(io.BytesIO(tiles.sheet([[job.pictures[0]] * 2] * 3)))
     assert sheet.size == (2 * 256 + 8, 3 * 256 + 16)
+    named = Image.open(io.BytesIO(tiles.sheet([[job.pictures[0]] * 2] * 3, ["the image", "conv1"], "black")))
+    heads = np.asarray(named)[: named.height - sheet.height, :, 3] > 0
+    assert heads[:, :256].any()
+    assert heads[:, 264:].any()
 
 
 def test_the_deconvnet_picture_is_of_the_same_target():
