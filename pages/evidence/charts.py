@@ -12,6 +12,13 @@ from pages.common.charts import OKABE_ITO, legend, sized
 HEIGHT = 300
 PROBABILITY = "probability"
 WHOLE, WITHOUT = "the whole network", "without the part"
+EVERY_NAME = alt.Axis(
+    labelAngle=alt.ExprRef("width < 800 ? -40 : 0"),
+    labelAlign=alt.ExprRef("width < 800 ? 'right' : 'center'"),
+    labelOverlap=False,
+    labelLimit=140,
+)
+"""Of ten classes or fewer layers along an axis; a narrow chart, as on a phone, has room for them only if they slant."""
 
 
 def correlation_rows(checks: Mapping[str, Sequence[Check]]) -> pd.DataFrame:
@@ -27,7 +34,7 @@ def correlation_chart(rows: pd.DataFrame) -> alt.Chart:
         alt.Chart(rows)
         .mark_line(strokeWidth=3, point=alt.OverlayMarkDef(size=110))
         .encode(
-            x=alt.X("random from:N", sort=steps, title="random from here up", axis=alt.Axis(labelAngle=0)),
+            x=alt.X("random from:N", sort=steps, title="random from here up", axis=EVERY_NAME),
             y=alt.Y("rank correlation:Q", scale=alt.Scale(domainMax=1)),
             color=alt.Color(
                 "method:N",
@@ -94,7 +101,7 @@ def recall_chart(rows: pd.DataFrame, classes: list[str]) -> alt.Chart:
         alt.Chart(rows)
         .mark_bar()
         .encode(
-            x=alt.X("class:N", sort=classes, title=None, axis=alt.Axis(labelAngle=0, labelLimit=140)),
+            x=alt.X("class:N", sort=classes, title=None, axis=EVERY_NAME),
             xOffset=alt.XOffset("network:N", sort=names),
             y=alt.Y("recognised:Q", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%")),
             color=alt.Color("network:N", scale=alt.Scale(domain=names, range=list(OKABE_ITO[:2])), legend=legend("")),

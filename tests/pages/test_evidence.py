@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from streamlit.testing.v1 import AppTest
@@ -199,6 +200,14 @@ def test_the_sanity_check_shows_every_method_and_stage() -> None:
     rows = charts.correlation_rows(job.checks)
     assert len(rows) == 4 * 6
     assert charts.correlation_chart(rows).to_dict()["encoding"]
+
+
+def test_every_class_and_layer_is_named_below_a_narrow_chart() -> None:
+    classes = [f"class {number}" for number in range(10)]
+    recalls = pd.DataFrame({"class": classes, "network": charts.WHOLE, "recognised": 0.5})
+    correlations = pd.DataFrame({"method": "a", "random from": classes, "rank correlation": 0.5})
+    for chart in (charts.recall_chart(recalls, classes), charts.correlation_chart(correlations)):
+        assert chart.to_dict()["encoding"]["x"]["axis"]["labelOverlap"] is False
 
 
 def test_words_of_the_sanity_check_follow_the_figures() -> None:
