@@ -53,6 +53,7 @@ html { font-size: clamp(15px, 8px + 0.625vw, 28px) !important; }
 [data-testid=stTopNavLink] { padding: 0 0.15rem; }
 [data-testid=stToolbar] > div > :last-child { flex: none; padding-left: 8rem; }
 [data-testid=stStatusWidget] { position: fixed; bottom: 0.4rem; right: 1rem; }
+[data-testid=stStatusWidget]:has([data-testid=stStatusWidgetRunningIcon]) button { display: none; }
 :has(> .st-key-presenting) { position: absolute; }
 .st-key-presenting { position: fixed; top: 0.35rem; right: 3rem; width: auto; z-index: 999991; }
 .st-key-presenting button { min-height: 0; padding: 0.1rem 0.4rem; }
