@@ -13,6 +13,7 @@ st.set_page_config(page_title="Convscope", page_icon="🔬", layout="wide", init
 startup.exempt_modules()
 startup.use_the_whole_screen()
 startup.keep_one_entry_of_each_act()
+startup.let_shortcuts_work_on_sliders()
 page = st.navigation(
     [
         st.Page(entry.file, title=entry.title, url_path=entry.address, default=entry is directory.HOME)

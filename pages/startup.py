@@ -179,6 +179,31 @@ def keep_one_entry_of_each_act() -> None:
         _one_entry(key="history")
 
 
+# The page's keys -----------------------------------------------------------------------------------------------
+
+LETTERS_FOR_THE_PAGE = """export default () => {
+  if (window.convscopeLetters) return;
+  window.convscopeLetters = true;
+  addEventListener("keydown", event => {
+    const takesNoText = event.target.matches?.("input:is([type=range], [type=checkbox], [type=radio])");
+    if (!takesNoText || !/^[a-z]$/i.test(event.key)) return;
+    event.stopImmediatePropagation();
+    document.body.dispatchEvent(new KeyboardEvent("keydown", event));
+  }, true);
+};"""
+_letters_for_the_page = st.components.v2.component("convscope_letters", js=LETTERS_FOR_THE_PAGE)
+
+
+def let_shortcuts_work_on_sliders() -> None:
+    """Let a letter that is pressed on a slider or a switch reach the page; call it in every run.
+
+    Whoever has clicked one has left the focus on it, and Streamlit hears no shortcut while any input has the focus. The
+    focus stays where it is, for the arrow keys that move a slider on.
+    """
+    with st.container(key="unused_letters"):
+        _letters_for_the_page(key="letters")
+
+
 # Garbage -------------------------------------------------------------------------------------------------------
 
 

@@ -198,3 +198,19 @@ def test_presenting_hides_what_surrounds_the_page_and_p_leaves_it(server: str, o
     assert not page.get_by_test_id("stHeader").is_visible()
     page.keyboard.press("p")
     page.get_by_test_id("stSidebar").wait_for()
+
+
+def test_shortcuts_work_after_a_click_on_a_slider_or_a_switch(server: str, open_page: Callable[..., Any]) -> None:
+    page = open_page(f"{server}/reconstruction", 1280, 720)
+    measured(page)
+    box = page.locator(".st-key-weight_scale").bounding_box()
+    page.mouse.click(box["x"] + 0.75 * box["width"], box["y"] + 0.75 * box["height"])
+    page.wait_for_function("() => location.search.includes('weight_scale=2')", timeout=30_000)
+    page.keyboard.press("n")
+    page.wait_for_function("() => location.search.includes('number=')", timeout=30_000)
+    page.keyboard.press("ArrowLeft")  # the slider has kept the focus
+    page.wait_for_function("() => !location.search.includes('weight_scale=')", timeout=30_000)
+    page.get_by_test_id("stSidebar").get_by_text("Batch norm in the reconstruction").click()
+    page.wait_for_function("() => location.search.includes('bn=false')", timeout=30_000)
+    page.keyboard.press("p")
+    page.wait_for_function("() => location.search.includes('present=true')", timeout=30_000)
