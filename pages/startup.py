@@ -43,7 +43,11 @@ html { font-size: clamp(15px, 8px + 0.625vw, 28px) !important; }
 }
 @media (max-width: 640px) { [class*=st-key-touch-image] [data-testid=stImage] img { max-height: 45vw; } }
 [class*=st-key-stage_] [data-testid=stElementContainer]:not([class*=st-key-grid]):has([data-testid=stVegaLiteChart]) {
-  height: calc(var(--height) - var(--caption, 0rem));
+  height: max(var(--height) - var(--caption, 0rem), var(--lowest, 0rem));
+}
+@media (max-height: 500px) { [class*=st-key-stage_] { --lowest: 14rem; } }
+@media (min-width: 641px) and (max-width: 900px) {
+  [data-testid=stMain] [data-testid=stColumn]:has([data-testid=stVegaLiteChart]) { min-width: 100%; }
 }
 .st-key-controls_row [data-testid=stButtonGroup] button { padding: 0 0.6rem; }
 .st-key-controls_row .st-key-options { flex: 1 1 12rem; min-width: 0; max-width: max-content; }

@@ -21,8 +21,11 @@ OKABE_ITO = (ON, OFF, "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999", "#B
 LABEL_SIZE = 18
 ON_PHONE = "(windowSize()[0] < 640)"
 """Of Vega: the screen is a phone's. False where no screen is known, as in a saved picture."""
+LOW = "(windowSize()[1] < 500)"
+"""Of Vega: the screen is a phone's that lies on its side."""
 LETTERS = alt.ExprRef(
-    f"{ON_PHONE} ? 15 : isValid(windowSize()[0]) ? max({LABEL_SIZE}, 9 + 0.007 * windowSize()[0]) : {LABEL_SIZE}"
+    f"{ON_PHONE} || {LOW} ? 15 : "
+    f"isValid(windowSize()[0]) ? max({LABEL_SIZE}, 9 + 0.007 * windowSize()[0]) : {LABEL_SIZE}"
 )
 """`LABEL_SIZE`; smaller on a phone, and larger on screens of more than 1280 pixels, as the page's own letters are."""
 MOST_NAMED = 16

@@ -156,6 +156,17 @@ def test_the_picture_is_on_the_first_screen_of_a_phone(
     assert found["inside"]
 
 
+def test_charts_have_room_on_a_phone_that_lies_on_its_side(server: str, open_page: Callable[..., Any]) -> None:
+    page = open_page(f"{server}/evidence?view=invariance&checkpoint=lenet", 844, 390)
+    page.get_by_text("What to look at").wait_for()
+    measured(page)
+    boxes = [chart.bounding_box() for chart in page.get_by_test_id("stVegaLiteChart").all()]
+    assert len(boxes) == 3
+    assert min(box["height"] for box in boxes) > 200
+    assert min(box["width"] for box in boxes) > 500
+    assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
+
+
 def test_the_sidebar_of_a_phone_is_closed_by_its_button(server: str, open_page: Callable[..., Any]) -> None:
     page = open_page(f"{server}/reconstruction", 390, 844)
     page.get_by_text("What to look at").wait_for()
