@@ -61,7 +61,7 @@ def _say_if_no_number(key: str, low: float, high: float, usual: float) -> None:
     except ValueError:
         fits = False
     if not fits:
-        offered = f"it must be a number from {low:g} to {high:g}: {usual:g} is shown instead."
+        offered = f"it must be a number from {low:,.10g} to {high:,.10g}: {usual:g} is shown instead."
         notice(f"The link asks for {key} {asked[:20]!r}, but {offered}")
 
 
