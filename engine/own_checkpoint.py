@@ -41,7 +41,7 @@ from engine.data import CIFAR10_CLASSES, LONGEST_CLASS, LabelledImages, bundled
 from engine.errors import ConvscopeError
 from engine.evaluation import evaluate
 from engine.files import not_writable
-from engine.models import ARCHITECTURES, build, parameter_count
+from engine.models import ARCHITECTURES, architecture, build, parameter_count
 from engine.models.torchvision_models import TRANSFORM_INPUT
 from engine.names import name_of
 from engine.network.convolution import first_convolution
@@ -115,12 +115,7 @@ def _network(origin: Origin) -> tuple[Card, nn.Module]:
         raise ConvscopeError("The classes must be two or more different names, in the order of the network's outputs.")
     if max(map(len, classes)) > LONGEST_CLASS:
         raise ConvscopeError(f"The classes must have names of at most {LONGEST_CLASS} letters.")
-    if origin.architecture not in ARCHITECTURES:
-        raise ConvscopeError(
-            f"There is no architecture {origin.architecture!r}: choose one of {', '.join(ARCHITECTURES)}, or one of "
-            "torchvision's such as torchvision:vgg16."
-        )
-    spec = ARCHITECTURES[origin.architecture]
+    spec = architecture(origin.architecture)
     size = spec.input_size if origin.input_size is None else origin.input_size
     if size not in SIZES:
         raise ConvscopeError(

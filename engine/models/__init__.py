@@ -3,6 +3,6 @@
 A new architecture is one module that builds it and one entry in `ARCHITECTURES`.
 """
 
-from engine.models.registry import ARCHITECTURES, Architecture, blank, build, for_shapes, parameter_count
+from engine.models.registry import ARCHITECTURES, Architecture, architecture, blank, build, for_shapes, parameter_count
 
-__all__ = ["ARCHITECTURES", "Architecture", "blank", "build", "for_shapes", "parameter_count"]
+__all__ = ["ARCHITECTURES", "Architecture", "architecture", "blank", "build", "for_shapes", "parameter_count"]

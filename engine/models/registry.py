@@ -130,18 +130,28 @@ OR_TORCHVISIONS = f"or one of torchvision's such as {torchvision_models.PREFIX}v
 """How a sentence goes on that lists `ARCHITECTURES` to choose from."""
 
 
+def architecture(name: str) -> Architecture:
+    """The entry of that name.
+
+    Raises:
+        ConvscopeError: there is none.
+    """
+    if name not in ARCHITECTURES:
+        raise ConvscopeError(
+            f"There is no architecture {name!r}: choose one of {', '.join(ARCHITECTURES)}, {OR_TORCHVISIONS}."
+        )
+    return ARCHITECTURES[name]
+
+
 def build(name: str, num_classes: int = 10, **options: Any) -> nn.Module:
     """A fresh network with random weights, in training mode.
 
     Raises:
         ConvscopeError: there is no such architecture, it has no such option, or no such value of it.
     """
-    if name not in ARCHITECTURES:
-        raise ConvscopeError(
-            f"There is no architecture {name!r}: choose one of {', '.join(ARCHITECTURES)}, {OR_TORCHVISIONS}."
-        )
+    spec = architecture(name)
     try:
-        return ARCHITECTURES[name].builder(num_classes=num_classes, **options)
+        return spec.builder(num_classes=num_classes, **options)
     except ConvscopeError:
         raise
     except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:

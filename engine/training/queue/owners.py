@@ -2,7 +2,8 @@
 
 Whoever starts a run is given the right to it: a text that nobody can guess, which the session keeps and a link can
 carry. The folder keeps only its SHA-256, in the file `owner`, so that nobody reads it there. A model has the owner of
-the run that it was kept from. An empty file is nobody's: so it is of models that are kept where there are no owners.
+the run that it was kept from. An empty file is nobody's: so it is of models that are kept where there are no owners, or
+added by `engine.own_checkpoint`.
 """
 
 import hashlib
