@@ -65,7 +65,7 @@ def test_three_clicks_lead_from_the_worst_class_to_the_reconstruction_of_one_of_
     link = parse_qs(urlparse(page.url).query)
     assert (set(link["checkpoint"]), set(link["class"])) == ({"lenet"}, {"cat"})
     assert np.flatnonzero(stored.labels == 3)[int(link["number"][0])] == expected
-    assert page.get_by_text(f"cat, test image {expected}").is_visible()
+    page.get_by_text(f"cat, test image {expected}").wait_for()
     assert np.array_equal(first_picture(page), bundled_test.images[expected])
 
     page.goto(page.url)  # the link alone, as somebody else would open it

@@ -32,11 +32,12 @@ def test_a_cold_link_to_reconstruction_without_batch_norm(fresh_server: str, ope
     switch = sidebar.get_by_role("switch", name="Batch norm in the reconstruction")
     assert not switch.is_checked()
     pictures = page.get_by_test_id("stImage").locator("img")
-    assert pictures.count() == 5
-    page.wait_for_function(
-        "() => [...document.querySelectorAll('[data-testid=stImage] img')].every(i => i.naturalWidth > 0)"
+    page.wait_for_function(  # the browser draws some of them after the server is done
+        "number => { const all = [...document.querySelectorAll('[data-testid=stImage] img')];"
+        " return all.length === number && all.every(i => i.naturalWidth > 0); }",
+        arg=5,
     )
-    assert page.get_by_text("horse, test image").is_visible()
+    page.get_by_text("horse, test image").wait_for()
     assert page.locator("[data-testid='stException']").count() == 0
 
     before = pictures.nth(1).evaluate("image => image.src")
@@ -44,8 +45,8 @@ def test_a_cold_link_to_reconstruction_without_batch_norm(fresh_server: str, ope
     page.wait_for_function(
         "before => document.querySelectorAll('[data-testid=stImage] img')[1].src !== before", arg=before
     )
-    assert switch.is_checked()
     page.wait_for_function("() => !location.search.includes('bn=')")
+    assert switch.is_checked()
 
     (ROOT / "screenshots").mkdir(exist_ok=True)
     page.screenshot(path=ROOT / "screenshots" / "reconstruction.png")

@@ -196,17 +196,17 @@ def test_options_stay_open_while_they_change_and_name_what_is_not_usual(
     page.get_by_role("radio", name="log", exact=True).click()
     page.get_by_role("button", name="Options · loss log · smoothing light").wait_for()
     page.wait_for_selector(IDLE)
-    assert page.get_by_role("radio", name="log", exact=True).is_visible()
+    page.get_by_role("radio", name="log", exact=True).wait_for()
 
 
 def test_presenting_hides_what_surrounds_the_page_and_p_leaves_it(server: str, open_page: Callable[..., Any]) -> None:
     page = open_page(f"{server}/accuracy", 1280, 720)
     page.get_by_test_id("stVegaLiteChart").first.wait_for()
-    assert page.get_by_test_id("stSidebar").is_visible()
+    page.get_by_test_id("stSidebar").wait_for()
     page.keyboard.press("p")
     page.wait_for_function("() => location.search.includes('present=true')")
     page.get_by_test_id("stSidebar").wait_for(state="hidden")
-    assert not page.get_by_test_id("stHeader").is_visible()
+    page.get_by_test_id("stHeader").wait_for(state="hidden")
     page.keyboard.press("p")
     page.get_by_test_id("stSidebar").wait_for()
 

@@ -7,6 +7,7 @@ from urllib.parse import parse_qs, urlparse
 import pytest
 
 from tests.browser.conftest import IDLE, wait_for
+from tests.browser.test_links import COMPLETE
 
 Share = tuple[float, float]
 """How far to the right and down in a picture, 0-1."""
@@ -16,9 +17,7 @@ def settled(page: Any) -> None:
     """Wait until the page is drawn and its cells lie over its pictures."""
     page.get_by_text("What to look at").wait_for()
     page.wait_for_selector(IDLE)
-    page.wait_for_function(
-        "() => [...document.querySelectorAll('[class*=st-key-touch-] img')].every(i => i.naturalWidth)"
-    )
+    page.wait_for_function(COMPLETE)
     if page.locator("[class*=st-key-touch-]").count():
         page.locator("[class*=st-key-touch-] .cells[aria-label]").first.wait_for()
 
@@ -128,9 +127,6 @@ def test_a_click_is_in_the_link_and_the_link_restores_it(server: str, open_page:
         "keys => keys.every(key => new URLSearchParams(location.search).has(key))", arg=list(keys), timeout=60_000
     )
     settled(page)
-    page.wait_for_function(
-        "() => [...document.querySelectorAll('[data-testid=stImage] img')].every(i => i.naturalWidth)"
-    )
     shown = sources(page)
     other = open_page(page.url, 1280, 720)
     settled(other)
