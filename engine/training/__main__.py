@@ -40,6 +40,19 @@ from engine.training.start import with_known_base
 from engine.training.team import ALONE, ScratchFolder, Team, joined
 from engine.training.telemetry import reporting
 
+TRAINS = ("recipe", "--resume", "--continue")
+BELONGS_TO = {
+    "--epochs": ("--continue",),
+    "--learning-rate": ("--continue",),
+    "--as": ("--keep", "--continue"),
+    "--precision": ("recipe", "--continue"),
+    "--run": ("recipe", "--continue"),
+    "--stop-after": TRAINS,
+    "--no-checkpoint": TRAINS,
+    "--range-test": TRAINS,
+}
+"""The options that change what one of these commands does, and would do nothing beside another one."""
+
 STOPPED = "Stopped; the same command goes on after the last whole epoch."
 
 
@@ -48,13 +61,14 @@ def main(arguments: Sequence[str] | None = None) -> int | None:
     """The command; its exit status is 128 + n after signal n (130 after Ctrl-C)."""
     parser = _parser()
     options = parser.parse_args(arguments)
+    _refuse_idle(parser, options)
     if options.list:
         return _list(options.runs)
     if options.delete:
         return _delete(options.delete, options.runs)
     if options.keep:
         return _keep(run.find(options.keep, options.runs), options)
-    recipe, folder = _resumed(parser, options) if options.resume else _named(parser, options)
+    recipe, folder = _resumed(options) if options.resume else _named(parser, options)
     return _test_rates(recipe, folder, options) if options.range_test else _train(recipe, folder, options)
 
 
@@ -84,9 +98,20 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _resumed(parser: argparse.ArgumentParser, options: argparse.Namespace) -> tuple[Recipe, RunFolder]:
-    if options.precision:
-        parser.error("--precision is for a new run: this one keeps its recipe's")
+def _refuse_idle(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """End with a sentence if an option is there that this command does not look at."""
+    attributes = vars(options) | {"as": options.name, "continue": options.base}
+    command = next(name for name in (*TRAINS, "--keep", "--delete", "--list") if attributes[name.lstrip("-")])
+    for option, commands in BELONGS_TO.items():
+        value = attributes[option.lstrip("-").replace("-", "_")]
+        if value is not None and value is not False and command not in commands:
+            belongs = " or ".join("a recipe" if name == "recipe" else name for name in commands)
+            parser.error(f"{option} goes with {belongs}, not with {'a recipe' if command == 'recipe' else command}")
+    if options.range_test and options.stop_after:
+        parser.error("--range-test trains nothing: leave out --stop-after")
+
+
+def _resumed(options: argparse.Namespace) -> tuple[Recipe, RunFolder]:
     folder = run.find(options.resume, options.runs)
     return folder.recipe(), folder
 

@@ -361,12 +361,35 @@ def test_what_cannot_be_continued_is_one_sentence(tmp_path: Path) -> None:
         ["lenet", "--list"],
         ["--continue", "lenet"],
         ["lenet", "--stop-after", "0"],
-        ["--resume", "lenet", "--precision", "float32"],
     ],
 )
 def test_a_command_that_makes_no_sense_shows_its_usage(arguments: list[str]) -> None:
     with pytest.raises(SystemExit):
         main(arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["lenet", "--epochs", "5"], "--epochs goes with --continue, not with a recipe"),
+        (["lenet", "--learning-rate", "0"], "--learning-rate goes with --continue, not with a recipe"),
+        (["lenet", "--as", "mine"], "--as goes with --keep or --continue, not with a recipe"),
+        (
+            ["--resume", "lenet", "--precision", "float32"],
+            "--precision goes with a recipe or --continue, not with",
+        ),
+        (["--resume", "lenet", "--run", "runs/other"], "--run goes with a recipe or --continue, not with --resume"),
+        (["--keep", "lenet", "--stop-after", "1"], "--stop-after goes with a recipe or --resume or --continue, not"),
+        (["--list", "--range-test"], "--range-test goes with a recipe or --resume or --continue, not with --list"),
+        (["lenet", "--range-test", "--stop-after", "1"], "--range-test trains nothing: leave out --stop-after"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(
+    arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(arguments)
+    assert sentence in capsys.readouterr().err
 
 
 def test_a_device_that_is_not_there_is_one_sentence(
