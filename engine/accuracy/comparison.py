@@ -68,7 +68,9 @@ def in_words(first: str, second: str, paired: Paired) -> str:
     if paired.only_a == paired.only_b:
         return f"{counted} On these images neither is better (p = 1)."
     chance = f"If both were equally good, chance alone would split them at least as unevenly {_how_often(p)}."
-    verdict = f"{better} is better." if p < 0.05 else "This test cannot tell which is better."
+    verdict = (
+        f"So {better} is better, as these two were trained." if p < 0.05 else "This test cannot tell which is better."
+    )
     return f"{counted} {chance} {verdict}"
 
 

@@ -90,17 +90,17 @@ def test_an_unknown_way_is_one_sentence(two: tuple[Predictions, Predictions]) ->
 def test_the_words_say_what_was_counted() -> None:
     words = in_words("resnet18", "lenet", Paired(8_000, 1_012, 1, 300))
     assert words.startswith("resnet18 is right about 1,012 images that lenet misses; lenet is right about 1 image that")
-    assert "less than once in a million such tests. resnet18 is better." in words
+    assert "less than once in a million such tests. So resnet18 is better, as these two were trained." in words
 
 
 @pytest.mark.parametrize(
     ("b", "c", "expected"),
     [
         (10, 12, "in 83 of 100 such tests (p = 0.83). This test cannot tell which is better."),
-        (20, 40, "in 13 of 1,000 such tests (p = 0.013). B is better."),
+        (20, 40, "in 13 of 1,000 such tests (p = 0.013). So B is better, as these two were trained."),
         (7, 7, "On these images neither is better (p = 1)."),
         (0, 0, "On these images neither is better (p = 1)."),
-        (200, 130, "in 14 of 100,000 such tests (p = 0.00014). A is better."),
+        (200, 130, "in 14 of 100,000 such tests (p = 0.00014). So A is better, as these two were trained."),
     ],
 )
 def test_the_words_weigh_the_difference(b: int, c: int, expected: str) -> None:
