@@ -188,11 +188,13 @@ def read(path: str | Path) -> Recipe:
     """
     folder, file = settings.folders.recipes, Path(path)
     try:
-        if not file.exists() and (folder / f"{path}.toml").exists():
+        if not file.is_file() and (folder / f"{path}.toml").exists():
             file = folder / f"{path}.toml"
         text = file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise ConvscopeError(f"{file.name} is not written in UTF-8: save it again with that encoding.") from None
+    except PermissionError as error:
+        raise ConvscopeError(f"{file.name} cannot be read ({error.strerror}): name a TOML file that can.") from None
     except (OSError, ValueError):  # none of that name, or no name of a file at all
         known = ", ".join(sorted(entry.stem for entry in folder.glob("*.toml")))
         raise ConvscopeError(

@@ -392,6 +392,24 @@ def test_a_missing_recipe_is_answered_with_the_known_ones(tmp_path: Path) -> Non
     assert "lenet" in known
 
 
+def test_a_folder_of_the_same_name_does_not_hide_a_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "lenet").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert read("lenet").architecture == "lenet"
+
+
+def test_a_recipe_that_the_system_keeps_back_is_not_called_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    (tmp_path / "mine.toml").write_text(SHORTEST)
+    monkeypatch.setattr(Path, "read_text", refused)
+    with pytest.raises(ConvscopeError, match=r"^mine\.toml cannot be read \(Permission denied\): name a TOML file"):
+        read(tmp_path / "mine.toml")
+
+
 # Settings of experiments and of continued checkpoints ------------------------------------------------------------
 
 NAME_RULE = "use up to 60 letters (a to z), digits, _ and -, with a letter or digit first."
