@@ -31,13 +31,17 @@ class Rearrangement(Operation):
 def _keeps_places(call: Call) -> bool:
     """Whether rows and columns of a map stay what they are."""
     name, axes = call.name, call.node.args[1:]
-    if name == "getitem":
-        return _cuts_channels(axes[0])
+    if name == "getitem" and isinstance(axes[0], int):
+        return True  # an entry of a list
     if name == "permute":
         order = _order(call.node)
         if order in (_CHANNELS_LAST, _AND_BACK):
             return _is_channels_last(call.node.args[0]) is (order == _AND_BACK)
         return order[-2:] == (len(order) - 2, len(order) - 1)
+    if any(map(_is_channels_last, call.node.all_input_nodes)):
+        return name not in ("getitem", "transpose", "cat", "concat", "chunk", "split", "unbind")
+    if name == "getitem":
+        return _cuts_channels(axes[0])
     if name == "transpose":
         (count,) = call.dimensions  # channels are shuffled as [N, groups, C, H, W]
         exchanged = call.settings(("dim0", "dim1")).values()
@@ -66,5 +70,5 @@ def _is_channels_last(node: Node) -> bool:
 
 
 def _cuts_channels(index: object) -> bool:
-    """Whether it is an entry of a list, or a part of a tensor that is cut along images and channels only."""
-    return isinstance(index, int) or (isinstance(index, tuple) and len(index) <= 2 and ... not in index)
+    """Whether it is a part of a tensor that is cut along images and channels only."""
+    return isinstance(index, tuple) and len(index) <= 2 and ... not in index
