@@ -37,7 +37,7 @@ from torch import Tensor
 
 from engine.errors import ConvscopeError
 from engine.graph.runs import Cut, norm_of_each, play_back
-from engine.operations import Convolution, Rules
+from engine.operations import Convolution, ReLU, Rules
 from engine.operations.convolution import ConvolutionRecord
 from engine.operations.signals import Signals
 from engine.tape import Tape
@@ -322,6 +322,11 @@ def _stacked(seed: Callable[[Tensor, int], Tensor], activation: Tensor, channels
     if len(activation) != 1:
         raise ConvscopeError(f"Signals for channels need one image, not {len(activation)}: record one.")
     return torch.cat([seed(activation, channel) for channel in channels])
+
+
+def is_linear(tape: Tape, relu: str) -> bool:
+    """Whether the pictures of two signals add up to that of both: no ReLU of this rule lies on the way back."""
+    return relu == "gradient" or not any(isinstance(step.operation, ReLU) for step in tape.steps)
 
 
 def strongest_channels(activation: Tensor, count: int) -> list[int]:

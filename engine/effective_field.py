@@ -8,7 +8,7 @@ its middle place and K its channels:
 
 Few paths lead from a unit to the border of its field, very many to the middle of it. So for random weights the
 influence falls off like a bell curve, and the part of the field that matters grows like the square root of the depth
-where the field itself grows with the depth. Training widens it.
+where the field itself grows with the depth. Luo et al. saw training widen it.
 
 One backward pass for each channel would be K times as much work as one for all. With random signs v_k, 1 or -1,
 

@@ -22,7 +22,7 @@ from which moment on a layer stays above 0.9.
 Limits: maps keep their numbers during one training, so that map c can be followed; between two trainings they do not.
 A similarity of units on one image says nothing of how well the layer's content serves the next one.
 
-Reference: Zeiler & Fergus (2014), "Visualizing and understanding convolutional networks", section 4.1 and figure 4.
+Reference: Zeiler & Fergus (2014), "Visualizing and understanding convolutional networks", section 4 and figure 4.
 """
 
 import textwrap

@@ -15,7 +15,7 @@ two images are to a layer is the cosine similarity of its responses,
 Limits: a raw convolution's maps have both signs, so there half of the units are below zero whatever the image;
 compare layers after their ReLU. The figures differ from image to image.
 
-References: Zeiler & Fergus (2014), section 4.1; Glorot, Bordes & Bengio (2011), "Deep sparse rectifier neural
+References: Zeiler & Fergus (2014), section 4; Glorot, Bordes & Bengio (2011), "Deep sparse rectifier neural
 networks", on sparsity.
 """
 

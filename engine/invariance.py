@@ -1,6 +1,6 @@
 """Invariance: the image is moved, enlarged or turned; how much of this does each layer notice?
 
-Zeiler & Fergus (2014, section 4.1 and figure 5) move an image step by step and measure, at each layer f, how far its
+Zeiler & Fergus (2014, section 4 and figure 5) move an image step by step and measure, at each layer f, how far its
 features are from those of the image in its usual place, and what becomes of the probability of its class:
 
     distance = |f(T x) - f(x)| / |f(x)|
@@ -15,7 +15,7 @@ not, unless the object looks the same when turned.
 
 Shifting around the border makes one case exact: a network of circular convolutions gives the shifted features, and its
 global averages stay as they are. Scaled and turned images are interpolated, and what comes from outside the image is
-filled with 0, the data's mean colour.
+filled with 0, the colour that is subtracted from all pixels.
 
 Limits: networks here were trained with small shifts and mirror images, and with no rotation. A distance says nothing
 of whether the change matters for the answer: see the probability.

@@ -5,13 +5,14 @@ Start from faint noise x and change its pixels until the features phi(x) match t
 
     minimise   |phi(x) - phi0|^2 / |phi0|^2   +   a R_alpha(x)   +   b R_TV(x)
 
-    R_alpha(x) = mean |x / B|^alpha                         keeps values in the range of pixels  (equation 3)
-    R_TV(x)    = mean (|gradient of x|^2 / V^2)^(beta/2)    keeps the picture smooth             (equation 4)
+    R_alpha(x) = mean |x / B|^alpha                         keeps values in the range of pixels
+    R_TV(x)    = mean (|gradient of x|^2 / V^2)^(beta/2)    keeps the picture smooth
 
 The first term alone has many minimisers, since a deep layer ignores much of its input: most of them look like
-noise. The other two, the prior, prefer those that look like a photograph. As in their section 3.3 each is
-divided by what is usual in photographs: B is about the largest value of a normalised pixel, and V the size of
-the gradient, here in units of picture widths, so that the weights a and b do not depend on the image's size.
+noise. The other two, the prior (their section 3.2), prefer those that look like a photograph. As in their
+section 3.3 each is divided by what is usual in photographs: B is about the largest value of a normalised pixel,
+and V the size of the gradient, here in units of picture widths, so that the weights a and b do not depend on the
+image's size.
 Dividing by |phi0|^2 moves no minimum: with a = b = 0 this is a plain sum of squares.
 
 The descent is L-BFGS (Nocedal 1980) with a backtracking line search. Each step lowers the loss, and one that

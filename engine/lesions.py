@@ -16,9 +16,9 @@ behind it, as long as the activations fit into memory.
 Limits: zero is a lesion only where it means "no response", that is after a ReLU; of a raw convolution or a batch norm
 zero is a value like any other. What one class loses need not be stored in that channel: others may stand in for it.
 
-References: Zeiler & Fergus (2014), section 4.3; Morcos et al. (2018), "On the importance of single directions for
-generalization"; Veit, Wilber & Belongie (2016), "Residual networks behave like ensembles of relatively shallow
-networks".
+References: Zeiler & Fergus (2014), section 5.1 and table 3; Morcos et al. (2018), "On the importance of single
+directions for generalization"; Veit, Wilber & Belongie (2016), "Residual networks behave like ensembles of relatively
+shallow networks".
 """
 
 from collections.abc import Callable, Sequence

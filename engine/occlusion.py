@@ -13,8 +13,9 @@ It is the plainest of the methods: it looks at the network from outside, and hol
     far borders they are clipped
 
 Limits: what the square is filled with is an image of its own, which the network has hardly seen in training (0, the
-mean colour, is the mildest; try others). What can be seen in two places is missed by hiding either. A small square
-hides no whole part, a large one says less about where.
+colour that is subtracted from all pixels, is the mildest: the data's mean, or mid-grey where pixels are brought to -1
+to 1; try others). What can be seen in two places is missed by hiding either. A small square hides no whole part, a
+large one says less about where.
 
 Reference: Zeiler & Fergus (2014), "Visualizing and understanding convolutional networks". In the printed version
 (ECCV) it is figure 6.
@@ -92,7 +93,8 @@ def occlude(
         image: `[1, 3, H, W]`, normalised as the network expects.
         patch: the side of the square in pixels.
         stride: the pixels from one square to the next.
-        fill: what the square is filled with, a normalised value, or one for each colour; 0 is the data's mean colour.
+        fill: what the square is filled with: a normalised value, or one for each colour; 0 is the colour that is
+            subtracted from all pixels.
         unit_map: a layer and a channel, whose activity is measured as well.
 
     Raises:

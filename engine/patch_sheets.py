@@ -16,7 +16,7 @@ they are.
 
 Limits: those of `engine.patches`, and of a small choice: sixteen maps of 512 are no survey. Draw another sixteen.
 
-Reference: Zeiler & Fergus (2014), "Visualizing and understanding convolutional networks", section 4.1 and figure 2.
+Reference: Zeiler & Fergus (2014), "Visualizing and understanding convolutional networks", section 4 and figure 2.
 """
 
 from collections.abc import Sequence

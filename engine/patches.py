@@ -18,7 +18,7 @@ SHA-256: an index of other weights is ignored. One that was stored before there 
 Limits: nine strongest responses say little of the many weaker ones. Where the receptive field covers the whole image,
 the patch is the image; which part of it the unit answered to is nearer to its reconstruction (`support`).
 
-Reference: Zeiler & Fergus (2014), "Visualizing and understanding convolutional networks", section 4.1 and figure 2.
+Reference: Zeiler & Fergus (2014), "Visualizing and understanding convolutional networks", section 4 and figure 2.
 """
 
 import itertools

@@ -2,7 +2,7 @@
 
 A probe is a linear classifier on the features of one layer of a trained network, which itself stays as it is (Alain &
 Bengio 2016). Zeiler & Fergus (2014, table 7) do the same on layer after layer of theirs: the deeper the layer, the
-better the classes can be told apart by a line. With f(x) the features of an image, standardised over the training
+better the classes can be separated linearly. With f(x) the features of an image, standardised over the training
 images, and y its class:
 
     minimise over W, b    mean over x of -log softmax(W f(x) + b)[y]  +  (l2 / 2) |W|^2
@@ -10,7 +10,7 @@ images, and y its class:
 that is multinomial logistic regression, a convex problem with one solution. L-BFGS finds it (Liu & Nocedal 1989).
 
     features     the layer's maps, averaged over 2 x 2 fields, so that every layer has few numbers
-    pixels       the image itself, averaged likewise: what a line can tell without any network
+    pixels       the image itself, averaged over 8 x 8 fields, since it has three maps only: no network at all
     accuracy     on test images that no probe was fitted to
 
     python -m engine.probes CHECKPOINT
@@ -23,7 +23,7 @@ the first layers, whose maps are large, than from the last ones. The probes are 
 trained on: its last layers know them better than new ones.
 
 References: Alain & Bengio (2016), "Understanding intermediate layers using linear classifier probes"; Zeiler & Fergus
-(2014), section 5.4 and table 7.
+(2014), section 5.3 and table 7.
 """
 
 import itertools
@@ -49,8 +49,8 @@ from engine.stored import fits, read_json
 FILE = "probes.json"
 PIXELS = "pixels"
 """In place of a layer: the image itself."""
-GRID = 2
-"""A map is averaged over so many fields, down and across."""
+GRID, PIXEL_GRID = 2, 8
+"""A layer's map, and a colour of the image, is averaged over so many fields, down and across."""
 PER_CLASS = 200
 """How many training images of each class the probes are fitted to, and on how many test images they are tried."""
 MOST_LAYERS = 12
@@ -119,11 +119,11 @@ class Probes:
 # ------------------------------------------------------------------------------------------------ one probe
 
 
-def pooled(maps: Tensor) -> Tensor:
-    """`[N, F]`: maps `[N, C, H, W]` averaged over `GRID` x `GRID` fields (fewer, if they are smaller)."""
+def pooled(maps: Tensor, grid: int = GRID) -> Tensor:
+    """`[N, F]`: maps `[N, C, H, W]` averaged over `grid` x `grid` fields (fewer, if they are smaller)."""
     if maps.dim() == 2:
         return maps
-    height, width = (min(GRID, size) for size in maps.shape[2:])
+    height, width = (min(grid, size) for size in maps.shape[2:])
     return F.adaptive_avg_pool2d(maps, (height, width)).flatten(1)
 
 
@@ -237,7 +237,7 @@ def _features(
         predicted.append(values[output].argmax(dim=1).numpy())
         for layer in layers:
             parts[layer].append(pooled(values[layer]))
-        parts[PIXELS].append(pooled(x))
+        parts[PIXELS].append(pooled(x, PIXEL_GRID))
         on_batch(min(start + at_once, len(images)))
     return _Features({layer: torch.cat(found) for layer, found in parts.items()}, np.concatenate(predicted))
 
@@ -246,13 +246,14 @@ def in_words(found: Probes) -> str:
     """Where most is gained, and how near the last probe comes to the network itself."""
     values = [found.accuracy(reading).value for reading in found.readings]
     if len(values) < 2:
-        return f"{values[0]:.0%} can be read off the pixels; the layers follow.".replace("%", " %")
+        words = f"A linear classifier on the pixels is right for {values[0]:.0%} of the test images; the layers follow."
+        return words.replace("%", " %")
     gains = [after - before for before, after in itertools.pairwise(values)]
     most = int(np.argmax(gains))
     own = found.network_accuracy.value
     return (
-        f"A line through the pixels tells {values[0]:.0%} of the test images apart, one through "
-        f"{found.readings[-1].layer} {values[-1]:.0%}; the network itself {own:.0%}. Most is gained from "
+        f"A linear classifier on the pixels is right for {values[0]:.0%} of the test images, one on "
+        f"{found.readings[-1].layer} for {values[-1]:.0%}; the network itself for {own:.0%}. Most is gained from "
         f"{found.readings[most].layer} to {found.readings[most + 1].layer}: {100 * gains[most]:.0f} points."
     ).replace("%", " %")
 
@@ -290,7 +291,8 @@ def load(trained: Trained, folder: Path | None = None) -> Probes | None:
     if not sound or not all(fits(count, int) for count in counts) or found.tested_on <= 0:
         return None
     within = all(0 <= hits <= found.tested_on for hits in (found.network_hits, *(one.hits for one in readings)))
-    belongs = layers == [PIXELS, *layers_to_probe(trained.model)]
+    pixels = min(PIXEL_GRID, trained.card.input_size) ** 2 * len(trained.card.mean)
+    belongs = layers == [PIXELS, *layers_to_probe(trained.model)] and readings[0].features == pixels
     return found if within and belongs and found.weights_sha256 == trained.card.weights_sha256 else None
 
 

@@ -8,7 +8,7 @@ the steepest way up is taken, and what the network gets to see:
                 A step on z changes low frequencies more than high ones, so shapes come before grain. Photographs have
                 d = 1 (Field 1987), and so has Olah's; CIFAR-10's pictures, enlarged, have less detail than that.
     colours     x = sigmoid(M t), M M^T ~ covariance of photographs' colours:   a step changes brightness most, then
-                blue against yellow, then red against green. The sigmoid keeps pixels between 0 and 1.
+                blue against yellow, then green against magenta. The sigmoid keeps pixels between 0 and 1.
     movements   in each step the network sees the picture shifted, scaled and rotated at random by a little: only what
                 excites the unit in all of these positions grows.
 

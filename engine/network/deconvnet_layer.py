@@ -11,11 +11,12 @@ Backward, with s the signal that arrives from above at the pooled maps:
     rectify     r = max(u, 0)
     filter      below[d, y, x] = sum over c, u, v of  kernel[c, d, u, v] * r[c, p, q],  with  s p - pad + dil u = y, ...
 
-the last being the convolution's transpose: the same kernels, turned around. Batch norm, which did not exist, multiplies
-each map by gamma / sqrt(var + eps) at its own place in between (`engine.batch_norm`).
+the last being the convolution's transpose: the same kernels, turned by 180 degrees. Batch norm, which did not exist,
+multiplies each map by gamma / sqrt(var + eps) at its own place in between (`engine.batch_norm`).
 
 The signal is that from a layer further up, all channels, played back to the pooled maps; of the pooling itself it is
-what the pooling gave, of which nothing is negative behind a ReLU, so that rectifying it changes nothing.
+what the pooling gave. Directly behind a ReLU nothing of that is negative, so that rectifying it changes nothing; where
+batch norm lies between the two (Model 1) much of it is.
 
 A network without max-pooling, whose maps shrink by strided convolutions, has no switches: there is nothing to unpool.
 What arrives is rectified and filtered, and the transposed convolution spreads each number over its whole window, by the
@@ -223,6 +224,14 @@ def _way_back(steps: Sequence[Step], signal: Tensor, rules: Rules) -> tuple[Part
         if kind is not None:
             parts.append(Part(kind, step.name, signals.everything()[0, 0]))
     return tuple(parts)
+
+
+def negative_share(done: DeconvnetLayer) -> float:
+    """Of the numbers other than zero that arrive at the rectification, the share (0-1) that it removes; 0 without."""
+    if all(part.kind != RECTIFIED for part in done.parts):
+        return 0.0
+    arriving = done.before(RECTIFIED)
+    return float((arriving < 0).sum() / (arriving != 0).sum().clamp(min=1))
 
 
 def strongest(done: DeconvnetLayer) -> tuple[int, int, int]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from engine.network import NetworkTable, OperationRow, Shape, shape_in_words
-from engine.operations import BatchNorm, Identity, Image, Operation, ReLU
+from engine.operations import Addition, BatchNorm, Identity, Image, Operation, ReLU
 
 COLUMNS = 9
 """As many columns as a row holds at most before the next row begins."""
@@ -78,6 +78,15 @@ def diagram(table: NetworkTable, columns: int = 0) -> Diagram:
 
 
 # Boxes ---------------------------------------------------------------------------------------------------------
+
+
+def has_projection(drawn: Diagram) -> bool:
+    """Whether a shortcut has operations of its own, which bring the block's input to the shape of its output."""
+    before: dict[str, set[str]] = {}
+    for box in drawn.boxes:
+        before[box.name] = set(box.inputs).union(*(before[name] for name in box.inputs))
+    sums = [box for box in drawn.boxes if isinstance(box.operation, Addition) and len(box.inputs) == 2]
+    return any(one not in before[other] and other not in before[one] for one, other in (box.inputs for box in sums))
 
 
 def _boxes(operations: Sequence[OperationRow]) -> tuple[DiagramBox, ...]:

@@ -46,7 +46,7 @@ def show(subject: Subject, chosen: Selection, order: str, form: str) -> None:
             with right:
                 _show_images(subject, chosen, label)
     texts.what_to_look_at(
-        "Orange lines are 95 % intervals: where two overlap, the classes may be equally hard.",
+        "Orange lines are 95 % intervals: where two do not overlap, the difference is hardly chance.",
         "Diamonds are a report's figures, from about 20 to 45 images per class, so their intervals are wide.",
         "Click a class, then one of its images: what fooled the network?",
     )

@@ -43,7 +43,7 @@ def show(subject: Subject, chosen: Selection) -> None:
         _show_chart(view, subject, "top", "Top-k accuracy: the true class is among the k most probable")
     texts.what_to_look_at(
         "Below the dashed line the network is overconfident, above it underconfident.",
-        "One temperature, fitted on validation images, moves the points to the line and changes no prediction.",
+        "One temperature, fitted on validation images, mostly moves points towards the line; no prediction changes.",
         "If the network may leave its least confident images out, its accuracy on the others rises.",
     )
     st.latex(

@@ -56,8 +56,19 @@ def draw(chosen: Selection, row: DeltaGenerator) -> None:
         "The evidence moves with the answer. Is there anything of the new class to be seen?",
         "Another network: does the same picture turn its answer, too?",
     )
-    sign, label = ("+", "true class") if target is None else ("-", "class to move toward")
-    st.latex(rf"x'=x{sign}\epsilon\,\mathrm{{sign}}\,\nabla_x\,L(x,\text{{{label}}})")
+    st.latex(formula(steps, target is not None))
+
+
+def formula(steps: int, is_targeted: bool) -> str:
+    """One step (FGSM), or one of several, each followed by a projection (PGD)."""
+    sign, label = ("-", "class to move toward") if is_targeted else ("+", "true class")
+    if steps == 1:
+        return rf"x'=x{sign}\epsilon\,\mathrm{{sign}}\,\nabla_x\,L(x,\text{{{label}}})"
+    step = rf"\tfrac{{{adversarial.STRIDE:g}}}{{{steps}}}\,\epsilon"
+    return (
+        rf"x_{{t+1}}=\Pi_{{|x'-x|\le\epsilon}}\big(x_t{sign}{step}\,\mathrm{{sign}}\,"
+        rf"\nabla_x\,L(x_t,\text{{{label}}})\big)"
+    )
 
 
 # The pictures --------------------------------------------------------------------------------------------------

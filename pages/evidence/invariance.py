@@ -32,7 +32,9 @@ def draw(chosen: Selection, row: DeltaGenerator) -> None:
         job = moving_of(MovingSettings(tuple(views), kind, amounts, (stages[0], stages[-1])))
     jobs.follow(job, look=lambda: draw_all(job, view, kind, float(amount)))
     texts.what_to_look_at(
-        "The first layer notices every step: its curve rises at once. The last one rises later, and less steeply.",
+        "The first layer notices every step: its curve rises at once. The last one rises later, and less steeply."
+        if kind == "shift"
+        else "Both curves rise at once: which layer notices a small step more, and which a large one?",
         "Is p(class) flat near the middle? Training has shifted the images by a few pixels, and never turned them.",
         "A quarter turn: do the features come back, for objects that look the same when turned?",
     )

@@ -25,7 +25,7 @@ from pages.common.network_job import NetworkJob
 from pages.common.selection import BUNDLED
 
 FILLS = {"mean colour": None, "black": 0.0, "grey": 0.5, "white": 1.0}
-"""What a square is filled with, as pixels in 0-1; the data's mean colour is 0 once it is normalised."""
+"""What a square is filled with, as pixels in 0-1; the mean colour, which is subtracted, is 0 then."""
 GRAD_CAM = "Grad-CAM"
 
 

@@ -39,7 +39,7 @@ def draw(chosen: Selection, row: DeltaGenerator) -> None:
     texts.what_to_look_at(
         "The strongest maps of this image against as many at random: which lesion hurts its class more?",
         "Near the pixels a few maps cost every class; deep down they cost some classes, and others hardly notice.",
-        "A ResNet without one block's residual goes on: the shortcut carries the image past it.",
+        "A ResNet without one block's residual still works: the shortcut carries the image past it. Which costs most?",
     )
     st.latex(r"A_k:=0\ \text{ for the chosen maps } k")
 

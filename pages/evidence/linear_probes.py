@@ -28,7 +28,7 @@ def draw(chosen: Selection, row: DeltaGenerator) -> None:
             st.caption("Nobody has fitted probes to these weights yet: it takes some minutes. The app stays usable.")
         jobs.follow(job, look=lambda: job.found and draw_probes(chosen, job.found, job.complete))
     texts.what_to_look_at(
-        "From bar to bar the classes become easier to tell apart by a line: where is the largest step?",
+        "From bar to bar the classes become easier to separate linearly: where is the largest step?",
         "Does the last probe reach the network itself? Then all that is left to do there is one weighted sum.",
         "Choose untrained weights and fit the probes: what do the layers already give before training?",
     )
@@ -45,8 +45,9 @@ def draw_probes(chosen: Selection, found: Probes, complete: bool) -> None:
         st.altair_chart(spec, height="stretch", key="probes_chart")
     st.info(probes.in_words(found))
     st.caption(
-        f"Logistic regression on each layer's maps, averaged over {probes.GRID} × {probes.GRID} fields, fitted to "
-        f"{found.trained_on:,} training images and tried on {found.tested_on:,} test images. Grey: the 95 % interval."
+        f"Logistic regression on each layer's maps, averaged over {probes.GRID} × {probes.GRID} fields, and on the "
+        f"pixels, averaged over {probes.PIXEL_GRID} × {probes.PIXEL_GRID}; fitted to {found.trained_on:,} training "
+        f"images and tried on {found.tested_on:,} test images. Grey: the 95 % interval."
     )
     if complete:
         caption = f"How much a linear classifier reads off each layer of {chosen.network}"

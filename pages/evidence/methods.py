@@ -51,6 +51,13 @@ class Subject:
         return self.settings.view
 
 
+CAM_FORMULA = r"M(i,j)=\sum_k w_k A_k(i,j)"
+GRAD_CAM_FORMULA = (
+    r"M(i,j)=\max\Big(0,\ \sum_k \alpha_k A_k(i,j)\Big),\quad "
+    r"\alpha_k=\operatorname{mean}_{i,j}\frac{\partial y}{\partial A_k(i,j)}"
+)
+
+
 @dataclass(frozen=True)
 class OfClass:
     """The evidence for one class on one image, but for occlusion.
@@ -70,7 +77,7 @@ class OfClass:
 def of_class(view: View, label: int) -> OfClass:
     """A class activation map where it is exact, else Grad-CAM of the view's layer; gradient, guided and deconvnet."""
     model, image = resources.trained(view.network).model, resources.network_input(view)
-    if evidence.last_maps(model) is not None:
+    if has_exact_map(view):
         name, coarse = CAM, evidence.class_activation_map(model, image, label)
     else:
         name, coarse = f"{GRAD_CAM} of {view.layer}", evidence.grad_cam(model, image, view.layer, label)
@@ -91,11 +98,17 @@ def draw(chosen: Selection, row: DeltaGenerator) -> None:
     of_each = [occlusion_of(subject.settings, anew=True) for subject in subjects]
     jobs.follow(*of_each, look=lambda: draw_methods(subjects, drawn, of_each))
     texts.what_to_look_at(
-        "Which methods point at the object, which at its edges, which everywhere?",
+        "Saliency (or attribution) maps by several methods: which point at the object, at its edges, everywhere?",
         "Options, another class: class activation map and occlusion change; guided and deconvnet pictures hardly do.",
         "Occlusion asks the network itself: where another method disagrees with it, what does that one show?",
     )
-    st.latex(r"M(i,j)=\sum_k w_k A_k(i,j)\qquad \rho=\mathrm{corr}\,(\mathrm{rank}\,M_1,\ \mathrm{rank}\,M_2)")
+    of_map = CAM_FORMULA if has_exact_map(chosen.view()) else GRAD_CAM_FORMULA
+    st.latex(of_map + r"\qquad \rho=\mathrm{corr}\,(\mathrm{rank}\,M_1,\ \mathrm{rank}\,M_2)")
+
+
+def has_exact_map(view: View) -> bool:
+    """Whether the network's class activation maps are exact: only an average lies between its maps and its answer."""
+    return evidence.last_maps(resources.trained(view.network).model) is not None
 
 
 def draw_controls(chosen: Selection) -> list[Subject]:

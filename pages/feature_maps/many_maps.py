@@ -43,7 +43,7 @@ def draw(chosen: Selection, row: DeltaGenerator) -> None:
     jobs.follow(job, look=lambda: draw_sheet(settings, job, which))
     texts.what_to_look_at(
         "A block of nine is one map. What do its nine patches have in common? That is what it responds to.",
-        "The same block on the left: which part of each patch the map's strongest unit answered to.",
+        "The same block on the left: what the strongest unit gives back to the pixels. How much do the blocks differ?",
         "Go from layer to layer in the sidebar: edges and colours, then textures, then parts of objects.",
     )
     st.latex(r"\text{top}_9(c) = \text{the nine images } x \text{ with the largest } \max_{i,j} A_c(x)_{ij}")

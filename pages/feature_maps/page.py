@@ -414,7 +414,7 @@ def explain_one_layer() -> None:
     texts.what_to_look_at(
         "Near the image a map is a picture of the image; deep inside it only shows whether something is there.",
         "The nine images of one map: what do they share? Compare a map of conv1 with one of the last layer.",
-        "The reconstructions show which part of each image the unit responded to.",
+        "The reconstructions are meant to show what the unit responded to: how much do those of another map differ?",
     )
     st.latex(r"\text{top}_9(c) = \text{the nine images } x \text{ with the largest } \max_{i,j} A_c(x)_{ij}")
 

@@ -66,7 +66,7 @@ def show(chosen: Selection, row: DeltaGenerator) -> None:
         "Grey filters respond to shapes, coloured ones to colours: which of them respond to fine stripes?",
     )
     st.latex(
-        r"\text{response}(f,\theta) = \max_{\varphi,\,\|c\|=1}\ \sum_{k,x,y} w_{k,x,y}\; c_k\,"
+        r"\text{response}(f,\theta) = \max_{\varphi,\,\|c\|=1}\ \sum_{k,x,y} (w_{k,x,y} - \bar w_k)\; c_k\,"
         r"\cos\!\big(2\pi f\,(x\cos\theta + y\sin\theta) - \varphi\big)"
     )
 

@@ -243,7 +243,7 @@ def explain(prior: str) -> None:
         "Start it: the features soon agree. Is the picture recognisable? Choose the prior none, and compare.",
         "Go deeper: the features still agree, yet the picture is less and less like the image (PSNR falls). "
         "Nothing brings back what a layer has thrown away.",
-        "The deconvnet shows what excited the layer; inversion shows all that the layer knows.",
+        "The deconvnet plays a signal back; inversion looks for one of the images that the layer cannot tell apart.",
     )
     st.latex(equation(PRIORS[prior]))
 

@@ -150,7 +150,8 @@ def show_table(chosen: Sequence[History]) -> None:
 def explain() -> None:
     """What to look at, and the equation."""
     texts.what_to_look_at(
-        "Where do training and validation part? From there on the network learns by heart, too.",
+        "Where do training and validation part? The gap is that of generalisation; where the validation loss rises, "
+        "the network overfits.",
         "Is the best epoch by loss also the best by accuracy? Where it comes earlier, the network grew too sure.",
         "Against time, a small network may be the best one for a while.",
     )

@@ -72,7 +72,9 @@ def draw_controls(chosen: Selection) -> MaximizationSettings:
     with st.container(width=NUMBER_WIDTH):
         first, count = channels(view, channel_count(chosen.network, layer))
     with layout.options(OPTIONS | {"size": selection.size_option(chosen)}):
-        of_class = "The mean of the whole feature map, or one unit in its middle; a class has one unit only."
+        of_class = (
+            "The mean of the positive part of the whole map, or one unit in its middle; a class has one unit only."
+        )
         objective = selection.segments("Objective", OBJECTIVES, "objective", disabled=view == "classes", help=of_class)
         of_preset = "Gradient ascent on the pixels themselves, or on Fourier coefficients of a picture that moves."
         preset = selection.segments("Parametrisation", list(PRESETS), "preset", help=of_preset)
@@ -221,7 +223,7 @@ def show_ascent(settings: MaximizationSettings, job: Ascent, top: TopPatches | N
 EQUATIONS = {
     "pixels": r"x \leftarrow x + \eta\,\frac{\nabla h(x)}{|\nabla h(x)|}\,,\qquad |x| \le r"
     r"\qquad\text{(}h\text{: the activation, }r\text{: the norm of a typical image)}",
-    "Fourier": r"z \leftarrow z + \eta\,\nabla_z\, h\big(\text{moved } x\big)\,,\qquad "
+    "Fourier": r"z \leftarrow z + \eta\,\mathrm{Adam}\big(\nabla_z\, h(\text{moved } x)\big)\,,\qquad "
     r"x = \text{sigmoid}\big(M\,F^{-1}(z / f^{1.5})\big)"
     r"\qquad\text{(}f\text{: frequency, }M\text{: colours of photographs)}",
 }

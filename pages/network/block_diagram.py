@@ -6,7 +6,7 @@ import streamlit as st
 
 from engine.checkpoints import Card
 from engine.network import NetworkTable
-from engine.network.diagram import DiagramBox, diagram
+from engine.network.diagram import DiagramBox, diagram, has_projection
 from engine.operations import Addition
 from engine.weights import Weights
 from pages.common import controls, downloads, resources, texts, touch
@@ -46,8 +46,9 @@ def show(weights: Weights, card: Card, described: NetworkTable, size: int, layer
         "Where do the maps shrink? At a stride of 2, or at a pooling.",
     )
     if has_shortcuts:
+        projected = r"\qquad(F(x) + W x\ \text{ where the shape changes})" if has_projection(blocks) else ""
         rectified = any(isinstance(box.operation, Addition) and "ReLU" in box.words for box in blocks.boxes)
-        st.latex(r"\text{output} = " + (r"\mathrm{ReLU}\big(F(x) + x\big)" if rectified else "F(x) + x"))
+        st.latex(r"\text{output} = " + (r"\mathrm{ReLU}\big(F(x) + x\big)" if rectified else "F(x) + x") + projected)
     else:
         st.latex(r"\text{output} = f_n(\dots f_2(f_1(\text{image})))")
 

@@ -44,7 +44,8 @@ def show(weights: Weights, card: Card, described: NetworkTable, size: int, by_pa
         "Deeper, the maps get smaller, there are more of them, and their receptive fields grow.",
     )
     st.latex(
-        r"\text{parameters} = k \cdot k \cdot C_\text{in} \cdot C_\text{out} + C_\text{out}\qquad"
+        r"\text{parameters} = k \cdot k \cdot C_\text{in} \cdot C_\text{out}\;"
+        r"(+\,C_\text{out}\text{ with a bias},\;+\,2\,C_\text{out}\text{ with batch norm})\qquad"
         r"\text{multiply-adds} = k \cdot k \cdot C_\text{in} \cdot C_\text{out} \cdot H_\text{out} \cdot W_\text{out}"
     )
 

@@ -103,5 +103,5 @@ def _say_where(chosen: Selection, convolved: Convolved, channel: int, row: int, 
     st.caption(
         f"{texts.plain(chosen.image_name)}, {chosen.card.input_size} px. Kernel {channel} of {convolved.channels}: "
         f"{kernel} pixels in 3 colours, stride {convolved.windows[0].stride}. The numbers of the window are normalised "
-        f"colours: 0 is the mean of the training images. The network's own output here: {exact}."
+        f"colours: 0 is the colour that is subtracted from all pixels. The network's own output here: {exact}."
     )

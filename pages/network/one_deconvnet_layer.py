@@ -7,6 +7,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from engine.network import deconvnet_layer as deconvnet
 from engine.network.deconvnet_layer import FILTERED, NORMALISED, RECTIFIED, UNPOOLED, DeconvnetLayer, FilteredSum
+from engine.operations.windows import Window
 from engine.views import View
 from pages.common import downloads, layout, resources, selection, sheets, texts, touch
 from pages.common.charts import ink
@@ -19,6 +20,12 @@ from pages.network.deconvnet_drawings import SWITCH, TITLES
 
 PLAY_SECONDS = 2.5
 KEYS = ("channel", "row", "column")
+STEP_FORMULAS = {
+    UNPOOLED: ("u", r"\sum_{z(c,i,j)=(p,q)} LAST_{c,i,j}"),
+    RECTIFIED: ("r", r"\max(LAST_{c,p,q}, 0)"),
+    NORMALISED: ("n", r"\tfrac{\gamma_c}{\sigma_c}\,LAST_{c,p,q}"),
+}
+"""Each step: what it gives, and from what it reads, the LAST."""
 Unit = tuple[int, int, int]
 """Channel, row and column."""
 
@@ -196,20 +203,42 @@ def without_pooling(chosen: Selection) -> str:
 
 
 def explain(done: DeconvnetLayer) -> None:
+    removed = f"{deconvnet.negative_share(done):.0%}".replace("%", " %")
+    rectified = f"Rectified: what is negative goes, {removed} of the numbers other than zero that arrive here."
+    if all(part.kind != RECTIFIED for part in done.parts):
+        rectified = "Nothing is rectified between this pooling and its convolution."
     if done.pooling is None:
         texts.what_to_look_at(
             "Compare with a network that pools, such as model_one: what did its switches know?",
-            "Rectified: only what speaks for the signal goes on.",
-            "Filtered: every second number meets only every second weight of the kernel, as the stride says.",
+            rectified,
+            "Filtered: each place below meets only every second weight of the kernel, as the stride says.",
         )
-        st.latex(r"\text{below}_{d,y,x} = \sum_{c,u,v} K_{c,d,u,v}\,\max(s_{c,p,q}, 0),\quad s\,p - \text{pad} + u = y")
-        return
-    texts.what_to_look_at(
-        "Switch, then unpooled: the number returns to exactly the place where the maximum was.",
-        "Rectified: what is negative goes. Of the pooling's own activation nothing is; from a layer above, about half.",
-        "Filtered: the same kernel as on the way forward, turned around; all maps are added up.",
-    )
-    st.latex(
-        r"u_{z(c,i,j)} = s_{c,i,j} \qquad r = \max(u, 0) \qquad "
-        r"\text{below}_{d} = \sum_{c} K_{c,d}^{\mathsf{T}} * r_{c}"
-    )
+    else:
+        texts.what_to_look_at(
+            "Switch, then unpooled: the number returns to exactly the place where the maximum was.",
+            rectified,
+            "Filtered: the same kernel as on the way forward, turned by 180°; all maps are added up.",
+        )
+    for line in formulas(done):
+        st.latex(line)
+
+
+def formulas(done: DeconvnetLayer) -> tuple[str, str]:
+    """The steps of the way back in their order, and the filtering."""
+    lines, last = [], "s"
+    for part in done.parts:
+        if part.kind != FILTERED:
+            letter, term = STEP_FORMULAS[part.kind]
+            lines.append(f"{letter}_{{c,p,q}} = {term.replace('LAST', last)}")
+            last = letter
+    filtered = rf"\text{{below}}_{{d,y,x}} = \sum_{{c,k,l}} K_{{c,d,k,l}}\,{last}_{{c,p,q}}"
+    down, across = done.convolution
+    return r"\qquad ".join(
+        lines
+    ), rf"{filtered},\quad y = {_place(down, 'p', 'k')},\quad x = {_place(across, 'q', 'l')}"
+
+
+def _place(window: Window, position: str, offset: str) -> str:
+    """Where a weight of the kernel lies below: t p - pad + k, with the convolution's own numbers."""
+    stride, dilation = (f"{number} \\, " if number > 1 else "" for number in (window.stride, window.dilation))
+    return f"{stride}{position} - {window.padding} + {dilation}{offset}".replace(" - 0", "")

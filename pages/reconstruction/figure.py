@@ -143,9 +143,14 @@ def _notes(results: Mapping[str, PlaybackResult]) -> tuple[str, ...]:
     words = list(dict.fromkeys(channels.values()))
     if len(words) > 1:
         words = ["  \n".join(f"**{label}**: {listed}" for label, listed in channels.items())]
-    if any(len(one.channels) > 1 for one in results.values()):
-        words.append("The channels do not add up to the picture of all: ReLUs come between.")
+    if any(len(one.channels) > 1 and not _adds_up(one) for one in results.values()):
+        words.append("The channels need not add up to the picture of all: ReLUs come between.")
     return (f"{maps}. Grey is zero, bright positive, dark negative.", *words)
+
+
+def _adds_up(result: PlaybackResult) -> bool:
+    """Whether the pictures of single channels add up to that of all: no rule on the way back is nonlinear."""
+    return deconv.is_linear(result.tape, result.playback.relu)
 
 
 def _maps_in_words(result: PlaybackResult) -> str:

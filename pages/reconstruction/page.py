@@ -301,7 +301,7 @@ LOOK_AT = {
     ),
     "layers": (
         "From left to right the maps grow coarser: what is left of where things are?",
-        "Deeper layers reconstruct the parts that matter to them, no longer the whole image.",
+        "Deeper layers give coarser pictures: which parts of the image are still there?",
     ),
     "ReLU rules": (
         "The gradient follows the path of the forward pass alone, and looks like noise.",

@@ -17,13 +17,13 @@ from pages.train import controls
 from pages.train.controls import Values
 
 WHY_RANDOM = (
-    "Each training image gets a class at random, and keeps it: can the network learn that by heart, and what does it "
+    "Each training image gets a class at random, and keeps it: can the network memorise that, and what does it "
     "then know of other images? (Zhang et al. 2017)"
 )
 WHY_STATES = "The network after epochs 1, 2, 4, 8 ... too, for the slider over the epochs; otherwise the one halfway."
 WHY_MIXUP = (
     "Blends each image with another one of its batch, and what is asked of the network with it, so that the images "
-    "cannot be learned by heart; 0 for none (Zhang et al. 2018)."
+    "cannot be memorised; 0 for none (Zhang et al. 2018)."
 )
 TAKEN = "_recipe_taken"
 """The starting point whose values the controls were last given."""
@@ -168,15 +168,16 @@ def _draw_more(form: Form) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         form.switch("Mirror half of the images", "flip")
         form.number("Shift by up to, px", "crop_padding", 0, 16, width=190)
-        form.number("Grey square, px", "cutout", 0, 32, width=190, help="Hides a part of each image; 0 for none.")
+        why = "The side of a grey square that hides a part of each image; 0 for none."
+        form.number("Cutout, px", "cutout", 0, 32, width=190, help=why)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         form.number("Label smoothing", "label_smoothing", 0.0, 0.9, step=0.05, width=170)
         form.number("Mixup", "mixup", 0.0, 10.0, step=0.1, width=170, help=WHY_MIXUP)
         why = "The moving average of the weights over the steps is what is measured and kept; 0 for none."
-        form.number("Averaged weights", "ema", 0.0, 0.9999, step=0.001, format="%g", width=170, help=why)
+        form.number("EMA of the weights", "ema", 0.0, 0.9999, step=0.001, format="%g", width=170, help=why)
         form.number("Seed", "seed", 0, 1_000_000_000, width=170, help="Of weights, order and augmentation.")
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        form.one_of("First weights", "initialisation", INITIALISATIONS)
+        form.one_of("Initialisation", "initialisation", INITIALISATIONS)
         form.one_of("Precision", "precision", PRECISIONS)
         form.switch("Random labels", "random_labels", WHY_RANDOM)
         form.switch("Keep states over time", "keep_states", WHY_STATES)

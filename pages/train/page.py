@@ -325,7 +325,7 @@ def explain(folder: RunFolder) -> None:
     left, right = st.columns([1.55, 1], gap="medium")
     with left:
         texts.what_to_look_at(
-            "Where the two curves part, the network learns its training images by heart.",
+            "Where the two curves part, a generalisation gap opens; where validation rises, the network overfits.",
             "The grey line jumps: it is the loss of single batches, and each step sees other images.",
             "Noise turns into edges and colours: nobody has drawn these filters, the error alone has.",
         )

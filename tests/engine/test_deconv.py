@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from engine.deconv import (
     all_channels,
+    is_linear,
     map_signals,
     reconstruct,
     residual_blocks,
@@ -365,6 +366,21 @@ def test_a_unit_that_is_not_there_is_refused(row: int, column: int) -> None:
         unit(noise((1, 4, 5, 6)), 0, row, column)
     with pytest.raises(ConvscopeError, match="no rows and columns"):
         unit(noise((1, 4)), 0, 0, 0)
+
+
+def test_pictures_add_up_where_no_rectification_lies_on_the_way_back() -> None:
+    model, x = network("app:lenet"), images("app:lenet")
+    for layer, relu, expected in (
+        ("conv1", "deconvnet", True),
+        ("conv2", "deconvnet", False),
+        ("conv2", "guided", False),
+        ("conv2", "gradient", True),
+    ):
+        tape = record(model, x, layer)
+        assert is_linear(tape, relu) == expected
+        one, other = (noise(tape.activation.shape, seed=seed) for seed in (1, 2))
+        parts = [reconstruct(tape, signal, relu=relu).pixels for signal in (one, other, one + other)]
+        assert (relative_error(parts[0] + parts[1], parts[2]) < 1e-12) == expected
 
 
 def test_strongest_and_silent_channels() -> None:

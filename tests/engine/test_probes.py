@@ -38,6 +38,7 @@ def test_maps_are_averaged_over_four_fields() -> None:
     found = pooled(maps).reshape(2, 3, 2, 2)
     assert torch.allclose(found[1, 2, 0, 1], maps[1, 2, :2, 3:].mean())
     assert pooled(noise((2, 3, 1, 1))).shape == (2, 3)
+    assert pooled(noise((2, 3, 32, 32)), probes.PIXEL_GRID).shape == (2, 3 * 64)
     assert pooled(noise((2, 5))).shape == (2, 5)
 
 
@@ -55,7 +56,7 @@ def test_each_stage_is_probed_and_the_network_is_left_as_it_is(few: tuple) -> No
     last = steps[-1]
     assert [step.readings for step in steps] == [last.readings[:count] for count in range(1, 5)]
     assert [reading.layer for reading in last.readings] == [PIXELS, "conv1_relu", "conv2_relu", "conv3_relu"]
-    assert [reading.features for reading in last.readings] == [12, 128, 256, 512]
+    assert [reading.features for reading in last.readings] == [192, 128, 256, 512]
     x = [prepare(images.images, 32, trained.card.mean, trained.card.std) for images in (training, test)]
     features = [torch.nn.functional.adaptive_avg_pool2d(trained.model.features[:5](one), 2).flatten(1) for one in x]
     mean, std = features[0].mean(0), features[0].std(0, correction=0)
@@ -66,15 +67,16 @@ def test_each_stage_is_probed_and_the_network_is_left_as_it_is(few: tuple) -> No
     assert last.network_hits == int((trained.model(x[1]).argmax(1).numpy() == test.labels).sum())
 
 
-FOUND = Probes((Reading(PIXELS, 12, 20), Reading("a", 4, 50), Reading("b", 4, 70)), 80, 10, 100, "f" * 64)
+FOUND = Probes((Reading(PIXELS, 192, 20), Reading("a", 4, 50), Reading("b", 4, 70)), 80, 10, 100, "f" * 64)
 
 
 def test_results_in_words() -> None:
     assert in_words(FOUND) == (
-        "A line through the pixels tells 20 % of the test images apart, one through b 70 %; the network itself 80 %. "
-        "Most is gained from pixels to a: 30 points."
+        "A linear classifier on the pixels is right for 20 % of the test images, one on b for 70 %; the network itself "
+        "for 80 %. Most is gained from pixels to a: 30 points."
     )
-    assert in_words(replace(FOUND, readings=FOUND.readings[:1])).startswith("20 % can be read off the pixels")
+    first = in_words(replace(FOUND, readings=FOUND.readings[:1]))
+    assert first == "A linear classifier on the pixels is right for 20 % of the test images; the layers follow."
     assert FOUND.accuracy(FOUND.readings[1]).value == 0.5
 
 
@@ -88,7 +90,7 @@ def test_results_are_stored_and_bound_to_the_weights(folder: Path) -> None:
     trained = checkpoints.load("lenet", folder)
     layers = [PIXELS, *probes.layers_to_probe(trained.model)]
     found = replace(
-        FOUND, readings=tuple(Reading(layer, 4, 50) for layer in layers), weights_sha256=trained.card.weights_sha256
+        FOUND, readings=tuple(Reading(layer, 192, 50) for layer in layers), weights_sha256=trained.card.weights_sha256
     )
     path = save(found, "lenet", folder)
     assert load(trained, folder) == found
@@ -97,6 +99,7 @@ def test_results_are_stored_and_bound_to_the_weights(folder: Path) -> None:
     sound = json.loads(json.dumps(json.loads(path.read_text()) | {"weights_sha256": trained.card.weights_sha256}))
     for damage in (
         {"readings": sound["readings"][1:]},
+        {"readings": [sound["readings"][0] | {"features": 12}, *sound["readings"][1:]]},  # another grid
         {"readings": 3},
         {"network_hits": 101},
         {"tested_on": 0},

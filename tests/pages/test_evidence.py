@@ -34,6 +34,7 @@ from engine.views import View
 from pages.evidence import charts, drawings, jobs, linear_probes, methods, sanity_check
 from pages.evidence import invariance as page_invariance
 from pages.evidence import lesions as lesion_view
+from pages.evidence.adversarial import formula
 from pages.evidence.jobs import (
     EPSILONS,
     FILLS,
@@ -254,8 +255,9 @@ def test_an_adversarial_image_is_the_engines_and_its_answer_is_said() -> None:
     said = infos(app)[0]
     assert said.startswith("No pixel changes by more than 8 of 255. The answer turns from ")
     assert said.endswith(f"to {data.bundled('test').classes[predicted]} ({float(probabilities.max()):.2f}).")
-    assert r"x-\epsilon" in app.latex[0].value
-    assert r"x+\epsilon" in open_page(PAGE, **link, attack="10 steps (PGD)").latex[0].value
+    assert r"x_t-\tfrac{2.5}{10}\,\epsilon" in app.latex[0].value
+    assert r"x_t+\tfrac{2.5}{10}\,\epsilon" in open_page(PAGE, **link, attack="10 steps (PGD)").latex[0].value
+    assert r"x'=x+\epsilon" in formula(1, is_targeted=False)
     asked = app.table[0].value
     assert list(asked.index) == [name for name, card in weights.cards().items() if card.classes == trained.card.classes]
     assert asked.loc["lenet", "perturbed"].startswith(data.bundled("test").classes[predicted])

@@ -150,6 +150,24 @@ def test_a_deconvnet_layer_shows_its_numbers_step_by_step(checkpoint, layer):
     assert ("is negative and becomes 0" if before < 0 else "is not negative and stays") in said(app)
 
 
+@pytest.mark.parametrize(
+    ("checkpoint", "layer", "steps", "places"),
+    [
+        ("lenet", "conv3", ["u", "r"], "y = p - 2 + k,\\quad x = q - 2 + l"),
+        ("resnet18", "conv3_x", ["u", "r", "n"], "y = 2 \\, p - 3 + k,\\quad x = 2 \\, q - 3 + l"),
+        ("model_one", "conv3", ["u", "n", "r"], "y = p - 1 + k,\\quad x = q - 1 + l"),
+        ("resnet18_strided", "conv3_x", ["r", "n"], "y = 2 \\, p - 1 + k,\\quad x = 2 \\, q - 1 + l"),
+    ],
+)
+def test_the_formulas_of_a_deconvnet_layer_have_its_steps_in_their_order(checkpoint, layer, steps, places):
+    app = open_page(PAGE, checkpoint=checkpoint, layer=layer, view="one deconvnet layer")
+    assert_no_error(app)
+    way, filtered = (formula.value.strip("$\n") for formula in app.latex)
+    assert re.findall(r"(\w)_\{c,p,q\} = ", way) == steps
+    assert filtered.endswith(places)
+    assert rf"\,{steps[-1]}_{{c,p,q}}" in filtered
+
+
 def test_what_nobody_names_follows_the_strongest_unit_from_image_to_image():
     def unit(app) -> list[int]:
         return [app.number_input(key=key).value for key in ("channel", "row", "column")]
@@ -289,3 +307,4 @@ def test_the_formula_of_a_block_is_that_of_its_boxes(name, rectified):
     app = open_page(PAGE, checkpoint=name, view="diagram")
     assert_no_error(app)
     assert ("ReLU" in app.latex[0].value) == rectified
+    assert ("W x" in app.latex[0].value) == rectified  # ResNet-18's first block of a stage

@@ -78,7 +78,7 @@ def test_a_starting_point_without_them_needs_no_words() -> None:
     assert controls.remarks(recipe, controls.FIRST_LESSON) == []
 
 
-# First weights -------------------------------------------------------------------------------------------------
+# Initialisation ------------------------------------------------------------------------------------------------
 
 
 def test_another_network_does_not_begin_with_the_weights_of_the_first() -> None:

@@ -17,6 +17,7 @@ from engine.network.deconvnet_layer import (
     below_the_middle,
     deconvnet_layer,
     filtered_sum,
+    negative_share,
     strided_convolutions,
     strongest,
     strongest_kernel,
@@ -147,3 +148,11 @@ def test_what_cannot_be_drawn_is_refused() -> None:
     assert (done.node, done.source) == ("features.2", "features.2")
     with pytest.raises(ConvscopeError, match="no number at row 32, column 0 of map 0"):
         filtered_sum(done, 0, 0, 32, 0)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_share_that_is_rectified_away_is_counted_where_numbers_arrive(name: str) -> None:
+    *_, done = of(name, NETWORKS[name][0])
+    arriving = done.before(RECTIFIED).flatten().tolist()
+    gone, there = sum(number < 0 for number in arriving), sum(number != 0 for number in arriving)
+    assert negative_share(done) == pytest.approx(gone / there)
