@@ -43,9 +43,7 @@ READY_MADE = (
         "What does batch norm do where the learning rate is too large?",
         "rate_batch_norm rate_no_batch_norm",
     ),
-    _of_experiments(
-        "labels", "Can a network learn classes that were drawn at random by heart?", "true_labels random_labels"
-    ),
+    _of_experiments("labels", "Can a network memorise classes that were drawn at random?", "true_labels random_labels"),
     CurveComparison(
         "networks",
         "How do the reports' networks learn, from LeNet to ResNet-18?",

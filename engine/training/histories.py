@@ -1,13 +1,13 @@
 """The histories on disk: what each training noted after each epoch, with its card and its recipe.
 
 A network learns from the training images and is measured, after each epoch, on them and on validation images that it
-never learns from. The gap between the two curves is what it has learned by heart:
+never learns from. The difference of the two curves is the generalisation gap:
 
     gap = validation loss - training loss
 
 While both losses fall, more training helps. When the validation loss has stopped falling, the training has converged.
-When it rises while the training loss goes on falling, the network learns by heart what does not carry over
-(verdicts.py).
+When it rises while the training loss goes on falling, the network memorises what does not carry over: it
+overfits (verdicts.py).
 
 Limits: one run is one draw of many; another seed moves the best epoch by several. Losses at different image sizes
 cannot be compared, so best epoch and verdict look at the epochs at the final size only.

@@ -7,7 +7,7 @@ With mixup of strength a each image is blended with another one of its batch, an
 
     x = t * x_i + (1 - t) * x_j    loss = t * cross-entropy(y_i) + (1 - t) * cross-entropy(y_j)    t ~ Beta(a, a)
 
-so it cannot learn the images by heart (Zhang et al. 2018, "mixup: Beyond empirical risk minimization"). Where the
+so it cannot memorise the images (Zhang et al. 2018, "mixup: Beyond empirical risk minimization"). Where the
 features of frozen layers are kept, those are blended: manifold mixup (Verma et al. 2019).
 """
 
