@@ -97,12 +97,14 @@ def draw(chosen: Selection, row: DeltaGenerator) -> None:
             subjects = draw_controls(chosen)
     of_each = [occlusion_of(subject.settings, anew=True) for subject in subjects]
     jobs.follow(*of_each, look=lambda: draw_methods(subjects, drawn, of_each))
+    name, of_map = (
+        ("class activation map", CAM_FORMULA) if has_exact_map(chosen.view()) else (GRAD_CAM, GRAD_CAM_FORMULA)
+    )
     texts.what_to_look_at(
         "Saliency (or attribution) maps by several methods: which point at the object, at its edges, everywhere?",
-        "Options, another class: class activation map and occlusion change; guided and deconvnet pictures hardly do.",
+        f"Options, another class: {name} and occlusion change; guided and deconvnet pictures hardly do.",
         "Occlusion asks the network itself: where another method disagrees with it, what does that one show?",
     )
-    of_map = CAM_FORMULA if has_exact_map(chosen.view()) else GRAD_CAM_FORMULA
     st.latex(of_map + r"\qquad \rho=\mathrm{corr}\,(\mathrm{rank}\,M_1,\ \mathrm{rank}\,M_2)")
 
 
