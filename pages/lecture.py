@@ -305,6 +305,6 @@ def charts_of(link: Link) -> list[tuple[str, str]]:
     said = controls.by_key(link.values)
     try:
         drawn = list(CHARTS[link.page](said)) if link.page in CHARTS else []
-        return [(words, one if isinstance(one, str) else downloads.wide_svg(one)) for words, one in drawn]
+        return [(words, one if isinstance(one, str) else downloads.svg_of(one)) for words, one in drawn]
     except NOT_THERE:
         return []

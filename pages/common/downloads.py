@@ -105,7 +105,7 @@ def chart(
         drawing: the chart; if letters of it have the ink of the page, a function that draws it with another one, called
             when a file is asked for, outside any session.
     """
-    _offer_slide(heading, lambda: slides.drawing(wide_svg(drawing)), name, caption)
+    _offer_slide(heading, lambda: slides.drawing(svg_of(drawing)), name, caption)
     for kind in ("png", "svg"):
         _offer(heading, f"{name}.{kind}", partial(file_of, drawing, kind))
     table(heading, rows, f"{name}.csv")
@@ -146,33 +146,28 @@ def _offered() -> Offer:
 
 def file_of(drawing: Chart | Callable[[str], Chart], kind: str) -> bytes:
     """A chart, as `chart` takes it, as a "png" (two pixels for each of its own) or "svg" file."""
-    plot = _plot(drawing)
     if kind == "svg":
-        return _svg(plot).encode()
+        return svg_of(drawing).encode()
     content = io.BytesIO()
-    plot.save(content, format="png", scale_factor=2)
+    _plot(drawing).save(content, format="png", scale_factor=2)
     return content.getvalue()
 
 
-def wide_svg(drawing: Chart | Callable[[str], Chart]) -> str:
-    """A chart, as `chart` takes it, as an SVG; as wide as a slide is if it has no width of its own."""
-    return _svg(_for_slide(_plot(drawing)))
+def svg_of(drawing: Chart | Callable[[str], Chart]) -> str:
+    """A chart, as `chart` takes it, as an SVG."""
+    text = io.StringIO()
+    _plot(drawing).save(text, format="svg")
+    return text.getvalue()
 
 
 def _plot(drawing: Chart | Callable[[str], Chart]) -> alt.TopLevelMixin:
     spec = drawing(INK) if callable(drawing) else drawing
     plot = spec if isinstance(spec, alt.TopLevelMixin) else alt.Chart.from_dict(dict(spec))
-    return plot.properties(background=GROUND)
+    return _with_width(plot.properties(background=GROUND))
 
 
-def _svg(plot: alt.TopLevelMixin) -> str:
-    text = io.StringIO()
-    plot.save(text, format="svg")
-    return text.getvalue()
-
-
-def _for_slide(plot: alt.TopLevelMixin) -> alt.TopLevelMixin:
-    """The chart, as wide as a slide is if it has no width of its own."""
+def _with_width(plot: alt.TopLevelMixin) -> alt.TopLevelMixin:
+    """The chart, as wide as a slide is if it has no width of its own: Vega gives each name along an axis 20 pixels."""
     spec = plot.to_dict()
     if isinstance(spec.get("height"), int | float) and "width" not in spec and {"layer", "mark"} & set(spec):
         spec["width"] = SLIDE_SHAPE * spec["height"]

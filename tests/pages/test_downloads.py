@@ -159,3 +159,11 @@ def test_a_part_that_is_drawn_again_renews_its_file_behind_the_same_button(files
     downloads.draw_menu(st.container())
     downloads.table("Numbers", pd.DataFrame({"x": [2]}), "one.csv")
     assert files["one.csv"]() == b"x\n2\n"
+
+
+def test_a_saved_chart_has_room_for_the_names_along_its_axis() -> None:
+    rows = pd.DataFrame({"layer": [f"features.{number}.conv" for number in range(10)], "gain": range(10)})
+    chart = alt.Chart(rows).mark_bar().encode(x="layer:N", y="gain:Q").properties(height=300)
+    width, height = Image.open(io.BytesIO(downloads.file_of(chart, "png"))).size
+    assert width > 2 * downloads.SLIDE_SHAPE * 300
+    assert width > height
