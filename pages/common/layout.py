@@ -27,15 +27,16 @@ def options(controls_in_it: Mapping[str, Option]) -> DeltaGenerator:
     return st.popover(" · ".join(["Options", *map(texts.plain, controls.differing(controls_in_it))]), key="options")
 
 
-def stage(rows: int = 1, caption_lines: int = 1) -> DeltaGenerator:
+def stage(rows: int = 1, caption_lines: int = 1, all_named: bool = False) -> DeltaGenerator:
     """The place of the main pictures or charts, in so many rows; together they are as high as the screen has room.
 
     Charts in it take their height from it, if they are drawn with `height="stretch"`.
 
     Args:
         caption_lines: how many lines the captions of the upper of two rows have.
+        all_named: whether the captions of the lower row are on the screen, too, while presenting: they say what it is.
     """
-    return st.container(key=f"stage_{rows}_lines_{caption_lines}")
+    return st.container(key=f"stage_{rows}_lines_{caption_lines}{'_all_named' if all_named else ''}")
 
 
 def present_switch() -> DeltaGenerator:
@@ -69,7 +70,7 @@ html { font-size: clamp(16px, 8px + 0.75vw, 32px) !important; }
 [data-testid=stMainBlockContainer] [data-testid=stVerticalBlock] { gap: 0.5rem; }
 [data-testid=stMain]:not(:has(.st-key-lecture)) [class*=st-key-stage_2] { --caption: 1.1rem; }
 [data-testid=stMain]:not(:has(.st-key-lecture)) [class*=st-key-stage_3] { --caption: 1.6rem; }
-[data-testid=stMain]:not(:has(.st-key-lecture)) .st-key-stage_2_lines_2 { --caption: 2.2rem; }
+[data-testid=stMain]:not(:has(.st-key-lecture)) :is(.st-key-stage_2_lines_2, [class*=_all_named]) { --caption: 2.2rem; }
 .st-key-controls_row { zoom: 0.85; }
 @media (min-width: 1000px) {
   [data-testid=stMain]:not(:has(.st-key-lecture)) .st-key-bars {

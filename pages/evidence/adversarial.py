@@ -94,7 +94,7 @@ def draw_pictures(attack: Attack, classes: list[str] | tuple[str, ...]) -> None:
             evidence.of_class(model, changed, after.classes[0])["deconvnet"].pixels
         )[0],
     }
-    with layout.stage(2):
+    with layout.stage(2, all_named=True):
         for start in (0, 3):
             for column, (title, tile) in zip(st.columns(3, gap="small"), list(shown.items())[start:][:3], strict=True):
                 with column:

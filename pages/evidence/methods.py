@@ -135,7 +135,7 @@ def draw_methods(subjects: Sequence[Subject], drawn: str, of_each: Sequence[Occl
     methods = list(tiles[0])
     columns = COLUMNS if len(subjects) == 1 or layout.is_presenting() else COLUMNS_OF_PAIRS
     classes = " and ".join(dict.fromkeys(subject.class_name for subject in subjects))
-    with layout.stage(len(methods) // columns):
+    with layout.stage(len(methods) // columns, all_named=True):
         for start in range(0, len(methods), columns):
             for column, method in zip(st.columns(columns, gap="small"), methods[start:], strict=False):
                 with column:

@@ -114,7 +114,7 @@ def draw_maps(shown: Shown, job: Occluding) -> None:
             name = texts.plain(shown.classes[label])
             st.caption(f"**p({name})** with the square there: {scale}. Point at it for the numbers.")
     classes = commonest(shown, found)
-    with beside, layout.stage(2):
+    with beside, layout.stage(2, all_named=True):
         left, right = st.columns(2, gap="small") if alone else [st.container()] * 2
     with left:
         show(image, "The image", prediction(shown))

@@ -109,7 +109,7 @@ def show_one(subject: Subject, job: Inversion) -> None:
     inverted = pictures.get(number, tiles.grey(settings.view))
     with place:
         show_picture("Inversion", inverted, f"step {number}{to_come(subject)}" if pictures else "waiting")
-    with beside, layout.stage(2):
+    with beside, layout.stage(2, all_named=True):
         show_picture("The image", original, subject.image_name)
         show_picture("Deconvnet reconstruction", reconstructed, f"same target; {deconvnet_in_words(subject)}")
     with curves:

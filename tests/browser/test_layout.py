@@ -98,6 +98,17 @@ def test_all_rows_of_pictures_are_on_the_screen_while_presenting(
     assert max(edges) <= 720
 
 
+def test_pictures_in_the_lower_row_have_their_names_on_the_screen_while_presenting(
+    server: str, open_page: Callable[..., Any]
+) -> None:
+    page = open_page(f"{server}/evidence?view=methods&present=true", 1280, 720)
+    page.get_by_text("What to look at").wait_for()
+    measured(page)
+    for name in ("gradient", "guided", "deconvnet"):
+        box = page.get_by_test_id("stCaptionContainer").get_by_text(name, exact=True).bounding_box()
+        assert box["y"] + 20 <= 720, name
+
+
 def test_a_job_that_begins_moves_no_picture_while_presenting(server: str, open_page: Callable[..., Any]) -> None:
     page = open_page(f"{server}/inversion?present=true", 1280, 720)
     page.get_by_text("What to look at").wait_for()
