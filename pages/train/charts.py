@@ -10,7 +10,7 @@ import pandas as pd
 
 from engine.training.curves import StepCurve
 from engine.training.records import EpochRecord
-from pages.common.charts import LABEL_SIZE, OFF, OKABE_ITO, ON
+from pages.common.charts import LETTERS, OFF, OKABE_ITO, ON
 
 Spec = dict[str, Any]
 
@@ -50,26 +50,26 @@ def _rows(epochs: Sequence[float], values: Sequence[float], curve: str) -> pd.Da
     return pd.DataFrame({**numbers, "curve": curve})
 
 
-def loss_spec(epochs: int, height: int) -> Spec:
+def loss_spec(epochs: int) -> Spec:
     """Loss against epochs, 0 to `epochs`."""
     place = _place(epochs, "loss (cross-entropy)", {"zero": False, "nice": True})
-    return _curves((TRAINING, VALIDATION, BATCHES), place, height)
+    return _curves((TRAINING, VALIDATION, BATCHES), place)
 
 
-def accuracy_spec(epochs: int, height: int) -> Spec:
+def accuracy_spec(epochs: int) -> Spec:
     """Accuracy against epochs, 0 to `epochs`."""
     axis = {"format": "%", "values": [0, 0.2, 0.4, 0.6, 0.8, 1]}
-    return _curves((TRAINING, VALIDATION), _place(epochs, "accuracy", {"domain": [0, 1]}, **axis), height)
+    return _curves((TRAINING, VALIDATION), _place(epochs, "accuracy", {"domain": [0, 1]}, **axis))
 
 
-def rate_spec(epochs: int, height: int) -> Spec:
+def rate_spec(epochs: int) -> Spec:
     """Learning rate against epochs, 0 to `epochs`."""
     place = _place(epochs, "learning rate", {"zero": True}, tickCount=2, format="~g")
-    return _layered([{"mark": {"type": "line", "strokeWidth": 3, "color": GREEN}, "encoding": place}], height)
+    return _layered([{"mark": {"type": "line", "strokeWidth": 3, "color": GREEN}, "encoding": place}])
 
 
-def _curves(names: Sequence[str], place: Spec, height: int) -> Spec:
-    letters = {"expr": f"min({LABEL_SIZE}, width / {LETTERS_ACROSS})"}
+def _curves(names: Sequence[str], place: Spec) -> Spec:
+    letters = {"expr": f"min({LETTERS.expr}, width / {LETTERS_ACROSS})"}
     legend = {"orient": "top", "title": None, "labelFontSize": letters, "labelLimit": 260, "symbolSize": 140}
     # Colour and shape share one legend only if both name all curves.
     same, domain = {"field": "curve", "type": "nominal", "legend": legend}, {"domain": list(names)}
@@ -80,7 +80,7 @@ def _curves(names: Sequence[str], place: Spec, height: int) -> Spec:
     of_epochs = {"transform": [{"filter": {"not": of_batches}}]}
     line = {**of_epochs, "mark": {"type": "line", "strokeWidth": 3.5}, "encoding": place}
     point = {"type": "point", "filled": True, "size": 90, "opacity": 1}
-    return _layered([batches, line, {**of_epochs, "mark": point, "encoding": {**place, "shape": shape}}], height)
+    return _layered([batches, line, {**of_epochs, "mark": point, "encoding": {**place, "shape": shape}}])
 
 
 def _place(epochs: int, title: str, scale: Spec, **axis: Any) -> Spec:
@@ -97,6 +97,6 @@ def _place(epochs: int, title: str, scale: Spec, **axis: Any) -> Spec:
     }
 
 
-def _layered(layers: list[Spec], height: int) -> Spec:
-    sizes = {"labelFontSize": LABEL_SIZE, "titleFontSize": LABEL_SIZE}
-    return {"layer": layers, "height": height, "config": {"axis": sizes}}
+def _layered(layers: list[Spec]) -> Spec:
+    sizes = {"labelFontSize": LETTERS.to_dict(), "titleFontSize": LETTERS.to_dict()}
+    return {"layer": layers, "config": {"axis": sizes}}

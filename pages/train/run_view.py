@@ -71,18 +71,33 @@ def _share_done(status: Status) -> float:
     return min(1.0, (status.epoch + within) / max(1, status.epochs))
 
 
+HEIGHTS = """<style>
+.st-key-stage_curves { --height: max(22.5rem, 42vh); }
+.st-key-stage_rate { --height: max(12.5rem, 20vh); }
+</style>"""
+"""Of the curves: they grow with the screen, as their letters do."""
+
+
 # Curves --------------------------------------------------------------------------------------------------------
 
 
 def show_curves(status: Status, history: list[EpochRecord], steps: StepCurve) -> None:
     """Loss and accuracy side by side, and the learning rate below."""
     epochs = max(1, status.epochs)
-    left, right = st.columns(2, gap="small")
+    st.html(HEIGHTS)
+    with st.container(key="stage_curves"):
+        left, right = st.columns(2, gap="small")
     losses, accuracies, rates = charts.loss_rows(history, steps), charts.accuracy_rows(history), charts.rate_rows(steps)
-    left.vega_lite_chart(losses, charts.loss_spec(epochs, 360), key="train-loss", alt="Loss against epochs")
-    accuracy = charts.accuracy_spec(epochs, 360)
-    right.vega_lite_chart(accuracies, accuracy, key="train-accuracy", alt="Accuracy against epochs")
-    st.vega_lite_chart(rates, charts.rate_spec(epochs, 200), key="train-rate", alt="Learning rate against epochs")
+    left.vega_lite_chart(
+        losses, charts.loss_spec(epochs), height="stretch", key="train-loss", alt="Loss against epochs"
+    )
+    right.vega_lite_chart(
+        accuracies, charts.accuracy_spec(epochs), height="stretch", key="train-accuracy", alt="Accuracy against epochs"
+    )
+    with st.container(key="stage_rate"):
+        st.vega_lite_chart(
+            rates, charts.rate_spec(epochs), height="stretch", key="train-rate", alt="Learning rate against epochs"
+        )
 
 
 # Filters -------------------------------------------------------------------------------------------------------

@@ -480,7 +480,7 @@ def test_steps_lie_where_they_belong_and_are_averaged() -> None:
 
 @pytest.mark.parametrize("width", [240, 276, 600])
 def test_the_names_of_all_curves_have_room_above_the_chart(width: int) -> None:
-    spec = charts.loss_spec(6, 360)
+    spec = charts.loss_spec(6)
     spec |= {"width": width, "data": {"values": [{"epoch": 1, "value": 0.5, "curve": charts.BATCHES}]}}
     with_names = picture_width(spec)
     for layer in spec["layer"]:
