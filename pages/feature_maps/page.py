@@ -438,7 +438,7 @@ def explain_two_images() -> None:
         "Try two images of one class: do they stay more similar than two of different classes?",
     )
     st.latex(
-        r"\text{cosine similarity} = \frac{\langle A, B\rangle}{|A|\,|B|} \qquad"
+        r"\text{cosine similarity} = \frac{\langle A, B\rangle}{|A|\,|B|} \qquad "
         r"A, B:\ \text{the two images' responses}"
     )
 
