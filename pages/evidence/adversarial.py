@@ -191,5 +191,6 @@ def draw_accuracy(attack: Attack) -> None:
 def draw_curve(accuracies: list[float]) -> None:
     if accuracies:
         rows = pd.DataFrame({"epsilon, of 255": EPSILONS, "accuracy": accuracies})
-        st.altair_chart(charts.accuracy_chart(rows), key="accuracy_against_epsilon")
+        alt = "Accuracy on perturbed images against epsilon"
+        st.altair_chart(charts.accuracy_chart(rows), key="accuracy_against_epsilon", alt=alt)
         downloads.table("Numbers (CSV)", rows, "epsilon.csv")

@@ -80,7 +80,7 @@ def draw_all(job: Moving, view: View, kind: str, amount: float) -> None:
     for column, what, title in places:
         with column:
             spec = charts.moving_chart(rows[rows["what"] == what], title, KINDS[kind].unit, amount)
-            st.altair_chart(spec, height="stretch", key=f"moving_{what}")
+            st.altair_chart(spec, height="stretch", key=f"moving_{what}", alt=f"{title}, by {kind}")
     if job.complete:
         st.info(in_words(rows, job))
         downloads.table("Numbers (CSV)", rows, "invariance.csv")

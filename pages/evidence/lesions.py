@@ -82,7 +82,9 @@ def draw_figures(chosen: Selection, lesion: Lesion, found: Mapping[Lesion, Predi
     rows = recall_rows(chosen.card.classes, whole, without)
     with layout.stage():
         spec = charts.recall_chart(rows, list(chosen.card.classes))
-        st.altair_chart(spec, height="stretch", key="recalls")
+        st.altair_chart(
+            spec, height="stretch", key="recalls", alt="Share recognised of each class, with and without the part"
+        )
     if whole is not None and without is not None:
         st.info(in_words(chosen.card.classes, lesion, whole, without))
         downloads.table("Numbers (CSV)", rows, "lesion.csv")

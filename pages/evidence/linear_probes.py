@@ -42,7 +42,7 @@ def draw_probes(chosen: Selection, found: Probes, complete: bool) -> None:
     rows = table(found)
     spec = charts.probe_chart(rows, found.network_accuracy.value, 1 / len(chosen.card.classes))
     with layout.stage():
-        st.altair_chart(spec, height="stretch", key="probes_chart")
+        st.altair_chart(spec, height="stretch", key="probes_chart", alt="Accuracy of a linear probe on each layer")
     st.info(probes.in_words(found))
     st.caption(
         f"Logistic regression on each layer's maps, averaged over {probes.GRID} × {probes.GRID} fields, and on the "

@@ -63,7 +63,8 @@ def draw_cascade(settings: SanitySettings, job: Checking) -> None:
     st.caption("Each map has its own scale; the number is its rank correlation with the trained network's.")
     st.info(cascade_in_words(checks))
     rows = charts.correlation_rows(checks)
-    st.altair_chart(charts.correlation_chart(rows), key="correlations")
+    alt = "Rank correlation with the trained network's map, step by step"
+    st.altair_chart(charts.correlation_chart(rows), key="correlations", alt=alt)
     with st.container(horizontal=True):
         downloads.picture("Maps (PNG)", png, "sanity.png")
         downloads.table("Rank correlations (CSV)", rows, "sanity.csv")

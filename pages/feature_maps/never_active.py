@@ -28,7 +28,7 @@ def show(network: Weights, job: Counting) -> None:
     images = job.counted[0].images
     spec = charts.inactive(rows)
     st.info(inactivity.in_words(job.counted))
-    st.altair_chart(spec, key="inactive_chart")
+    st.altair_chart(spec, key="inactive_chart", alt="Share of inactive units and of inactive maps, layer by layer")
     st.caption(f"Measured on {images} test images. {of_all_images(network, job.counted)}")
     if job.complete:
         downloads.chart(spec, rows, f"{network.file_name}-inactive", "Inactive units", f"Inactive units of {network}")

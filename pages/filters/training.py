@@ -31,7 +31,7 @@ def show(chosen: Selection, row: DeltaGenerator) -> None:
     table = charts.kinds_table(list(moments), descriptions)
     st.markdown("**Preferences of the filters**")
     chart = charts.kinds_chart(table, list(moments))
-    st.altair_chart(chart, width="stretch")
+    st.altair_chart(chart, width="stretch", alt=f"How many filters prefer what: {', '.join(moments)}")
     downloads.chart(chart, table, f"{name}-filters-in-training", "Preferences of the filters")
     clear = [sum(one.kind != NO_PATTERN for one in at_moment) for at_moment in descriptions]
     counts = ", ".join(f"{count} {when}" for count, when in zip(clear, moments, strict=True))

@@ -29,8 +29,9 @@ def show() -> None:
     found = images_per_class.points(known)
     rows = pd.DataFrame([asdict(point) for point in found])
     spec = chart(rows)
+    words = "Test accuracy against training images of each class"
     with layout.stage():
-        st.altair_chart(spec, height="stretch", key="images_per_class")
+        st.altair_chart(spec, height="stretch", key="images_per_class", alt=words)
     st.info(images_per_class.in_words(found))
     st.caption(caption(len(images_per_class.planned()) - len(known)))
     with st.expander("All figures"):

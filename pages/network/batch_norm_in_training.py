@@ -63,17 +63,19 @@ def draw(chosen: Selection, settings: BatchSettings, job: WatchingBatches, chann
     label, own = chosen.card.classes[settings.label], resources.answer(settings.view).probability(settings.label)
     accuracies, answers, running = charts.accuracies(found), charts.answers(found), charts.running(found, channel)
     stored = resources.trained(chosen.network).model.get_submodule(settings.norm)
-    specs = (
-        charts.accuracy_chart(accuracies),
-        charts.answer_chart(answers, own, label),
-        charts.running_chart(running, "mean", float(stored.running_mean[channel])),
-        charts.running_chart(running, "variance", float(stored.running_var[channel])),
-    )
+    specs = {
+        "Accuracy by batch size, in training and in evaluation mode": charts.accuracy_chart(accuracies),
+        f"p({label}) of one image, among other images of its batch": charts.answer_chart(answers, own, label),
+        "Running mean over the steps": charts.running_chart(running, "mean", float(stored.running_mean[channel])),
+        "Running variance over the steps": charts.running_chart(
+            running, "variance", float(stored.running_var[channel])
+        ),
+    }
     with layout.stage(2):
         places = [*st.columns(2, gap="small"), *st.columns(2, gap="small")]
-    for number, (place, spec) in enumerate(zip(places, specs, strict=True)):
+    for number, (place, (words, spec)) in enumerate(zip(places, specs.items(), strict=True)):
         with place:
-            st.altair_chart(spec, height="stretch", key=f"batches_{number}")
+            st.altair_chart(spec, height="stretch", key=f"batches_{number}", alt=words)
     st.info(batch_statistics.in_words(found))
     st.caption(
         f"{STEPS} batches of each size, drawn from 500 test images. Below: {texts.plain(settings.norm)}, channel "
@@ -81,8 +83,9 @@ def draw(chosen: Selection, settings: BatchSettings, job: WatchingBatches, chann
     )
     if job.complete:
         name = f"{chosen.network.file_name}-batches"
-        downloads.chart(specs[0], accuracies, f"{name}-accuracy", "Accuracy by batch", "Training and evaluation mode")
-        downloads.chart(specs[1], answers, f"{name}-answers", "One image's answers", f"p({label}) among other images")
+        accuracy, answer, mean, _ = specs.values()
+        downloads.chart(accuracy, accuracies, f"{name}-accuracy", "Accuracy by batch", "Training and evaluation mode")
+        downloads.chart(answer, answers, f"{name}-answers", "One image's answers", f"p({label}) among other images")
         running_name = "Running statistics"
-        downloads.chart(specs[2], running, f"{name}-running", running_name, f"Running mean of {settings.norm}")
+        downloads.chart(mean, running, f"{name}-running", running_name, f"Running mean of {settings.norm}")
         downloads.code(code.of_batches(settings))

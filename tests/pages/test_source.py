@@ -24,3 +24,10 @@ def strings(source: str) -> Iterator[str]:
 @each_source
 def test_no_letter_runs_into_the_space_of_a_formula(source):
     assert [text for text in strings(source.read_text()) if re.search(r"\\q?quad[A-Za-z]", text)] == []
+
+
+@each_source
+def test_every_chart_has_words_for_those_who_do_not_see_it(source):
+    calls = [node for node in ast.walk(ast.parse(source.read_text())) if isinstance(node, ast.Call)]
+    charts = [call for call in calls if getattr(call.func, "attr", "") in ("altair_chart", "vega_lite_chart")]
+    assert [chart.lineno for chart in charts if all(keyword.arg != "alt" for keyword in chart.keywords)] == []
