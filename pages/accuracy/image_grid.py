@@ -2,6 +2,7 @@
 
 A grid is one chart: the images under transparent rectangles that take the click. It fits itself to its column; the
 images keep their shape and are enlarged without blur. A click puts the image into the sidebar, and so into the link.
+So does the select box below it: no key of a keyboard reaches a mark of a chart.
 """
 
 import base64
@@ -62,6 +63,28 @@ def show(
     clicks.chart(
         spec, f"grid-{name}-{selected}", alt, lambda point: clicks.select_image(test, int(point["image"])), theme=None
     )
+    _choose(name, test, grid, selected, alt)
+
+
+def _choose(name: str, test: LabelledImages, grid: Sequence[Tile], selected: int, alt: str) -> None:
+    """A select box with the words of the tiles, for those who cannot point."""
+    key, words = f"image-{name}", {tile.index: _words(tile) for tile in grid}
+    st.session_state[key] = selected if selected in words else None
+    st.selectbox(
+        alt,
+        list(words),
+        index=None,
+        required=True,
+        key=key,
+        format_func=words.__getitem__,
+        placeholder="Choose an image",
+        label_visibility="collapsed",
+        on_change=lambda: clicks.select_image(test, st.session_state[key]),
+    )
+
+
+def _words(tile: Tile) -> str:
+    return f"test image {tile.index}: " + ", ".join(tile.lines)
 
 
 def drawn(test: LabelledImages, grid: Sequence[Tile], selected: int, ink: str, columns: int) -> dict[str, Any]:
@@ -96,7 +119,7 @@ def drawn(test: LabelledImages, grid: Sequence[Tile], selected: int, ink: str, c
 def _row(down: int, column: int, tile: Tile, step: int) -> dict[str, Any]:
     """The places of a tile and of its lines of text, in columns across and in pixels down."""
     top = down * step
-    row = {"image": tile.index, "words": f"test image {tile.index}: " + ", ".join(tile.lines)}
+    row = {"image": tile.index, "words": _words(tile)}
     row |= {"left": column + 0.02, "column": column + 0.5, "right": column + 0.98}
     row |= {"top": top, "middle": top + SIDE / 2 + 2, "bottom": top + step - 4}
     for number, text in enumerate(tile.lines):

@@ -127,6 +127,19 @@ def test_a_reports_figures_are_shown_where_there_are_any(test, view: str) -> Non
 # Clicks --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("view", ["Classes", "Confusion", "Mistakes", "Two networks"])
+def test_the_images_of_a_grid_can_be_chosen_without_pointing(view: str) -> None:
+    app = page(view=view, **{"class": "cat"})
+    box = next(box for box in app.selectbox if box.key.startswith("image-"))
+    tiles = [row for row in chart_rows(app, 0 if view == "Mistakes" else 1) if "words" in row]
+    assert box.options == [row["words"] for row in tiles]
+    app = box.select_index(2).run()
+    assert_no_error(app)
+    index, test = tiles[2]["image"], resources.images("test")
+    assert app.selectbox(key="class").value == test.classes[test.labels[index]]
+    assert f"test image {index}" in said(app)
+
+
 @pytest.fixture
 def state(monkeypatch: pytest.MonkeyPatch) -> dict:
     """A session state to run callbacks on."""
