@@ -140,7 +140,7 @@ def _image_layer(y: dict[str, Any], columns: int) -> dict[str, Any]:
 
 
 def _text_layer(number: int, y: dict[str, Any], ink: str, columns: int) -> dict[str, Any]:
-    limit, size = {"expr": f"width / {columns} - 2"}, {"expr": f"width / {columns} < {NARROW} ? 12 : 16"}
+    limit, size = {"expr": f"width / {columns} - 6"}, {"expr": f"width / {columns} < {NARROW} ? 11 : 16"}
     return {
         "mark": {"type": "text", "fontSize": size, "color": ink, "limit": limit, "font": "sans-serif"},
         "encoding": {"y": {"field": f"y{number}", **y}, "text": {"field": f"line{number}", "type": "nominal"}},

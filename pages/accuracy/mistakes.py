@@ -37,11 +37,11 @@ def show(subject: Subject, chosen: Selection, kind: str) -> None:
     with left:
         if kind == LABEL_WRONG:
             st.markdown(_heading(subject))
-        first = "label" if kind == LABEL_WRONG else "is"
+        before = "label " if kind == LABEL_WRONG else ""
         tiles = image_grid.tiles(
             subject,
             indices,
-            lambda true, predicted, confidence: (f"{first} {true}", f"→ {predicted}", confidence),
+            lambda true, predicted, confidence: (f"{before}{true}", f"→ {predicted}", confidence),
         )
         image_grid.show(f"mistakes-{kind}", subject.images, tiles, chosen, f"{subject.name}: {kind}")
         image_grid.download(subject, indices, f"{subject.name}-{kind.replace(' ', '-')}")

@@ -89,7 +89,7 @@ def _show_differing(first: Subject, second: Subject, chosen: Selection) -> None:
     image_grid.show_selected(first, chosen)
     st.markdown(f"**{len(indices):,} images**; the most confident of {texts.plain(first.name)} first:")
     indices = indices[:MOST]
-    by_first = image_grid.tiles(first, indices, lambda true, predicted, confidence: (f"is {true}", predicted))
+    by_first = image_grid.tiles(first, indices, lambda true, predicted, confidence: (true, predicted))
     by_second = image_grid.tiles(second, indices, lambda true, predicted, confidence: (predicted,))
     tiles = [
         image_grid.Tile(tile.index, (*tile.lines, *other.lines))
