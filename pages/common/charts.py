@@ -111,6 +111,16 @@ def legend(title: str, entries: int = 2, narrow: bool = False) -> alt.Legend:
     )
 
 
+def every_name(room: int = 800) -> alt.Axis:
+    """An axis of ten names or fewer; a chart that is narrower than `room`, as on a phone, has room if they slant."""
+    return alt.Axis(
+        labelAngle=alt.ExprRef(f"width < {room} ? -40 : 0"),
+        labelAlign=alt.ExprRef(f"width < {room} ? 'right' : 'center'"),
+        labelOverlap=False,
+        labelLimit=180,
+    )
+
+
 def short_names(names: Sequence[str], letters: int) -> dict[str, str]:
     """Each of `names` in at most so many letters: cut in the middle, or where that makes two the same, where they part.
 

@@ -7,18 +7,11 @@ import altair as alt
 import pandas as pd
 
 from engine.sanity import Check
-from pages.common.charts import OKABE_ITO, legend, sized
+from pages.common.charts import OKABE_ITO, PHONE, every_name, legend, sized
 
 HEIGHT = 300
 PROBABILITY = "probability"
 WHOLE, WITHOUT = "the whole network", "without the part"
-EVERY_NAME = alt.Axis(
-    labelAngle=alt.ExprRef("width < 800 ? -40 : 0"),
-    labelAlign=alt.ExprRef("width < 800 ? 'right' : 'center'"),
-    labelOverlap=False,
-    labelLimit=140,
-)
-"""Of ten classes or fewer layers along an axis; a narrow chart, as on a phone, has room for them only if they slant."""
 
 
 def correlation_rows(checks: Mapping[str, Sequence[Check]]) -> pd.DataFrame:
@@ -30,16 +23,18 @@ def correlation_rows(checks: Mapping[str, Sequence[Check]]) -> pd.DataFrame:
 def correlation_chart(rows: pd.DataFrame) -> alt.Chart:
     """The rank correlation with the trained network's map, one curve per method."""
     methods, steps = list(dict.fromkeys(rows["method"])), list(dict.fromkeys(rows["random from"]))
+    names = legend("", len(methods)).copy()
+    names.columns = alt.ExprRef(f"width < {PHONE} ? 2 : 0")  # one below the other, four would take the curves' room
     line = (
         alt.Chart(rows)
         .mark_line(strokeWidth=3, point=alt.OverlayMarkDef(size=110))
         .encode(
-            x=alt.X("random from:N", sort=steps, title="random from here up", axis=EVERY_NAME),
+            x=alt.X("random from:N", sort=steps, title="random from here up", axis=every_name()),
             y=alt.Y("rank correlation:Q", scale=alt.Scale(domainMax=1)),
             color=alt.Color(
                 "method:N",
                 scale=alt.Scale(domain=methods, range=list(OKABE_ITO[: len(methods)])),
-                legend=legend("", len(methods)),
+                legend=names,
             ),
             tooltip=["method:N", "random from:N", alt.Tooltip("rank correlation:Q", format=".2f")],
         )
@@ -101,7 +96,7 @@ def recall_chart(rows: pd.DataFrame, classes: list[str]) -> alt.Chart:
         alt.Chart(rows)
         .mark_bar()
         .encode(
-            x=alt.X("class:N", sort=classes, title=None, axis=EVERY_NAME),
+            x=alt.X("class:N", sort=classes, title=None, axis=every_name()),
             xOffset=alt.XOffset("network:N", sort=names),
             y=alt.Y("recognised:Q", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%")),
             color=alt.Color("network:N", scale=alt.Scale(domain=names, range=list(OKABE_ITO[:2])), legend=legend("")),

@@ -91,7 +91,7 @@ def over_training(of_moments: Similarities) -> dict[str, Any]:
         legend=charts.legend("layer", len(layers)),
     )
     base = alt.Chart(frame).encode(
-        x=alt.X("moment:N", sort=list(of_moments), title=None, axis=alt.Axis(labelAngle=0, labelOverlap=False)),
+        x=alt.X("moment:N", sort=list(of_moments), title=None, axis=charts.every_name(480)),
         y=alt.Y("similarity:Q", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(tickCount=5), title=None),
         color=colour,
         tooltip=["layer", "moment", alt.Tooltip("similarity:Q", format=".2f")],

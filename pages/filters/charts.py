@@ -6,7 +6,7 @@ import altair as alt
 import pandas as pd
 
 from engine.filters.words import NO_PATTERN, Description
-from pages.common.charts import LABEL_SIZE, OFF, ON, legend, sized
+from pages.common.charts import OFF, ON, every_name, legend, sized
 
 KINDS = ("edges", "lines", "stripes", "spots", "flat areas", NO_PATTERN)
 
@@ -61,14 +61,14 @@ def kinds_chart(table: pd.DataFrame, when: Sequence[str]) -> alt.Chart:
         alt.Chart(table)
         .mark_bar()
         .encode(
-            x=alt.X("kind:N", sort=list(KINDS), title=None, axis=alt.Axis(labelAngle=0, labelLimit=260)),
+            x=alt.X("kind:N", sort=list(KINDS), title=None, axis=every_name()),
             xOffset=alt.XOffset("when:N", sort=list(when)),
             y=alt.Y("filters:Q", title="filters", axis=alt.Axis(tickMinStep=1)),
             color=alt.Color(
                 "when:N",
                 sort=list(when),
                 scale=alt.Scale(domain=list(when), range=colours),
-                legend=alt.Legend(orient="top", title=None, labelFontSize=LABEL_SIZE, labelLimit=300),
+                legend=legend("", len(when)),
             ),
             tooltip=["when", "kind", "filters"],
         )

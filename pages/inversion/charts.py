@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from engine.inversion import ALPHA_NORM, FEATURE, VARIATION
-from pages.common.charts import LABEL_SIZE, OKABE_ITO
+from pages.common.charts import LABEL_SIZE, LETTERS, OKABE_ITO, PHONE
 from pages.inversion.jobs import Measurement
 
 ERROR = "relative feature error"
@@ -47,13 +47,20 @@ def layer_rows(measurements: Mapping[str, Sequence[Measurement]]) -> pd.DataFram
 def falling_chart(curves: Sequence[str], steps: int, marked: int | None = None, columns: int = 1) -> Spec:
     """Curves on a logarithmic scale over the steps; a vertical line at the step `marked`.
 
-    `columns`: those of the legend. The rows are not in the chart, so that it stays the same while they grow.
+    `columns`: those of the legend, on a phone at most two. The rows are not in the chart, so that it stays the same
+    while they grow.
     """
     colour = {
         "field": "curve",
         "type": "nominal",
         "scale": {"domain": list(curves), "range": list(OKABE_ITO[: len(curves)])},
-        "legend": {"orient": "top", "title": None, "labelFontSize": LABEL_SIZE, "labelLimit": 400, "columns": columns},
+        "legend": {
+            "orient": "top",
+            "title": None,
+            "labelFontSize": LETTERS.to_dict(),
+            "labelLimit": {"expr": f"width / min({columns}, width < {PHONE} ? 2 : {columns}) - 40"},
+            "columns": {"expr": f"width < {PHONE} ? min({columns}, 2) : {columns}"},
+        },
     }
     x = {"field": "step", "type": "quantitative", "title": "step", "scale": {"domain": [0, steps]}}
     scale = {"type": "log", "domainMin": LOWEST, "clamp": True}
