@@ -45,7 +45,7 @@ html { font-size: clamp(15px, 8px + 0.625vw, 28px) !important; }
 [class*=st-key-stage_] [data-testid=stElementContainer]:not([class*=st-key-grid]):has([data-testid=stVegaLiteChart]) {
   height: max(var(--height) - var(--caption, 0rem), var(--lowest, 0rem));
 }
-@media (max-height: 500px) { [class*=st-key-stage_] { --lowest: 14rem; } }
+@media (max-height: 500px) { [class*=st-key-stage_] { --lowest: 20rem; } }
 @media (min-width: 641px) and (max-width: 900px) {
   [data-testid=stMain] [data-testid=stColumn]:has([data-testid=stVegaLiteChart]) { min-width: 100%; }
 }

@@ -20,7 +20,7 @@ from engine.reports import Reported
 from engine.training import curves
 from engine.training.histories import History
 from pages.common import texts
-from pages.common.charts import LABEL_SIZE, LETTERS, OKABE_ITO, ON_PHONE, legend, short_names, sized
+from pages.common.charts import LABEL_SIZE, LETTERS, LOW, OKABE_ITO, ON_PHONE, legend, short_names, sized
 
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right")
 MOST = len(SHAPES)
@@ -271,7 +271,8 @@ def _text(labels: pd.DataFrame, look: _Look, weight: str) -> alt.Chart:
     """The words, shortened on a screen so that the curves keep most of its width; a saved picture has room for all."""
     text = alt.ExprRef(f"{ON_PHONE} ? datum.phone : isValid(windowSize()[0]) ? datum.screen : datum.words")
     limit = alt.ExprRef(f"{ON_PHONE} ? 115 : isValid(windowSize()[0]) ? 0.19 * windowSize()[0] : 0")  # pixels; 0: none
-    mark = {"align": "left", "dx": 18, "fontSize": LETTERS, "fontWeight": weight, "limit": limit, "text": text}
+    size = alt.ExprRef(f"{LOW} ? 12 : {LETTERS['expr']}")  # more names than lines on a phone that lies on its side
+    mark = {"align": "left", "dx": 18, "fontSize": size, "fontWeight": weight, "limit": limit, "text": text}
     return (
         alt.Chart(labels)
         .mark_text(**mark)

@@ -175,6 +175,8 @@ def test_charts_have_room_on_a_phone_that_lies_on_its_side(server: str, open_pag
     assert len(boxes) == 3
     assert min(box["height"] for box in boxes) > 200
     assert min(box["width"] for box in boxes) > 500
+    plots = page.locator(".role-frame.root > g > .background").all()
+    assert min(plot.bounding_box()["height"] for plot in plots) > 100
     assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
 
 
