@@ -46,6 +46,7 @@ html { font-size: clamp(15px, 8px + 0.625vw, 28px) !important; }
   height: max(var(--height) - var(--caption, 0rem), var(--lowest, 0rem));
 }
 @media (max-height: 500px) { [class*=st-key-stage_] { --lowest: 20rem; } }
+@media (max-width: 640px) { [data-testid=stTable] :is(td, th) { padding: 0.3rem 0.25rem; font-size: 0.8rem; } }
 @media (min-width: 641px) and (max-width: 900px) {
   [data-testid=stMain] [data-testid=stColumn]:has([data-testid=stVegaLiteChart]) { min-width: 100%; }
 }

@@ -14,8 +14,25 @@ from pages.network.description import show_remarks
 STYLE = """<style>
 .st-key-layer_table :is(td, th) { font-size: 1rem !important; vertical-align: middle; }
 .st-key-layer_table table { height: calc(var(--height) - 4.5rem); }
-.st-key-layer_table td:nth-child(2) { white-space: nowrap; }
+.st-key-layer_table td:nth-child(2) p { white-space: nowrap; }
+@media (max-width: 640px) {
+  .st-key-layer_table table { height: auto; }
+  .st-key-layer_table thead { display: none; }
+  .st-key-layer_table tr {
+    display: grid; grid-template-columns: 1fr 1fr; padding: 0.3rem 0.6rem; border-bottom: 1px solid #8888;
+  }
+  .st-key-layer_table :is(th, td) { border: 0 !important; padding: 0.1rem !important; }
+  .st-key-layer_table tbody :is(th, td):first-child { grid-column: 1 / -1; font-weight: 700; }
+  .st-key-layer_table td:nth-child(4) { grid-column: 1 / -1; order: 9; }
+  .st-key-layer_table td::before { display: block; font-size: 0.8rem; opacity: 0.7; }
+  .st-key-layer_table td:nth-child(2)::before { content: "Output"; }
+  .st-key-layer_table td:nth-child(3)::before { content: "Parameters"; }
+  .st-key-layer_table td:nth-child(4)::before { content: "How they are counted"; }
+  .st-key-layer_table td:nth-child(5)::before { content: "Multiply-adds"; }
+  .st-key-layer_table td:nth-child(6)::before { content: "Receptive field"; }
+}
 </style>"""
+"""On a phone each part is a card: its name, and its figures under the names of their columns."""
 ROWS = PARTS, EVERY_OPERATION = ("parts", "every operation")
 Rows = tuple[StageRow, ...] | tuple[OperationRow, ...]
 

@@ -61,7 +61,8 @@ def _show_step(chosen: Selection, view: View, convolved: Convolved) -> None:
         _say_where(chosen, convolved, channel, row, column)
     index = step_drawings.COLOURS.index(colour)
     alt = f"Window × kernel = products of the {colour} channel, and their sum"
-    st.image(step_drawings.products(step, index, ink()), width="stretch", alt=alt)
+    with st.container(key="in_numbers"):
+        st.image(step_drawings.products(step, index, ink()), width="stretch", alt=alt)
     drawing = step_drawings.products(step, index, "black", "white")
     downloads.drawing("This step", drawing, "convolution", words.replace("*", ""))
     downloads.code(code.of_one_step(view, channel, row, column))

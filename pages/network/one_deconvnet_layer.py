@@ -56,7 +56,8 @@ def show_step(chosen: Selection, view: View, done: DeconvnetLayer) -> None:
     show_maps(done, unit, found, strip)
     words = in_words(done, kind, unit, found)
     st.markdown(f"##### {words}")
-    st.image(drawn(done, kind, unit, found, ink()), width="stretch", alt=f"Numbers: {words}".replace("*", ""))
+    with st.container(key="in_numbers"):
+        st.image(drawn(done, kind, unit, found, ink()), width="stretch", alt=f"Numbers: {words}".replace("*", ""))
     st.caption(said_of(chosen, done, unit))
     drawing = drawn(done, kind, unit, found, "black", "white")
     downloads.drawing("This step", drawing, f"deconvnet-{kind}", words.replace("*", ""))

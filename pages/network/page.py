@@ -25,10 +25,22 @@ TABLE, DIAGRAM, CONVOLUTION, DECONVNET, FIELDS, BATCH_NORM = VIEWS = (
     "receptive fields",
     "batch norm",
 )
+STYLE = """<style>
+@media (max-width: 640px) {
+  :is(.st-key-touch-diagram, .st-key-in_numbers) { overflow-x: auto; }
+  :is(.st-key-touch-diagram, .st-key-in_numbers)
+    :is([data-testid=stElementContainer], [data-testid=stFullScreenFrame], [data-testid=stImageContainer],
+        [data-testid=stImage], img) { min-width: var(--readable); max-width: none !important; }
+  .st-key-touch-diagram { --readable: 62rem; }
+  .st-key-in_numbers { --readable: 45rem; }
+}
+</style>"""
+"""On a phone drawings with letters keep a size at which these can be read, and scroll sideways."""
 
 
 def main() -> None:
     """The page."""
+    st.html(STYLE)
     chosen = selection.current()
     card = chosen.card
     count = len(describe(chosen.network, card.input_size).operations)

@@ -180,6 +180,29 @@ def test_charts_have_room_on_a_phone_that_lies_on_its_side(server: str, open_pag
     assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
 
 
+OUTSIDE = """selector => [...document.querySelectorAll(selector)]
+    .filter(cell => cell.getBoundingClientRect().right > innerWidth || cell.scrollWidth > cell.clientWidth)
+    .map(cell => cell.innerText)"""
+"""The cells of a table that do not show all of what they say."""
+
+
+def test_figures_and_drawings_can_be_read_on_a_phone(server: str, open_page: Callable[..., Any]) -> None:
+    page = open_page(f"{server}/home", 390, 844)
+    page.get_by_test_id("stTable").wait_for()
+    page.wait_for_selector(IDLE)
+    assert page.evaluate(OUTSIDE, "[data-testid=stTable] :is(td, th)") == []
+    page.goto(f"{server}/network")
+    page.get_by_text("What to look at").wait_for()
+    assert page.evaluate(OUTSIDE, ".st-key-layer_table tbody :is(td, th)") == []
+    page.get_by_text("diagram", exact=True).click()
+    drawing = page.locator(".st-key-touch-diagram img")
+    drawing.wait_for()
+    page.locator(".st-key-cells-diagram .cells").wait_for()
+    assert drawing.bounding_box()["width"] > 2 * 390
+    assert page.locator(".st-key-cells-diagram").bounding_box()["width"] == drawing.bounding_box()["width"]
+    assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
+
+
 def test_the_sidebar_of_a_phone_is_closed_by_its_button(server: str, open_page: Callable[..., Any]) -> None:
     page = open_page(f"{server}/reconstruction", 390, 844)
     page.get_by_text("What to look at").wait_for()
