@@ -4,6 +4,7 @@ import random
 import threading
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
@@ -244,6 +245,9 @@ def _photograph() -> ChosenImage:
 def _own_picture() -> ChosenImage:
     """The reader's file or camera picture, which stays in this session; the first photograph until there is one."""
     camera = st.toggle("Camera", key="camera", help="Take a picture instead of choosing a file.")
+    if camera and not allows_camera(st.context.url):
+        st.info("The camera needs HTTPS: choose a file instead, a phone offers its camera there.")
+        camera = False
     if camera:
         file = st.camera_input("Take a picture", key="own_camera")
     else:
@@ -260,6 +264,12 @@ def _own_picture() -> ChosenImage:
         return _first_photograph()
     number, name = st.session_state["_own"]
     return ChosenImage(OWN, number, None, f"your picture {name}")
+
+
+def allows_camera(url: str | None) -> bool:
+    """Whether a browser lets the page at this address use a camera: over HTTPS, or on the server's own machine."""
+    parts = urlsplit(url or "")
+    return parts.scheme != "http" or parts.hostname in ("localhost", "127.0.0.1", "::1")
 
 
 def _first_photograph() -> ChosenImage:

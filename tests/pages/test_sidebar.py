@@ -205,6 +205,20 @@ def test_the_answer_is_the_same_work_for_every_layer() -> None:
 # A reader's own pictures ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("address", "camera"),
+    [("https://class.example/inversion", True), ("http://localhost:8501", True), ("http://192.168.0.7:8501", False)],
+)
+def test_where_a_browser_allows_no_camera_a_file_is_asked_for(address: str, camera: bool, monkeypatch) -> None:
+    monkeypatch.setattr(type(st.context), "url", address)
+    app = open_page("reconstruction/page.py", images="own")
+    app.sidebar.toggle(key="camera").set_value(True).run()
+    assert_no_error(app)
+    assert any("needs HTTPS" in info.value for info in app.sidebar.info) is not camera
+    assert len(app.sidebar.get("camera_input")) == camera
+    assert len(app.sidebar.get("file_uploader")) == (not camera)
+
+
 @pytest.mark.parametrize("images", ["photographs", "own"])
 def test_without_the_shipped_photographs_one_sentence_says_so(images: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(photographs, "names", lambda: ())
