@@ -172,8 +172,9 @@ def _show_table(runs: list[RunFolder]) -> None:
     look = {"hide_index": True, "height": min(480, 46 * (len(rows) + 1) + 4), "column_config": short}
     # The browser says a row's number, which means another run in a table of other ones.
     key = f"train_runs-{hash(tuple(folder.name for folder in runs))}"
-    picked = st.dataframe(table, on_select="rerun", selection_mode="single-row", key=key, **look)
-    if chosen := picked["selection"]["rows"]:
+    modes = ["single-row", "single-cell"]
+    picked = st.dataframe(table, on_select="rerun", selection_mode=modes, key=key, **look)["selection"]
+    if chosen := picked["rows"] or [row for row, _ in picked["cells"]]:
         open_run(runs[chosen[0]].name)
 
 

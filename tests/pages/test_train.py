@@ -256,14 +256,16 @@ def three(root: Path) -> list[RunFolder]:
     return run.runs()
 
 
-def click(app: AppTest, row: int) -> AppTest:
-    """A click on a row of the table of runs."""
-    app.session_state[app.dataframe[0].key] = {"selection": {"rows": [row], "columns": [], "cells": []}}
+def click(app: AppTest, row: int, column: str | None = None) -> AppTest:
+    """A click in the table of runs, on the box before a row, or on a cell of it."""
+    where = {"rows": [], "cells": [(row, column)]} if column else {"rows": [row], "cells": []}
+    app.session_state[app.dataframe[0].key] = {"selection": {"columns": [], **where}}
     return app.run()
 
 
-def test_a_click_in_the_table_opens_that_run(three: list[RunFolder]) -> None:
-    app = click(open_page(PAGE), 1)
+@pytest.mark.parametrize("column", [None, "run"])
+def test_a_click_in_the_table_opens_that_run(three: list[RunFolder], column: str | None) -> None:
+    app = click(open_page(PAGE), 1, column)
     assert_no_error(app)
     assert app.query_params["run"] == three[1].name
 
