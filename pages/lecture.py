@@ -189,8 +189,8 @@ def _draw_strip(lecture: Lecture, place: Place) -> None:
         said, keys = st.columns([2.2, 1], gap="small", vertical_alignment="center")
         said.html(_in_html(lecture, number, st.session_state.get(ANSWERED) == place))
         with keys.container(horizontal=True, gap="xsmall"):
-            _link(lecture, number - 1, "◀", "PageUp")
-            _link(lecture, number + 1, "▶", "PageDown")
+            _link(lecture, number - 1, "Back", "PageUp")
+            _link(lecture, number + 1, "Next", "PageDown")
             if lecture.steps[number - 1].answer:
                 st.button("Answer", shortcut="A", key="lecture_answer", on_click=_toggle_answer, args=(place,))
             again = st.button("↺", shortcut="B", key="lecture_back", help="Back to this step as it was")

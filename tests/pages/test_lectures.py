@@ -36,7 +36,7 @@ def click(app: AppTest, key: str) -> AppTest:
 
 def links(app: AppTest) -> dict[str, object]:
     """The strip's links to other steps."""
-    return {link.proto.label: link.proto for link in app.get("page_link") if link.proto.label in "◀▶"}
+    return {link.proto.label: link.proto for link in app.get("page_link") if link.proto.label in ("Back", "Next")}
 
 
 def follow(app: AppTest, label: str) -> AppTest:
@@ -75,14 +75,14 @@ def test_every_step_of_a_lecture_shows_its_link_and_nothing_has_to_be_said_about
                 [str(one) for one in control] if isinstance(control, list) else [str(control).lower(), str(control)]
             )
         if number < len(lecture.steps):
-            follow(app, "▶")
-    assert list(links(app)) == ["◀"]
+            follow(app, "Next")
+    assert list(links(app)) == ["Back"]
 
 
 def test_a_step_is_there_within_a_second_once_its_page_was_seen() -> None:
-    app = follow(follow(opened(lecture="batch-norm", step="5"), "▶"), "◀")
+    app = follow(follow(opened(lecture="batch-norm", step="5"), "Next"), "Back")
     start = time.perf_counter()
-    follow(app, "▶")
+    follow(app, "Next")
     assert time.perf_counter() - start < 1
 
 
@@ -109,7 +109,7 @@ def test_an_answer_is_hidden_until_it_is_asked_for_and_in_the_next_step() -> Non
     app = opened(lecture="report-0", step="1")
     assert "Answer:" not in strip(app)
     assert "Answer:" in strip(click(app, "lecture_answer"))
-    assert "Answer:" not in strip(follow(app, "▶"))
+    assert "Answer:" not in strip(follow(app, "Next"))
 
 
 def test_the_path_can_be_left_and_found_again() -> None:
@@ -217,7 +217,7 @@ def test_another_lecture_of_ones_own_begins_at_its_beginning_with_its_answer_hid
     app.file_uploader(key="_lecture_file").upload("first.toml", own_lecture("First", 3)).run()
     click(app, "lecture_begin")
     assert "Answer:" in strip(click(app, "lecture_answer"))
-    assert "First · 3 of 3" in strip(follow(follow(app, "▶"), "▶"))
+    assert "First · 3 of 3" in strip(follow(follow(app, "Next"), "Next"))
     if leave:
         click(app, "lecture_leave")
     app.file_uploader(key="_lecture_file").upload("second.toml", own_lecture("Second", 2)).run()
