@@ -14,6 +14,7 @@ startup.exempt_modules()
 startup.use_the_whole_screen()
 startup.keep_one_entry_of_each_act()
 startup.let_shortcuts_work_on_sliders()
+startup.lead_the_focus()
 page = st.navigation(
     [
         st.Page(entry.file, title=entry.title, url_path=entry.address, default=entry is directory.HOME)

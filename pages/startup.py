@@ -209,6 +209,42 @@ def let_shortcuts_work_on_sliders() -> None:
         _letters_for_the_page(key="letters")
 
 
+# The focus -----------------------------------------------------------------------------------------------------
+
+FOCUS = """export default () => {
+  if (window.convscopeFocus) return;
+  window.convscopeFocus = true;
+  const takesFocus = "input, button, a[href], [tabindex='0']";
+  const isReady = element => element.matches(takesFocus) && !element.disabled && element.checkVisibility();
+  const first = root => {
+    for (const element of root?.querySelectorAll("*") ?? []) {
+      const found = isReady(element) ? element : first(element.shadowRoot);
+      if (found) return found;
+    }
+  };
+  const enter = tries => {
+    const found = first(document.querySelector("[data-testid=stPopoverBody]"));
+    if (found) found.focus();
+    else if (tries > 0) setTimeout(enter, 50, tries - 1);
+  };
+  addEventListener("click", event => {
+    const isByKey = event.detail === 0;
+    const opens = event.target.closest?.("[data-testid=stPopoverButton][aria-expanded=false]");
+    if (isByKey && opens) setTimeout(enter, 150, 20);
+  }, true);
+};"""
+_focus = st.components.v2.component("convscope_focus", js=FOCUS)
+
+
+def lead_the_focus() -> None:
+    """Lead the focus to where a reader at the keyboard goes on; call it in every run.
+
+    Into a popover that a key has opened: its body stands at the end of the document, behind the rest of the page.
+    """
+    with st.container(key="unused_focus"):
+        _focus(key="focus")
+
+
 # Garbage -------------------------------------------------------------------------------------------------------
 
 
