@@ -22,6 +22,7 @@ html { font-size: clamp(15px, 8px + 0.625vw, 28px) !important; }
 @media (min-width: 768px) { [data-testid=stSidebar][aria-expanded=true] { min-width: 17rem !important; } }
 [data-testid=stSidebarHeader] { height: 2.5rem; margin: 0; }
 [data-testid=stSidebarUserContent] { padding-bottom: 1rem; }
+[data-testid=stSidebar][data-collapsed=true] [data-testid=stSidebarContent] { display: none; }
 [data-testid=stSidebar] [data-testid=stVerticalBlock] { gap: 0.6rem; }
 [data-testid=stMain] h5 { font-size: 1rem; padding: 0; margin-bottom: 1rem; }
 [data-testid=stImage] img { image-rendering: pixelated; border-radius: 4px; }

@@ -204,9 +204,12 @@ def test_figures_and_drawings_can_be_read_on_a_phone(server: str, open_page: Cal
 
 
 def test_the_sidebar_of_a_phone_is_closed_by_its_button(server: str, open_page: Callable[..., Any]) -> None:
-    page = open_page(f"{server}/reconstruction", 390, 844)
+    page = open_page(f"{server}/reconstruction?number=5", 390, 844)
     page.get_by_text("What to look at").wait_for()
+    number = page.get_by_role("spinbutton", name="Number")
+    assert number.count() == 0  # closed, it is neither read aloud nor reached by Tab
     page.get_by_test_id("stExpandSidebarButton").click()
+    assert number.input_value() == "5"
     page.get_by_test_id("stSidebarCollapseButton").get_by_role("button").click()
     page.get_by_test_id("stExpandSidebarButton").wait_for()
     page.evaluate("() => localStorage.clear()")  # where the browser keeps it closed, for the next tests too
