@@ -20,7 +20,9 @@ html { font-size: clamp(15px, 8px + 0.625vw, 28px) !important; }
 [data-testid=stMainBlockContainer] { padding: 2.7rem 1.5rem 1rem; --above: 10rem; }
 [data-testid=stMainBlockContainer] [data-testid=stVerticalBlock] { gap: 0.6rem; }
 @media (min-width: 768px) { [data-testid=stSidebar][aria-expanded=true] { min-width: 17rem !important; } }
-[data-testid=stSidebarHeader] { height: 2.5rem; margin: 0; }
+[data-testid=stSidebarHeader] { height: 2.5rem; margin: 0; position: sticky; top: 0; z-index: 1; }
+[data-testid=stSidebarContent], [data-testid=stSidebarHeader] { background: inherit; }
+[data-testid=stSidebarCollapseButton], [data-testid=stSidebarCollapseButton] button { visibility: visible !important; }
 [data-testid=stSidebarUserContent] { padding-bottom: 1rem; }
 [data-testid=stSidebar][data-collapsed=true] [data-testid=stSidebarContent] { display: none; }
 [data-testid=stSidebar] [data-testid=stVerticalBlock] { gap: 0.6rem; }
@@ -233,14 +235,26 @@ FOCUS = """export default () => {
     const opens = event.target.closest?.("[data-testid=stPopoverButton][aria-expanded=false]");
     if (isByKey && opens) setTimeout(enter, 150, 20);
   }, true);
+  let closes = false;
+  addEventListener("pointerdown", event => {
+    const isOver = innerWidth < 768 && document.querySelector("[data-testid=stSidebar][data-collapsed=false]");
+    closes = Boolean(isOver && event.target.closest?.("[data-testid=stMain]"));
+  }, true);
+  addEventListener("click", event => {
+    if (!closes) return;
+    closes = false;
+    event.preventDefault();
+    event.stopPropagation();
+  }, true);
 };"""
 _focus = st.components.v2.component("convscope_focus", js=FOCUS)
 
 
 def lead_the_focus() -> None:
-    """Lead the focus to where a reader at the keyboard goes on; call it in every run.
+    """Lead the focus to where a reader goes on; call it in every run.
 
-    Into a popover that a key has opened: its body stands at the end of the document, behind the rest of the page.
+    Into a popover that a key has opened: its body stands at the end of the document, behind the rest of the page. And
+    to nothing by a tap beside the sidebar that lies over a phone's page: it closes the sidebar, and does no more.
     """
     with st.container(key="unused_focus"):
         _focus(key="focus")

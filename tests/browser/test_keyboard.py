@@ -15,3 +15,13 @@ def test_a_key_leads_into_a_popover_and_escape_back_to_its_button(server: str, o
     page.wait_for_function("() => document.activeElement.closest('[data-testid=stPopoverBody]')")
     page.keyboard.press("Escape")
     page.wait_for_function("() => document.activeElement.matches('[data-testid=stPopoverButton]')")
+
+
+def test_the_button_that_closes_the_sidebar_is_always_there(server: str, open_page: Callable[..., Any]) -> None:
+    page = open_page(f"{server}/filters", 844, 390)
+    close = page.get_by_role("button", name="Collapse sidebar")
+    close.wait_for()
+    page.get_by_test_id("stSidebarContent").evaluate("sidebar => sidebar.scrollTo(0, 1000)")
+    close.press("Enter")
+    page.get_by_test_id("stExpandSidebarButton").wait_for()
+    page.evaluate("() => localStorage.clear()")  # where the browser keeps it closed, for the next tests too

@@ -161,3 +161,17 @@ def test_on_a_phone_cells_lie_over_the_picture(server: str, open_page: Callable[
     page.evaluate(TAP, [box["x"] + 0.03 * box["width"], box["y"] + 0.02 * box["height"]])
     assert "map 0" in page.locator("[class*=st-key-touch-maps] .words").inner_text().lower()
     wait_for_link(page, channel="0")
+
+
+def test_a_tap_beside_the_open_sidebar_of_a_phone_only_closes_it(server: str, open_page: Callable[..., Any]) -> None:
+    page = open_page(f"{server}/feature_maps?layer=conv3_x", 390, 844)
+    settled(page)
+    page.get_by_test_id("stExpandSidebarButton").click()
+    page.get_by_test_id("stSidebarCollapseButton").wait_for()
+    point(page, "maps", (0.95, 0.02))
+    page.get_by_test_id("stExpandSidebarButton").wait_for()
+    page.wait_for_timeout(500)
+    assert "channel" not in link(page)
+    point(page, "maps", (0.03, 0.02))
+    wait_for_link(page, channel="0")
+    page.evaluate("() => localStorage.clear()")  # where the browser keeps it closed, for the next tests too
