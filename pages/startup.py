@@ -19,7 +19,7 @@ html { font-size: clamp(15px, 8px + 0.625vw, 28px) !important; }
 [data-testid=stHeader] { height: 2.75rem; min-height: 0; }
 [data-testid=stMainBlockContainer] { padding: 2.7rem 1.5rem 1rem; --above: 10rem; }
 [data-testid=stMainBlockContainer] [data-testid=stVerticalBlock] { gap: 0.6rem; }
-@media (min-width: 768px) { [data-testid=stSidebar][aria-expanded=true] { min-width: 17rem !important; } }
+@media (min-width: 768px) { [data-testid=stSidebar][data-collapsed=false] { min-width: 17rem !important; } }
 [data-testid=stSidebarHeader] { height: 2.5rem; margin: 0; position: sticky; top: 0; z-index: 1; }
 [data-testid=stSidebarContent], [data-testid=stSidebarHeader] { background: inherit; }
 [data-testid=stSidebarCollapseButton], [data-testid=stSidebarCollapseButton] button { visibility: visible !important; }

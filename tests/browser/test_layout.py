@@ -215,6 +215,13 @@ def test_the_sidebar_of_a_phone_is_closed_by_its_button(server: str, open_page: 
     page.evaluate("() => localStorage.clear()")  # where the browser keeps it closed, for the next tests too
 
 
+def test_the_sidebar_grows_with_the_type(server: str, open_page: Callable[..., Any]) -> None:
+    page = open_page(f"{server}/feature_maps", 1920, 1080)
+    page.get_by_role("button", name="Collapse sidebar").wait_for()
+    size = page.evaluate("() => parseFloat(getComputedStyle(document.documentElement).fontSize)")
+    assert page.get_by_test_id("stSidebar").bounding_box()["width"] == 17 * size
+
+
 def test_every_page_is_named_in_the_navigation(server: str, open_page: Callable[..., Any]) -> None:
     page = open_page(f"{server}/reconstruction", 1280, 720)
     titles = [entry.title for entry in (directory.HOME, *directory.PAGES)]
