@@ -59,6 +59,7 @@ html { font-size: clamp(15px, 8px + 0.625vw, 28px) !important; }
 .st-key-options button :is(div, p) { min-width: 0; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 [data-testid=stHeader] [data-testid=stTopNav] { padding: 0 0.5rem; }
 [data-testid=stTopNavLink] { padding: 0 0.15rem; }
+[data-testid=stTopNavLink]:focus-visible { outline: 2px solid light-dark(#0072B2, #56B4E9); }
 [data-testid=stToolbar] > div > :last-child { flex: none; padding-left: 8rem; }
 [data-testid=stStatusWidget] { position: fixed; bottom: 0.4rem; right: 1rem; }
 [data-testid=stStatusWidget]:has([data-testid=stStatusWidgetRunningIcon]) button { display: none; }
@@ -73,6 +74,8 @@ html { font-size: clamp(15px, 8px + 0.625vw, 28px) !important; }
   body:has([data-testid=stSidebar][data-collapsed=false]) .st-key-presenting { display: none; }
 }
 [data-testid=stElementToolbar] { top: 0.2rem !important; right: 0.2rem !important; }
+[data-testid=stElementToolbar]:focus-within { opacity: 1 !important; }
+[class*=st-key-card_] [data-testid=stElementToolbar] { display: none; }
 [class*=st-key-touch-] { position: relative; }
 [class*=st-key-touch-] [data-testid=stElementToolbar] { display: none; }
 [class*=st-key-touch-] img { cursor: pointer; }
