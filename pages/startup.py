@@ -74,6 +74,7 @@ html { font-size: clamp(15px, 8px + 0.625vw, 28px) !important; }
   body:has([data-testid=stSidebar][data-collapsed=false]) .st-key-presenting { display: none; }
 }
 [data-testid=stElementToolbar] { top: 0.2rem !important; right: 0.2rem !important; }
+[data-testid=stCaptionContainer] { opacity: 0.72; }
 [data-testid=stElementToolbar]:focus-within { opacity: 1 !important; }
 [class*=st-key-card_] [data-testid=stElementToolbar] { display: none; }
 [class*=st-key-touch-] { position: relative; }
@@ -82,6 +83,12 @@ html { font-size: clamp(15px, 8px + 0.625vw, 28px) !important; }
 [class*=st-key-cells-] { position: absolute !important; inset: 0; pointer-events: none; }
 </style>"""
 """Type that grows with the screen, little padding, and pictures that stay crisp when the browser enlarges them."""
+
+
+DARK = """<style>
+[data-testid=stBaseButton-primary]:enabled, [data-testid=stMultiSelect] [data-tag] :is(span, button) { color: black; }
+</style>"""
+"""Black letters on the light blue of a dark page: white ones had a contrast of 2.3 to 1."""
 
 
 _FIRST_OF_GROUPS = [1 + [entry.group for entry in directory.PAGES].index(group) for group in directory.GROUPS]
@@ -147,7 +154,7 @@ def show_error(error: Exception) -> bool:
 
 def use_the_whole_screen() -> None:
     """Put the style on the page; call it in every run."""
-    st.html(STYLE + _GROUPS)
+    st.html(STYLE + _GROUPS + (DARK if st.context.theme.type == "dark" else ""))
 
 
 # The browser's history -----------------------------------------------------------------------------------------

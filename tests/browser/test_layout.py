@@ -271,3 +271,13 @@ def test_shortcuts_work_after_a_click_on_a_slider_or_a_switch(server: str, open_
     page.wait_for_function("() => location.search.includes('bn=false')", timeout=30_000)
     page.keyboard.press("p")
     page.wait_for_function("() => location.search.includes('present=true')", timeout=30_000)
+
+
+def test_letters_on_the_light_blue_of_a_dark_page_are_black(server: str, open_page: Callable[..., Any]) -> None:
+    page = open_page("about:blank", 1280, 720)
+    page.emulate_media(color_scheme="dark")
+    page.goto(f"{server}/inversion")
+    letters = page.locator("[class*=_start] button p")
+    letters.wait_for()
+    page.wait_for_selector(IDLE)
+    assert letters.evaluate("letters => getComputedStyle(letters).color") == "rgb(0, 0, 0)"
