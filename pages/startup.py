@@ -77,6 +77,7 @@ html { font-size: clamp(15px, 8px + 0.625vw, 28px) !important; }
 [data-testid=stCaptionContainer] { opacity: 0.72; }
 [data-testid=stElementToolbar]:focus-within { opacity: 1 !important; }
 [class*=st-key-card_] [data-testid=stElementToolbar] { display: none; }
+@media (hover: none) { [data-testid=stDataFrame] [data-testid=stElementToolbar] { display: none; } }
 [class*=st-key-touch-] { position: relative; }
 [class*=st-key-touch-] [data-testid=stElementToolbar] { display: none; }
 [class*=st-key-touch-] img { cursor: pointer; }
