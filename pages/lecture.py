@@ -32,7 +32,8 @@ STYLE = """<style>
 .st-key-lecture p { margin: 0; font-size: 0.95rem; line-height: 1.3; }
 .st-key-lecture button { min-height: 0; padding: 0.1rem 0.5rem; }
 .st-key-lecture a { border: 1px solid rgba(128, 128, 128, 0.5); border-radius: 0.5rem; padding: 0.1rem 0.6rem; }
-@media (min-width: 641px) {
+@media (max-width: 999px) { .st-key-lecture [data-testid=stColumn] { min-width: 100%; } }
+@media (min-width: 1000px) {
   .st-key-lecture [data-testid=stColumn] { flex: 1 1 0; width: 0; min-width: 0; }
   .st-key-lecture [data-testid=stColumn]:last-child { flex: none; width: auto; }
 }

@@ -39,7 +39,7 @@ html { font-size: clamp(15px, 8px + 0.625vw, 28px) !important; }
 .st-key-stage_gains { --caption: 0rem; }
 .st-key-under_a_slider { --slider: 5.5rem; }
 .st-key-stage_2_lines_2 { --caption: 2.7rem; }
-@media (max-width: 640px) { [class*=st-key-stage_3] { --height: min(var(--room) / 2, 110vw); } }
+@media (max-width: 640px) { [class*=st-key-stage_] { --height: min(var(--room), 110vw); } }
 [class*=st-key-stage_] [data-testid=stImage] img {
   max-height: calc(var(--height) - var(--caption, 0rem));
   object-fit: contain;
