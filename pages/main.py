@@ -22,6 +22,8 @@ page = st.navigation(
     ],
     position="top",
 )
+if page.url_path:
+    st.set_page_config(page_title=f"{page.title} · Convscope")
 address = page.url_path or directory.HOME.address
 controls.follow_address(page.url_path, lecture.PLACES, lecture.meant)
 with texts.readable_errors():

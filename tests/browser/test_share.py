@@ -18,6 +18,7 @@ def test_the_menu_is_at_the_same_place_on_every_page_and_copies_the_address(
         path = "" if entry is directory.HOME else entry.address
         page.wait_for_function("path => location.pathname.replaceAll('/', '') === path", arg=path)
         page.wait_for_selector(IDLE)
+        assert page.title() == ("Convscope" if entry is directory.HOME else f"{entry.title} · Convscope")
         menu.click()
         page.get_by_role("button", name="Copy link").click()
         page.get_by_role("button", name="Copied").wait_for()
