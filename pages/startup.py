@@ -225,7 +225,7 @@ def let_shortcuts_work_on_sliders() -> None:
 
 # The focus -----------------------------------------------------------------------------------------------------
 
-FOCUS = """export default () => {
+FOCUS = r"""export default () => {
   if (window.convscopeFocus) return;
   window.convscopeFocus = true;
   const takesFocus = "input, button, a[href], [tabindex='0']";
@@ -246,6 +246,26 @@ FOCUS = """export default () => {
     const opens = event.target.closest?.("[data-testid=stPopoverButton][aria-expanded=false]");
     if (isByKey && opens) setTimeout(enter, 150, 20);
   }, true);
+  const inPlaceOf = {
+    start: ["stop"], stop: ["start", "again"], again: ["stop"], pause: ["resume"], resume: ["pause"],
+  };
+  const successors = button => {
+    if (button.closest("[data-testid=stSidebarCollapseButton]")) return "[data-testid=stExpandSidebarButton]";
+    if (button.matches("[data-testid=stExpandSidebarButton]")) return "[data-testid=stSidebarCollapseButton] button";
+    const [, name, act] = button.closest("[class*=st-key-]")?.className.match(/st-key-(\S+)_([a-z]+)(?=\s|$)/) ?? [];
+    return inPlaceOf[act]?.concat(act).map(next => `.st-key-${name}_${next} button`).join();
+  };
+  const watch = (button, next, tries) => {
+    if (document.activeElement === button) setTimeout(watch, 100, button, next, 100);
+    else if (!button.isConnected && document.activeElement === document.body && tries > 0) {
+      document.querySelector(next)?.focus();
+      setTimeout(watch, 100, button, next, tries - 1);
+    }
+  };
+  addEventListener("focusin", event => {
+    const next = successors(event.target);
+    if (next) watch(event.target, next, 100);
+  });
   let closes = false;
   addEventListener("pointerdown", event => {
     const isOver = innerWidth < 768 && document.querySelector("[data-testid=stSidebar][data-collapsed=false]");
@@ -264,8 +284,9 @@ _focus = st.components.v2.component("convscope_focus", js=FOCUS)
 def lead_the_focus() -> None:
     """Lead the focus to where a reader goes on; call it in every run.
 
-    Into a popover that a key has opened: its body stands at the end of the document, behind the rest of the page. And
-    to nothing by a tap beside the sidebar that lies over a phone's page: it closes the sidebar, and does no more.
+    Into a popover that a key has opened: its body stands at the end of the document, behind the rest of the page. From
+    a button that vanishes to the one that comes in its place: from Start to Stop, and back. And to nothing by a tap
+    beside the sidebar that lies over a phone's page: it closes the sidebar, and does no more.
     """
     with st.container(key="unused_focus"):
         _focus(key="focus")

@@ -5,6 +5,7 @@ export default function ({ parentElement }) {
   button.onclick = async () => {
     const copied = await navigator.clipboard?.writeText(location.href).then(() => true, () => false);
     button.textContent = copied || select(location.href) ? "Copied" : location.href;
+    button.focus(); // which the text field has taken
     setTimeout(() => { button.textContent = "Copy link"; }, 3000);
   };
 }

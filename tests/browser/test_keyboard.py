@@ -23,5 +23,15 @@ def test_the_button_that_closes_the_sidebar_is_always_there(server: str, open_pa
     close.wait_for()
     page.get_by_test_id("stSidebarContent").evaluate("sidebar => sidebar.scrollTo(0, 1000)")
     close.press("Enter")
-    page.get_by_test_id("stExpandSidebarButton").wait_for()
+    page.wait_for_function("() => document.activeElement.matches('[data-testid=stExpandSidebarButton]')")
     page.evaluate("() => localStorage.clear()")  # where the browser keeps it closed, for the next tests too
+
+
+def test_the_focus_goes_from_start_to_stop_and_back(server: str, open_page: Callable[..., Any]) -> None:
+    page = open_page(f"{server}/inversion?layer=conv4_x&steps=400", 1280, 720)
+    page.get_by_text("What to look at").wait_for()
+    page.wait_for_selector(IDLE)
+    page.get_by_role("button", name="Start", exact=True).focus()
+    for name in ("Stop", "Start"):
+        page.keyboard.press("Enter")
+        page.wait_for_function("name => document.activeElement.innerText === name", arg=name)

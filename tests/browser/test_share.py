@@ -40,6 +40,7 @@ def test_a_slide_is_saved_and_the_link_is_copied_without_a_secure_page(
     page.evaluate("document.addEventListener('copy', () => { window.copied = String(document.getSelection()); })")
     page.get_by_role("button", name="Copy link").click()
     page.get_by_role("button", name="Copied").wait_for()
+    assert page.evaluate("document.activeElement.shadowRoot.activeElement.textContent") == "Copied"
 
 
 def test_the_code_is_that_of_the_step_on_the_screen(server: str, open_page: Callable[..., Any]) -> None:
