@@ -46,6 +46,7 @@ FOLLOW = """export default ({ data }) => {
     document.documentElement.style.setProperty("--lecture-height", `${target.offsetHeight}px`));
   window.convscopeStrip.disconnect();
   if (strip) window.convscopeStrip.observe(strip);
+  strip?.querySelector("[data-testid=stHtml]")?.setAttribute("role", "status");
   window.convscopePlace = data;
   if (window.convscopeKeys) return;
   window.convscopeKeys = true;
@@ -91,7 +92,8 @@ _keys = st.components.v2.component("convscope_lecture_keys", js=FOLLOW)
 step. A link that leads to where the browser is, or is on its way to, is an old one: it waits for the next one. Where
 there is none, it waits for some seconds: between two pages there is no strip.
 
-It also tells the style how high the strip is, whose text and answer may be long.
+It also tells the style how high the strip is, whose text and answer may be long, and screen readers that its text
+changes.
 """
 
 
