@@ -27,6 +27,7 @@ html { font-size: clamp(15px, 8px + 0.625vw, 28px) !important; }
 [data-testid=stSidebar][data-collapsed=true] [data-testid=stSidebarContent] { display: none; }
 [data-testid=stSidebar] [data-testid=stVerticalBlock] { gap: 0.6rem; }
 [data-testid=stMain] h5 { font-size: 1rem; padding: 0; margin-bottom: 1rem; }
+[data-testid=stMain] [data-testid=stHeaderActionElements] { display: none; }
 [data-testid=stImage] img { image-rendering: pixelated; border-radius: 4px; }
 :has(> [class*=st-key-unused_]), .st-key-presenting .st-key-present { display: none; }
 [data-testid=stSidebar]:not(:has([class*=st-key-used_], [data-testid=stSidebarNav])) { display: none; }
