@@ -26,8 +26,8 @@ VIRIDIS = tuple(
     tuple(bytes.fromhex(colour))
     for colour in ["440154", "482878", "3e4989", "31688e", "26828e", "1f9e89", "35b779", "6ece58", "b5de2b", "fde725"]
 )
-SEEN = 0.45
-"""How much of the image shows through a heat map that is laid over it."""
+SEEN = 0.2
+"""How much of the image shows through a heat map that is laid over it: more, and what is dark in it reads as low."""
 UNKNOWN = np.array([round(MID_GREY)] * 3, dtype=np.uint8)
 """The colour of what is not known yet."""
 FRAME = (230, 159, 0)
