@@ -1,7 +1,7 @@
 """The charts of the Evidence page: rank correlations, accuracy against epsilon, and curves of moved images."""
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import altair as alt
 import pandas as pd
@@ -61,7 +61,7 @@ def moving_chart(rows: pd.DataFrame, title: str, unit: str, amount: float) -> al
 
     Its name stands above: beside an axis of a low chart it would be cut off.
 
-    Three of these stand side by side, so `curve_names` is their legend.
+    Three of these stand side by side, so `colour_names` is their legend.
     """
     images = list(dict.fromkeys(rows["image"]))
     lines = (
@@ -83,10 +83,13 @@ def moving_chart(rows: pd.DataFrame, title: str, unit: str, amount: float) -> al
     return sized((rule + lines).properties(title=alt.Title(title, anchor="start")), HEIGHT)
 
 
-def curve_names(rows: pd.DataFrame) -> str:
-    """The names of the moved images beside their colours, as HTML."""
-    named = zip(OKABE_ITO, dict.fromkeys(rows["image"]), strict=False)
-    return " ".join(f'<span style="color: {colour}">■</span> {html.escape(name)}' for colour, name in named)
+def colour_names(names: Iterable[str]) -> str:
+    """Names beside the colours that they have on a chart or a map, in this order, as HTML."""
+    named = zip(OKABE_ITO, names, strict=False)
+    return " ".join(
+        f'<span style="white-space: nowrap"><span style="color: {colour}">■</span> {html.escape(name)}</span>'
+        for colour, name in named
+    )
 
 
 def recall_chart(rows: pd.DataFrame, classes: list[str]) -> alt.Chart:

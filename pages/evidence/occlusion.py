@@ -16,7 +16,7 @@ from engine.views import View
 from pages.common import downloads, jobs, layout, resources, selection, sheets, texts, touch
 from pages.common.controls import Option
 from pages.common.selection import Selection
-from pages.evidence import code, drawings
+from pages.evidence import charts, code, drawings
 from pages.evidence.jobs import FILLS, Occluding, OcclusionSettings, occlusion_of
 
 NO_OTHER = "none"
@@ -26,10 +26,11 @@ SQUARES, STRIDES = (8, 4, 2), (32, 16, 8)
 
 BRIGHTNESS = ("one scale", "each its own")
 BRIGHTNESS_HELP = "One scale: probabilities from 0 to 1. Each its own: from the smallest to the largest on this image."
+MOST_PROBABLE = "Most probable"
+AS_CAPTION = "font-size: 0.875rem; color: color-mix(in srgb, currentColor 60%, transparent)"
+"""HTML that looks like Streamlit's captions, which cannot have colours of their own."""
 AGREE = 0.3
 """Rank correlations nearer to 0 say nothing."""
-NAMED = ("blue", "orange", "green", "violet")
-"""What Streamlit calls the first of `drawings.COLOURS`."""
 
 
 @dataclass(frozen=True)
@@ -107,12 +108,11 @@ def draw_maps(shown: Shown, job: Occluding) -> None:
     alone = len(shown.drawn) == 1
     with layout.stage():
         large, beside = st.columns([1.08, 1] if alone else [2.06, 0.42], gap="small")
-    scale = "bright 1, dark 0" if shown.brightness == BRIGHTNESS[0] else "on its own scale"
     for place, label in zip(large.columns(len(shown.drawn), gap="small"), shown.drawn, strict=True):
         with place:
             draw_probability(replace(shown, label=label), found, image)
-            name = texts.plain(shown.classes[label])
-            st.caption(f"**p({name})** with the square there: {scale}. Point at it for the numbers.")
+            name, scale = texts.plain(shown.classes[label]), scale_in_words(shown, label, found)
+            st.caption(f"**p({name})**, mean over the squares that hide a pixel: {scale}. Point at a square.")
     classes = commonest(shown, found)
     with beside, layout.stage(2, all_named=True):
         left, right = st.columns(2, gap="small") if alone else [st.container()] * 2
@@ -120,7 +120,8 @@ def draw_maps(shown: Shown, job: Occluding) -> None:
         show(image, "The image", prediction(shown))
         show(activity(found, image), f"Map {channel} of {shown.view.layer}", "its sum with the square there")
     with right:
-        show(most_probable(found, classes, image), "Most probable", legend(shown, found, classes))
+        sheets.show(drawings.large(most_probable(found, classes, image)), MOST_PROBABLE)
+        st.html(f'<div style="{AS_CAPTION}"><b>{MOST_PROBABLE}</b>: {legend(shown, found, classes)}</div>')
         show(reconstruction(shown), f"Deconvnet of map {channel}", "its strongest unit; grey is zero")
     if found is not None:
         with st.container() if alone else large:
@@ -159,6 +160,15 @@ def probability(shown: Shown, found: Occlusion, image: np.ndarray) -> np.ndarray
     means = found.over_pixels(found.probability(shown.label))
     one_scale = shown.brightness == BRIGHTNESS[0]
     return pictures.over_image(means.double().numpy() if one_scale else pictures.stretched(means), image)
+
+
+def scale_in_words(shown: Shown, label: int, found: Occlusion | None) -> str:
+    """What is bright on the map of the class's probability, and what is dark."""
+    if shown.brightness == BRIGHTNESS[0] or found is None:
+        return "bright 1, dark 0"
+    means = found.over_pixels(found.probability(label))
+    known = means[~means.isnan()]
+    return f"bright {float(known.max()):.2f}, dark {float(known.min()):.2f}"
 
 
 def activity(found: Occlusion | None, image: np.ndarray) -> np.ndarray:
@@ -223,11 +233,13 @@ def commonest(shown: Shown, found: Occlusion | None) -> tuple[int, ...]:
 
 
 def legend(shown: Shown, found: Occlusion | None, classes: tuple[int, ...]) -> str:
-    """The names of the classes beside their colours, as Markdown."""
+    """The names of the classes beside their colours, as HTML; "others" where several share the last colour."""
     if found is None:
         return ""
-    named = zip(NAMED, classes, strict=False)
-    return " ".join(f":{colour}[■] {texts.plain(shown.classes[label])}" for colour, label in named)
+    names = [shown.classes[label] for label in classes]
+    if len(names) > len(drawings.COLOURS):
+        names[len(drawings.COLOURS) - 1 :] = ["others"]
+    return charts.colour_names(names)
 
 
 def in_words(shown: Shown, found: Occlusion) -> str:

@@ -27,10 +27,12 @@ from engine import (
     weights,
 )
 from engine.accuracy.figures import accuracy
+from engine.data import CIFAR10_CLASSES
 from engine.occlusion import Occlusion
 from engine.sanity import Check
 from engine.settings import ROOT
 from engine.views import View
+from pages.common.charts import OKABE_ITO
 from pages.evidence import charts, drawings, jobs, linear_probes, methods, sanity_check
 from pages.evidence import invariance as page_invariance
 from pages.evidence import lesions as lesion_view
@@ -121,6 +123,11 @@ def test_two_classes_stand_side_by_side() -> None:
     assert not app.warning
     assert_pictures_have_words(app)
     assert len(app.get("image")) == 6
+    (legend,) = (each.proto.body for each in app.get("html") if "Most probable" in each.proto.body)
+    seen = sorted({int(label) for label in job.found.predicted().flatten()})
+    assert all(f"■</span> {CIFAR10_CLASSES[label]}</span>" in legend for label in seen)
+    assert sum(colour in legend for colour in OKABE_ITO) == min(len(seen), len(OKABE_ITO))
+    assert any("mean over the squares that hide a pixel: bright 1, dark 0" in each.value for each in app.caption)
     ship, airplane = job.found.probability(8), job.found.probability(0)
     said = infos(app)[0]
     assert f"with hidden squares {float(ship.min()):.2f} to {float(ship.max()):.2f}; p(airplane) is" in said
@@ -237,6 +244,10 @@ def test_drawings_show_what_is_unknown_in_grey_and_classes_in_their_colours() ->
     assert tuple(colours[0, 3]) == tuple(drawings.COLOURS[0])
     assert tuple(colours[0, 0]) == tuple(colours[3, 1]) == tuple(drawings.COLOURS[1])
     assert tuple(colours[3, 3]) == (128, 128, 128)
+    one_hidden = torch.zeros(4, 4, 2).index_put((torch.tensor(1), torch.tensor(1), torch.tensor(1)), torch.tensor(9.0))
+    overlapping = Occlusion(one_hidden, occlusion.squares(8, 8, 4, 2), None, 16, (8, 8))
+    at = (drawings.answers(overlapping, (0, 1), np.full((8, 8, 3), 255, np.uint8)) == drawings.COLOURS[1]).all(axis=2)
+    assert np.argwhere(at).tolist() == [[3, 3], [3, 4], [4, 3], [4, 4]]  # rows and columns 2 to 5 are hidden
     assert list(FILLS) == ["mean colour", "black", "grey", "white"]
 
 
