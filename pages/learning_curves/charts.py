@@ -16,11 +16,12 @@ import pandas as pd
 
 from engine import reports
 from engine.models import ARCHITECTURES
+from engine.pictures import INK
 from engine.reports import Reported
 from engine.training import curves
 from engine.training.histories import History
 from pages.common import texts
-from pages.common.charts import LABEL_SIZE, LETTERS, LOW, OKABE_ITO, ON_PHONE, legend, short_names, sized
+from pages.common.charts import LETTERS, LOW, OKABE_ITO, ON_PHONE, legend, short_names, sized
 
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right")
 MOST = len(SHAPES)
@@ -40,12 +41,14 @@ COLUMNS = {
 """What of a history each chart shows."""
 
 HEIGHT = 420
-INSIDE = 320
-"""About how many pixels of the height lie between the axes."""
+LINES = (18, 22, 28)
+"""How many lines of text have room between the axes: of a saved chart, of one on a laptop, and on a large screen."""
 IN_MARGIN, IN_NARROW_MARGIN = 20, 13
 """How many letters of a name have room beside a chart, and on a phone."""
 VALIDATED = "*"
 """Stands in the margin, where there is no room for words, at figures that were measured on validation images."""
+SEVERAL = ""
+"""Is the owner of a report's figure that belongs to several curves; it is grey."""
 SPOTS = 8
 """About how many shapes stand on a curve."""
 
@@ -212,8 +215,9 @@ class _Look:
         domain = alt.Scale(domain=[self.scale.low, self.scale.high], type=kind, nice=False, zero=False)
         return alt.Y(f"{column}:Q", scale=domain, axis=axis, title=title)
 
-    def colour(self) -> alt.Color:
-        return alt.Color("curve:N", scale=alt.Scale(domain=self.names, range=OKABE_ITO[: len(self.names)]), legend=None)
+    def colour(self, field: str = "curve") -> alt.Color:
+        colours = [*OKABE_ITO[: len(self.names)], INK]
+        return alt.Color(f"{field}:N", scale=alt.Scale(domain=[*self.names, SEVERAL], range=colours), legend=None)
 
     def shape(self) -> alt.Shape:
         return alt.Shape("curve:N", scale=alt.Scale(domain=self.names, range=SHAPES[: len(self.names)]), legend=None)
@@ -257,13 +261,14 @@ def _best(chosen: Sequence[History], drawn: pd.DataFrame, metric: str, look: _Lo
 def _margin(drawn: pd.DataFrame, cited: pd.DataFrame, look: _Look) -> list[alt.Chart]:
     """In the right margin, the name of each curve and of each report's figure, at its height where there is room."""
     ends = drawn.groupby("curve", sort=False).tail(1)
-    names = pd.DataFrame({"curve": ends["curve"], "value": ends["shown"], "words": ends["curve"], "bold": True})
+    names = pd.DataFrame({"owner": ends["curve"], "value": ends["shown"], "words": ends["curve"], "bold": True})
     names["screen"] = ends["curve"].map(short_names(look.names, IN_MARGIN))
     names["phone"] = ends["curve"].map(short_names(look.names, IN_NARROW_MARGIN))
     figures = cited.assign(bold=False, screen=cited["words"], phone=cited["words"]) if len(cited) else cited
     labels = pd.concat([names, figures], ignore_index=True) if len(cited) else names
-    places = apart([look.scale.fraction(value) for value in labels["value"]], 1.35 * LABEL_SIZE / INSIDE)
-    labels = labels.assign(place=[look.scale.value(place) for place in places])
+    for lines in LINES:
+        places = apart([look.scale.fraction(value) for value in labels["value"]], 1.35 / lines)
+        labels[f"of_{lines}"] = [look.scale.value(place) for place in places]
     return [_text(labels[labels["bold"] == bold], look, "bold" if bold else "normal") for bold in (True, False)]
 
 
@@ -271,12 +276,22 @@ def _text(labels: pd.DataFrame, look: _Look, weight: str) -> alt.Chart:
     """The words, shortened on a screen so that the curves keep most of its width; a saved picture has room for all."""
     text = alt.ExprRef(f"{ON_PHONE} ? datum.phone : isValid(windowSize()[0]) ? datum.screen : datum.words")
     limit = alt.ExprRef(f"{ON_PHONE} ? 115 : isValid(windowSize()[0]) ? 0.19 * windowSize()[0] : 0")  # pixels; 0: none
-    size = alt.ExprRef(f"{LOW} ? 12 : {LETTERS['expr']}")  # more names than lines on a phone that lies on its side
+    letters = f"({LOW} ? 12 : {LETTERS.expr})"  # more names than lines on a phone that lies on its side
+    size = alt.ExprRef(letters)
     mark = {"align": "left", "dx": 18, "fontSize": size, "fontWeight": weight, "limit": limit, "text": text}
+    place = f"datum.of_{LINES[0]}"
+    for lines in LINES[1:]:  # the height between the axes is known only to the chart
+        place = f"height > {lines} * {letters} ? datum.of_{lines} : {place}"
     return (
         alt.Chart(labels)
+        .transform_calculate(place=place)
         .mark_text(**mark)
-        .encode(x=alt.value("width"), y=look.y("place"), tooltip=alt.Tooltip("words:N", title=" "), color=look.colour())
+        .encode(
+            x=alt.value("width"),
+            y=look.y("place"),
+            tooltip=alt.Tooltip("words:N", title=" "),
+            color=look.colour("owner"),
+        )
     )
 
 
@@ -297,7 +312,10 @@ def _new_sizes(chosen: Sequence[History], numbers: pd.DataFrame, look: _Look) ->
 
 
 def _cited(chosen: Sequence[History], style: Style) -> pd.DataFrame:
-    """What the reports measured for the chosen networks on CIFAR-10's test images, or else on validation images."""
+    """What the reports measured for the chosen networks on CIFAR-10's test images, or else on validation images.
+
+    The owner of a figure is its curve, or `SEVERAL` if more curves are of its network.
+    """
     names = labels(chosen)
     figures = [
         (names[history.key], figure.accuracy, _words(figure))
@@ -306,7 +324,9 @@ def _cited(chosen: Sequence[History], style: Style) -> pd.DataFrame:
         for figure in reports.unseen(history.architecture)
         if figure.dataset == reports.CIFAR10
     ]
-    return pd.DataFrame(figures, columns=["curve", "value", "words"]).drop_duplicates("words")
+    cited = pd.DataFrame(figures, columns=["owner", "value", "words"])
+    cited["owner"] = cited["owner"].mask(cited["words"].duplicated(keep=False), SEVERAL)
+    return cited.drop_duplicates("words")
 
 
 def _words(figure: Reported) -> str:
@@ -326,4 +346,4 @@ def _reference(cited: pd.DataFrame, look: _Look) -> list[alt.Chart]:
     if cited.empty:
         return []
     rule = alt.Chart(cited).mark_rule(strokeDash=[14, 6], strokeWidth=2, opacity=0.8)
-    return [rule.encode(y=look.y("value"), color=look.colour())]
+    return [rule.encode(y=look.y("value"), color=look.colour("owner"))]

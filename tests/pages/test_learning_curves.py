@@ -13,14 +13,14 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from engine import checkpoints
+from engine import checkpoints, pictures
 from engine.accuracy.figures import wilson
 from engine.errors import ConvscopeError
 from engine.training import curves, histories, images_per_class, verdicts
 from engine.training.records import to_csv
 from engine.training.run import RunFolder
 from pages.common import downloads
-from pages.common.charts import short_names
+from pages.common.charts import OKABE_ITO, short_names
 from pages.learning_curves import charts, on_paper
 from pages.learning_curves.charts import TRAINING, VALIDATION, Style
 from tests.apps import ROOT, assert_no_error, open_page
@@ -318,6 +318,30 @@ def test_a_report_that_measured_on_validation_images_is_told_from_one_that_teste
     assert charts.meaning_of_mark([lenet], PLAIN) == ""
     assert charts.meaning_of_mark([resnet], replace(PLAIN, reports=False)) == ""
     assert "An asterisk marks" in text(opened(curves="resnet18"))
+
+
+def test_a_report_of_several_curves_network_has_the_colour_of_none():
+    def colours(*keys: str) -> dict[str, str]:
+        chosen = [histories.read(histories.find()[key]) for key in keys]
+        drawn = charts.chart(chosen, "accuracy", PLAIN).to_dict()
+        rule = next(layer for layer in drawn["layer"] if layer["mark"].get("strokeDash") == [14, 6])
+        scale = rule["encoding"]["color"]["scale"]
+        of_curve = dict(zip(scale["domain"], scale["range"], strict=True))
+        return {row["words"]: of_curve[row["owner"]] for row in drawn["datasets"][rule["data"]["name"]]}
+
+    assert colours("experiments/optimizer_adam", "experiments/optimizer_sgd") == {"report 2: 71.1 %": pictures.INK}
+    assert colours("lenet", "model_one") == {"report 4: 71.5 %": OKABE_ITO[0], "report 4: 77.9 %": OKABE_ITO[1]}
+
+
+def test_names_stand_nearer_to_their_curves_the_more_lines_have_room():
+    chosen = [histories.read(histories.find()[key]) for key in ("lenet", "model_one", "model_two", "resnet18")]
+    drawn = charts.chart(chosen, "accuracy", PLAIN).to_dict()
+    texts = [layer for layer in drawn["layer"] if "windowSize" in str(layer["mark"].get("text"))]
+    names = pd.DataFrame(drawn["datasets"][texts[0]["data"]["name"]])
+    away = [(names[f"of_{lines}"] - names["value"]).abs().max() for lines in charts.LINES]
+    assert away == sorted(away, reverse=True)
+    assert away[-1] < 0.6 * away[0]
+    assert all(f"datum.of_{lines}" in texts[0]["transform"][0]["calculate"] for lines in charts.LINES)
 
 
 def test_the_table_says_how_many_training_images_are_measured(arms):
