@@ -56,12 +56,17 @@ def accuracy_chart(rows: pd.DataFrame) -> alt.Chart:
     return sized(line, HEIGHT)
 
 
-def moving_chart(rows: pd.DataFrame, title: str, unit: str, amount: float) -> alt.LayerChart:
+def moving_chart(
+    rows: pd.DataFrame, title: str, unit: str, amount: float, highest: float | None = None
+) -> alt.LayerChart:
     """One figure of the moved images against the amount, a curve per image; a line stands at the chosen amount.
 
     Its name stands above: beside an axis of a low chart it would be cut off.
 
     Three of these stand side by side, so `colour_names` is their legend.
+
+    Args:
+        highest: where the axis of the figure ends, so that two charts can be compared.
     """
     images = list(dict.fromkeys(rows["image"]))
     lines = (
@@ -69,7 +74,9 @@ def moving_chart(rows: pd.DataFrame, title: str, unit: str, amount: float) -> al
         .mark_line(strokeWidth=3)
         .encode(
             x=alt.X("amount:Q", title=unit),
-            y=alt.Y("value:Q", title=None),
+            y=alt.Y(
+                "value:Q", title=None, scale=alt.Scale(domain=[0, highest], nice=True) if highest else alt.Undefined
+            ),
             color=alt.Color(
                 "image:N",
                 scale=alt.Scale(domain=images, range=list(OKABE_ITO[: len(images)])),

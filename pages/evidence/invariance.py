@@ -79,7 +79,8 @@ def draw_all(job: Moving, view: View, kind: str, amount: float) -> None:
     )
     for column, what, title in places:
         with column:
-            spec = charts.moving_chart(rows[rows["what"] == what], title, KINDS[kind].unit, amount)
+            highest = 1.0 if what == charts.PROBABILITY else highest_distance(rows)
+            spec = charts.moving_chart(rows[rows["what"] == what], title, KINDS[kind].unit, amount, highest)
             st.altair_chart(spec, height="stretch", key=f"moving_{what}", alt=f"{title}, by {kind}")
     if job.complete:
         st.info(in_words(rows, job))
@@ -97,6 +98,12 @@ def curve_rows(job: Moving) -> pd.DataFrame:
         for what, values in figures.items():
             rows += [(name, at, what, value) for at, value in zip(job.settings.amounts, values.tolist(), strict=True)]
     return pd.DataFrame(rows, columns=["image", "amount", "what", "value"])
+
+
+def highest_distance(rows: pd.DataFrame) -> float | None:
+    """The largest distance in any layer, on whose axis the layers are compared; None before there is any."""
+    distances = rows.loc[rows["what"] != charts.PROBABILITY, "value"]
+    return float(distances.max()) if distances.notna().any() else None
 
 
 def image_name(job: Moving, view: View, label: int) -> str:

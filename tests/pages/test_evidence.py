@@ -1,5 +1,6 @@
 """The Evidence page without a browser: its views, its jobs, and what is said of them."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -329,6 +330,11 @@ def test_moved_images_have_a_curve_each() -> None:
     assert infos(app) == [page_invariance.in_words(rows, job)]
     spec = charts.moving_chart(rows, "distance in conv1_relu", "px", 4).to_dict()
     assert spec["title"]["text"] == "distance in conv1_relu"  # above: a low chart cuts it off beside its axis
+    scales = [
+        json.loads(chart.proto.spec)["layer"][1]["encoding"]["y"]["scale"] for chart in app.get("vega_lite_chart")
+    ]
+    assert scales[1] == scales[2] != scales[0]  # distances in two layers are compared
+    assert scales[1]["domain"] == [0, pytest.approx(float(rows[rows["what"] != charts.PROBABILITY]["value"].max()))]
     first = job.settings.layers[0]
     silent = rows.assign(value=rows["value"].where(rows["what"] != first))
     assert f"the features of {first} are zero without a move, those" in page_invariance.in_words(silent, job)
