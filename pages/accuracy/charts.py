@@ -102,12 +102,21 @@ def _report_marks(base: alt.Chart, ink: str) -> list[alt.Chart]:
 
 
 def confusion(
-    names: Sequence[str], cells: np.ndarray, order: Sequence[int], text_format: str, outlined: tuple[int, int] | None
+    names: Sequence[str],
+    cells: np.ndarray,
+    order: Sequence[int],
+    text_format: str,
+    outlined: tuple[int, int] | None,
+    most: float | None = None,
 ) -> alt.Chart:
-    """`cells` `[K, K]` of (true class, predicted class), rows and columns in `order`; mistakes are coloured by size."""
+    """`cells` `[K, K]` of (true class, predicted class), rows and columns in `order`; mistakes are coloured by size.
+
+    Args:
+        most: the size of a mistake that has the brightest colour; the largest one's if not given.
+    """
     rows = [(names[i], names[j], float(cells[i, j]), i != j, (i, j) == outlined) for i in order for j in order]
     frame = pd.DataFrame(rows, columns=["true", "predicted", "value", "wrong", "outlined"])
-    most = frame.loc[frame["wrong"], "value"].max()
+    most = most or frame.loc[frame["wrong"], "value"].max()
     frame["shade"] = np.where(frame["wrong"], frame["value"] / (most if most > 0 else 1), np.nan)
     base = _matrix(frame, [names[label] for label in order], alt.Tooltip("value:Q", format=text_format))
     colour = alt.Color("shade:Q", scale=alt.Scale(scheme="viridis", domain=[0, 1]), legend=None)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
@@ -103,20 +104,23 @@ def _show_differing(first: Subject, second: Subject, chosen: Selection) -> None:
 
 def _show_matrices(first: Subject, second: Subject) -> None:
     matrices, difference = _matrices(first.key, second.key, first, second)
-    st.markdown(f"**{texts.plain(f'Confusion of {first.name}, of {second.name}, and their difference')}**")
+    st.markdown("**Confusion of both networks, on one colour scale, and the difference of the counts**")
     columns = st.columns(3, gap="small")
-    for column, spec, name in zip(columns, matrices, (first.name, second.name, "difference"), strict=True):
+    names = (first.name, second.name, f"{first.name} − {second.name}")
+    for column, spec, name in zip(columns, matrices, names, strict=True):
         with column:
+            st.markdown(f"**{texts.plain(name)}**")
             st.vega_lite_chart(spec=spec, width="stretch", alt=f"Confusion matrix: {name}")
-    downloads.chart(matrices[2], difference, f"{first.name}-less-{second.name}", "Difference of the matrices")
+    downloads.chart(matrices[2], difference, f"{first.name}-less-{second.name}", f"Confusion matrices: {names[2]}")
 
 
 @st.cache_resource(max_entries=128, show_spinner=False)
 def _matrices(key: str, other: str, _first: Subject, _second: Subject) -> tuple[list[dict[str, Any]], pd.DataFrame]:
     cells = comparison.confusion_difference(_first.predictions, _second.predictions)
+    both = [subject.confusion.astype(float) for subject in (_first, _second)]
+    most = max(float((counts - np.diag(np.diag(counts))).max()) for counts in both)
     matrices = [
-        charts.confusion(subject.classes, subject.confusion.astype(float), range(len(cells)), ",d", None).to_dict()
-        for subject in (_first, _second)
+        charts.confusion(_first.classes, counts, range(len(cells)), ",d", None, most).to_dict() for counts in both
     ]
     matrices.append(charts.confusion_difference(_first.classes, cells).to_dict())
     return matrices, matrix_table(cells, _first.classes)

@@ -18,7 +18,7 @@ from engine.accuracy import calibration, comparison, confusion
 from engine.accuracy import images as accuracy_images
 from engine.accuracy.figures import accuracy, class_figures, confusion_matrix
 from engine.errors import ConvscopeError
-from pages.accuracy import charts, classes, clicks, image_grid, mistakes, subject
+from pages.accuracy import charts, classes, clicks, image_grid, mistakes, subject, two_networks
 from pages.accuracy import confusion as confusion_view
 from pages.common import downloads, resources
 from tests.apps import assert_no_error, assert_pictures_have_words, open_page
@@ -222,6 +222,14 @@ def test_two_networks_are_compared_in_words() -> None:
     app = page(view="Two networks", against="resnet18")
     a, b = (checkpoints.predictions(name).test for name in ("lenet", "resnet18"))
     assert f"**{comparison.in_words('lenet', 'resnet18', comparison.pair(a, b))}**" in said(app)
+    assert all(f"**{name}**" in said(app) for name in ("lenet", "resnet18", "lenet − resnet18"))
+
+
+def test_the_matrices_of_two_networks_have_one_colour_scale() -> None:
+    matrices, _ = two_networks._matrices("lenet", "resnet18", *map(subject.of_network, ("lenet", "resnet18")))
+    mistakes = [row for matrix in matrices[:2] for rows in matrix["datasets"].values() for row in rows if row["wrong"]]
+    most = max(row["value"] for row in mistakes)
+    assert all(row["shade"] == pytest.approx(row["value"] / most) for row in mistakes)
 
 
 def test_the_confidence_view_says_both_errors() -> None:
