@@ -14,7 +14,7 @@ HEIGHT = 420
 GOAL = 0.05
 """Below this error, the dashed line, the features count as matched."""
 LOWEST = 1e-4
-"""Where the charts end: smaller values would squeeze everything else together."""
+"""Where the charts end: smaller values, which would squeeze everything else together, are left out."""
 POWERS = [10.0**exponent for exponent in range(-4, 1)]
 
 Spec = dict[str, Any]
@@ -36,6 +36,12 @@ def term_rows(measurements: Sequence[Measurement], jitter: bool) -> pd.DataFrame
         curves.insert(1, FEATURE)
     rows = table.melt("step", curves, "curve")
     return rows[rows["value"] > 0].replace({"curve": {FEATURE: "the same, shifted"}})
+
+
+def below_the_axis(rows: pd.DataFrame) -> list[str]:
+    """The curves that have no value high enough for the chart."""
+    highest = rows.groupby("curve", sort=False)["value"].max()
+    return list(highest[highest < LOWEST].index)
 
 
 def layer_rows(measurements: Mapping[str, Sequence[Measurement]]) -> pd.DataFrame:
@@ -63,7 +69,7 @@ def falling_chart(curves: Sequence[str], steps: int, marked: int | None = None, 
         },
     }
     x = {"field": "step", "type": "quantitative", "title": "step", "scale": {"domain": [0, steps]}}
-    scale = {"type": "log", "domainMin": LOWEST, "clamp": True}
+    scale = {"type": "log", "domainMin": LOWEST}
     y = {
         "field": "value",
         "type": "quantitative",
@@ -73,14 +79,26 @@ def falling_chart(curves: Sequence[str], steps: int, marked: int | None = None, 
     }
     tooltip = [{"field": "curve"}, {"field": "step"}, {"field": "value", "type": "quantitative", "format": ".3g"}]
     lines = {
+        "transform": [{"filter": f"datum.value >= {LOWEST}"}],
         "mark": {"type": "line", "strokeWidth": 4},
         "encoding": {"x": x, "y": y, "color": colour, "tooltip": tooltip},
     }
     axis = {"labelFontSize": LABEL_SIZE, "titleFontSize": LABEL_SIZE, "tickCount": 6}
-    layers = [lines, _rule("y", GOAL)] + ([] if marked is None else [_rule("x", marked)])
+    layers = [lines, _rule("y", GOAL), _goal_in_words()] + ([] if marked is None else [_rule("x", marked)])
     return {"layer": layers, "height": HEIGHT, "config": {"axis": axis}}
 
 
 def _rule(direction: str, at: float) -> Spec:
     mark = {"type": "rule", "strokeDash": [6, 4], "strokeWidth": 2, "color": "#888888"}
     return {"mark": mark, "encoding": {direction: {"datum": at}}}
+
+
+def _goal_in_words() -> Spec:
+    """What the line at the goal is, below its left end."""
+    mark = {"type": "text", "align": "left", "baseline": "top", "dx": 4, "dy": 4, "fontSize": LABEL_SIZE}
+    place = {"x": {"value": 0}, "y": {"datum": GOAL}}
+    return {
+        "data": {"values": [{}]},
+        "mark": mark | {"color": "#888888", "text": f"matched below {GOAL}"},
+        "encoding": place,
+    }

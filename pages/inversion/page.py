@@ -141,11 +141,14 @@ def deconvnet_in_words(subject: Subject) -> str:
 def show_curves(settings: InversionSettings, job: Inversion, marked: int | None) -> None:
     """The error and the terms of the loss."""
     rows = charts.term_rows(job.measurements, PRIORS[settings.prior].jitter > 0)
-    curves = list(dict.fromkeys(rows["curve"])) or [charts.ERROR]
+    low = charts.below_the_axis(rows)
+    curves = [curve for curve in dict.fromkeys(rows["curve"]) if curve not in low] or [charts.ERROR]
     spec = charts.falling_chart(curves, settings.steps, marked)
     st.vega_lite_chart(
         rows, spec, height="stretch", key="chart", alt="The relative feature error and the terms of the loss"
     )
+    if low:
+        st.caption(f"Below {charts.LOWEST:.4f} and not drawn: {', '.join(low)}.")
 
 
 def show_numbers(settings: InversionSettings, job: Inversion, number: int) -> None:

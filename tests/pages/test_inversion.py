@@ -7,6 +7,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import streamlit as st
 import torch
@@ -336,3 +337,11 @@ def test_the_tables_hold_what_was_measured_and_the_chart_nothing_that_a_logarith
     assert set(rows["curve"]) == {"relative feature error"}
     assert (rows["value"] > 0).all()
     assert torch.isfinite(torch.tensor(rows["value"].to_numpy())).all()
+
+
+def test_a_term_below_the_axis_is_named_instead_of_drawn():
+    rows = pd.DataFrame([(0, "high", 1.0), (1, "high", 2.5e-7), (0, "low", 2.5e-7)], columns=["step", "curve", "value"])
+    assert charts.below_the_axis(rows) == ["low"]
+    lines = charts.falling_chart(["high"], 1)["layer"][0]
+    assert lines["transform"] == [{"filter": f"datum.value >= {charts.LOWEST}"}]
+    assert "clamp" not in lines["encoding"]["y"]["scale"]
