@@ -1,6 +1,7 @@
 """Do the pictures depend on what the network has learnt? Random layers, random signals, another image's switches."""
 
 import math
+from functools import partial
 
 import numpy as np
 import streamlit as st
@@ -55,25 +56,24 @@ def draw_cascade(settings: SanitySettings, job: Checking) -> None:
     if not checks:
         st.caption("The maps appear here.")
         return
-    colour = "#ffffff" if ink() == "white" else "#000000"
-    png = cascade_sheet(settings.view, checks, colour)
-    names = ", ".join(checks)
+    words = f"Heat maps of {', '.join(checks)}, while the network becomes random from the answer down"
+    sheet = partial(cascade_sheet, resources.input_pixels(settings.view), checks)
     with layout.stage():
-        sheets.show(png, f"Heat maps of {names}, while the network becomes random from the answer down")
+        sheets.show(sheet(ink()), words)
     st.caption("Each map has its own scale; the number is its rank correlation with the trained network's.")
     st.info(cascade_in_words(checks))
     rows = charts.correlation_rows(checks)
     alt = "Rank correlation with the trained network's map, step by step"
     st.altair_chart(charts.correlation_chart(rows), key="correlations", alt=alt)
     with st.container(horizontal=True):
-        downloads.picture("Maps (PNG)", png, "sanity.png")
+        caption = f"{words}, with rank correlations"
+        downloads.picture("Maps (PNG)", partial(sheet, downloads.INK), "sanity.png", caption)
         downloads.table("Rank correlations (CSV)", rows, "sanity.csv")
-    downloads.code(code.of_sanity_check(settings, TILE, colour))
+    downloads.code(code.of_sanity_check(settings, TILE, downloads.INK))
 
 
-def cascade_sheet(view: View, checks: dict[str, list[Check]], colour: str) -> bytes:
+def cascade_sheet(image: np.ndarray, checks: dict[str, list[Check]], colour: str) -> bytes:
     """A PNG of all maps: a column for each stage, a row for each method."""
-    image = resources.input_pixels(view)
     every = [check for of_method in checks.values() for check in of_method]
     tiles = [pictures.over_image(pictures.stretched(check.heat), image) for check in every]
     columns = len(every) // len(checks)

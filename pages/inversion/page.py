@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -178,11 +179,11 @@ def show_row(subject: Subject, inversions: Sequence[Inversion]) -> None:
     original = tiles.image(views[0])
     newest = [next(reversed(job.pictures.values()), tiles.grey(views[0])) for job in inversions]
     reconstructed = [tiles.deconvnet(view, None, subject.batch_norm) for view in views]
-    heads, colour = ["the image", *(view.layer for view in views)], ink()
-    sheet = tiles.sheet([[original, *newest], [original, *reconstructed]], heads, colour)
+    heads = ["the image", *(view.layer for view in views)]
+    sheet = partial(tiles.sheet, [[original, *newest], [original, *reconstructed]], heads)
     words = "Above: the inversion of each layer. Below: the deconvnet reconstruction from the same layer"
     with layout.stage():
-        sheets.show(sheet, f"{words}.")
+        sheets.show(sheet(ink()), f"{words}.")
     _, *columns = st.columns(len(views) + 1)
     for column, view, job in zip(columns, views, inversions, strict=True):
         column.markdown(f"**{view.layer}**  \n{last_figures(job)}")
@@ -193,8 +194,8 @@ def show_row(subject: Subject, inversions: Sequence[Inversion]) -> None:
     st.markdown(f"**Relative feature error** (dashed: {charts.GOAL})")
     st.vega_lite_chart(rows, spec, key="row_chart", alt="The relative feature error of each layer")
     if len(rows) and not any(job.alive for job in inversions):
-        save(sheet, rows.rename(columns={"curve": "layer", "value": charts.ERROR}), words)
-        downloads.code(code.of_layers(subject.settings, subject.batch_norm, heads, colour))
+        save(partial(sheet, downloads.INK), rows.rename(columns={"curve": "layer", "value": charts.ERROR}), words)
+        downloads.code(code.of_layers(subject.settings, subject.batch_norm, heads, downloads.INK))
 
 
 def last_figures(job: Inversion) -> str:
@@ -208,7 +209,7 @@ def last_figures(job: Inversion) -> str:
 # The page ------------------------------------------------------------------------------------------------------
 
 
-def save(png: bytes, table: pd.DataFrame, caption: str) -> None:
+def save(png: downloads.Content, table: pd.DataFrame, caption: str) -> None:
     downloads.picture("Pictures", png, "inversion.png", caption)
     downloads.table("Steps", table, "inversion.csv")
 

@@ -24,8 +24,10 @@ from engine.views import View
 from engine.weights import Weights
 from pages.accuracy import subject
 from pages.common import ascents, code, resources
+from pages.common import charts as page_charts
 from pages.common.resources import OWN
 from pages.evidence import jobs as evidence_jobs
+from pages.evidence import sanity_check
 from pages.feature_maps import jobs as map_jobs
 from pages.feature_maps import over_training
 from pages.inversion import jobs as inversion_jobs
@@ -293,6 +295,27 @@ def test_the_code_of_evidence_computes_its_pictures(name: str, link: dict, files
     computed = run(finished(open_page("evidence/page.py", **LENET, **link)))
     shown = files[name]
     assert_same(computed["picture"], shown() if callable(shown) else shown)
+
+
+@pytest.mark.parametrize(
+    ("page", "name", "link"),
+    [
+        ("evidence", "sanity.png", {"view": "sanity check", "layer": "conv2_relu"}),
+        ("inversion", "inversion.png", {"view": "layers in a row"}),
+    ],
+)
+def test_saved_names_of_pictures_can_be_read_on_white(
+    page: str, name: str, link: dict, files: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (page_charts, sanity_check):
+        monkeypatch.setattr(module, "ink", lambda: "white")  # as on a dark page
+    app = finished(open_page(f"{page}/page.py", **LENET, **link))
+    for job in inversion_jobs._inversions().all():
+        job.wait(60)
+    app.run()
+    above = pixels(files[name]())[:40]  # the names of the columns
+    assert (above[..., 3] > 200).any()
+    assert above[above[..., 3] > 0][:, :3].max() < 50
 
 
 def test_the_code_of_moved_images_has_the_curves_numbers(files: dict, run: Callable) -> None:
