@@ -56,12 +56,17 @@ from engine.views import PHOTOGRAPHS, USUAL_NETWORK, View, another_class, sizes,
 from engine.weights import Weights
 
 SIDE, WIDE, WIDEST = 224, 440, 768
-"""About how many pixels high a picture is, and how wide a sheet of filters and one of a layer's maps."""
+"""About how many pixels high a picture is, and how wide a sheet of filters and one of a layer's maps.
+
+Three pictures fit side by side on A4.
+"""
 MOST_DRAWN = 30
 """Of a longer lecture only the first steps have pictures."""
 STYLE = """body { font: 16px/1.45 sans-serif; max-width: 48rem; margin: 2rem auto; padding: 0 1rem; }
 section { break-inside: avoid; border-top: 1px solid #999; margin-top: 1.5rem; }
-figure { display: inline-block; margin: 0 0.6rem 0.4rem 0; } figcaption, code { font-size: 0.8rem; color: #555; }
+@media print { body { margin: 0; padding: 0; } }
+figure { display: inline-block; margin: 0 0.4rem 0.4rem 0; vertical-align: top; max-width: 100%; }
+figcaption, code { font-size: 0.8rem; color: #555; overflow-wrap: anywhere; } figcaption { width: 0; min-width: 100%; }
 img { max-width: 100%; image-rendering: pixelated; } .room { height: 6rem; border-bottom: 1px dotted #999; }"""
 
 Picture = tuple[str, np.ndarray]
@@ -71,7 +76,7 @@ Charts = Callable[[Link], Sequence[tuple[str, str]]]
 
 
 def to_html(lecture: Lecture, answers: bool, charts: Charts = lambda _: ()) -> str:
-    """The whole file; with `answers` each one can be unfolded, otherwise there is room to write."""
+    """The whole file; with `answers` each one can be folded, otherwise there is room to write."""
     sections = "".join(_section(step, number, answers, charts) for number, step in enumerate(lecture.steps, start=1))
     title, description = html.escape(lecture.title), html.escape(fill_or_explain(lecture.description))
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>'
@@ -89,7 +94,7 @@ def _section(step: Step, number: int, answers: bool, charts: Charts) -> str:
     parts = [f"<h2>{number}. {sentence}</h2>", *(_figure(*one) for one in figures)]
     parts.append(f"<p><code>{html.escape(str(step.link))}</code></p>")
     parts += [f"<p>{said}</p>" for said in (f"Look at: {look}" if look else "", f"<b>{question}</b>") if said]
-    unfolded = f"<details><summary>Answer</summary><p>{answer}</p></details>"
+    unfolded = f"<details open><summary>Answer</summary><p>{answer}</p></details>"  # paper shows what is open
     parts.append(unfolded if answers and answer else '<div class="room"></div>')
     return f"<section>{''.join(parts)}</section>"
 
