@@ -122,7 +122,8 @@ def _show_images(subject: Subject, chosen: Selection, label: int) -> None:
     image_grid.show_selected(subject, chosen)
     st.markdown(f"**{len(right)} images of {texts.plain(name)} are predicted correctly**, the most confident first:")
     _show_grid("right", subject, right[:RIGHT], chosen, f"Images of {name} predicted correctly")
-    image_grid.download(subject, np.concatenate([wrong[:WRONG], right[:RIGHT]]), f"{subject.name}-{name}")
+    caption = f"Images of {name}: first those that {subject.name} predicts as another class, then correct ones"
+    image_grid.download(subject, np.concatenate([wrong[:WRONG], right[:RIGHT]]), f"{subject.name}-{name}", caption)
 
 
 def _show_grid(name: str, subject: Subject, indices: np.ndarray, chosen: Selection, alt: str) -> None:

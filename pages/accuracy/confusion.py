@@ -44,8 +44,10 @@ def show(subject: Subject, chosen: Selection, cells: str, order: str) -> None:
             with left:
                 _show_matrix(subject, cell, cells, order)
     if label is not None:
-        name = _cell_in_words(subject, cell).replace(" ", "-")
-        image_grid.download(subject, images.of_cell(subject.predictions, *cell)[:MOST], f"{subject.name}-{name}")
+        name, indices = _cell_in_words(subject, cell).replace(" ", "-"), images.of_cell(subject.predictions, *cell)
+        true, predicted = (subject.classes[label] for label in cell)
+        caption = f"Images of {true} that {subject.name} predicts as {predicted}"
+        image_grid.download(subject, indices[:MOST], f"{subject.name}-{name}", caption)
     texts.what_to_look_at(
         "A row shows the predictions for one class; the correct ones stand on the grey diagonal.",
         "With similar classes together, mistakes gather in blocks: are they animals and vehicles?",

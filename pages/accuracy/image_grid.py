@@ -162,14 +162,14 @@ def _click_layer(y: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def download(subject: Subject, indices: np.ndarray, name: str) -> None:
+def download(subject: Subject, indices: np.ndarray, name: str, caption: str) -> None:
     """Offer the images as one picture and as a table, called `name`.*"""
     if not len(indices):
         return
     table = predictions_table(subject.predictions.subset(indices), subject.classes)
     table.insert(0, "test image", indices)
     images = pictures.enlarged(subject.images.images[indices], 96)
-    downloads.picture("Images", lambda: pictures.png(pictures.sheet(images, COLUMNS)), f"{name}.png", name)
+    downloads.picture("Images", lambda: pictures.png(pictures.sheet(images, COLUMNS)), f"{name}.png", caption)
     downloads.table("Images", table, f"{name}.csv")
 
 

@@ -43,8 +43,9 @@ def show(subject: Subject, chosen: Selection, kind: str) -> None:
             indices,
             lambda true, predicted, confidence: (f"{before}{true}", f"→ {predicted}", confidence),
         )
-        image_grid.show(f"mistakes-{kind}", subject.images, tiles, chosen, f"{subject.name}: {kind}")
-        image_grid.download(subject, indices, f"{subject.name}-{kind.replace(' ', '-')}")
+        words = f"{subject.name}: {kind}"
+        image_grid.show(f"mistakes-{kind}", subject.images, tiles, chosen, words)
+        image_grid.download(subject, indices, f"{subject.name}-{kind.replace(' ', '-')}", words)
         downloads.code(code.of_images(subject, indices, image_grid.COLUMNS))
     with right:
         image_grid.show_selected(subject, chosen)

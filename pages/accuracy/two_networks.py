@@ -99,7 +99,7 @@ def _show_differing(first: Subject, second: Subject, chosen: Selection) -> None:
     st.caption(texts.plain(f"Below each image: its class, the prediction of {first.name}, and that of {second.name}."))
     alt = f"Images on which {first.name} and {second.name} differ: {way}"
     image_grid.show(f"differ-{way}", first.images, tiles, chosen, alt)
-    image_grid.download(first, indices, f"{first.name}-against-{second.name}-images")
+    image_grid.download(first, indices, f"{first.name}-against-{second.name}-images", alt)
 
 
 def _show_matrices(first: Subject, second: Subject) -> None:

@@ -218,6 +218,22 @@ def test_answers_are_sorted_by_confidence(answers: str) -> None:
     assert stored.confidence[shown[0]] == (confidence.max() if answers.startswith("most") else confidence.min())
 
 
+@pytest.mark.parametrize(
+    ("view", "caption"),
+    [
+        ("Classes", "Images of ship: first those that lenet predicts as another class, then correct ones"),
+        ("Confusion", "Images of ship that lenet predicts as airplane"),
+        ("Mistakes", "lenet: most confident mistakes"),
+        ("Two networks", "Images on which lenet and resnet18 differ: only the first is right"),
+    ],
+)
+def test_slides_of_images_have_words(view: str, caption: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    captions = []
+    monkeypatch.setattr(downloads, "picture", lambda heading, png, name, caption="": captions.append(caption))
+    page(view=view, against="resnet18", **{"class": "ship"})
+    assert caption in captions
+
+
 def test_two_networks_are_compared_in_words() -> None:
     app = page(view="Two networks", against="resnet18")
     a, b = (checkpoints.predictions(name).test for name in ("lenet", "resnet18"))
