@@ -87,7 +87,9 @@ def class_bars(
     bars, intervals, figures = _bars(base, 1.35, ".1%", ink)
     reported = [] if marks.empty else _report_marks(alt.Chart(marks).encode(**encoding), ink)
     click = _clickable(base, ["class"], alt.datum["class"] == outlined, 3, x=alt.datum(0), x2=alt.datum(1.35))
-    return sized(alt.layer(bars, intervals, *reported, figures, click), 44 * len(known) + 30)
+    words = "Accuracy; orange: 95 % interval" + ("; diamonds: a report" if reported else "")
+    title = alt.Title(words, anchor="start", color=ink, fontSize=LETTERS, fontWeight="normal")
+    return sized(alt.layer(bars, intervals, *reported, figures, click).properties(title=title), 44 * len(known) + 60)
 
 
 def _report_marks(base: alt.Chart, ink: str) -> list[alt.Chart]:
