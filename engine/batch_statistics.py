@@ -205,7 +205,7 @@ def in_words(found: Sequence[Watched]) -> str:
     """How much worse small batches are, and how far one image's answer goes from batch to batch."""
     first, last = found[0], found[-1]
     said = [
-        f"in batches of {one.size} {accuracy(one.training).value:.0%} ({accuracy(one.evaluation).value:.0%})"
+        f"in batches of {one.size} images: {accuracy(one.training).value:.0%} ({accuracy(one.evaluation).value:.0%})"
         for one in ((first,) if first is last else (first, last))
     ]
     low, high = float(first.probabilities.min()), float(first.probabilities.max())

@@ -92,7 +92,9 @@ def test_with_the_statistics_of_the_batch_both_modes_agree(model: nn.Module) -> 
 def test_words_and_refusals(model: nn.Module) -> None:
     *_, found = watch_in_steps(model, IMAGES, LABELS, IMAGES[:1], 2, "1", sizes=(2, 12), steps=1, draws=2)
     words = in_words(found)
-    assert words.startswith("Accuracy in training mode, and in evaluation mode on the same images: in batches of 2 ")
+    assert words.startswith(
+        "Accuracy in training mode, and in evaluation mode on the same images: in batches of 2 images: "
+    )
     low, high = float(found[0].probabilities.min()), float(found[0].probabilities.max())
     assert words.endswith(f"goes from {low:.2f} to {high:.2f}, with the other images.")
 
