@@ -21,6 +21,7 @@ networks", on sparsity.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +31,9 @@ from engine import tape
 from engine.errors import ConvscopeError
 from engine.graph import Graph, trace
 from engine.operations import AveragePool, BatchNorm, Convolution, Identity, MaxPool, ReLU
+
+SAME = 0.05
+"""Shares of inactive units that differ by less are about the same."""
 
 
 @torch.no_grad()
@@ -125,7 +129,7 @@ def depth_in_words(of_layers: Sequence[LayerFigures], input_size: int) -> tuple[
         return (f"{first.layer} is the only layer after a ReLU here: {_resolution(first, input_size)}.",)
     return (
         f"Resolution: {_resolution(first, input_size)}; {_resolution(last, input_size)}.",
-        f"Sparsity: {_sparsity(first, last)}.",
+        f"Sparsity: {_sparsity(rectified)}.",
         f"Spread: {_spread(first, last)}.",
     )
 
@@ -136,13 +140,20 @@ def _resolution(layer: LayerFigures, input_size: int) -> str:
     return f"{layer.layer} has {layer.maps} maps of {layer.height} × {layer.width}, {each}"
 
 
-def _sparsity(first: LayerFigures, last: LayerFigures) -> str:
-    change = last.inactive - first.inactive
-    how = "stays about the same" if abs(change) < 0.05 else "grows" if change > 0 else "falls"
-    return (
-        f"the share of inactive units {how} with depth, {first.inactive:.0%} in {first.layer} "
-        f"and {last.inactive:.0%} in {last.layer}"
-    ).replace("%", " %")
+def _sparsity(layers: Sequence[LayerFigures]) -> str:
+    """How the share of inactive units goes from layer to layer."""
+    first, last = layers[0], layers[-1]
+    low, high = (extreme(layers, key=lambda layer: layer.inactive) for extreme in (min, max))
+    steps = [after.inactive - before.inactive for before, after in pairwise(layers)]
+    how, said = "goes up and down", (low, high)
+    if high.inactive - low.inactive < SAME:
+        how, said = "stays about the same", (first, last)
+    elif min(steps) > -SAME and last is high:
+        how, said = "grows", (first, last)
+    elif max(steps) < SAME and last is low:
+        how, said = "falls", (first, last)
+    ends = " and ".join(f"{layer.inactive:.0%} in {layer.layer}" for layer in said)
+    return f"the share of inactive units {how} with depth, {ends}".replace("%", " %")
 
 
 def _spread(first: LayerFigures, last: LayerFigures) -> str:

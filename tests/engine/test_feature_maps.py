@@ -106,6 +106,14 @@ def test_words_say_which_way_it_went(inactive: tuple, half: tuple, said: tuple) 
     assert said[1] in found[2]
 
 
+def test_words_do_not_call_a_way_up_and_down_a_growth() -> None:
+    shares = {"a": 0.47, "b": 0.27, "c": 0.40, "d": 0.62, "e": 0.28, "f": 0.91}
+    found = depth_in_words([layer(name, share, 5) for name, share in shares.items()], 32)
+    assert "goes up and down with depth, 27 % in b and 91 % in f" in found[1]
+    steady = depth_in_words([layer("a", 0.3, 5), layer("b", 0.28, 5), layer("c", 0.6, 5)], 32)
+    assert "grows with depth, 30 % in a and 60 % in c" in steady[1]
+
+
 def test_words_leave_raw_convolutions_out_and_cope_with_one_layer() -> None:
     raw = LayerFigures("raw", 10, 32, 32, 0.5, 5, True)
     found = depth_in_words([raw, layer("a", 0.3, 4, side=32), layer("b", 0.6, 2)], 32)
