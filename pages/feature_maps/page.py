@@ -293,7 +293,7 @@ def every_layer(chosen: Selection, row: DeltaGenerator) -> None:
         sheets.show(png, "The four strongest maps of every layer, from the first layer to the last")
     st.caption(
         f"{named(chosen.truth, chosen.image_name)}. {predicted(chosen, view)} The four strongest maps of each "
-        "layer. Yellow is strong; layers before a ReLU are grey, with zero at mid-grey."
+        "layer, each layer on its own scale. Yellow is strong; layers before a ReLU are grey, with zero at mid-grey."
     )
     downloads.picture(
         "Maps of every layer",
