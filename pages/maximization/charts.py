@@ -41,8 +41,10 @@ def ascent_chart(table: pd.DataFrame) -> dict[str, Any]:
     """
     value = RELATIVE if RELATIVE in table else "activation"
     rows = table.rename(columns={value: "height"}).dropna(subset=["height"])
-    many = rows["picture"].nunique() > EACH_AT_MOST
-    words = f"median; the band holds {100 * (HIGH - LOW):.0f} % of all" if many else "median of all"
+    count = rows["picture"].nunique()
+    many = count > EACH_AT_MOST
+    of_few = "median of all" if count > 1 else ""
+    words = f"median; the band holds {100 * (HIGH - LOW):.0f} % of all" if many else of_few
     median = rows.groupby("step", as_index=False)["height"].median().assign(picture=words)
     whole = alt.Chart(median).mark_line(strokeWidth=5, color=charts.OFF).encode(x="step:Q", y="height:Q")
     end = (

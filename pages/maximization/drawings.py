@@ -98,7 +98,9 @@ def verdict(maximization: Maximization, top: np.ndarray | None, total: int) -> s
     """How the pictures compare with the `total` test images, in a sentence."""
     ends = maximization.activations[-1]
     inactive = int((ends <= 0).sum())
-    sentence = f"The median activation went from {_median(maximization.activations[0])} to {_median(ends)}."
+    alone = len(ends) == 1
+    what = "The activation" if alone else "The median activation"
+    sentence = f"{what} went from {_median(maximization.activations[0])} to {_median(ends)}."
     excited = None if top is None else top > 0
     if excited is not None and not excited.any():
         sentence = f"None of the {total:,} test images excites what was maximised. {sentence}"
@@ -108,7 +110,10 @@ def verdict(maximization: Maximization, top: np.ndarray | None, total: int) -> s
             f"{above} of {len(ends)} pictures excite their unit more than any of the {total:,} test images does; "
             f"in the median {pictures.factor(ratio)} times as much as the strongest image."
         )
-    return sentence + (f" {inactive} stayed inactive." if inactive else "")
+        if alone:
+            strongest = f"the strongest of the {total:,} test images"
+            sentence = f"The picture excites its unit {pictures.factor(ratio)} times as much as {strongest}."
+    return sentence + (f" {'It' if alone else inactive} stayed inactive." if inactive else "")
 
 
 def _median(values: np.ndarray) -> str:

@@ -340,5 +340,9 @@ def test_the_verdict_counts():
     assert "1.25 times" in sentence
     assert "1 stayed inactive" in sentence
     assert "went from 0 to 0.5" in drawings.verdict(three, None, 0)
+    one = three.some(slice(1))
+    sentence = drawings.verdict(one, np.ones(1, np.float32), 10_000)
+    assert sentence == "The picture excites its unit 2 times as much as the strongest of the 10,000 test images."
+    assert drawings.verdict(one, None, 0) == "The activation went from 0 to 2."
     no_image = drawings.verdict(three, np.zeros(3, np.float32), 10_000)
     assert no_image.startswith("None of the 10,000 test images excites what was maximised. The median activation went")
