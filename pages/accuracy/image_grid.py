@@ -63,15 +63,15 @@ def show(
     clicks.chart(
         spec, f"grid-{name}-{selected}", alt, lambda point: clicks.select_image(test, int(point["image"])), theme=None
     )
-    _choose(name, test, grid, selected, alt)
+    _choose(name, test, grid, selected)
 
 
-def _choose(name: str, test: LabelledImages, grid: Sequence[Tile], selected: int, alt: str) -> None:
+def _choose(name: str, test: LabelledImages, grid: Sequence[Tile], selected: int) -> None:
     """A select box with the words of the tiles, for those who cannot point."""
     key, words = f"image-{name}", {tile.index: _words(tile) for tile in grid}
     st.session_state[key] = selected if selected in words else None
     st.selectbox(
-        alt,
+        "Image",
         list(words),
         index=None,
         required=True,
