@@ -7,9 +7,9 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
 
-from engine import feature_maps, pictures
+from engine import feature_maps, pictures, tape
 from engine.deconv import silent_channels
 from engine.graph.receptive_field import Box, Pair, ReceptiveField
 from engine.tiles import coloured, dotted, fitted, lit
@@ -20,8 +20,8 @@ ORDERS = ("in order", "strongest first")
 BRIGHTNESS = ("one scale", "each its own")
 WIDE, HALF_WIDE = 1.7, 0.9
 """How many times as wide as high a sheet is, across the page and across half of it."""
-STRONGEST = 4
-"""How many maps of each layer stand on the sheet of every layer."""
+STRONGEST, MOST_LAYERS = 4, 16
+"""How many maps of each layer stand on the sheet of every layer, and of how many layers a screen has room for them."""
 
 
 def in_order(activation: Tensor, order: str) -> tuple[int, ...]:
@@ -74,6 +74,13 @@ def _centre(activation: Tensor, unit: Pair | None, side: int) -> Pair | None:
         return None
     row, column = ((2 * at + 1) * side // (2 * cells) for at, cells in zip(unit, activation.shape[2:], strict=True))
     return row, column
+
+
+def with_room(model: nn.Module, maps: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Of the `maps` of all layers those for a sheet: of more than `MOST_LAYERS` layers the outputs of the stages."""
+    if len(maps) <= MOST_LAYERS:
+        return dict(maps)
+    return {name: maps[name] for name in tape.stage_outputs(model, MOST_LAYERS) if name in maps}
 
 
 def of_every_layer(

@@ -266,7 +266,8 @@ def _one_layer(view: View, values: Mapping[str, str]) -> Iterator[Picture]:
 
 
 def _every_layer(view: View, values: Mapping[str, str]) -> Iterator[Picture]:
-    maps = feature_maps.all_maps(trained(view.network).model, _input(view))
+    model = trained(view.network).model
+    maps = map_sheets.with_room(model, feature_maps.all_maps(model, _input(view)))
     yield "the four strongest maps of every layer", map_sheets.of_every_layer(maps, "black", pictures.WHITE)
 
 

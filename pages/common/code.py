@@ -15,8 +15,9 @@ from pages.common.resources import OWN
 MODULES = {
     "engine": (
         "adversarial, agreement, all_networks, batch_statistics, checkpoints, data, deconv, effective_field, "
-        "evaluation, evidence, evolution, feature_maps, filters, inactivity, invariance, inversion, lesions, network, "
-        "occlusion, patch_sheets, patches, pictures, probes, reports, sanity, tape, tiles, weights"
+        "evaluation, evidence, evolution, feature_maps, filters, inactivity, invariance, inversion, lesions, "
+        "map_sheets, network, occlusion, patch_sheets, patches, pictures, probes, reports, sanity, tape, tiles, "
+        "weights"
     ),
     "engine.accuracy": "calibration, comparison, figures, images",
     "engine.data": "perturbations, photographs",

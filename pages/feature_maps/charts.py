@@ -106,7 +106,8 @@ def over_training_table(of_moments: Similarities) -> pd.DataFrame:
 
 
 def _over_layers(frame: pd.DataFrame, order: list[str], value: str, axis: alt.Axis) -> alt.Chart:
-    layers = alt.Axis(labelAngle=-40, labelLimit=140, labelOverlap=False)
+    overlap = "greedy" if len(order) > charts.MOST_NAMED else False
+    layers = alt.Axis(labelAngle=-40, labelLimit=140, labelOverlap=overlap)
     return alt.Chart(frame).encode(
         x=alt.X("layer:N", sort=order, title=None, axis=layers),
         y=alt.Y(value, scale=alt.Scale(domain=[0, 1]), axis=axis, title=None),

@@ -70,12 +70,13 @@ def of_two_images(sheet: Sheet) -> str:
     return code.script(*body, code.save("two-images.png"))
 
 
-def of_every_layer(view: View, side: int) -> str:
-    """The four strongest maps of every layer, `side` pixels each."""
+def of_every_layer(view: View, side: int, of_stages: bool) -> str:
+    """The four strongest maps of every layer (`of_stages`: of the last one of each stage), `side` pixels each."""
     body = [
         code.load(view.network),
         code.prepare(view),
         "maps = feature_maps.all_maps(trained.model, x)",
+        *(["maps = map_sheets.with_room(trained.model, maps)"] if of_stages else []),
         "columns = []",
         "for activation in maps.values():",
         f"    {FOUR}",

@@ -287,13 +287,16 @@ def every_layer(chosen: Selection, row: DeltaGenerator) -> None:
     """Four maps of every layer, and what changes with depth."""
     with row:
         view = chosen.view(size=selection.viewing_size(chosen))
-    maps = maps_of_all(anywhere(view))
+    of_all = maps_of_all(anywhere(view))
+    maps = map_sheets.with_room(resources.trained(view.network).model, of_all)
+    of_stages = len(maps) < len(of_all)
+    layers = f"each stage's last layer (of {len(of_all)} layers)" if of_stages else "each layer"
     png = drawings.four_of_every_layer(anywhere(view), ink(), pictures.CLEAR, maps)
     with layout.stage():
         sheets.show(png, "The four strongest maps of every layer, from the first layer to the last")
     st.caption(
-        f"{named(chosen.truth, chosen.image_name)}. {predicted(chosen, view)} The four strongest maps of each "
-        "layer, each layer on its own scale. Yellow is strong; layers before a ReLU are grey, with zero at mid-grey."
+        f"{named(chosen.truth, chosen.image_name)}. {predicted(chosen, view)} The four strongest maps of {layers}, "
+        "each layer on its own scale. Yellow is strong; layers before a ReLU are grey, with zero at mid-grey."
     )
     downloads.picture(
         "Maps of every layer",
@@ -301,7 +304,7 @@ def every_layer(chosen: Selection, row: DeltaGenerator) -> None:
         "every-layer.png",
         f"The four strongest maps of every layer: {chosen.image_name}",
     )
-    downloads.code(code.of_every_layer(view, map_sheets.side_of_four(len(maps))))
+    downloads.code(code.of_every_layer(view, map_sheets.side_of_four(len(maps)), of_stages))
     show_depth(figures(anywhere(view)), view.size)
     never_active.draw(chosen.network)
     explain_every_layer()

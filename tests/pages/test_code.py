@@ -118,6 +118,12 @@ def test_the_code_of_feature_maps_computes_the_sheet(name: str, link: dict, file
     assert_same(computed["picture"], files[name]())
 
 
+def test_the_code_of_the_sheet_of_stages_computes_it(files: dict, run: Callable) -> None:
+    computed = run(open_page("feature_maps/page.py", checkpoint="transfer", view="every layer"))
+    assert len(computed["maps"]) == 9  # of 89 layers, for which no screen has room
+    assert_same(computed["picture"], files["every-layer.png"]())
+
+
 def test_the_code_of_many_maps_computes_the_sheet(files: dict, run: Callable) -> None:
     app = open_page("feature_maps/page.py", **LENET, view="many maps", layer="conv2_relu", seed="5")
     for job in map_jobs._playing().all():
