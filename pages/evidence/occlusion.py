@@ -27,7 +27,7 @@ SQUARES, STRIDES = (8, 4, 2), (32, 16, 8)
 BRIGHTNESS = ("one scale", "each its own")
 BRIGHTNESS_HELP = "One scale: probabilities from 0 to 1. Each its own: from the smallest to the largest on this image."
 MOST_PROBABLE = "Most probable"
-AS_CAPTION = "font-size: 0.875rem; color: color-mix(in srgb, currentColor 60%, transparent)"
+AS_CAPTION = "font-size: 0.875rem; color: color-mix(in srgb, currentColor 72%, transparent)"
 """HTML that looks like Streamlit's captions, which cannot have colours of their own."""
 AGREE = 0.3
 """Rank correlations nearer to 0 say nothing."""
@@ -121,7 +121,7 @@ def draw_maps(shown: Shown, job: Occluding) -> None:
         show(activity(found, image), f"Map {channel} of {shown.view.layer}", "its sum with the square there")
     with right:
         sheets.show(drawings.large(most_probable(found, classes, image)), MOST_PROBABLE)
-        st.html(f'<div style="{AS_CAPTION}"><b>{MOST_PROBABLE}</b>: {legend(shown, found, classes)}</div>')
+        st.html(f'<div style="{AS_CAPTION}"><strong>{MOST_PROBABLE}</strong>: {legend(shown, found, classes)}</div>')
         show(reconstruction(shown), f"Deconvnet of map {channel}", "its strongest unit; grey is zero")
     if found is not None:
         with st.container() if alone else large:
