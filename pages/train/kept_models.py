@@ -13,7 +13,9 @@ def show() -> None:
         return
     with st.expander("Kept models"):
         for name in names:
-            with st.popover(texts.plain(name), icon=":material/delete:", width="stretch"):
+            # Without a key it would stay open after a removal, for the next model: a browser goes by the place.
+            key = f"train_kept-{name}"
+            with st.popover(texts.plain(name), icon=":material/delete:", width="stretch", key=key):
                 st.markdown(f"Remove the model **{texts.plain(name)}** from all pages, for everybody?")
                 if st.button("Remove it for good", key=f"train_remove-{name}"):
                     with texts.readable_errors():
