@@ -385,7 +385,7 @@ def choose(label: str, key: str, options: list[str], preferred: str, explain: Ex
     default = preferred if preferred in options else options[0]
     _follow_usual(key, default)
     fits = _settle(key, options, default, str, explain)
-    return _draw(st.selectbox, fits, label, options, index=options.index(default), key=key)
+    return draw_control(st.selectbox, fits, label, options, index=options.index(default), key=key)
 
 
 def segments(label: str, options: Sequence[str], key: str, preferred: str | None = None, **settings: Any) -> str:
@@ -393,20 +393,20 @@ def segments(label: str, options: Sequence[str], key: str, preferred: str | None
     default = preferred or options[0]
     _follow_usual(key, default)
     fits = _settle(key, options, default, str)
-    return _draw(st.segmented_control, fits, label, options, default=default, key=key, required=True, **settings)
+    return draw_control(st.segmented_control, fits, label, options, default=default, key=key, required=True, **settings)
 
 
 def steps(label: str, options: Sequence[str], key: str, preferred: str, **settings: Any) -> str:
     """A slider over a few values."""
     _follow_usual(key, preferred)
     fits = _settle(key, options, preferred, str)
-    return _draw(st.select_slider, fits, label, options, value=preferred, key=key, **settings)
+    return draw_control(st.select_slider, fits, label, options, value=preferred, key=key, **settings)
 
 
 def switch(label: str, key: str, enabled: bool, why: str, usual: bool = True) -> bool:
     """A switch that is on at first, or as `usual`; `why` explains it, or why it is not enabled."""
     fits = _settle(key, (True, False), usual, lambda asked: {"true": True, "false": False}.get(asked.lower()))
-    return _draw(st.toggle, fits, label, value=usual, key=key, disabled=not enabled, help=why)
+    return draw_control(st.toggle, fits, label, value=usual, key=key, disabled=not enabled, help=why)
 
 
 def differing(options: Mapping[str, Option]) -> list[str]:
@@ -430,14 +430,14 @@ def number_in_link(label: str, key: str, count: int, default: int = 0, **setting
     )
     # A default other than the minimum would clash with a value that a callback has just put in.
     settings |= {"min_value": 0, "max_value": count - 1, "value": default or "min", "step": 1}
-    return int(_draw(st.number_input, fits, label, key=key, **settings))
+    return int(draw_control(st.number_input, fits, label, key=key, **settings))
 
 
 def _whole_number(asked: str) -> int | None:
     return int(asked) if asked.isdecimal() and len(asked) < 10 else None
 
 
-def _draw(control: Callable[..., Any], fits: bool, *arguments: Any, key: str, **settings: Any) -> Any:
+def draw_control(control: Callable[..., Any], fits: bool, *arguments: Any, key: str, **settings: Any) -> Any:
     """A control that is bound to the address, unless that asks for something that is not on offer.
 
     Streamlit itself stumbles over some such values, as a blank one, or a number of 400 digits.

@@ -12,7 +12,7 @@ import streamlit as st
 from engine.models import ARCHITECTURES
 from engine.training.recipe import INITIALISATIONS, OPTIMIZERS, PRECISIONS, Recipe
 from pages.common import selection, texts
-from pages.common.controls import bound, notice
+from pages.common.controls import bound, draw_control, notice
 from pages.train import controls
 from pages.train.controls import Values
 
@@ -45,24 +45,28 @@ class Form:
     def number(self, label: str, key: str, low: float, high: float, **details: Any) -> None:
         """A number from `low` to `high`; a whole one, if both are."""
         bound(key, self.usual[key])
-        _say_if_no_number(key, low, high, self.usual[key])
+        fits = _fits(key, low, high, self.usual[key])
         value = type(low)(self.usual[key])
-        self.chosen[key] = st.number_input(label, low, high, value, key=key, bind="query-params", **details)
+        self.chosen[key] = draw_control(st.number_input, fits, label, low, high, value, key=key, **details)
 
     def switch(self, label: str, key: str, why: str = "") -> None:
         """On or off."""
         self.chosen[key] = selection.switch(label, key, True, why, usual=self.usual[key])
 
 
-def _say_if_no_number(key: str, low: float, high: float, usual: float) -> None:
+def _fits(key: str, low: float, high: float, usual: float) -> bool:
+    """Whether the address asks for a number that is on offer, or for none; says so if not."""
     asked = st.query_params.get(key)
     try:
         fits = asked is None or low <= type(low)(asked) <= high
     except ValueError:
         fits = False
     if not fits:
-        offered = f"it must be a number from {low:,.10g} to {high:,.10g}: {usual:g} is shown instead."
+        number = "a whole number" if isinstance(low, int) else "a number"
+        st.session_state.pop(key, None)
+        offered = f"it must be {number} from {low:,.10g} to {high:,.10g}: {usual:g} is shown instead."
         notice(f"The link asks for {key} {asked[:20]!r}, but {offered}")
+    return fits
 
 
 def draw(base: Recipe) -> Recipe:

@@ -165,3 +165,20 @@ def test_the_link_asks_for_states_and_a_run_is_started_with_them(root: Path, mon
     assert any(caption.value.startswith("States kept: after epochs 1, 2, 4, 8") for caption in app.caption)
     app.main.button(key="train_start").click().run()
     assert [recipe.keep_states for recipe in submitted] == [True]
+
+
+# Numbers in the address ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("key", "asked", "usual"),
+    [("epochs1", "1e999", 10), ("seed", "inf", 0), ("epochs1", "9" * 400, 10), ("batch_size", "2.5", 64)],
+)
+def test_a_number_that_cannot_be_is_replaced_by_the_one_that_is_said(
+    root: Path, key: str, asked: str, usual: int
+) -> None:
+    app = open_page(PAGE, **{key: asked})
+    assert_no_error(app)
+    assert app.number_input(key=key).value == usual
+    assert f"must be a whole number from {'2 to 4,096' if key == 'batch_size' else ''}" in app.warning[0].value
+    assert f"{usual} is shown instead" in app.warning[0].value
