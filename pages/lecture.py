@@ -27,6 +27,8 @@ PLACES = (LECTURE, STEP)
 NOT_OF_A_VIEW = (*PLACES, layout.PRESENT, visitors.RIGHT)
 """Of an address what a kept view leaves out; the right to a run is its owner's alone."""
 PLACE, ANSWERED, NOTICE, SENTENCE, UPLOAD = "_lecture", "_answered", "_notice", "_sentence", "_lecture_file"
+REPLACED = "_replaced_lecture"
+"""In the session: the lecture of one's own whose place the one that was opened last has taken."""
 STYLE = """<style>
 .st-key-lecture { border-left: 4px solid #0072B2; padding: 0.1rem 0.6rem; background: rgba(0, 114, 178, 0.08); }
 .st-key-lecture p { margin: 0; font-size: 0.95rem; line-height: 1.3; }
@@ -77,6 +79,8 @@ FOLLOW = """export default ({ data }) => {
   addEventListener("keydown", event => {
     const isOpen = document.querySelector(".st-key-lecture") || step(location.href);
     if (event.ctrlKey || event.altKey || event.metaKey || event.shiftKey) return;
+    const writes = event.target.closest?.("textarea, input[type=text]:not([role=combobox])");
+    if (writes || document.querySelector("[role=listbox]")) return;
     if (["PageUp", "PageDown"].includes(event.key) && isOpen) {
       event.preventDefault();
       if (event.repeat) return;
@@ -239,6 +243,10 @@ def draw_own(page: str) -> None:
         st.button("Keep this view", key="lecture_keep", on_click=_keep_view, args=(page,))
         with texts.readable_errors():
             _open_file(st.file_uploader("Open a lecture (TOML)", "toml", key=UPLOAD))
+        if replaced := st.session_state.get(REPLACED):
+            st.button(
+                f"Bring back what stood here before ({steps_of(replaced)})", on_click=_bring_back, key="bring_back"
+            )
         _offer_files(lecture, "own")
         if lecture and st.button("Begin your lecture", key="lecture_begin"):
             _forget_own()
@@ -260,10 +268,19 @@ def _keep_view(page: str) -> None:
 
 def _open_file(file: UploadedFile | None) -> None:
     if file is not None and st.session_state.get("_opened") != file.file_id:
-        keep(lectures.parse(file.getvalue(), OWN, PAGES, file.name[:60]))
+        opened = lectures.parse(file.getvalue(), OWN, PAGES, file.name[:60])
+        st.session_state[REPLACED] = own()
+        keep(opened)
         _forget_own()
         st.session_state["_opened"] = file.file_id
         st.rerun()
+
+
+def _bring_back() -> None:
+    """Exchange the lecture that was opened for the one whose place it took."""
+    replaced, st.session_state[REPLACED] = st.session_state[REPLACED], own()
+    keep(replaced)
+    _forget_own()
 
 
 def _forget_own() -> None:
@@ -277,10 +294,15 @@ def _forget_own() -> None:
         st.session_state[ANSWERED] = None
 
 
+def steps_of(lecture: Lecture) -> str:
+    """How many it has, in words."""
+    return "1 step" if len(lecture.steps) == 1 else f"{len(lecture.steps)} steps"
+
+
 def _offer_files(lecture: Lecture | None, key: str) -> None:
     if lecture is None:
         return
-    st.caption(f"{texts.plain(lecture.title)}: {len(lecture.steps)} steps")
+    st.caption(f"{texts.plain(lecture.title)}: {steps_of(lecture)}")
     with st.container(horizontal=True):
         for label, content, name, mime in (
             ("TOML", lambda: lectures.to_toml(lecture), f"{lecture.name}.toml", "text/plain"),

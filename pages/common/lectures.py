@@ -47,8 +47,13 @@ def find(name: str) -> Lecture:
     Raises:
         ConvscopeError: there is none, or its file cannot be understood.
     """
-    if name == OWN and (lecture := own()):
-        return lecture
+    if name == OWN:
+        if lecture := own():
+            return lecture
+        raise ConvscopeError(
+            "Your own lecture stays in one session, which a reload ends: open its TOML file again, under "
+            "Your lecture below."
+        )
     known = next((lecture for lecture in shipped()[0] if lecture.name == name), None)
     return known or lectures.load(name, PAGES)
 

@@ -130,7 +130,7 @@ def test_the_path_can_be_left_and_found_again() -> None:
     [
         ({"lecture": "report-9"}, "There is no lecture 'report-9'"),
         ({"lecture": "../recipes/lenet"}, "There is no lecture"),
-        ({"lecture": OWN}, "There is no lecture 'own'"),
+        ({"lecture": OWN}, "Your own lecture stays in one session"),
         ({"lecture": "report-0", "step": "99"}, "asks for step '99', but there are 1 to 12"),
         ({"lecture": "report-0", "step": "-1"}, "asks for step '-1'"),
         ({"lecture": "report-0", "step": "9" * 5000}, "asks for step '99999"),
@@ -204,6 +204,18 @@ def test_the_figures_of_a_lecture_are_of_the_networks_that_there_are_now(
         shutil.copytree(ROOT / "checkpoints" / network, tmp_path / "mine")
         assert f"It has {checkpoints.load('mine').card.parameters:,}." in strip(app.run())
         shutil.rmtree(tmp_path / "mine")
+
+
+def test_views_that_were_kept_come_back_after_a_file_has_taken_their_place() -> None:
+    app = opened("filters/page.py")
+    click(click(app, "lecture_keep"), "lecture_keep")
+    app.file_uploader(key="_lecture_file").upload("mine.toml", own_lecture("Other", 1)).run()
+    assert app.session_state["_own_lecture"].title == "Other"
+    for title, steps in (("Your lecture", 2), ("Other", 1)):
+        click(app, "bring_back")
+        assert_no_error(app)
+        lecture = app.session_state["_own_lecture"]
+        assert (lecture.title, len(lecture.steps)) == (title, steps)
 
 
 def own_lecture(title: str, steps: int) -> bytes:
