@@ -128,6 +128,8 @@ def _warm_up() -> None:
 
         selection.load_what_is_shown_first()
         exempt_modules()
+    except ConvscopeError as error:
+        logging.getLogger(__name__).warning("Warming up has failed; the app goes on. %s", error)
     except Exception:
         logging.getLogger(__name__).exception("Warming up has failed; the app goes on.")
 

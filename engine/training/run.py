@@ -133,7 +133,9 @@ class RunFolder:
         """
         recipe = stored_recipe(self)
         if recipe is None:
-            raise ConvscopeError(f"{self.path} holds no run: recipe.json is missing or damaged.")
+            raise ConvscopeError(
+                f"{self.path.name} holds no run, since its recipe.json is missing or damaged: delete it."
+            )
         return recipe
 
     def plan(self, recipe: Recipe) -> Plan:

@@ -36,7 +36,8 @@ def check_training(seconds: float | None) -> None:
     if seconds > most:
         raise ConvscopeError(
             f"This training would take the processor about {in_words(seconds)}, and {in_words(most)} are allowed on "
-            "this server: choose fewer epochs, smaller images or a smaller network."
+            "this server, as measured beside whatever else it does now: choose fewer epochs, smaller images or a "
+            "smaller network, or try again in some minutes."
         )
 
 

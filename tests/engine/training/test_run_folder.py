@@ -297,7 +297,7 @@ def test_readers_of_an_empty_folder_find_nothing(folder: RunFolder) -> None:
     assert live_files.read_history(folder) == live_files.read_events(folder) == []
     assert len(live_files.read_steps(folder)) == 0
     assert live_files.read_filters(folder) is live_files.read_filters_now(folder) is None
-    with pytest.raises(ConvscopeError, match=r"holds no run: recipe\.json is missing or damaged"):
+    with pytest.raises(ConvscopeError, match=r"holds no run, since its recipe\.json is missing or damaged: delete it"):
         folder.recipe()
 
 
