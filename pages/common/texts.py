@@ -19,7 +19,7 @@ __all__ = ["percent"]
 
 _MARKUP = re.compile(
     r"[\\`*\[\]<>$~&|]"  # images, links, emphasis, HTML, formulas, colours, entities, tables
-    r"|(?<!\w)_|_(?!\w)"  # emphasis; not the _ within a name
+    r"|(?<![^\W_])_|_(?![^\W_])"  # emphasis; not the _ within a name
     r"|^[-+#=]|(?<=^\d)[.)]|(?<=^\d\d)[.)]"  # lists and headings
 )
 _LINKED = re.compile(r"(?<=[:@])(?=[\w/+-])|(?<=\bwww)(?=\.)", re.IGNORECASE)
