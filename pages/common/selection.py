@@ -16,7 +16,7 @@ from engine.errors import ConvscopeError
 from engine.views import PHOTOGRAPHS, View
 from engine.weights import Weights
 from pages import directory
-from pages.common import pretrained_download, resources
+from pages.common import pretrained_download, resources, texts
 from pages.common.controls import Option, choose, number_in_link, segments, steps, switch
 from pages.common.resources import OWN
 
@@ -258,7 +258,8 @@ def _own_picture() -> ChosenImage:
             help="It is not written to disk, and nobody else is shown it.",
         )
     if file is not None:
-        st.session_state["_own"] = (resources.bring_own_picture(file.getvalue(), file.name), file.name)
+        with texts.readable_errors():  # the last picture that could be read stays
+            st.session_state["_own"] = (resources.bring_own_picture(file.getvalue(), file.name), file.name)
     if "_own" not in st.session_state:
         st.info("Choose a picture here; until then you see a photograph.")
         return _first_photograph()

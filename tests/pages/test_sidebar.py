@@ -1,5 +1,6 @@
 """The sidebar: what it makes of a link, and of networks that are replaced while it is open."""
 
+import io
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import streamlit as st
+from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from engine import settings, weights
@@ -217,6 +219,35 @@ def test_where_a_browser_allows_no_camera_a_file_is_asked_for(address: str, came
     assert any("needs HTTPS" in info.value for info in app.sidebar.info) is not camera
     assert len(app.sidebar.get("camera_input")) == camera
     assert len(app.sidebar.get("file_uploader")) == (not camera)
+
+
+def with_own_file(app: AppTest, name: str, content: bytes) -> AppTest:
+    return app.sidebar.file_uploader(key="own_file").upload(name, content).run()
+
+
+def png(colour: str = "red") -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (32, 32), colour).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("content", [b"words", b""])
+def test_a_file_that_is_no_picture_is_named_and_every_page_goes_on(content: bytes) -> None:
+    app = with_own_file(open_page("reconstruction/page.py", images="own"), "te_xt.png", content)
+    assert [error.value.startswith("te_xt.png is not a picture") for error in app.sidebar.error] == [True]
+    assert app.session_state["_selection"].split == "photographs"
+    app.switch_page("filters/page.py").run()
+    assert app.session_state["_selection"].split == "photographs"
+    assert app.get("popover")
+    assert not app.exception
+
+
+def test_a_file_that_is_no_picture_leaves_the_last_one_that_was() -> None:
+    app = with_own_file(open_page("reconstruction/page.py", images="own"), "mine.png", png())
+    assert_no_error(app)
+    with_own_file(app, "text.png", b"words")
+    assert len(app.error) == 1
+    assert app.session_state["_selection"].image_name == "your picture mine.png"
 
 
 @pytest.mark.parametrize("images", ["photographs", "own"])
