@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
+from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from engine import checkpoints, pretrained, views, weights
 from engine.checkpoints import Card
@@ -37,6 +38,8 @@ PREDICTED = "predicted"
 """Instead of a class: the one that the network predicts."""
 BUNDLED = ("test", "train")
 SPLITS = (*BUNDLED, PHOTOGRAPHS, OWN)
+HELD = "_own_held"
+"""In the session: page and key of the uploader that held an own picture when the sidebar was last drawn."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +142,7 @@ def draw_sidebar(page: directory.Entry) -> None:
     with _part(directory.BATCH_NORM, used):
         batch_norm = _batch_norm_toggle(network)
     with _part(directory.IMAGE, used):
-        image = _image_controls()
+        image = _image_controls(page)
     with _part(directory.NETWORK, used, "more"):
         pretrained_download.offer()
     st.session_state["_selection"] = Selection(cards[name], network, layer, batch_norm, image)
@@ -176,11 +179,13 @@ def _batch_norm_toggle(network: Weights) -> bool:
 # The image -----------------------------------------------------------------------------------------------------
 
 
-def _image_controls() -> ChosenImage:
+def _image_controls(page: directory.Entry) -> ChosenImage:
     split = choose("Images", "images", list(SPLITS), "test")
+    if split != OWN:
+        st.session_state.pop(HELD, None)
     if split == PHOTOGRAPHS:
         return _photograph()
-    return _own_picture() if split == OWN else _bundled_image(split)
+    return _own_picture(page) if split == OWN else _bundled_image(split)
 
 
 def _bundled_image(split: str) -> ChosenImage:
@@ -242,7 +247,7 @@ def _photograph() -> ChosenImage:
     return ChosenImage(PHOTOGRAPHS, offered.index(name), None, f"photograph: {name}")
 
 
-def _own_picture() -> ChosenImage:
+def _own_picture(page: directory.Entry) -> ChosenImage:
     """The reader's file or camera picture, which stays in this session; the first photograph until there is one."""
     camera = st.toggle("Camera", key="camera", help="Take a picture instead of choosing a file.")
     if camera and not allows_camera(st.context.url):
@@ -257,14 +262,27 @@ def _own_picture() -> ChosenImage:
             key="own_file",
             help="It is not written to disk, and nobody else is shown it.",
         )
-    if file is not None:
-        with texts.readable_errors():  # the last picture that could be read stays
-            st.session_state["_own"] = (resources.bring_own_picture(file.getvalue(), file.name), file.name)
+    _take(file, (page.address, "own_camera" if camera else "own_file"))
     if "_own" not in st.session_state:
         st.info("Choose a picture here; until then you see a photograph.")
         return _first_photograph()
     number, name = st.session_state["_own"]
     return ChosenImage(OWN, number, None, f"your picture {name}")
+
+
+def _take(file: UploadedFile | None, uploader: tuple[str, str]) -> None:
+    """Keep the picture that an uploader holds; forget it when the reader has taken it out.
+
+    On another page, or after another choice of images, the uploader may be a new one, which is empty too: that is no
+    reason to forget a picture.
+    """
+    held = st.session_state.get(HELD)
+    st.session_state[HELD] = None if file is None else uploader
+    if file is not None:
+        with texts.readable_errors():  # the last picture that could be read stays
+            st.session_state["_own"] = (resources.bring_own_picture(file.getvalue(), file.name), file.name)
+    elif held == uploader:
+        st.session_state.pop("_own", None)
 
 
 def allows_camera(url: str | None) -> bool:

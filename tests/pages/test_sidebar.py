@@ -250,6 +250,29 @@ def test_a_file_that_is_no_picture_leaves_the_last_one_that_was() -> None:
     assert app.session_state["_selection"].image_name == "your picture mine.png"
 
 
+def test_an_own_picture_is_shown_until_the_reader_takes_it_out_of_the_box() -> None:
+    app = with_own_file(open_page("reconstruction/page.py", images="own"), "mine.png", png())
+    app.sidebar.file_uploader(key="own_file").clear().run()
+    assert_no_error(app)
+    assert app.session_state["_selection"].split == "photographs"
+    with_own_file(app, "other.png", png("blue"))
+    assert app.session_state["_selection"].image_name == "your picture other.png"
+
+
+def test_an_own_picture_stays_from_page_to_page_and_from_choice_to_choice() -> None:
+    app = with_own_file(open_page("reconstruction/page.py", images="own"), "mine.png", png())
+    for go_on in (
+        lambda: app.sidebar.selectbox(key="images").set_value("test"),
+        lambda: app.sidebar.selectbox(key="images").set_value("own"),
+        lambda: app.sidebar.file_uploader(key="own_file").clear(),  # as it is anyway
+        lambda: app.switch_page("filters/page.py"),
+        lambda: app.switch_page("reconstruction/page.py"),
+    ):
+        go_on().run()
+        assert_no_error(app)
+    assert app.session_state["_selection"].image_name == "your picture mine.png"
+
+
 @pytest.mark.parametrize("images", ["photographs", "own"])
 def test_without_the_shipped_photographs_one_sentence_says_so(images: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(photographs, "names", lambda: ())
