@@ -256,6 +256,11 @@ def notice(sentence: str) -> None:
             place.warning(plain(sentence))
 
 
+def end_notices() -> None:
+    """Say no longer what was changed of a link: the callback of a control that the address does not have."""
+    st.session_state[NOTICES] = []
+
+
 def leave_out_what_is_unknown() -> None:
     """Take out of a new address what no control of this run has, and say so; call it after all of them are drawn."""
     if not st.session_state.pop(IS_NEW, False):
@@ -318,6 +323,13 @@ def says(key: str) -> Any:
     """What a control says, or is going to say when it is drawn, as the address has it; None for its usual value."""
     new = st.session_state.get(ASKED, {})
     return new[key] if key in new else st.session_state.get(key, st.query_params.get(key))
+
+
+def brings(key: str, value: Any) -> bool:
+    """Whether a link is going to give this value to a control, which is not drawn yet and had another one before."""
+    _, before = st.session_state.get(BEFORE, {}).get(key, (None, None))
+    is_new = key in st.session_state.get(ASKED, {}) or key not in st.session_state
+    return is_new and _in_link(says(key)) == _in_link(value) != _in_link(before)
 
 
 def _has_control(key: str) -> bool:

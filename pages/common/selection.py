@@ -17,7 +17,7 @@ from engine.errors import ConvscopeError
 from engine.views import PHOTOGRAPHS, View
 from engine.weights import Weights
 from pages import directory
-from pages.common import pretrained_download, resources, texts
+from pages.common import controls, pretrained_download, resources, texts
 from pages.common.controls import Option, choose, number_in_link, segments, steps, switch
 from pages.common.resources import OWN
 
@@ -180,12 +180,15 @@ def _batch_norm_toggle(network: Weights) -> bool:
 
 
 def _image_controls(page: directory.Entry) -> ChosenImage:
+    from_link = controls.brings("images", OWN)
     split = choose("Images", "images", list(SPLITS), "test")
-    if split != OWN:
-        st.session_state.pop(HELD, None)
-    if split == PHOTOGRAPHS:
-        return _photograph()
-    return _own_picture(page) if split == OWN else _bundled_image(split)
+    if split == OWN:
+        image = _own_picture(page)
+        if from_link and image.split != OWN and directory.IMAGE in page.sidebar:
+            _say_whose_picture_is_missing(image)
+        return image
+    st.session_state.pop(HELD, None)
+    return _photograph() if split == PHOTOGRAPHS else _bundled_image(split)
 
 
 def _bundled_image(split: str) -> ChosenImage:
@@ -254,13 +257,14 @@ def _own_picture(page: directory.Entry) -> ChosenImage:
         st.info("The camera needs HTTPS: choose a file instead, a phone offers its camera there.")
         camera = False
     if camera:
-        file = st.camera_input("Take a picture", key="own_camera")
+        file = st.camera_input("Take a picture", key="own_camera", on_change=controls.end_notices)
     else:
         file = st.file_uploader(
             photographs.KINDS,
             photographs.SUFFIXES,
             key="own_file",
             help="It is not written to disk, and nobody else is shown it.",
+            on_change=controls.end_notices,
         )
     _take(file, (page.address, "own_camera" if camera else "own_file"))
     if "_own" not in st.session_state:
@@ -293,6 +297,13 @@ def allows_camera(url: str | None) -> bool:
 
 def _first_photograph() -> ChosenImage:
     return ChosenImage(PHOTOGRAPHS, 0, None, f"photograph: {_offered_photographs()[0]}")
+
+
+def _say_whose_picture_is_missing(shown: ChosenImage) -> None:
+    controls.notice(
+        "The link means somebody's own picture, which stayed in their session: "
+        f"the {shown.name.replace(': ', ' ')} is shown instead."
+    )
 
 
 def _offered_photographs() -> tuple[str, ...]:

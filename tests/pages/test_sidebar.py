@@ -273,6 +273,27 @@ def test_an_own_picture_stays_from_page_to_page_and_from_choice_to_choice() -> N
     assert app.session_state["_selection"].image_name == "your picture mine.png"
 
 
+def test_a_link_to_somebodys_own_picture_says_what_is_shown_instead() -> None:
+    said = [
+        "The link means somebody's own picture, which stayed in their session: "
+        f"the photograph {photographs.names()[0]} is shown instead."
+    ]
+    app = open_page("reconstruction/page.py", images="own")
+    assert [warning.value for warning in app.warning] == said
+    assert not with_own_file(app, "mine.png", png()).warning
+    app = clicked(opened(), "reconstruction/page.py", images="own")
+    assert [warning.value for warning in app.warning] == said
+
+
+def test_a_reader_who_is_yet_to_choose_an_own_picture_is_told_of_no_link() -> None:
+    app = open_page("reconstruction/page.py")
+    app.sidebar.selectbox(key="images").set_value("own").run()
+    assert not app.warning
+    for page in ("evidence", "filters", "feature_maps"):
+        assert not clicked(app, f"{page}/page.py", images="own").warning
+    assert not open_page("filters/page.py", images="own").warning  # uses no image
+
+
 @pytest.mark.parametrize("images", ["photographs", "own"])
 def test_without_the_shipped_photographs_one_sentence_says_so(images: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(photographs, "names", lambda: ())
