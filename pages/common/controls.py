@@ -342,12 +342,17 @@ def _beginning(text: str) -> str:
 
 
 def _settle(
-    key: str, offered: Collection[Any], default: Any, read: Callable[[str], Any], explain: Explain | None = None
+    key: str,
+    offered: Collection[Any],
+    default: Any,
+    read: Callable[[str], Any],
+    explain: Explain | None = None,
+    tells_of_loss: bool = False,
 ) -> bool:
     """Give the control `key` what a link asks of it, and drop a value that is not on offer.
 
     The reader is told of such a value if a link had it. One that a control of this key on another page or in another
-    view has left behind goes without a word.
+    view has left behind goes without a word, unless `tells_of_loss`.
 
     Args:
         read: from the address's text to one of `offered`, or to something else.
@@ -359,6 +364,8 @@ def _settle(
     follows, from_link = key in new, key in new or key not in st.session_state
     asked = new[key] if follows else st.query_params.get(key)
     returns = key not in st.session_state and key in st.session_state.get(KNOWN, ())
+    lost = tells_of_loss and not from_link and st.session_state[key] not in offered
+    told = st.session_state[key] if lost else asked
     bound(key)
     value = default if asked is None else read(asked)
     fits = value in offered
@@ -367,8 +374,8 @@ def _settle(
     elif returns or st.session_state.get(key, default) not in offered:
         # The browser still has the value that the control had before.
         st.session_state[key] = value if returns and fits else default
-    if from_link and not fits:
-        reason = (explain or partial(_not_on_offer, key))(_beginning(asked)).rstrip(".")
+    if lost or (from_link and not fits):
+        reason = (explain or partial(_not_on_offer, key))(_beginning(told)).rstrip(".")
         notice(f"{reason}: {_in_link(default)} is shown instead.")
     return fits
 
@@ -392,11 +399,23 @@ def _in_link(value: Any) -> str:
 # The controls --------------------------------------------------------------------------------------------------
 
 
-def choose(label: str, key: str, options: list[str], preferred: str, explain: Explain | None = None) -> str:
-    """A select box, which falls back to `preferred` when the link asks for something else."""
+def choose(
+    label: str,
+    key: str,
+    options: list[str],
+    preferred: str,
+    explain: Explain | None = None,
+    tells_of_loss: bool = False,
+) -> str:
+    """A select box, which falls back to `preferred` when the link asks for something else.
+
+    Args:
+        tells_of_loss: `explain`, too, that what was chosen is no longer on offer: for options that depend on no other
+            control, and so go only when something is removed.
+    """
     default = preferred if preferred in options else options[0]
     _follow_usual(key, default)
-    fits = _settle(key, options, default, str, explain)
+    fits = _settle(key, options, default, str, explain, tells_of_loss)
     return draw_control(st.selectbox, fits, label, options, index=options.index(default), key=key)
 
 

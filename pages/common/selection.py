@@ -130,7 +130,7 @@ def draw_sidebar(page: directory.Entry) -> None:
             "There are no trained networks in checkpoints/: get them with `git checkout -- checkpoints`."
         )
     with _part(directory.NETWORK, used):
-        name = choose("Network", "checkpoint", list(cards), PREFERRED, _why_no_checkpoint)
+        name = choose("Network", "checkpoint", list(cards), PREFERRED, _why_no_checkpoint, tells_of_loss=True)
         if weights.is_pretrained(name):
             st.caption(pretrained.reported(name))
         moment = _moment(name)

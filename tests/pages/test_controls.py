@@ -46,6 +46,7 @@ def test_a_control_shows_what_is_used_where_its_value_is_not_on_offer() -> None:
     app.selectbox(key="layer").set_value("conv3").run()
     app.selectbox(key="checkpoint").set_value("flat").run()
     assert app.session_state["used"] == app.selectbox(key="layer").value == "conv2"
+    assert not app.warning
     assert app.selectbox(key="layer").proto.set_value  # the browser is told, which still has the old value
     app.selectbox(key="checkpoint").set_value("deep").run()
     assert app.session_state["used"] == app.selectbox(key="layer").value

@@ -188,6 +188,23 @@ def test_a_replaced_network_is_looked_at_anew(mine: Path) -> None:
     assert after.shape != before.shape
 
 
+@pytest.mark.parametrize("goes_on", ["here", "elsewhere"])
+def test_a_network_that_is_removed_while_a_reader_looks_at_it_is_named(mine: Path, goes_on: str) -> None:
+    shutil.copytree(settings.ROOT / "checkpoints" / "convnet4", mine.parent / "convnet4")
+    app = opened(checkpoint="mine", layer="conv3")
+    assert not app.warning
+    shutil.rmtree(mine)
+    if goes_on == "here":
+        app.sidebar.number_input(key="number").set_value(3).run()
+    else:
+        app.switch_page("filters/page.py").run()
+    assert_no_error(app)
+    said = [warning.value for warning in app.warning]
+    assert [one.startswith("There is no checkpoint 'mine'") and "is shown instead" in one for one in said] == [True]
+    assert app.sidebar.selectbox(key="checkpoint").value in said[0].split(":")[-1]
+    assert not app.sidebar.number_input(key="number").set_value(4).run().warning
+
+
 def test_what_is_kept_stays_as_long_as_no_network_is_replaced(mine: Path) -> None:
     view = View(weights.find("mine"), "conv3", "test", 3, 32)
     opened(checkpoint="mine")
