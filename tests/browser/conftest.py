@@ -143,6 +143,8 @@ def open_page(browser: Any, idle_tabs: list[Any]) -> Iterator[Callable[..., Any]
     for page, listeners in pages:
         for event, listener in listeners.items():
             page.remove_listener(event, listener)
+        if page.url.startswith("http"):
+            page.evaluate("() => localStorage.clear()")  # a sidebar that this test has opened or closed
         page.goto("about:blank")
         idle_tabs.append(page)
     assert refusals == []

@@ -24,7 +24,6 @@ def test_the_button_that_closes_the_sidebar_is_always_there(server: str, open_pa
     page.get_by_test_id("stSidebarContent").evaluate("sidebar => sidebar.scrollTo(0, 1000)")
     close.press("Enter")
     page.wait_for_function("() => document.activeElement.matches('[data-testid=stExpandSidebarButton]')")
-    page.evaluate("() => localStorage.clear()")  # where the browser keeps it closed, for the next tests too
 
 
 def test_the_focus_goes_from_start_to_stop_and_back(server: str, open_page: Callable[..., Any]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pages import directory
-from tests.browser.conftest import IDLE
+from tests.browser.conftest import IDLE, wait_for
 
 WITH_PICTURES = [page for page in directory.PAGES if page.address != "train"]
 """All pages but Home and the form of Train."""
@@ -209,17 +209,16 @@ def test_the_sidebar_of_a_phone_is_closed_by_its_button(server: str, open_page: 
     number = page.get_by_role("spinbutton", name="Number")
     assert number.count() == 0  # closed, it is neither read aloud nor reached by Tab
     page.get_by_test_id("stExpandSidebarButton").click()
-    assert number.input_value() == "5"
+    wait_for(lambda: number.input_value() == "5")
     page.get_by_test_id("stSidebarCollapseButton").get_by_role("button").click()
     page.get_by_test_id("stExpandSidebarButton").wait_for()
-    page.evaluate("() => localStorage.clear()")  # where the browser keeps it closed, for the next tests too
 
 
 def test_the_sidebar_grows_with_the_type(server: str, open_page: Callable[..., Any]) -> None:
     page = open_page(f"{server}/feature_maps", 1920, 1080)
     page.get_by_role("button", name="Collapse sidebar").wait_for()
     size = page.evaluate("() => parseFloat(getComputedStyle(document.documentElement).fontSize)")
-    assert page.get_by_test_id("stSidebar").bounding_box()["width"] == 17 * size
+    wait_for(lambda: abs(page.get_by_test_id("stSidebar").bounding_box()["width"] - 17 * size) < 1)
 
 
 def test_every_page_is_named_in_the_navigation(server: str, open_page: Callable[..., Any]) -> None:

@@ -174,4 +174,3 @@ def test_a_tap_beside_the_open_sidebar_of_a_phone_only_closes_it(server: str, op
     assert "channel" not in link(page)
     point(page, "maps", (0.03, 0.02))
     wait_for_link(page, channel="0")
-    page.evaluate("() => localStorage.clear()")  # where the browser keeps it closed, for the next tests too

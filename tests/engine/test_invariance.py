@@ -28,7 +28,7 @@ def test_shifts_are_invisible_to_averages_of_circular_convolutions(circular: nn.
     features = tape.features(circular, image, "conv1")
     by_hand = (features.roll(4, 3) - features).norm() / features.norm()
     assert float(found.distances[0, 3]) == pytest.approx(float(by_hand), rel=1e-12)
-    assert found.distances[:, 1].eq(0).all()
+    assert found.distances[:, 1].max() < 1e-14  # alone and among others an image's sums may be rounded differently
 
 
 def test_periodic_images_do_not_change_at_all_when_shifted_by_their_period(circular: nn.Module) -> None:
