@@ -417,7 +417,7 @@ def test_a_change_of_the_starting_point_that_is_interrupted_is_made_by_the_next_
 @pytest.mark.parametrize(
     ("link", "said"),
     [
-        ({"epochs1": "many"}, "it must be a number from 1 to 1,000"),
+        ({"epochs1": "many"}, "it must be a whole number from 1 to 1,000"),
         ({"learning_rate1": "99"}, "it must be a number from 1e-06 to 10"),
         ({"architecture": "AlexNet"}, "The link asks for architecture 'AlexNet'"),
         ({"recipe": "nosuch"}, "The link asks for recipe 'nosuch'"),
