@@ -132,18 +132,24 @@ def _network_to_count(recipe: Recipe, classes: int, pixels: int) -> nn.Module:
 
 
 def _kept_for_the_way_back(model: nn.Module, count: int, pixels: int) -> int:
-    """How many bytes autograd keeps of a step with `count` images, without the network's own."""
+    """How many bytes autograd keeps of a step with `count` images, without the network's own.
+
+    Nobody goes back, so the graph gets nothing to keep. A layer's output, given to its own graph, would be a circle of
+    references that Python cannot collect: it held each network that was counted, for as long as the process ran.
+    """
     of_model = {value.untyped_storage()._cdata for value in model.state_dict().values()}
     kept: dict[int, torch.UntypedStorage] = {}
 
-    def keep(tensor: Tensor) -> Tensor:
+    def count_storage(tensor: Tensor) -> None:
         storage = tensor.untyped_storage()
         if storage._cdata not in of_model:
             kept[storage._cdata] = storage
-        return tensor
+
+    def never(_: None) -> Tensor:
+        raise AssertionError("The way back is counted, not gone.")
 
     device = next(model.parameters()).device
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    with torch.autograd.graph.saved_tensors_hooks(count_storage, never):
         model(torch.zeros(count, 3, pixels, pixels, device=device))
     return sum(storage.nbytes() for storage in kept.values())
 

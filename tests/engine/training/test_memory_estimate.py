@@ -1,10 +1,12 @@
 """The memory that a training needs is known before it starts, and one that does not fit is refused."""
 
+import gc
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from torch import nn
 
 from engine.errors import ConvscopeError
 from engine.models import registry
@@ -54,6 +56,16 @@ def test_a_network_of_zeros_and_one_of_shapes_only_need_the_same(
     of_zeros = estimate.memory(recipe(name, pixels, 100))
     monkeypatch.setattr(registry, "MOST_ZEROS", 0)
     assert estimate.memory(recipe(name, pixels, 100)) == of_zeros
+
+
+def test_nothing_is_left_of_what_was_counted() -> None:
+    def parameters() -> int:
+        gc.collect()
+        return sum(type(found) is nn.Parameter for found in gc.get_objects())
+
+    before = parameters()
+    estimate.memory(recipe("model_one", 32, 101))
+    assert parameters() == before
 
 
 def test_a_training_that_does_not_fit_is_refused_with_both_figures(
