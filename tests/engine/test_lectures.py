@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +188,92 @@ def test_a_figure_has_an_image_as_large_as_a_lecture_may_ask_for() -> None:
 
 
 # What is said in words, without a figure ------------------------------------------------------------------------
+
+
+COMPARED = {
+    "batch-norm": """
+        shows the horse even better | correlation.model_one.pool1.horse.untrained > on
+        is no sign of knowledge | correlation.model_one.pool5.horse.untrained > on
+        the correlation falls | correlation.model_one.pool5.horse.on > centre
+        From conv4_x on | correlation.resnet18.conv3_x.horse.on > correlation.resnet18.conv4_x.horse.on
+        almost the same either way | cosine.model_one.pool5.horse > cosine.resnet18.conv5_x.horse
+    """,
+    "founding-paper": """
+        Which layer notices more? | distance.resnet18.conv1_relu.horse.shift.8 > distance.resnet18.conv5_x.horse.shift.8
+        only the truck survives | moved.resnet18.truck.rotate.90 > 0.5
+        only the truck survives | moved.resnet18.horse.rotate.90 < 0.1
+        half a turn brings the airplane back | moved.resnet18.airplane.rotate.180 > moved.resnet18.airplane.rotate.90
+        scale costs more than shift | moved.resnet18.airplane.shift.8 > moved.resnet18.airplane.scale.2
+        Does each layer pay? | accuracy.depth_3 > accuracy.depth_2
+        it need not | accuracy.depth_3 > accuracy.depth_5
+        After 1,000 of each class | images_per_class.scratch.1000 > images_per_class.transfer.10
+        the last two stages hardly differ | probe.resnet18.conv5_x ~3 probe.resnet18.conv4_x
+        better with depth | probe.resnet18.conv3_x > probe.resnet18.conv1_relu
+        than on the signal | noise.resnet18.conv5_x.ship > other_switches.resnet18.conv5_x.ship.automobile
+    """,
+    "report-0": """
+        few switches that could | correlation.resnet18.conv2_x.ship.on > correlation.resnet18.conv5_x.ship.on
+    """,
+    "report-1": """
+        A little: the correlation | correlation.resnet18.conv2_x.ship.on > residual
+        What is missing went along the shortcut | correlation.resnet18.conv2_x.ship.shortcut > residual
+        the shortcut's picture is stronger | gain.resnet18.conv5_x.ship.shortcut > residual
+        strength is not content | correlation.resnet18.conv5_x.ship.residual > shortcut
+        random weights give a picture as well | correlation.resnet18.conv5_x.ship.untrained > 0.1
+        is not even half a point away | listed.0.bird ~0.5 listed.0.cat
+    """,
+    "report-2": """
+        run close together | accuracy.optimizer_sgd ~1 accuracy.optimizer_adam
+        Adam alone is ahead here | accuracy.optimizer_adam > accuracy.optimizer_adam_then_sgd
+        changing over is ahead | accuracy.report2_adam_then_sgd > accuracy.report2_adam
+        no switches | correlation.resnet18_strided.conv4_x.cat.on < correlation.resnet18_strided.conv2_x.cat.on
+    """,
+    "report-3": """
+        the shallow network is the large one | parameters.convnet2 > parameters.convnet4
+        Here three | accuracy.depth_3 > accuracy.depth_4
+        Deeper ones start more slowly | accuracy.depth_4 > accuracy.depth_5
+        What may have closed the gap? | accuracy.convnet4 ~1 accuracy.convnet3
+        In our two runs, yes | accuracy.depth_4 > accuracy.dropout_30
+    """,
+    "report-4": """
+        little dropout and batch norm, not Adam | accuracy.ablation_base > accuracy.ablation_dropout_30
+        little dropout and batch norm, not Adam | accuracy.ablation_base > accuracy.ablation_no_batch_norm
+        SGD is ahead here | accuracy.ablation_sgd > accuracy.ablation_base
+        Adam is ahead with us, too | accuracy.report4_model_two > accuracy.report4_model_two_sgd
+        ahead at the end, too | accuracy.report4_model_two > accuracy.report4_model_two_no_batch_norm
+        our single runs agree twice | accuracy.report4_model_two > accuracy.report4_model_two_dropout_30
+    """,
+}
+"""Of each lecture its words, and what they say: that one figure is above, below, or at most so far from another."""
+
+
+def _comparisons() -> Iterator[tuple[str, str, str, str, str]]:
+    for name, lines in COMPARED.items():
+        for line in lines.strip().splitlines():
+            words, _, compared = line.strip().partition(" | ")
+            yield (name, words, *compared.split())
+
+
+@pytest.mark.parametrize(("name", "words", "figure", "relation", "other"), _comparisons())
+def test_what_is_compared_in_words_is_so_in_figures(
+    name: str, words: str, figure: str, relation: str, other: str
+) -> None:
+    assert any(words in text for step in lectures.load(name, PAGES).steps for text in (step.question, step.answer))
+    first, second = _number(figure), _number(_whole_name(other, figure))
+    if relation.startswith("~"):
+        assert abs(first - second) <= float(relation[1:])
+    else:
+        assert {">": first > second, "<": first < second}[relation], (first, second)
+
+
+def _whole_name(other: str, figure: str) -> str:
+    """`other` with the parts of `figure` that it leaves out."""
+    return f"{figure.rpartition('.')[0]}.{other}" if other.isalpha() else other
+
+
+def _number(figure: str) -> float:
+    filled = figure if figure[0].isdigit() else figures.fill(f"{{{figure}}}")
+    return float(re.match(r"-?[\d,.]*\d", filled)[0].replace(",", ""))
 
 
 def test_where_report_4_speaks_of_a_loss_that_rises_the_curves_show_it() -> None:
