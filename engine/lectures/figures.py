@@ -216,9 +216,9 @@ def _poolings(name: str, layer: str) -> str:
 # Reconstructions -----------------------------------------------------------------------------------------------
 
 
-@functools.lru_cache(maxsize=3)
+@functools.lru_cache(maxsize=1)
 def trained(network: Weights) -> Trained:
-    """A network, kept."""
+    """A network; the last one is kept, since the figures of a step are mostly of one."""
     return weights.load(network)
 
 
