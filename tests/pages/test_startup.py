@@ -1,6 +1,7 @@
 """Before the first visitor a network is loaded, and no rerun looks through PyTorch's modules for garbage."""
 
 import gc
+import subprocess
 import sys
 import types
 import weakref
@@ -10,6 +11,7 @@ import pytest
 
 from engine import tape, weights
 from engine.errors import ConvscopeError
+from engine.settings import ROOT
 from pages import startup
 from pages.common import selection
 from tests.apps import assert_no_error, open_page
@@ -89,3 +91,34 @@ def test_only_a_readable_error_of_a_callback_is_shown_as_a_sentence() -> None:
     assert startup.show_error(MemoryError())
     assert startup.show_error(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"))
     assert not startup.show_error(ValueError())
+
+
+FREED = """
+import re, time
+from pathlib import Path
+from pages import startup
+
+
+def resident():
+    return int(re.search(r"RssAnon:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) / 1000
+
+
+startup.TRIM_EVERY, startup.WORTH_A_TRIM = 0.5, 0.0
+startup._keep_little_memory()
+before = resident()
+pieces = [b"x" * 100_000 for _ in range(2_000)]
+pieces = pieces[::20]
+between = resident() - before
+end = time.monotonic() + 20
+while resident() - before > 50 and time.monotonic() < end:
+    time.sleep(0.1)
+print(between, resident() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="The memory of a process is looked up as Linux tells it.")
+def test_what_was_freed_goes_back_to_the_system_although_something_beside_it_is_in_use() -> None:
+    done = subprocess.run([sys.executable, "-c", FREED], cwd=ROOT, capture_output=True, text=True, check=True)
+    freed, later = map(float, done.stdout.split())
+    assert freed > 150
+    assert later < 50
