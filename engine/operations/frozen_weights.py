@@ -18,7 +18,7 @@ Made = TypeVar("Made")
 State = list[tuple[int, int]]
 """Of each source its version and its address."""
 
-MOST_BYTES = 100_000_000
+MOST_BYTES = 70_000_000
 """Of all that is kept; what has not been used for longest makes room."""
 
 

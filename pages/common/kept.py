@@ -19,7 +19,7 @@ import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 from torch import Tensor, nn
 
-BYTES = 160_000_000
+BYTES = 120_000_000
 
 
 class Kept:
