@@ -188,12 +188,13 @@ def _image_controls(page: directory.Entry) -> ChosenImage:
             _say_whose_picture_is_missing(image)
         return image
     st.session_state.pop(HELD, None)
-    return _photograph() if split == PHOTOGRAPHS else _bundled_image(split)
+    return _photograph() if split == PHOTOGRAPHS else _bundled_image(split, directory.IMAGE in page.sidebar)
 
 
-def _bundled_image(split: str) -> ChosenImage:
+def _bundled_image(split: str, is_used: bool) -> ChosenImage:
     image = _of_class(split, "class", "number", resources.images(split).classes[0], label="Class")
-    st.button("Random image", on_click=_choose_at_random, args=(split,), width="stretch", shortcut="N")
+    if is_used:  # a button that is out of sight would still hear its key
+        st.button("Random image", on_click=_choose_at_random, args=(split,), width="stretch", shortcut="N")
     return image
 
 

@@ -15,6 +15,7 @@ from engine import settings, weights
 from engine.data import photographs
 from engine.errors import ConvscopeError
 from engine.views import View
+from pages import directory
 from pages.common import resources
 from tests.apps import assert_no_error, new_app, open_page
 
@@ -219,6 +220,14 @@ def test_the_answer_is_the_same_work_for_every_layer() -> None:
         resources.answer(View(weights.find("lenet"), layer, "test", 3, 32)) for layer in ("conv1", "conv3")
     )
     assert first == second
+
+
+def test_only_a_page_that_shows_the_image_has_the_button_and_the_key_for_another_one() -> None:
+    app = opened()
+    for page in (directory.HOME, *directory.PAGES):
+        app.switch_page(page.file).run()
+        offered = [button for button in app.sidebar.button if button.label == "Random image"]
+        assert len(offered) == (directory.IMAGE in page.sidebar), page.title
 
 
 # A reader's own pictures ---------------------------------------------------------------------------------------
