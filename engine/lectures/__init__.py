@@ -40,6 +40,8 @@ LONGEST = {
 }
 """Characters of each text."""
 REQUIRED = ("link", "sentence")
+HOME = "home"
+"""The page that an address without a name leads to; nothing answers to this name in a browser."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,8 @@ class Link:
     values: tuple[tuple[str, str], ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.page}?{urlencode(self.values)}" if self.values else self.page
+        path = "/" if self.page == HOME else self.page
+        return f"{path}?{urlencode(self.values)}" if self.values else path
 
 
 def one_of(values: Mapping[str, str], key: str, offered: Collection[str], usual: str | None = None) -> str:
@@ -178,9 +181,10 @@ class _Reader:
             values = tuple(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
         except ValueError:
             raise self.error("the link is no address: copy one from the browser", "link", number) from None
-        page = parts.path.strip("/").rpartition("/")[2] or "home"
+        page = parts.path.strip("/").rpartition("/")[2] or HOME
         if page not in self.pages:
-            raise self.error(f"there is no page {page[:60]!r}: use one of {', '.join(self.pages)}", "link", number)
+            offered = ", ".join(str(Link(page)) for page in self.pages)
+            raise self.error(f"there is no page {page[:60]!r}: use one of {offered}", "link", number)
         if odd := [key for key, _ in values if not re.fullmatch(r"[a-z][a-z0-9_]*", key)]:
             raise self.error(f"{odd[0][:60]!r} cannot be a setting of a page: leave it out", "link", number)
         return Link(page, tuple((key, value) for key, value in values if key not in ("lecture", "step")))

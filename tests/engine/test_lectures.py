@@ -14,7 +14,7 @@ import torch
 from engine import checkpoints, data, deconv, filters, lectures, occlusion, patches, probes, reports, settings, tape
 from engine.checkpoints import states
 from engine.errors import ConvscopeError
-from engine.lectures import Lecture, Link, Step, figures
+from engine.lectures import Lecture, Link, Step, figures, worksheet
 from engine.training import histories
 from pages import directory
 
@@ -337,6 +337,17 @@ def test_a_lecture_is_read_with_pasted_addresses_and_written_again() -> None:
     assert lecture.steps[0] == Step(Link("reconstruction", (("class", "ship"), ("bn", "false"))), "A ship.")
     assert lecture.steps[1].link == Link("learning_curves", (("curves", "lenet"), ("curves", "resnet18")))
     assert parsed(lectures.to_toml(lecture)) == lecture
+
+
+@pytest.mark.parametrize("address", ["/", "http://127.0.0.1:8501/", "home"])
+def test_home_is_written_by_the_address_that_a_browser_finds_it_at(address: str) -> None:
+    lecture = parsed(WHOLE.replace("reconstruction?", f"{address}?"))
+    assert lecture.steps[0].link == Link("home", (("class", "ship"), ("bn", "false")))
+    assert str(lecture.steps[0].link) == "/?class=ship&bn=false"
+    assert "<code>/?class=ship&amp;bn=false</code>" in worksheet.to_html(lecture, False)
+    assert parsed(lectures.to_toml(lecture)) == lecture
+    with pytest.raises(ConvscopeError, match="use one of /, train,"):
+        parsed(WHOLE.replace("reconstruction?", "nowhere?"))
 
 
 WRONG = {
