@@ -27,8 +27,9 @@ PLACES = (LECTURE, STEP)
 NOT_OF_A_VIEW = (*PLACES, layout.PRESENT, visitors.RIGHT)
 """Of an address what a kept view leaves out; the right to a run is its owner's alone."""
 PLACE, ANSWERED, NOTICE, SENTENCE, UPLOAD = "_lecture", "_answered", "_notice", "_sentence", "_lecture_file"
-REPLACED = "_replaced_lecture"
-"""In the session: the lecture of one's own whose place the one that was opened last has taken."""
+REPLACED, REFUSAL = "_replaced_lecture", "_refused_view"
+"""In the session: the lecture of one's own whose place the one that was opened last has taken; why the view was not
+kept."""
 STYLE = """<style>
 .st-key-lecture { border-left: 4px solid #0072B2; padding: 0.1rem 0.6rem; background: rgba(0, 114, 178, 0.08); }
 .st-key-lecture p { margin: 0; font-size: 0.95rem; line-height: 1.3; }
@@ -241,6 +242,8 @@ def draw_own(page: str) -> None:
     with st.popover(f"Your lecture ({len(lecture.steps)})" if lecture else "Your lecture", key="own_lecture"):
         st.text_input("What is to be seen here", key=SENTENCE, max_chars=lectures.LONGEST["sentence"])
         st.button("Keep this view", key="lecture_keep", on_click=_keep_view, args=(page,))
+        if refusal := st.session_state.pop(REFUSAL, None):
+            st.error(texts.plain(refusal), icon="⚠️")
         with texts.readable_errors():
             _open_file(st.file_uploader("Open a lecture (TOML)", "toml", key=UPLOAD))
         if replaced := st.session_state.get(REPLACED):
@@ -261,9 +264,11 @@ def _keep_view(page: str) -> None:
     sentence = st.session_state[SENTENCE].strip() or directory.page(page).title
     lecture = own() or Lecture(OWN, "Your lecture", "", 10, ())
     kept = replace(lecture, steps=(*lecture.steps, Step(link, sentence)))
-    with texts.readable_errors():
+    try:
         keep(lectures.parse(lectures.to_toml(kept).encode(), OWN, PAGES, "Your lecture"))
         st.session_state[SENTENCE] = ""
+    except ConvscopeError as error:  # what a callback draws stands at the top of the page, far from its button
+        st.session_state[REFUSAL] = str(error)
 
 
 def _open_file(file: UploadedFile | None) -> None:

@@ -251,7 +251,9 @@ def test_the_next_view_begins_without_the_last_ones_words_and_none_replaces_anot
         app.text_input(key="_sentence").set_value(said).run()
         click(app, "lecture_keep")
     assert [step.sentence for step in app.session_state["_own_lecture"].steps] == ["One", "Two"]
-    assert "at most 2 steps, not 3" in app.error[0].value
+    (menu,) = (popover for popover in app.get("popover") if popover.proto.popover.label.startswith("Your lecture"))
+    assert ["at most 2 steps, not 3" in error.value for error in menu.get("error")] == [True]
+    assert len(app.error) == 1
     assert app.text_input(key="_sentence").value == "Three"
 
 
