@@ -69,9 +69,7 @@ def choose_run(runs: list[RunFolder], wanted: str) -> RunFolder | None:
     offered = [NEW, *(folder.name for folder in runs)]
     if wanted:
         st.session_state["run"] = wanted
-        if wanted not in offered:
-            st.warning(texts.plain(f"{_no_run(wanted)}."))
-    name = selection.choose("Show", "run", offered, NEW, _no_run)
+    name = selection.choose("Show", "run", offered, NEW, _no_run, tells_of_loss=True)
     # Only now: this script may be interrupted by a rerun before it gets here.
     _opening().name = ""
     return None if name == NEW else next(folder for folder in runs if folder.name == name)

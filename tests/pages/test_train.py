@@ -214,7 +214,20 @@ def test_a_finished_one_can_be_kept_and_deleted(trained: RunFolder, monkeypatch:
     app.main.button(key="train_delete").click().run()
     assert not trained.path.exists()
     assert_no_error(app)
+    assert not app.warning
     assert "Start" in buttons(app)
+
+
+def test_one_that_another_tab_deletes_while_it_is_open_is_said_to_be_gone(trained: RunFolder) -> None:
+    app = opened(trained)
+    jobs.delete(trained)
+    for _ in range(2):  # whatever draws the page once more
+        app.run()
+        assert_no_error(app)
+        assert [warning.value for warning in app.warning] == [
+            "There is no run 'lesson' (any more): a new training is shown instead."
+        ]
+        assert "Start" in buttons(app)
 
 
 @pytest.mark.parametrize(("name", "sentence"), [("resnet18", "There is a network called"), ("a b", "cannot be a name")])
