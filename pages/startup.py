@@ -28,7 +28,9 @@ html { font-size: clamp(15px, 8px + 0.625vw, 28px) !important; }
 [data-testid=stSidebarUserContent] { padding-bottom: 1rem; }
 [data-testid=stSidebar][data-collapsed=true] [data-testid=stSidebarContent] { display: none; }
 [data-testid=stSidebar] [data-testid=stVerticalBlock] { gap: 0.6rem; }
-[data-testid=stMain] h5 { font-size: 1rem; padding: 0; margin-bottom: 1rem; }
+[data-testid=stMain] :is(h1, h2) {
+  font-size: 1rem; font-weight: 600; letter-spacing: 0; padding: 0; margin-bottom: 1rem;
+}
 [data-testid=stMain] [data-testid=stHeaderActionElements] { display: none; }
 [data-testid=stImage] img { image-rendering: pixelated; border-radius: 4px; }
 :has(> [class*=st-key-unused_]), .st-key-presenting .st-key-present { display: none; }

@@ -46,9 +46,9 @@ def readable_errors() -> Iterator[None]:
 
 
 def headline(statement: str) -> None:
-    """What the page shows, in one line of plain text; its title stands in the navigation."""
+    """What the page shows, in one line of plain text: its first heading; its title stands in the navigation."""
     st.session_state[_STATEMENT] = statement
-    st.markdown(f"##### {plain(statement)}")
+    st.markdown(f"# {plain(statement)}")
 
 
 def statement() -> str:

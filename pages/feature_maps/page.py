@@ -199,7 +199,7 @@ def laid_out(sheet: Sheet, activation: Tensor, order: str) -> str:
 def one_map(chosen: Selection, view: View, channel: int, activation: Tensor, unit: Pair | None) -> None:
     """All that there is of one map, side by side: kernel, map, strongest test images, and maximisation."""
     with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
-        st.markdown(f"##### Map {channel} of {view.layer}")
+        st.markdown(f"## Map {channel} of {view.layer}")
         crop = selection.segments("Crop the nine images to", CROPS, "crop")
     kernel, here, nine, maximised = st.columns([1, 1, 3, 1], gap="small")
     with kernel:

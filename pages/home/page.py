@@ -69,12 +69,12 @@ first = [lecture for lecture in found if lecture.name == FIRST_LECTURE]
 gallery("first", [*cards.FIRST, *(replace(cards.of_lecture(one), words=one.description) for one in first)])
 for problem in problems:
     st.warning(texts.plain(problem))
-st.markdown("##### All pages: learn, measure, look inside")
+st.markdown("## All pages: learn, measure, look inside")
 gallery("pages", map(cards.of_page, directory.PAGES))
-st.markdown("##### Lectures, and views to begin with")
+st.markdown("## Lectures, and views to begin with")
 others = [lecture for lecture in found if lecture not in first]
 gallery("views", [*map(cards.of_lecture, others), *cards.VIEWS])
-st.markdown("##### The networks")
+st.markdown("## The networks")
 st.table(network_table())
 st.caption(
     "The app's own were trained on CIFAR-10's training images; test accuracy is measured on the "

@@ -20,7 +20,7 @@ def show() -> None:
     if not rows:
         return
     table = pd.DataFrame([cells(each) for each in rows])
-    st.markdown("##### The reports' figures and ours")
+    st.markdown("## The reports' figures and ours")
     st.table(table.set_index("report"))
     st.caption(
         "Of ours: the epoch of the highest validation accuracy, on validation images that the reports may not have "

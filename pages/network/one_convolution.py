@@ -57,7 +57,7 @@ def _show_step(chosen: Selection, view: View, convolved: Convolved) -> None:
     with numbers:
         colour = selection.segments("Colour", step_drawings.COLOURS, "colour")
         words = step_drawings.sum_in_words(step, convolved.has_bias)
-        st.markdown(f"##### {words}")
+        st.markdown(f"## {words}")
         _say_where(chosen, convolved, channel, row, column)
     index = step_drawings.COLOURS.index(colour)
     alt = f"Window × kernel = products of the {colour} channel, and their sum"

@@ -55,7 +55,7 @@ def show_step(chosen: Selection, view: View, done: DeconvnetLayer) -> None:
         strip = st.columns(len(done.parts) + 2, gap="small")
     show_maps(done, unit, found, strip)
     words = in_words(done, kind, unit, found)
-    st.markdown(f"##### {words}")
+    st.markdown(f"## {words}")
     with st.container(key="in_numbers"):
         st.image(drawn(done, kind, unit, found, ink()), width="stretch", alt=f"Numbers: {words}".replace("*", ""))
     st.caption(said_of(chosen, done, unit))

@@ -16,6 +16,9 @@ def test_every_page_opens_with_batch_norm_on_and_off(page, bn, checkpoint):
     app = open_page(page.file, bn=bn, checkpoint=checkpoint)
     assert_no_error(app)
     assert not app.warning
+    first, *others = [text.value for text in app.main.markdown if text.value.startswith("#")]
+    assert first.startswith("# ")  # a screen reader leads to the page by its first heading
+    assert not [other for other in others if other.startswith("# ")]
 
 
 @pytest.mark.parametrize("layer", list(tape.layers(checkpoints.load("resnet18").model)))

@@ -183,7 +183,7 @@ def test_until_there_is_an_own_picture_a_photograph_is_shown():
 
 
 def headline(app: AppTest) -> str:
-    return next(text.value for text in app.markdown if text.value.startswith("##### "))
+    return next(text.value for text in app.markdown if text.value.startswith("# "))
 
 
 def captions(app: AppTest) -> list[str]:
