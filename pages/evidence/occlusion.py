@@ -118,7 +118,7 @@ def draw_maps(shown: Shown, job: Occluding) -> None:
         left, right = st.columns(2, gap="small") if alone else [st.container()] * 2
     with left:
         show(image, "The image", prediction(shown))
-        show(activity(found, image), f"Map {channel} of {shown.view.layer}", "its sum with the square there")
+        show(activity(found, image), f"Map {channel} of {shown.view.layer}", "its sum, mean over the squares")
     with right:
         sheets.show(drawings.large(most_probable(found, classes, image)), MOST_PROBABLE)
         st.html(f'<div style="{AS_CAPTION}"><strong>{MOST_PROBABLE}</strong>: {legend(shown, found, classes)}</div>')
@@ -172,7 +172,7 @@ def scale_in_words(shown: Shown, label: int, found: Occlusion | None) -> str:
 
 
 def activity(found: Occlusion | None, image: np.ndarray) -> np.ndarray:
-    """uint8 `[S, S, 3]`: the strongest map's sum, from its smallest to its largest value."""
+    """uint8 `[S, S, 3]`: at each pixel the mean of the strongest map's sum over the squares that hide it, stretched."""
     if found is None or found.activity is None:
         return pictures.over_image(np.full(image.shape[:2], np.nan), image)
     return pictures.over_image(pictures.stretched(found.over_pixels(found.activity)), image)

@@ -129,6 +129,7 @@ def test_two_classes_stand_side_by_side() -> None:
     assert all(f"■</span> {CIFAR10_CLASSES[label]}</span>" in legend for label in seen)
     assert sum(colour in legend for colour in OKABE_ITO) == min(len(seen), len(OKABE_ITO))
     assert any("mean over the squares that hide a pixel: bright 1, dark 0" in each.value for each in app.caption)
+    assert any("its sum, mean over the squares" in each.value for each in app.caption)
     ship, airplane = job.found.probability(8), job.found.probability(0)
     said = infos(app)[0]
     assert f"with hidden squares {float(ship.min()):.2f} to {float(ship.max()):.2f}; p(airplane) is" in said
