@@ -30,6 +30,7 @@ PLACE, ANSWERED, NOTICE, SENTENCE, UPLOAD = "_lecture", "_answered", "_notice", 
 REPLACED, REFUSAL = "_replaced_lecture", "_refused_view"
 """In the session: the lecture of one's own whose place the one that was opened last has taken; why the view was not
 kept."""
+AGAIN = "Back to this step as it was"
 STYLE = """<style>
 .st-key-lecture { border-left: 4px solid #0072B2; padding: 0.1rem 0.6rem; background: rgba(0, 114, 178, 0.08); }
 .st-key-lecture p { margin: 0; font-size: 0.95rem; line-height: 1.3; }
@@ -201,7 +202,8 @@ def _draw_strip(lecture: Lecture, place: Place) -> None:
             _link(lecture, number + 1, "Next", "PageDown")
             if lecture.steps[number - 1].answer:
                 st.button("Answer", shortcut="A", key="lecture_answer", on_click=_toggle_answer, args=(place,))
-            again = st.button("↺", shortcut="B", key="lecture_back", help="Back to this step as it was")
+            label = f"↺ {texts.unseen(AGAIN)}"
+            again = st.button(label, shortcut="B", key="lecture_back", help=AGAIN)
             st.button("Leave", key="lecture_leave", on_click=_close, args=(replace(place, is_open=False),))
             _keys(key="lecture_keys", height="content", data={"number": number, "steps": len(lecture.steps)})
     if again:

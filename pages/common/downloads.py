@@ -197,4 +197,5 @@ def _button(offered: Offer, heading: str, file_name: str) -> None:
     ending = Path(file_name).suffix.removeprefix(".")
     label = "Slide" if file_name.endswith(SLIDE) else ending.upper()
     content, mime = partial(offered.content, heading, file_name), MIME.get(ending, "text/plain")
+    label = f"{label} {texts.unseen(f'of {heading}')}"
     st.download_button(label, content, file_name, mime, on_click="ignore", key=f"{heading}: {file_name}")

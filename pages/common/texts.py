@@ -36,6 +36,14 @@ def plain(text: object) -> str:
     return "".join(parts)
 
 
+def unseen(text: str) -> str:
+    """Part of a button's label that only a screen reader says: what the button is about, where the eye sees that.
+
+    The style hides coloured words of buttons from sight; a tooltip (`help`) is no part of a button's name.
+    """
+    return f":gray[{plain(text)}]"
+
+
 @contextmanager
 def readable_errors() -> Iterator[None]:
     """Show a `ConvscopeError` as its sentence, without a traceback, and go on with the code behind the block."""

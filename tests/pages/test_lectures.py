@@ -90,6 +90,7 @@ def test_what_a_step_leaves_out_has_its_usual_value_whatever_was_chosen_before()
     app = opened(lecture="report-0", step="11")
     app.sidebar.selectbox(key="layer").select("conv2_x").run()
     app.sidebar.selectbox(key="images").select("train").run()
+    assert "Back to this step" in app.button(key="lecture_back").label  # a screen reader says no more of a button
     click(app, "lecture_back")
     assert app.sidebar.selectbox(key="layer").value == "conv5_x"
     assert app.sidebar.selectbox(key="images").value == "test"
