@@ -333,7 +333,10 @@ CHARTS = {
 
 
 def charts_of(link: Link) -> list[tuple[str, str]]:
-    """The captions and SVGs of a view's charts; nothing for other pages, or if the link asks for what there is not."""
+    """The captions and SVGs of a view's charts, or why one is missing (`worksheet.Charts`).
+
+    Nothing for other pages, or if the link asks for what there is not.
+    """
     said = controls.by_key(link.values)
     try:
         drawn = list(CHARTS[link.page](said)) if link.page in CHARTS else []

@@ -72,7 +72,7 @@ img { max-width: 100%; image-rendering: pixelated; } .room { height: 6rem; borde
 Picture = tuple[str, np.ndarray]
 """A caption, and uint8 `[H, W, 3 or 4]`."""
 Charts = Callable[[Link], Sequence[tuple[str, str]]]
-"""The charts of a view: captions and SVGs."""
+"""The charts of a view: captions and SVGs; without an SVG ("") the words say why there is none."""
 
 
 def to_html(lecture: Lecture, answers: bool, charts: Charts = lambda _: ()) -> str:
@@ -90,8 +90,9 @@ def _section(step: Step, number: int, answers: bool, charts: Charts) -> str:
     )
     figures = [(caption, pictures.png(picture), "png") for caption, picture in _pictures(step.link, number)]
     drawn = charts(step.link) if number <= MOST_DRAWN else ()
-    figures += [(caption, svg.encode(), "svg+xml") for caption, svg in drawn]
+    figures += [(caption, svg.encode(), "svg+xml") for caption, svg in drawn if svg]
     parts = [f"<h2>{number}. {sentence}</h2>", *(_figure(*one) for one in figures)]
+    parts += [f"<p>{html.escape(reason)}</p>" for reason, svg in drawn if not svg]
     parts.append(f"<p><code>{html.escape(str(step.link))}</code></p>")
     parts += [f"<p>{said}</p>" for said in (f"Look at: {look}" if look else "", f"<b>{question}</b>") if said]
     unfolded = f"<details open><summary>Answer</summary><p>{answer}</p></details>"  # paper shows what is open

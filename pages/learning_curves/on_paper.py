@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import altair as alt
 import pandas as pd
 
+from engine.errors import ConvscopeError
 from engine.lectures import one_of
 from engine.training import histories, images_per_class
 from pages.learning_curves import charts
@@ -13,11 +14,12 @@ from pages.learning_curves.charts import AXES, IMAGES, MOST, SCALES, SMOOTHING, 
 from pages.learning_curves.reading import history, ready_made, usual_curves, version
 
 
-def charts_of(address: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, alt.TopLevelMixin]]:
+def charts_of(address: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, alt.TopLevelMixin | str]]:
     """Captions and charts: loss and accuracy of the curves that the address names.
 
+    Of a history that cannot be read the caption says why, and there is no chart ("").
+
     Raises:
-        ConvscopeError: a history that the address names cannot be read.
         LookupError: the page does not offer what the address asks for.
     """
     said = {key: values[-1] for key, values in address.items()}
@@ -28,7 +30,12 @@ def charts_of(address: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, alt.T
     places = histories.find()
     comparison = ready_made(places).get(said.get("comparison", ""))
     keys = comparison.keys if comparison else address.get("curves", usual_curves(places))
-    chosen = [history(version(places[key])) for key in keys if key in places][:MOST]
+    chosen = []
+    for key in [key for key in keys if key in places][:MOST]:
+        try:
+            chosen.append(history(version(places[key])))
+        except ConvscopeError as error:
+            yield str(error), ""
     style = Style(
         one_of(said, "axis", AXES) == "time",
         IMAGES[one_of(said, "measured_on", IMAGES)],

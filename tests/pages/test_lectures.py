@@ -345,6 +345,20 @@ def test_a_worksheet_prints_the_charts_of_a_view() -> None:
     assert sheet.count('src="data:image/svg+xml;base64,') == 1
 
 
+def test_a_worksheet_says_which_learning_curve_is_damaged_and_prints_the_others(
+    tmp_path: Path, use_folders: Callable[..., None]
+) -> None:
+    use_folders(checkpoints=tmp_path)
+    for network in ("lenet", "model_two"):
+        shutil.copytree(ROOT / "checkpoints" / network, tmp_path / network)
+    (tmp_path / "lenet" / "history.csv").write_text("damaged")
+    for others in ((), ("model_two",)):
+        link = Link("learning_curves", tuple(("curves", name) for name in ("lenet", *others)))
+        sheet = worksheet.to_html(Lecture(OWN, "t", "", 5, (Step(link, "S"),)), answers=False, charts=charts_of)
+        assert sheet.count("lenet/history.csv cannot be shown: ") == 1
+        assert sheet.count("data:image/svg+xml") == 2 * len(others)
+
+
 def test_a_worksheet_has_the_rows_of_the_page() -> None:
     (_, usual), (_, parts), (_, every) = (
         drawn
