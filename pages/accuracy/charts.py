@@ -9,7 +9,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from pages.common.charts import LETTERS, OFF, ON, ON_PHONE, legend, short_names, sized
+from pages.common.charts import LETTERS, OFF, ON, ON_PHONE, legend, short_names, sized, told_apart
 
 RED, GREY = "#D55E00", "#777777"
 """Okabe & Ito's vermilion, and a grey that reads on light and dark."""
@@ -39,19 +39,6 @@ def _bars(base: alt.Chart, widest: float, text_format: str, ink: str) -> list[al
         x=alt.datum(1.02), text=alt.Text("accuracy:Q", format=text_format)
     )
     return [bars, intervals, figures]
-
-
-def _two(
-    field: str, names: Sequence[str], title: str | None = None, narrow: bool = False
-) -> dict[str, alt.Color | alt.Shape]:
-    """Colour and shape of the marks of two kinds."""
-    colour = alt.Color(
-        f"{field}:N",
-        scale=alt.Scale(domain=list(names), range=[ON, OFF]),
-        legend=legend(title or field, narrow=narrow),
-    )
-    shapes = alt.Scale(domain=list(names), range=["circle", "diamond"])
-    return {"color": colour, "shape": alt.Shape(f"{field}:N", scale=shapes, legend=None)}
 
 
 def _tip(*fields: str, text_format: str = ".1%") -> list[alt.Tooltip]:
@@ -167,8 +154,9 @@ def dumbbells(table: pd.DataFrame, names: Sequence[str]) -> alt.Chart:
     """Per class the accuracy of two networks, joined by a line; `table`: class, network, accuracy, low, high."""
     order = list(table.loc[table["network"] == names[0]].sort_values("accuracy")["class"])
     base = alt.Chart(table).encode(y=alt.Y("class:N", sort=order, title=None, axis=NAMES))
-    look = _two("network", names, narrow=True)
-    look["color"]["legend"].labelExpr = f"{json.dumps(short_names(names, MOST_LETTERS))}[datum.label]"
+    key = legend("network", narrow=True)
+    key.labelExpr = f"{json.dumps(short_names(names, MOST_LETTERS))}[datum.label]"
+    look = told_apart("network", names, key)
     lowest = max(0.0, float(np.floor(table["low"].min() * 10) / 10))
     x = alt.X("accuracy:Q", scale=alt.Scale(domain=[lowest, 1]), axis=alt.Axis(format="%"), title=None)
     joined = base.mark_line(color=GREY, strokeWidth=6, opacity=0.5).encode(x=x, detail="class:N")
@@ -191,7 +179,7 @@ def all_networks(table: pd.DataFrame, against: str, ink: str) -> alt.Chart:
     costs = alt.Scale(type="log", domain=[table[against].min() / 1.3, table[against].max() * 1.3], nice=False)
     x = alt.X(f"{against}:Q", scale=costs, axis=alt.Axis(format="~s", tickCount=4), title=against)
     tip = ["network", "kind", *_tip("accuracy", text_format=".2%"), *_tip(against, text_format=",")]
-    base, look = alt.Chart(table).encode(x=x, tooltip=tip), _two("kind", KINDS)
+    base, look = alt.Chart(table).encode(x=x, tooltip=tip), told_apart("kind", KINDS, legend("kind"))
     intervals = base.mark_rule(strokeWidth=4).encode(y=alt.Y("low:Q", **y), y2="high:Q", color=look["color"])
     points = base.mark_point(size=180, filled=True, opacity=1).encode(y=alt.Y("accuracy:Q", **y), **look)
     at = f"{ON_PHONE} ? datum.phone : datum.screen"
@@ -244,7 +232,7 @@ def apart(values: np.ndarray, gap: float) -> np.ndarray:
 def reliability(table: pd.DataFrame, ink: str) -> alt.Chart:
     """Accuracy in each bin of confidence with its interval and count; `table`: when, low edge, high edge, confidence,
     accuracy, low, high, images."""
-    scale, look = alt.Scale(domain=[0, 1]), _two("when", ("before", "after"), "temperature")
+    scale, look = alt.Scale(domain=[0, 1]), told_apart("when", ("before", "after"), legend("temperature"))
     x = alt.X("confidence:Q", scale=scale, axis=PERCENT, title="mean confidence in the bin")
     y = {"scale": scale, "axis": PERCENT, "title": "accuracy in the bin"}
     base = alt.Chart(table).encode(x=x)

@@ -5,6 +5,7 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import zip_longest
+from typing import Any
 
 import altair as alt
 import pandas as pd
@@ -18,6 +19,10 @@ ON, OFF = "#0072B2", "#E69F00"
 OKABE_ITO = (ON, OFF, "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999", "#B8A800")
 """Colours that everyone tells apart (Okabe & Ito 2008), their yellow darkened for white pages."""
 
+SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right")
+"""Of the points of curves: not every eye, and no print in grey, tells the colours apart."""
+SPOTS = 8
+"""About how many points stand on a long curve."""
 LABEL_SIZE = 18
 ON_PHONE = "(windowSize()[0] < 640)"
 """Of Vega: the screen is a phone's. False where no screen is known, as in a saved picture."""
@@ -51,6 +56,9 @@ def gain_chart(curves: dict[str, Sequence[Milestone]], by: str) -> alt.Chart:
         if point.gain > 0
     ]
     longest = max(curves.values(), key=len)
+    # No more than two pictures leave room for the chart beside them, and no more than that.
+    names = legend(by, len(curves), narrow=len(curves) == 2) if len(curves) > 1 else None
+    look = told_apart(by, list(curves), names, _colours(list(curves)))
     base = alt.Chart(pd.DataFrame(rows, columns=[by, "at", "order", "gain"])).encode(
         x=alt.X(
             "at:N",
@@ -63,18 +71,11 @@ def gain_chart(curves: dict[str, Sequence[Milestone]], by: str) -> alt.Chart:
         y=alt.Y(
             "gain:Q", scale=alt.Scale(type="log"), title="gain", axis=_powers_of_ten([row["gain"] for row in rows])
         ),
-        color=alt.Color(
-            f"{by}:N",
-            scale=alt.Scale(domain=list(curves), range=_colours(list(curves))),
-            # No more than two pictures leave room for the chart beside them, and no more than that.
-            legend=legend(by, len(curves), narrow=len(curves) == 2) if len(curves) > 1 else None,
-        ),
+        color=look["color"],
         tooltip=[by, "at", alt.Tooltip("gain:Q", format=".3g")],
     )
     line = base.mark_line(strokeWidth=3)
-    points = base.mark_point(size=110, filled=True, opacity=1).encode(
-        shape=alt.Shape(f"{by}:N", scale=alt.Scale(domain=list(curves)), legend=None)
-    )
+    points = base.mark_point(size=110, filled=True, opacity=1).encode(shape=look["shape"])
     rule = alt.Chart(pd.DataFrame({"gain": [1.0]})).mark_rule(strokeDash=[6, 4], color="#888888").encode(y="gain:Q")
     return sized(rule + line + points, 340 if len(curves) <= IN_A_ROW else 420)
 
@@ -84,6 +85,29 @@ def _colours(names: Sequence[str]) -> list[str]:
     if set(names) <= {"on", "off"}:
         return [ON if name == "on" else OFF for name in names]
     return [OKABE_ITO[index % len(OKABE_ITO)] for index in range(len(names))]
+
+
+def told_apart(
+    field: str, names: Sequence[str], key: alt.Legend | None, colours: Sequence[str] = OKABE_ITO
+) -> dict[str, Any]:
+    """Colour and shape of the points of several curves: the encodings "color" and "shape".
+
+    Args:
+        key: the legend, which shows both.
+    """
+    look = ("color", alt.Color, colours), ("shape", alt.Shape, SHAPES)
+    return {
+        channel: encoding(
+            f"{field}:N", scale=alt.Scale(domain=list(names), range=list(marks[: len(names)])), legend=key
+        )
+        for channel, encoding, marks in look
+    }
+
+
+def spots(rows: pd.DataFrame, curve: str) -> pd.DataFrame:
+    """Those `rows` at which a point stands on a long curve: `SPOTS` or so, of each value of the column `curve`."""
+    longest = rows[curve].value_counts().max() if len(rows) else 1
+    return rows[rows.groupby(curve).cumcount() % max(1, round(longest / SPOTS)) == 0]
 
 
 def _powers_of_ten(values: Sequence[float]) -> alt.Axis:

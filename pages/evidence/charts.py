@@ -2,15 +2,18 @@
 
 import html
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import cycle
 
 import altair as alt
 import pandas as pd
 
 from engine.sanity import Check
-from pages.common.charts import OKABE_ITO, PHONE, every_name, legend, sized
+from pages.common.charts import OKABE_ITO, PHONE, every_name, legend, sized, spots, told_apart
 
 HEIGHT = 300
 PROBABILITY = "probability"
+SHAPE_LETTERS = "●■▲◆✚▼▶"
+"""The shapes of a chart's points, `SHAPES`, in a text."""
 WHOLE, WITHOUT = "the whole network", "without the part"
 
 
@@ -31,11 +34,7 @@ def correlation_chart(rows: pd.DataFrame) -> alt.Chart:
         .encode(
             x=alt.X("random from:N", sort=steps, title="random from here up", axis=every_name()),
             y=alt.Y("rank correlation:Q", scale=alt.Scale(domainMax=1)),
-            color=alt.Color(
-                "method:N",
-                scale=alt.Scale(domain=methods, range=list(OKABE_ITO[: len(methods)])),
-                legend=names,
-            ),
+            **told_apart("method", methods, names),
             tooltip=["method:N", "random from:N", alt.Tooltip("rank correlation:Q", format=".2f")],
         )
     )
@@ -63,39 +62,37 @@ def moving_chart(
 
     Its name stands above: beside an axis of a low chart it would be cut off.
 
-    Three of these stand side by side, so `colour_names` is their legend.
+    Three of these stand side by side, so `names_in_html`, with shapes, is their legend.
 
     Args:
         highest: where the axis of the figure ends, so that two charts can be compared.
     """
     images = list(dict.fromkeys(rows["image"]))
-    lines = (
-        alt.Chart(rows)
-        .mark_line(strokeWidth=3)
-        .encode(
-            x=alt.X("amount:Q", title=unit),
-            y=alt.Y(
-                "value:Q", title=None, scale=alt.Scale(domain=[0, highest], nice=True) if highest else alt.Undefined
-            ),
-            color=alt.Color(
-                "image:N",
-                scale=alt.Scale(domain=images, range=list(OKABE_ITO[: len(images)])),
-                legend=None,
-            ),
-            tooltip=["image:N", "amount:Q", alt.Tooltip("value:Q", format=".2f")],
-        )
+    look = told_apart("image", images, None)
+    base = alt.Chart(rows).encode(
+        x=alt.X("amount:Q", title=unit),
+        y=alt.Y("value:Q", title=None, scale=alt.Scale(domain=[0, highest], nice=True) if highest else alt.Undefined),
+        color=look["color"],
+        tooltip=["image:N", "amount:Q", alt.Tooltip("value:Q", format=".2f")],
     )
+    lines = base.mark_line(strokeWidth=3)
+    points = base.mark_point(size=90, filled=True, opacity=1).encode(shape=look["shape"])
+    points = points.properties(data=spots(rows, "image"))
     chosen = pd.DataFrame({"amount": [amount]})
     rule = alt.Chart(chosen).mark_rule(strokeDash=[6, 4], strokeWidth=2, color="#888888").encode(x="amount:Q")
-    return sized((rule + lines).properties(title=alt.Title(title, anchor="start")), HEIGHT)
+    return sized((rule + lines + points).properties(title=alt.Title(title, anchor="start")), HEIGHT)
 
 
-def colour_names(names: Iterable[str]) -> str:
-    """Names beside the colours that they have on a chart or a map, in this order, as HTML."""
-    named = zip(OKABE_ITO, names, strict=False)
+def names_in_html(names: Iterable[str], marks: str = "■") -> str:
+    """Names beside the colours that they have on a chart or a map, in this order, as HTML.
+
+    Args:
+        marks: what has the colour; `SHAPE_LETTERS` for the points of a chart.
+    """
+    named = zip(OKABE_ITO, cycle(marks), names, strict=False)
     return " ".join(
-        f'<span style="white-space: nowrap"><span style="color: {colour}">■</span> {html.escape(name)}</span>'
-        for colour, name in named
+        f'<span style="white-space: nowrap"><span style="color: {colour}">{mark}</span> {html.escape(name)}</span>'
+        for colour, mark, name in named
     )
 
 

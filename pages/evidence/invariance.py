@@ -70,7 +70,7 @@ def draw_all(job: Moving, view: View, kind: str, amount: float) -> None:
     with left:
         sheets.show(drawings.large(turned), f"The image, moved: {kind} {amount:g} {KINDS[kind].unit}")
         if len(rows):
-            st.html(charts.colour_names(dict.fromkeys(rows["image"])))
+            st.html(charts.names_in_html(dict.fromkeys(rows["image"]), charts.SHAPE_LETTERS))
     first, last = job.settings.layers
     places = (
         (right, charts.PROBABILITY, "p(class of the image)"),

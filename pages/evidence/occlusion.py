@@ -239,7 +239,7 @@ def legend(shown: Shown, found: Occlusion | None, classes: tuple[int, ...]) -> s
     names = [shown.classes[label] for label in classes]
     if len(names) > len(drawings.COLOURS):
         names[len(drawings.COLOURS) - 1 :] = ["others"]
-    return charts.colour_names(names)
+    return charts.names_in_html(names)
 
 
 def in_words(shown: Shown, found: Occlusion) -> str:

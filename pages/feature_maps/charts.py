@@ -29,14 +29,11 @@ def depth(figures: tuple[LayerFigures, ...]) -> dict[str, Any]:
     rectified = [one for one in figures if not one.signed]
     rows = [{"layer": one.layer, "share of": INACTIVE, "share": one.inactive} for one in rectified]
     rows += [{"layer": one.layer, "share of": HALF, "share": one.half / one.maps} for one in rectified]
-    colour = alt.Color(
-        "share of:N",
-        scale=alt.Scale(domain=[INACTIVE, HALF], range=[charts.ON, charts.OFF]),
-        legend=charts.legend("share of"),
-    )
+    look = charts.told_apart("share of", [INACTIVE, HALF], charts.legend("share of"))
     axis = alt.Axis(format="%", values=[0, 0.25, 0.5, 0.75, 1])
-    base = _over_layers(pd.DataFrame(rows), [one.layer for one in rectified], "share:Q", axis).encode(color=colour)
-    return _lines(base.encode(tooltip=["layer", "share of", "share"]), shape=alt.Shape("share of:N", legend=None))
+    base = _over_layers(pd.DataFrame(rows), [one.layer for one in rectified], "share:Q", axis)
+    base = base.encode(color=look["color"], tooltip=["layer", "share of", "share"])
+    return _lines(base, shape=look["shape"])
 
 
 NOW_AND_THEN, NEVER, DEAD = INACTIVE_KINDS = ("units: one image", "units: all images", "maps: all images")
@@ -54,15 +51,12 @@ def inactive_table(counted: Sequence[Inactivity]) -> pd.DataFrame:
 
 def inactive(rows: pd.DataFrame) -> alt.LayerChart:
     """The shares of inactive units and maps from layer to layer, one curve per kind."""
-    colour = alt.Color(
-        "inactive:N",
-        scale=alt.Scale(domain=list(INACTIVE_KINDS), range=list(charts.OKABE_ITO[:3])),
-        legend=charts.legend(""),
-    )
+    look = charts.told_apart("inactive", INACTIVE_KINDS, charts.legend(""))
     axis = alt.Axis(format="%", values=[0, 0.25, 0.5, 0.75, 1])
-    base = _over_layers(rows, list(dict.fromkeys(rows["layer"])), "share:Q", axis).encode(color=colour)
+    base = _over_layers(rows, list(dict.fromkeys(rows["layer"])), "share:Q", axis)
+    base = base.encode(color=look["color"])
     points = base.mark_point(size=140, filled=True, opacity=1).encode(
-        shape=alt.Shape("inactive:N", scale=alt.Scale(domain=list(INACTIVE_KINDS)), legend=None),
+        shape=look["shape"],
         tooltip=["layer", "inactive", alt.Tooltip("share:Q", format=".1%")],
     )
     return charts.sized(base.mark_line(strokeWidth=3) + points, HEIGHT)
@@ -85,18 +79,14 @@ def similarity_table(similarities: dict[str, float]) -> pd.DataFrame:
 def over_training(of_moments: Similarities) -> dict[str, Any]:
     """The cosine similarity of each layer with what it is in the end, from moment to moment."""
     frame, layers = over_training_table(of_moments), list(next(iter(of_moments.values())))
-    colour = alt.Color(
-        "layer:N",
-        scale=alt.Scale(domain=layers, range=charts.OKABE_ITO[: len(layers)]),
-        legend=charts.legend("layer", len(layers)),
-    )
+    look = charts.told_apart("layer", layers, charts.legend("layer", len(layers)))
     base = alt.Chart(frame).encode(
         x=alt.X("moment:N", sort=list(of_moments), title=None, axis=charts.every_name(480)),
         y=alt.Y("similarity:Q", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(tickCount=5), title=None),
-        color=colour,
+        color=look["color"],
         tooltip=["layer", "moment", alt.Tooltip("similarity:Q", format=".2f")],
     )
-    return _lines(base, shape=alt.Shape("layer:N", scale=alt.Scale(domain=layers), legend=None))
+    return _lines(base, shape=look["shape"])
 
 
 def over_training_table(of_moments: Similarities) -> pd.DataFrame:

@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import altair as alt
 import pandas as pd
 
 from engine.inversion import ALPHA_NORM, FEATURE, VARIATION
-from pages.common.charts import LABEL_SIZE, LETTERS, OKABE_ITO, PHONE
+from pages.common.charts import LABEL_SIZE, LETTERS, PHONE, SPOTS, told_apart
 from pages.inversion.jobs import Measurement
 
 ERROR = "relative feature error"
@@ -56,18 +57,14 @@ def falling_chart(curves: Sequence[str], steps: int, marked: int | None = None, 
     `columns`: those of the legend, on a phone at most two. The rows are not in the chart, so that it stays the same
     while they grow.
     """
-    colour = {
-        "field": "curve",
-        "type": "nominal",
-        "scale": {"domain": list(curves), "range": list(OKABE_ITO[: len(curves)])},
-        "legend": {
-            "orient": "top",
-            "title": None,
-            "labelFontSize": LETTERS.to_dict(),
-            "labelLimit": {"expr": f"width / min({columns}, width < {PHONE} ? 2 : {columns}) - 40"},
-            "columns": {"expr": f"width < {PHONE} ? min({columns}, 2) : {columns}"},
-        },
-    }
+    names = alt.Legend(
+        orient="top",
+        title=None,
+        labelFontSize=LETTERS,
+        labelLimit=alt.ExprRef(f"width / min({columns}, width < {PHONE} ? 2 : {columns}) - 40"),
+        columns=alt.ExprRef(f"width < {PHONE} ? min({columns}, 2) : {columns}"),
+    )
+    look = {channel: of.to_dict() for channel, of in told_apart("curve", curves, names).items()}
     x = {"field": "step", "type": "quantitative", "title": "step", "scale": {"domain": [0, steps]}}
     scale = {"type": "log", "domainMin": LOWEST}
     y = {
@@ -78,13 +75,16 @@ def falling_chart(curves: Sequence[str], steps: int, marked: int | None = None, 
         "axis": {"format": "~g", "values": POWERS},
     }
     tooltip = [{"field": "curve"}, {"field": "step"}, {"field": "value", "type": "quantitative", "format": ".3g"}]
-    lines = {
-        "transform": [{"filter": f"datum.value >= {LOWEST}"}],
-        "mark": {"type": "line", "strokeWidth": 4},
-        "encoding": {"x": x, "y": y, "color": colour, "tooltip": tooltip},
+    on_the_axis = {"filter": f"datum.value >= {LOWEST}"}
+    place = {"x": x, "y": y, "color": look["color"], "tooltip": tooltip}
+    lines = {"transform": [on_the_axis], "mark": {"type": "line", "strokeWidth": 4}, "encoding": place}
+    points = {
+        "transform": [on_the_axis, {"filter": f"datum.step % {max(1, round(steps / SPOTS))} == 0"}],
+        "mark": {"type": "point", "filled": True, "size": 120, "opacity": 1},
+        "encoding": {**place, "shape": look["shape"]},
     }
     axis = {"labelFontSize": LABEL_SIZE, "titleFontSize": LABEL_SIZE, "tickCount": 6}
-    layers = [lines, _rule("y", GOAL), _goal_in_words()] + ([] if marked is None else [_rule("x", marked)])
+    layers = [lines, points, _rule("y", GOAL), _goal_in_words()] + ([] if marked is None else [_rule("x", marked)])
     return {"layer": layers, "height": HEIGHT, "config": {"axis": axis}}
 
 

@@ -21,9 +21,8 @@ from engine.reports import Reported
 from engine.training import curves
 from engine.training.histories import History
 from pages.common import texts
-from pages.common.charts import LETTERS, LOW, OKABE_ITO, ON_PHONE, legend, short_names, sized
+from pages.common.charts import LETTERS, LOW, OKABE_ITO, ON_PHONE, SHAPES, legend, short_names, sized, spots
 
-SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right")
 MOST = len(SHAPES)
 """More curves than these nobody can follow."""
 
@@ -49,8 +48,6 @@ VALIDATED = "*"
 """Stands in the margin, where there is no room for words, at figures that were measured on validation images."""
 SEVERAL = ""
 """Is the owner of a report's figure that belongs to several curves; it is grey."""
-SPOTS = 8
-"""About how many shapes stand on a curve."""
 
 
 @dataclass(frozen=True)
@@ -236,14 +233,9 @@ def _lines(drawn: pd.DataFrame, style: Style, look: _Look, title: str) -> list[a
     together.title, together.symbolSize, together.labelLimit = None, 900, 260
     line = base.mark_line(strokeWidth=3).encode(strokeDash=alt.StrokeDash("images:N", scale=dashes, legend=together))
     kept = drawn["images"] == style.images[-1]
-    spots = drawn[kept & (drawn.groupby(["curve", "images"]).cumcount() % _every(drawn) == 0)]
-    points = base.mark_point(size=110, filled=True, opacity=1).encode(shape=look.shape()).properties(data=spots)
+    points = base.mark_point(size=110, filled=True, opacity=1).encode(shape=look.shape())
+    points = points.properties(data=spots(drawn[kept], "curve"))
     return [line, points]
-
-
-def _every(drawn: pd.DataFrame) -> int:
-    longest = drawn.groupby(["curve", "images"]).size().max() if len(drawn) else 1
-    return max(1, round(longest / SPOTS))
 
 
 def _best(chosen: Sequence[History], drawn: pd.DataFrame, metric: str, look: _Look) -> list[alt.Chart]:

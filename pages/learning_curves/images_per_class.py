@@ -10,9 +10,9 @@ from engine.training import images_per_class
 from engine.training.comparisons import CurveComparison
 from engine.training.images_per_class import REPEATED, SEEDS
 from pages.common import downloads, layout, texts
-from pages.common.charts import OKABE_ITO, legend, sized
+from pages.common.charts import legend, sized, told_apart
 from pages.learning_curves import code
-from pages.learning_curves.charts import HEIGHT, SHAPES
+from pages.learning_curves.charts import HEIGHT
 
 COMPARISON = CurveComparison("images", "How many images does it take?", ())
 """Not of histories, but offered among those that are."""
@@ -58,15 +58,14 @@ def chart(rows: pd.DataFrame) -> alt.LayerChart:
     axis = alt.Axis(values=sizes, format=",d")
     x = alt.X("images:Q", scale=around, axis=axis, title="training images of each class")
     y = {"scale": alt.Scale(zero=False), "axis": alt.Axis(format="%", tickCount=5), "title": "test accuracy"}
-    colours = alt.Scale(domain=methods, range=OKABE_ITO[: len(methods)])
-    shapes = alt.Scale(domain=methods, range=SHAPES[: len(methods)])
+    look = told_apart("method", methods, legend(""))
     shares = [alt.Tooltip(f"{column}:Q", format=".1%") for column in ("accuracy", "low", "high")]
-    base = alt.Chart(rows).encode(x=x, color=alt.Color("method:N", scale=colours, legend=legend("")))
+    base = alt.Chart(rows).encode(x=x, color=look["color"])
     line = base.mark_line(strokeWidth=3).encode(y=alt.Y("accuracy:Q", **y))
     bars = base.mark_rule(strokeWidth=4).encode(y=alt.Y("low:Q", **y), y2="high:Q")
     spots = base.mark_point(size=110, filled=True, opacity=1).encode(
         y=alt.Y("accuracy:Q", **y),
-        shape=alt.Shape("method:N", scale=shapes, legend=legend("")),
+        shape=look["shape"],
         tooltip=["method", "images", "runs", *shares],
     )
     return sized(alt.layer(line, bars, spots), HEIGHT)

@@ -7,7 +7,7 @@ import pandas as pd
 
 from engine.accuracy.figures import accuracy
 from engine.batch_statistics import Watched
-from pages.common.charts import OKABE_ITO, legend, sized
+from pages.common.charts import OKABE_ITO, legend, sized, spots, told_apart
 
 HEIGHT = 280
 TRAINING, EVALUATION = "training mode", "evaluation mode"
@@ -75,19 +75,14 @@ def running(found: Sequence[Watched], channel: int) -> pd.DataFrame:
 def running_chart(rows: pd.DataFrame, what: str, stored: float) -> alt.LayerChart:
     """The running mean or variance over the steps, a curve per batch size; a line stands at the stored one."""
     sizes = list(dict.fromkeys(rows["batch"]))
-    curves = (
-        alt.Chart(rows)
-        .mark_line(strokeWidth=3)
-        .encode(
-            x=alt.X("step:Q", axis=alt.Axis(tickCount=6)),
-            y=alt.Y(f"{what}:Q", title=f"running {what}", scale=alt.Scale(zero=False)),
-            color=alt.Color(
-                "batch:N",
-                scale=alt.Scale(domain=sizes, range=list(OKABE_ITO[: len(sizes)])),
-                legend=legend("batch") if what == "mean" else None,
-            ),
-            tooltip=["batch:N", "step:Q", alt.Tooltip(f"{what}:Q", format=".3g")],
-        )
+    look = told_apart("batch", sizes, legend("batch") if what == "mean" else None)
+    base = alt.Chart(rows).encode(
+        x=alt.X("step:Q", axis=alt.Axis(tickCount=6)),
+        y=alt.Y(f"{what}:Q", title=f"running {what}", scale=alt.Scale(zero=False)),
+        color=look["color"],
+        tooltip=["batch:N", "step:Q", alt.Tooltip(f"{what}:Q", format=".3g")],
     )
+    points = base.mark_point(size=90, filled=True, opacity=1).encode(shape=look["shape"])
+    points = points.properties(data=spots(rows, "batch"))
     line = alt.Chart(pd.DataFrame({"stored": [stored]})).mark_rule(strokeDash=[6, 4], strokeWidth=3, color="#888888")
-    return sized(line.encode(y="stored:Q") + curves, HEIGHT)
+    return sized(line.encode(y="stored:Q") + base.mark_line(strokeWidth=3) + points, HEIGHT)
