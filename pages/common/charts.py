@@ -16,8 +16,8 @@ from engine.reconstructions import Milestone
 ON, OFF = "#0072B2", "#E69F00"
 """Okabe & Ito's blue and orange: batch norm on and off, everywhere."""
 
-OKABE_ITO = (ON, OFF, "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999", "#B8A800")
-"""Colours that everyone tells apart (Okabe & Ito 2008), their yellow darkened for white pages."""
+OKABE_ITO = (ON, OFF, "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#686868", "#8B5CF6")
+"""Colours that everyone tells apart, on white and on black pages: six of Okabe & Ito (2008), a grey, and a violet."""
 
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right")
 """Of the points of curves: not every eye, and no print in grey, tells the colours apart."""

@@ -1,14 +1,16 @@
 """Charts at the width of a phone, where all words are there, and charts for eyes that do not see every colour."""
 
 import re
+from itertools import combinations
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from engine.reconstructions import Milestone
 from pages.common import downloads
-from pages.common.charts import SHAPES, gain_chart
+from pages.common.charts import OKABE_ITO, SHAPES, gain_chart
 from pages.evidence.charts import SHAPE_LETTERS, correlation_chart, moving_chart, names_in_html
 from pages.feature_maps.charts import over_training
 from pages.filters.charts import KINDS, kinds_chart
@@ -52,6 +54,51 @@ def test_four_methods_leave_the_curves_room() -> None:
     chart = correlation_chart(rows.set_axis(["method", "random from", "rank correlation"], axis=1))
     assert {*methods, *LAYERS} <= words_on_a_phone(chart.to_dict())
     assert chart.to_dict()["encoding"]["color"]["legend"]["columns"] == {"expr": "width < 330 ? 2 : 0"}
+
+
+# Machado, Oliveira and Fernandes (2009), severity 1: of linear RGB.
+EYES = {
+    "normal": np.eye(3),
+    "without red cones": np.array(
+        [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
+    ),
+    "without green cones": np.array(
+        [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
+    ),
+}
+TO_XYZ = np.array(
+    [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+)
+PAGES = {"light": "#FFFFFF", "dark": "#171614"}
+
+
+def linear(colour: str) -> np.ndarray:
+    """Linear RGB `[3]` of a colour of sRGB, "#RRGGBB"."""
+    shares = np.array(list(bytes.fromhex(colour.removeprefix("#")))) / 255
+    return np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)
+
+
+def lab(rgb: np.ndarray) -> np.ndarray:
+    """CIELAB `[3]` of linear RGB, for white paper in daylight."""
+    xyz = TO_XYZ @ rgb.clip(0, 1) / TO_XYZ.sum(axis=1)
+    x, y, z = np.where(xyz > 216 / 24389, np.cbrt(xyz), (24389 / 27 * xyz + 16) / 116)
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+def contrast(one: str, other: str) -> float:
+    """The contrast ratio of WCAG, 1 to 21."""
+    low, high = sorted(float(TO_XYZ[1] @ linear(colour)) for colour in (one, other))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("eye", EYES)
+def test_the_colours_of_curves_are_told_apart_by_every_eye(eye: str) -> None:
+    seen = [lab(EYES[eye] @ linear(colour)) for colour in (*OKABE_ITO, *PAGES.values())]
+    distances = {
+        pair: float(np.linalg.norm(seen[pair[0]] - seen[pair[1]])) for pair in combinations(range(len(seen)), 2)
+    }
+    assert {pair: distance for pair, distance in distances.items() if distance <= 12} == {}
+    assert min(contrast(colour, page) for colour in OKABE_ITO for page in PAGES.values()) > 2.2
 
 
 CURVES = [f"curve {number}" for number in range(4)]
