@@ -8,6 +8,7 @@ from itertools import zip_longest
 from typing import Any
 
 import altair as alt
+import numpy as np
 import pandas as pd
 import streamlit as st
 
@@ -23,6 +24,10 @@ SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down"
 """Of the points of curves: not every eye, and no print in grey, tells the colours apart."""
 SPOTS = 8
 """About how many points stand on a long curve."""
+GROUNDS = {"black": np.array([255, 255, 255]), "white": np.array([23, 22, 20])}
+"""The colour of a page by that of its ink."""
+LEGIBLE = 4.5
+"""The contrast of letters that the Web Content Accessibility Guidelines ask for."""
 LABEL_SIZE = 18
 ON_PHONE = "(windowSize()[0] < 640)"
 """Of Vega: the screen is a phone's. False where no screen is known, as in a saved picture."""
@@ -184,6 +189,22 @@ def _cut(name: str, letters: int) -> str:
 def ink() -> str:
     """Black on a light page, white on a dark one; Streamlit's theme colours axes, not text marks."""
     return "white" if st.context.theme.type == "dark" else "black"
+
+
+def letters_in(colour: str, ink: str) -> str:
+    """`colour`, with as much `ink` in it as its letters need to be read on the page: a contrast of 4.5 to 1."""
+    pure, end = np.array(list(bytes.fromhex(colour.removeprefix("#")))), 255 * (ink == "white")
+    shades = (np.round(pure + share * (end - pure)) for share in np.linspace(0, 1, 21))
+    shade = next(shade for shade in shades if _contrast(shade, GROUNDS[ink]) >= LEGIBLE)
+    return "#" + bytes(shade.astype(int).tolist()).hex()
+
+
+def _contrast(one: np.ndarray, other: np.ndarray) -> float:
+    """The contrast ratio of two colours `[3]`, 0-255 (Web Content Accessibility Guidelines 2.2)."""
+    shares = np.stack([one, other]) / 255
+    linear = np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)
+    low, high = sorted(linear @ [0.2126, 0.7152, 0.0722] + 0.05)
+    return high / low
 
 
 def sized(chart: alt.Chart | alt.LayerChart, height: int) -> alt.Chart | alt.LayerChart:

@@ -21,7 +21,7 @@ from engine.reports import Reported
 from engine.training import curves
 from engine.training.histories import History
 from pages.common import texts
-from pages.common.charts import LETTERS, LOW, OKABE_ITO, ON_PHONE, SHAPES, legend, short_names, sized, spots
+from pages.common.charts import LETTERS, LOW, OKABE_ITO, ON_PHONE, SHAPES, legend, letters_in, short_names, sized, spots
 
 MOST = len(SHAPES)
 """More curves than these nobody can follow."""
@@ -149,18 +149,18 @@ def _keep_inside(moved: list[float], order: Sequence[int], distance: float) -> N
 # Charts --------------------------------------------------------------------------------------------------------
 
 
-def chart(chosen: Sequence[History], metric: str, style: Style) -> alt.LayerChart:
-    """Loss or accuracy of all `chosen` trainings."""
+def chart(chosen: Sequence[History], metric: str, style: Style, ink: str = "black") -> alt.LayerChart:
+    """Loss or accuracy of all `chosen` trainings, on a page whose letters are black or white."""
     numbers = rows(chosen, metric, style)
     logarithmic = style.log and metric == "loss"
     drawn = numbers[np.isfinite(numbers["shown"]) & ((numbers["shown"] > 0) | (not logarithmic))]
     cited = _cited(chosen, style) if metric == "accuracy" else pd.DataFrame()
     scale = _Scale.around([*drawn["shown"], *(cited["value"] if len(cited) else ())], logarithmic)
-    look = _Look(labels(chosen), scale, metric)
+    look = _Look(labels(chosen), scale, metric, ink)
     title = time_unit(chosen)[1] if style.time else "epoch"
     layers = [*_new_sizes(chosen, numbers, look), *_lines(drawn, style, look, title)]
     layers += [*_best(chosen, drawn, metric, look), *_reference(cited, look), *_margin(drawn, cited, look)]
-    return sized(alt.layer(*layers).resolve_scale(color="shared", shape="shared"), HEIGHT)
+    return sized(alt.layer(*layers).resolve_scale(color="shared", fill="shared", shape="shared"), HEIGHT)
 
 
 @dataclass(frozen=True)
@@ -200,6 +200,7 @@ class _Look:
     labels: Mapping[str, str]
     scale: _Scale
     metric: str
+    ink: str
 
     @property
     def names(self) -> list[str]:
@@ -212,9 +213,19 @@ class _Look:
         domain = alt.Scale(domain=[self.scale.low, self.scale.high], type=kind, nice=False, zero=False)
         return alt.Y(f"{column}:Q", scale=domain, axis=axis, title=title)
 
+    @property
+    def colours(self) -> list[str]:
+        """Of each name, and of `SEVERAL`."""
+        return [*OKABE_ITO[: len(self.names)], INK]
+
     def colour(self, field: str = "curve") -> alt.Color:
-        colours = [*OKABE_ITO[: len(self.names)], INK]
-        return alt.Color(f"{field}:N", scale=alt.Scale(domain=[*self.names, SEVERAL], range=colours), legend=None)
+        scale = alt.Scale(domain=[*self.names, SEVERAL], range=self.colours)
+        return alt.Color(f"{field}:N", scale=scale, legend=None)
+
+    def letters(self, field: str = "curve") -> alt.Fill:
+        """The colour of words that belong to a curve."""
+        shades = [letters_in(colour, self.ink) for colour in self.colours]
+        return alt.Fill(f"{field}:N", scale=alt.Scale(domain=[*self.names, SEVERAL], range=shades), legend=None)
 
     def shape(self) -> alt.Shape:
         return alt.Shape("curve:N", scale=alt.Scale(domain=self.names, range=SHAPES[: len(self.names)]), legend=None)
@@ -282,7 +293,7 @@ def _text(labels: pd.DataFrame, look: _Look, weight: str) -> alt.Chart:
             x=alt.value("width"),
             y=look.y("place"),
             tooltip=alt.Tooltip("words:N", title=" "),
-            color=look.colour("owner"),
+            fill=look.letters("owner"),
         )
     )
 
@@ -297,10 +308,10 @@ def _new_sizes(chosen: Sequence[History], numbers: pd.DataFrame, look: _Look) ->
     if not changes:
         return []
     where = numbers.drop_duplicates(["curve", "epoch"])[["curve", "epoch", "at"]]
-    base = alt.Chart(pd.DataFrame(changes).merge(where, on=["curve", "epoch"])).encode(x="at:Q", color=look.colour())
-    rule = base.mark_rule(strokeDash=[2, 4], strokeWidth=2)
+    base = alt.Chart(pd.DataFrame(changes).merge(where, on=["curve", "epoch"])).encode(x="at:Q")
+    rule = base.mark_rule(strokeDash=[2, 4], strokeWidth=2).encode(color=look.colour())
     text = base.mark_text(align="left", baseline="top", dx=6, fontSize=LETTERS)
-    return [rule, text.encode(y=alt.value(2), text="words:N")]
+    return [rule, text.encode(y=alt.value(2), text="words:N", fill=look.letters())]
 
 
 def _cited(chosen: Sequence[History], style: Style) -> pd.DataFrame:

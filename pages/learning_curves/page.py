@@ -1,6 +1,7 @@
 """Learning curves: how trainings went, epoch by epoch, and what that says of them."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -12,6 +13,7 @@ from engine.training.comparisons import CurveComparison
 from engine.training.histories import History, HistoryFolder
 from engine.training.run import RunFolder
 from pages.common import downloads, layout, selection, texts
+from pages.common.charts import ink
 from pages.common.controls import Option, bound, notice
 from pages.learning_curves import as_reported, charts, code, images_per_class
 from pages.learning_curves.charts import AXES, IMAGES, SCALES, SMOOTHING, Style
@@ -70,10 +72,12 @@ def choose_style() -> Style:
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
-def drawing(versions: tuple[HistoryVersion, ...], metric: str, style: Style) -> tuple[dict[str, Any], pd.DataFrame]:
-    """The chart (a Vega-Lite spec) and its numbers."""
+def drawing(
+    versions: tuple[HistoryVersion, ...], metric: str, style: Style, ink: str
+) -> tuple[dict[str, Any], pd.DataFrame]:
+    """The chart (a Vega-Lite spec), with names for a page of that ink, and its numbers."""
     chosen = [history(version) for version in versions]
-    return charts.chart(chosen, metric, style).to_dict(), charts.rows(chosen, metric, style)
+    return charts.chart(chosen, metric, style, ink).to_dict(), charts.rows(chosen, metric, style)
 
 
 def show_charts(versions: tuple[HistoryVersion, ...], style: Style) -> None:
@@ -82,17 +86,25 @@ def show_charts(versions: tuple[HistoryVersion, ...], style: Style) -> None:
     with layout.stage():
         columns = st.columns(2, gap="small")
     for column, metric in zip(columns, ("loss", "accuracy"), strict=True):
-        spec, numbers = drawing(versions, metric, style)
+        spec, numbers = drawing(versions, metric, style, ink())
         with column:
             st.vega_lite_chart(spec, height="stretch", alt=f"Learning curves: {metric} against {against}")
             downloads.chart(
-                spec, numbers, f"learning-curves-{metric}", metric.capitalize(), f"{metric} against {against}"
+                partial(_spec, versions, metric, style),
+                numbers,
+                f"learning-curves-{metric}",
+                metric.capitalize(),
+                f"{metric} against {against}",
             )
     st.caption(
         "A ring marks the best epoch: of the lowest validation loss on the left, of the highest validation accuracy on "
         "the right. A dotted upright line marks images of a new size; across it losses cannot be compared. "
         + charts.meaning_of_mark([history(version) for version in versions], style)
     )
+
+
+def _spec(versions: tuple[HistoryVersion, ...], metric: str, style: Style, ink: str) -> dict[str, Any]:
+    return drawing(versions, metric, style, ink)[0]
 
 
 def show_verdicts(chosen: Sequence[History]) -> None:

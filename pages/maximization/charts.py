@@ -34,10 +34,10 @@ def ascent_table(maximization: Maximization, names: list[str], top: np.ndarray |
     return table
 
 
-def ascent_chart(table: pd.DataFrame) -> dict[str, Any]:
+def ascent_chart(table: pd.DataFrame, ink: str = "black") -> dict[str, Any]:
     """A thin line per picture, or a band for many, and a thick line for their median.
 
-    At 1 a picture excites as much as the strongest image.
+    At 1 a picture excites as much as the strongest image. `ink`: of the page's letters, "black" or "white".
     """
     value = RELATIVE if RELATIVE in table else "activation"
     rows = table.rename(columns={value: "height"}).dropna(subset=["height"])
@@ -49,7 +49,9 @@ def ascent_chart(table: pd.DataFrame) -> dict[str, Any]:
     whole = alt.Chart(median).mark_line(strokeWidth=5, color=charts.OFF).encode(x="step:Q", y="height:Q")
     end = (
         alt.Chart(median.tail(1))
-        .mark_text(align="right", dy=-16, fontSize=charts.LETTERS, fontWeight="bold", color=charts.OFF)
+        .mark_text(
+            align="right", dy=-16, fontSize=charts.LETTERS, fontWeight="bold", color=charts.letters_in(charts.OFF, ink)
+        )
         .encode(x="step:Q", y="height:Q", text="picture:N")
     )
     layers = [(_band if many else _lines)(rows, value), whole, end]

@@ -24,6 +24,7 @@ from pages.common import (
     touch,
 )
 from pages.common.ascents import Ascent
+from pages.common.charts import ink
 from pages.common.controls import Option
 from pages.common.jobs import buttons, follow
 from pages.common.selection import Selection
@@ -207,14 +208,14 @@ def show_ascent(settings: MaximizationSettings, job: Ascent, top: TopPatches | N
     """The activations in words and step by step, and the downloads."""
     largest = drawings.largest(settings, top)
     table = charts.ascent_table(job.maximization, drawings.names(settings), largest)
-    spec = charts.ascent_chart(table)
+    spec = charts.ascent_chart(table, ink())
     st.vega_lite_chart(spec, height="stretch", alt="Activation after each step")
     st.info(drawings.verdict(job.maximization, largest, image_count()))
     if largest is None:
         st.caption("Compared with the test images once they have been searched, at the network's own size.")
     shown = drawings.sheet(job.maximization.pictures)
     downloads.picture("Optimised pictures", shown, "maximization.png", in_rows(settings))
-    downloads.chart(spec, table, "ascent", "Activation after each step")
+    downloads.chart(partial(charts.ascent_chart, table), table, "ascent", "Activation after each step")
     downloads.code(code.of(settings))
 
 

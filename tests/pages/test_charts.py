@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from engine import pictures
 from engine.reconstructions import Milestone
 from pages.common import downloads
-from pages.common.charts import OKABE_ITO, SHAPES, gain_chart
+from pages.common.charts import OKABE_ITO, ON, SHAPES, gain_chart, letters_in
 from pages.evidence.charts import SHAPE_LETTERS, correlation_chart, moving_chart, names_in_html
 from pages.feature_maps.charts import over_training
 from pages.filters.charts import KINDS, kinds_chart
@@ -99,6 +100,13 @@ def test_the_colours_of_curves_are_told_apart_by_every_eye(eye: str) -> None:
     }
     assert {pair: distance for pair, distance in distances.items() if distance <= 12} == {}
     assert min(contrast(colour, page) for colour in OKABE_ITO for page in PAGES.values()) > 2.2
+
+
+@pytest.mark.parametrize(("ink", "page"), [("black", "light"), ("white", "dark")])
+def test_letters_in_the_colours_of_curves_can_be_read(ink: str, page: str) -> None:
+    colours = (*OKABE_ITO, pictures.INK)
+    assert min(contrast(letters_in(colour, ink), PAGES[page]) for colour in colours) >= 4.5
+    assert letters_in(ON, "black") == ON.lower()  # dark enough as it is
 
 
 CURVES = [f"curve {number}" for number in range(4)]

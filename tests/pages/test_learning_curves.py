@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from engine.training import curves, histories, images_per_class, verdicts
 from engine.training.records import to_csv
 from engine.training.run import RunFolder
 from pages.common import downloads
-from pages.common.charts import OKABE_ITO, short_names
+from pages.common.charts import OKABE_ITO, letters_in, short_names
 from pages.learning_curves import charts, on_paper
 from pages.learning_curves.charts import TRAINING, VALIDATION, Style
 from tests.apps import ROOT, assert_no_error, open_page
@@ -268,6 +269,16 @@ def test_charts_can_be_saved(arms, metric):
     svg = downloads.file_of(charts.chart(chosen, metric, PLAIN), "svg").decode()
     assert all(name in svg for name in charts.labels(chosen).values())
     assert ("report 4: 71.5 %" in svg) == (metric == "accuracy")
+
+
+@pytest.mark.parametrize("ink", ["black", "white"])
+def test_names_are_written_in_legible_shades_of_their_curves(ink):
+    chosen = [histories.read(histories.find()[key]) for key in ("lenet", "model_one")]
+    svg = downloads.file_of(charts.chart(chosen, "accuracy", PLAIN, ink), "svg").decode()
+    names = list(charts.labels(chosen).values())
+    fills = [re.search(rf'<text[^>]* fill="([^"]+)"[^>]*>{name}</text>', svg)[1] for name in names]
+    assert fills == [letters_in(colour, ink) for colour in OKABE_ITO[:2]]
+    assert f'stroke="{OKABE_ITO[1]}"' in svg
 
 
 LONG = "lenet_with_batch_norm_and_dropout_30_sgd_0.1_seed_{}_group_b7"
