@@ -74,9 +74,14 @@ html { font-size: clamp(16px, 8px + 0.75vw, 32px) !important; }
 .st-key-controls_row { zoom: 0.85; }
 @media (min-width: 1000px) {
   [data-testid=stMain]:not(:has(.st-key-lecture)) .st-key-bars {
-    position: fixed; z-index: 1; top: 0.2rem; right: 1rem; width: 22%;
+    position: fixed; z-index: 1; top: 0.2rem; right: 11rem; width: 20%;
   }
+  [data-testid=stMain] h5 { padding-right: 11rem; }
+  [data-testid=stMainBlockContainer] { position: relative; }
+  :has(> .st-key-presenting) { display: contents; }
+  .st-key-presenting { position: absolute; top: calc(var(--strip, 0rem) + 0.2rem); right: 1rem; }
 }
-.st-key-presenting { opacity: 0.35; top: auto; bottom: 0.5rem; right: 1rem; }
+@media (max-width: 999px) { .st-key-presenting { top: auto; bottom: 0.5rem; right: 1rem; } }
+.st-key-presenting { opacity: 0.35; }
 .st-key-presenting:is(:hover, :focus-within) { opacity: 1; }
 </style>"""

@@ -98,6 +98,27 @@ def test_all_rows_of_pictures_are_on_the_screen_while_presenting(
     assert max(edges) <= 720
 
 
+COVERED_WHILE_PRESENTING = """() => {
+    const over = document.querySelector('.st-key-presenting').getBoundingClientRect();
+    return [...document.querySelectorAll('[data-testid=stMain] :is(img, canvas, svg text, p, td, input, button)')]
+        .filter(element => !element.closest('.st-key-presenting')).filter(element => {
+            const box = element.getBoundingClientRect();
+            return box.width > 0 && box.height > 0 && box.left < over.right && over.left < box.right
+                && box.top < over.bottom && over.top < box.bottom;
+        }).map(element => element.textContent || element.outerHTML);
+}"""
+"""What lies below the buttons Share and Leave."""
+
+
+@pytest.mark.parametrize("view", ["reconstruction?", "accuracy?", "reconstruction?lecture=batch-norm&step=2&"])
+def test_the_buttons_cover_nothing_while_presenting(view: str, server: str, open_page: Callable[..., Any]) -> None:
+    page = open_page(f"{server}/{view}present=true", 1280, 720)
+    page.get_by_text("What to look at").wait_for()
+    measured(page)
+    page.get_by_role("button", name="Leave").last.wait_for()
+    assert page.evaluate(COVERED_WHILE_PRESENTING) == []
+
+
 def test_pictures_in_the_lower_row_have_their_names_on_the_screen_while_presenting(
     server: str, open_page: Callable[..., Any]
 ) -> None:
