@@ -43,6 +43,8 @@ html { font-size: clamp(15px, 8px + 0.625vw, 28px) !important; }
 [class*=st-key-stage_3] { --height: min(var(--room) / 3, 110vw); --caption: 1rem; }
 .st-key-stage_gains { --caption: 0rem; }
 .st-key-under_a_slider { --slider: 5.5rem; }
+.st-key-stage_2_below { --lowest: 19rem; }
+.st-key-stage_2_below_high { --lowest: 26rem; }
 .st-key-stage_2_lines_2 { --caption: 2.7rem; }
 @media (max-width: 640px) { [class*=st-key-stage_] { --height: min(var(--room), 110vw); } }
 [class*=st-key-stage_] [data-testid=stImage] img {

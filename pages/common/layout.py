@@ -39,6 +39,17 @@ def stage(rows: int = 1, caption_lines: int = 1, all_named: bool = False) -> Del
     return st.container(key=f"stage_{rows}_lines_{caption_lines}{'_all_named' if all_named else ''}")
 
 
+def below(high: bool = False) -> DeltaGenerator:
+    """The place of a chart below the main picture: half the room of the screen, or more if its letters need it.
+
+    The chart takes its height from it, if it is drawn with `height="stretch"`.
+
+    Args:
+        high: whether the chart has a legend of several lines, or long names along its axis.
+    """
+    return st.container(key=f"stage_2_below{'_high' if high else ''}")
+
+
 def present_switch() -> DeltaGenerator:
     """A button that hides all but the page and enlarges it; `present=true` in a link does the same.
 

@@ -64,7 +64,8 @@ def draw_cascade(settings: SanitySettings, job: Checking) -> None:
     st.info(cascade_in_words(checks))
     rows = charts.correlation_rows(checks)
     alt = "Rank correlation with the trained network's map, step by step"
-    st.altair_chart(charts.correlation_chart(rows), key="correlations", alt=alt)
+    with layout.below():
+        st.altair_chart(charts.correlation_chart(rows), height="stretch", key="correlations", alt=alt)
     with st.container(horizontal=True):
         caption = f"{words}, with rank correlations"
         downloads.picture("Maps (PNG)", partial(sheet, downloads.INK), "sanity.png", caption)

@@ -262,9 +262,9 @@ def show_one(comparison: Comparison, picture: Picture) -> None:
     st.markdown(f"**{caption}**")
 
 
-def show_gains(drawn: Figure, height: str) -> None:
+def show_gains(drawn: Figure) -> None:
     """The gain at each stage of the way back."""
-    st.vega_lite_chart(drawn.gain_spec, height=height, alt="Gain per layer, from the layer back to the pixels")
+    st.vega_lite_chart(drawn.gain_spec, height="stretch", alt="Gain per layer, from the layer back to the pixels")
     st.caption("Gain: how strong the signal is on its way back.")
 
 
@@ -373,8 +373,8 @@ def main() -> None:
             show_two_images((chosen.image, second), comparison, drawn)
         else:
             show_pictures(chosen, playback, comparison, drawn)
-    with gains.container(key="stage_gains") if gains else st.container():
-        show_gains(drawn, "stretch" if gains else "content")
+    with gains.container(key="stage_gains") if gains else layout.below(high=True):
+        show_gains(drawn)
     st.info(drawn.sentence)
     show_notes(chosen, playback, drawn.notes)
     take_home(chosen, comparison, drawn)

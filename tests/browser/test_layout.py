@@ -201,6 +201,15 @@ def test_charts_have_room_on_a_phone_that_lies_on_its_side(server: str, open_pag
     assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
 
 
+def test_a_chart_below_the_pictures_grows_with_the_screen(server: str, open_page: Callable[..., Any]) -> None:
+    page = open_page(f"{server}/reconstruction?compare=layers&checkpoint=lenet", 1280, 720)
+    chart = page.get_by_test_id("stVegaLiteChart")
+    chart.wait_for()
+    wait_for(lambda: 400 <= chart.bounding_box()["height"] <= 430)
+    page.set_viewport_size({"width": 1920, "height": 1080})
+    wait_for(lambda: chart.bounding_box()["height"] >= 500)
+
+
 OUTSIDE = """selector => [...document.querySelectorAll(selector)]
     .filter(cell => cell.getBoundingClientRect().right > innerWidth || cell.scrollWidth > cell.clientWidth)
     .map(cell => cell.innerText)"""
