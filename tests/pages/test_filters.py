@@ -183,7 +183,9 @@ def test_a_depthwise_kernel_reads_one_map_which_is_named():
 
 def test_the_headline_over_three_moments_names_the_network_alone():
     def headline(**link):
-        return next(one.value for one in open_page(PAGE, checkpoint="lenet", **link).markdown if "##" in one.value)
+        return next(
+            one.value for one in open_page(PAGE, checkpoint="lenet", **link).markdown if one.value.startswith("# ")
+        )
 
     assert "What the filters of lenet respond to" in headline(weights="untrained", view="before and after training")
     assert "lenet before training" in headline(weights="untrained")
