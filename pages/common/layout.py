@@ -87,7 +87,7 @@ html { font-size: clamp(16px, 8px + 0.75vw, 32px) !important; }
   [data-testid=stMain]:not(:has(.st-key-lecture)) .st-key-bars {
     position: fixed; z-index: 1; top: 0.2rem; right: 11rem; width: 20%;
   }
-  [data-testid=stMain] h5 { padding-right: 11rem; }
+  [data-testid=stMain] h1 { padding-right: 11rem; }
   [data-testid=stMainBlockContainer] { position: relative; }
   :has(> .st-key-presenting) { display: contents; }
   .st-key-presenting { position: absolute; top: calc(var(--strip, 0rem) + 0.2rem); right: 1rem; }

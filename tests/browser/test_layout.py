@@ -108,6 +108,12 @@ COVERED_WHILE_PRESENTING = """() => {
         }).map(element => element.textContent || element.outerHTML);
 }"""
 """What lies below the buttons Share and Leave."""
+ROOM_BESIDE_THE_HEADLINE = """() => {
+    const headline = document.querySelector('[data-testid=stMain] h1');
+    const end = headline.getBoundingClientRect().right - parseFloat(getComputedStyle(headline).paddingRight);
+    return document.querySelector('.st-key-presenting').getBoundingClientRect().left - end;
+}"""
+"""Pixels between the longest headline that there could be and the buttons."""
 
 
 @pytest.mark.parametrize("view", ["reconstruction?", "accuracy?", "reconstruction?lecture=batch-norm&step=2&"])
@@ -117,6 +123,7 @@ def test_the_buttons_cover_nothing_while_presenting(view: str, server: str, open
     measured(page)
     page.get_by_role("button", name="Leave").last.wait_for()
     assert page.evaluate(COVERED_WHILE_PRESENTING) == []
+    assert page.evaluate(ROOM_BESIDE_THE_HEADLINE) >= 0
 
 
 def test_pictures_in_the_lower_row_have_their_names_on_the_screen_while_presenting(
