@@ -71,11 +71,25 @@ def bundled(split: str, folder: Path | None = None) -> LabelledImages:
     folder = folder or settings.folders.bundled
     entry = _manifest_entry(folder / MANIFEST, split)
     path = folder / entry["file"]
-    labels = np.frombuffer(entry["labels"].encode(), dtype=np.uint8).astype(np.int64) - ord("0")
+    labels = _labels(entry)
     images = read_sheet(path, len(labels))
     if _fingerprint(images, labels) != entry["sha256"]:
         raise ConvscopeError(_damaged(path, "its pixels or labels are not the ones that were shipped"))
     return LabelledImages(images, labels)
+
+
+def bundled_indices(split: str, folder: Path | None = None) -> tuple[np.ndarray, ...]:
+    """For each class, where its shipped images lie in `split`: int64 each, from the manifest, so nothing is unpacked.
+
+    Raises:
+        ConvscopeError: the manifest is missing, damaged or without images of a class.
+    """
+    path = (folder or settings.folders.bundled) / MANIFEST
+    labels = _labels(_manifest_entry(path, split))
+    indices = tuple(np.flatnonzero(labels == label) for label in range(len(CIFAR10_CLASSES)))
+    if not all(map(len, indices)):
+        raise ConvscopeError(_damaged(path, f"not every class has images in {split!r}"))
+    return indices
 
 
 def write_bundled(split: str, data: LabelledImages, folder: Path | None = None) -> None:
@@ -107,6 +121,10 @@ def _manifest_entry(path: Path, split: str) -> dict[str, str]:
         raise ConvscopeError(_damaged(path, "it is missing")) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConvscopeError(_damaged(path, f"it has no readable entry {split!r}")) from error
+
+
+def _labels(entry: dict[str, str]) -> np.ndarray:
+    return np.frombuffer(entry["labels"].encode(), dtype=np.uint8).astype(np.int64) - ord("0")
 
 
 def _damaged(path: Path, reason: str) -> str:

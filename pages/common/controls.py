@@ -292,6 +292,11 @@ def is_known(key: str) -> bool:
     return key in st.session_state.get(KNOWN, ())
 
 
+def may_have_values(key: str) -> bool:
+    """Whether something is to be kept: the control of this key was drawn in this session, or a link asks for values."""
+    return bool(st.query_params or st.session_state.get(ASKED)) or is_known(key)
+
+
 def bound(key: str, usual: Any = None) -> None:
     """Note that a control takes this key of the address; those that are drawn here do it themselves.
 

@@ -70,8 +70,7 @@ def images(split: str) -> LabelledImages:
 @st.cache_data(show_spinner=False)
 def indices_by_class(split: str) -> tuple[np.ndarray, ...]:
     """For each class, where its images lie in the split."""
-    found = images(split)
-    return tuple(np.flatnonzero(found.labels == label) for label in range(len(found.classes)))
+    return data.bundled_indices(split)
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)

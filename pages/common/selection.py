@@ -12,7 +12,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from engine import checkpoints, pretrained, views, weights
 from engine.checkpoints import Card
-from engine.data import photographs
+from engine.data import CIFAR10_CLASSES, photographs
 from engine.errors import ConvscopeError
 from engine.views import PHOTOGRAPHS, View
 from engine.weights import Weights
@@ -121,7 +121,10 @@ def load_what_is_shown_first() -> None:
 
 
 def draw_sidebar(page: directory.Entry) -> None:
-    """Draw the controls and remember what they say for `current`; those that the page does not use, out of sight."""
+    """Draw the controls and remember what they say for `current`; those that the page does not use, out of sight.
+
+    They keep their values that way. Whoever comes to a page without them has none to keep, and waits for no network.
+    """
     used = page.sidebar
     st.session_state["_selection"] = None
     cards = weights.cards()
@@ -129,6 +132,8 @@ def draw_sidebar(page: directory.Entry) -> None:
         raise ConvscopeError(
             "There are no trained networks in checkpoints/: get them with `git checkout -- checkpoints`."
         )
+    if not used and not controls.may_have_values("checkpoint"):
+        return
     with _part(directory.NETWORK, used):
         name = choose("Network", "checkpoint", list(cards), PREFERRED, _why_no_checkpoint, tells_of_loss=True)
         if weights.is_pretrained(name):
@@ -192,7 +197,7 @@ def _image_controls(page: directory.Entry) -> ChosenImage:
 
 
 def _bundled_image(split: str, is_used: bool) -> ChosenImage:
-    image = _of_class(split, "class", "number", resources.images(split).classes[0], label="Class")
+    image = _of_class(split, "class", "number", CIFAR10_CLASSES[0], label="Class")
     if is_used:  # a button that is out of sight would still hear its key
         st.button("Random image", on_click=_choose_at_random, args=(split,), width="stretch", shortcut="N")
     return image
@@ -220,7 +225,7 @@ def second_image(split: str, usual: str = "") -> ChosenImage:
         usual: its class at first; the second one if not given.
     """
     split = split if split in BUNDLED else BUNDLED[0]
-    return _of_class(split, "class2", "number2", usual or resources.images(split).classes[1], label="Second image")
+    return _of_class(split, "class2", "number2", usual or CIFAR10_CLASSES[1], label="Second image")
 
 
 def class_to_explain(chosen: Selection, view: View) -> int:
@@ -237,10 +242,8 @@ def classes_to_explain(chosen: Selection, views: Sequence[View]) -> list[int]:
 
 
 def _of_class(split: str, class_key: str, number_key: str, usual: str, label: str) -> ChosenImage:
-    data = resources.images(split)
-    of_class = resources.indices_by_class(split)
-    truth = choose(label, class_key, list(data.classes), usual)
-    indices = of_class[data.classes.index(truth)]
+    truth = choose(label, class_key, list(CIFAR10_CLASSES), usual)
+    indices = resources.indices_by_class(split)[CIFAR10_CLASSES.index(truth)]
     index = int(indices[number_in_link(f"Number (0 to {len(indices) - 1})", number_key, len(indices))])
     return ChosenImage(split, index, truth, f"{split} image {index}")
 
@@ -316,7 +319,6 @@ def _offered_photographs() -> tuple[str, ...]:
 
 def _choose_at_random(split: str) -> None:
     """Put a random image of any class into the controls, and so into the link."""
-    data = resources.images(split)
-    label = random.randrange(len(data.classes))
-    st.session_state["class"] = data.classes[label]
+    label = random.randrange(len(CIFAR10_CLASSES))
+    st.session_state["class"] = CIFAR10_CLASSES[label]
     st.session_state["number"] = random.randrange(len(resources.indices_by_class(split)[label]))

@@ -21,6 +21,7 @@ from engine import data, settings
 from engine.data import (
     LabelledImages,
     bundled,
+    bundled_indices,
     cifar10,
     download_cifar10,
     first_of_each_class,
@@ -117,6 +118,23 @@ def small(thirty: Path, tmp_path: Path) -> Path:
     """A folder with 30 bundled test images."""
     shutil.copytree(thirty, tmp_path, dirs_exist_ok=True)
     return tmp_path
+
+
+@pytest.mark.parametrize("split", ["test", "train"])
+def test_where_the_images_of_each_class_lie_is_known_without_them(split: str, tmp_path: Path) -> None:
+    shutil.copy(settings.folders.bundled / "cifar10.json", tmp_path)
+    labels = bundled(split).labels
+    for label, indices in enumerate(bundled_indices(split, tmp_path)):
+        assert indices.tolist() == [index for index, other in enumerate(labels) if other == label]
+
+
+def test_a_manifest_without_a_class_is_refused(small: Path) -> None:
+    manifest = json.loads((small / "cifar10.json").read_text())
+    manifest["splits"]["test"]["labels"] = "012345678" * 4
+    (small / "cifar10.json").write_text(json.dumps(manifest))
+    with pytest.raises(ConvscopeError) as caught:
+        bundled_indices("test", small)
+    assert str(caught.value) == refusal("cifar10.json", "not every class has images in 'test'")
 
 
 @pytest.mark.parametrize("file", ["cifar10.json", "test.webp"])
