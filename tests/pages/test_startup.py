@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from engine import tape, weights
+from engine import data, tape, weights
 from engine.errors import ConvscopeError
 from engine.settings import ROOT
 from pages import startup
@@ -65,6 +65,33 @@ def test_garbage_is_not_exempt() -> None:
     assert gc.get_freeze_count() < before
 
 
+def test_while_modules_are_imported_nothing_looks_for_garbage_and_afterwards_they_are_exempt() -> None:
+    run = subprocess.run([sys.executable, "-c", IMPORTING], cwd=ROOT, capture_output=True, text=True, check=True)
+    meanwhile, afterwards, exempt = run.stdout.split()
+    assert (meanwhile, afterwards) == ("False", "True")
+    assert int(exempt) > 100_000
+
+
+IMPORTING = """
+import gc, sys
+from pages import startup
+
+seen = []
+
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch":
+            seen.append(gc.isenabled())
+
+
+sys.meta_path.insert(0, Finder())
+startup.exempt_modules = lambda: None
+startup.warm_up().join()
+print(seen[0], gc.isenabled(), gc.get_freeze_count())
+"""
+
+
 # Before the first visitor --------------------------------------------------------------------------------------
 
 
@@ -73,8 +100,29 @@ def test_the_first_visitor_waits_for_no_network(fresh_caches: None, monkeypatch:
     for module, work in ((tape, "record"), (weights, "load")):
         monkeypatch.setattr(module, work, lambda *_: pytest.fail("it was not loaded before"))
     assert_no_error(open_page("filters/page.py"))
+    assert_no_error(open_page("home/page.py"))
+
+
+def test_whoever_comes_to_home_waits_neither_for_a_network_nor_for_images(
+    fresh_caches: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(weights, "load", lambda *_: pytest.fail("Home has loaded a network"))
+    monkeypatch.setattr(data, "bundled", lambda *_: pytest.fail("Home has unpacked the images"))
+    assert_no_error(open_page("home/page.py"))
+
+
+def test_home_keeps_what_was_chosen_elsewhere(fresh_caches: None) -> None:
     app = open_page("home/page.py")
-    assert app.sidebar.selectbox(key="layer").value == selection.USUAL["layer"]
+    app.query_params["checkpoint"] = "lenet"
+    app.switch_page("filters/page.py").run().switch_page("home/page.py").run()
+    assert app.sidebar.selectbox(key="checkpoint").value == "lenet"
+
+
+def test_the_sidebar_needs_no_unpacked_images(monkeypatch: pytest.MonkeyPatch, fresh_caches: None) -> None:
+    monkeypatch.setattr(data, "bundled", lambda *_: pytest.fail("the images were unpacked"))
+    app = open_page("filters/page.py")
+    assert_no_error(app)
+    assert app.sidebar.selectbox(key="class").options == list(data.CIFAR10_CLASSES)
 
 
 def test_an_error_before_the_first_visitor_is_logged(
