@@ -51,12 +51,12 @@ def server_process(
 
 
 def _wait_for(port: int) -> None:
-    for _ in range(300):
+    for _ in range(1200):
         try:
             urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=1)
             return
         except OSError:
-            time.sleep(0.2)
+            time.sleep(0.05)
     raise SystemExit("The server does not answer.")
 
 
