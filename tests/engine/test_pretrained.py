@@ -360,7 +360,7 @@ def test_a_missing_network_can_be_downloaded_in_the_sidebar(
 ) -> None:
     content = file_of(original(NAME).state_dict())
     (tmp_path / expect(NAME, content, tmp_path.as_uri())).write_bytes(content)
-    app = new_app().run()
+    app = open_page("filters/page.py")
     assert NAME not in app.sidebar.selectbox(key="checkpoint").options
     assert app.sidebar.button(key=f"get_{NAME}_start").label == "Get AlexNet (233 MB)"
     app.sidebar.button(key=f"get_{NAME}_start").click().run()
@@ -373,7 +373,7 @@ def test_a_missing_network_can_be_downloaded_in_the_sidebar(
 
 def test_a_download_that_fails_says_why_in_the_sidebar(cache: Path, expect: Callable[..., str]) -> None:
     expect(NAME, b"weights", "http://127.0.0.1:9")
-    app = new_app().run()
+    app = open_page("filters/page.py")
     app.sidebar.button(key=f"get_{NAME}_start").click().run()
     pretrained_download.download(NAME).wait(60)
     app.run()
@@ -390,7 +390,7 @@ def test_a_download_can_be_stopped_from_the_sidebar(cache: Path, monkeypatch: py
             begun.set()
 
     monkeypatch.setattr(pretrained, "download", endless)
-    app = new_app().run()
+    app = open_page("filters/page.py")
     app.sidebar.button(key=f"get_{NAME}_start").click().run()
     job = pretrained_download.download(NAME)
     assert begun.wait(60)
