@@ -75,6 +75,9 @@ html { font-size: clamp(15px, 8px + 0.625vw, 28px) !important; }
 .st-key-presenting { position: fixed; top: 0.35rem; right: 3rem; width: auto; z-index: 999991; }
 .st-key-presenting button { min-height: 0; padding: 0.1rem 0.4rem; }
 button .stMarkdownColoredText { position: absolute; clip-path: inset(50%); width: 1px; overflow: hidden; }
+[data-testid=stElementContainer]:has(> [data-testid=stHtml] > .announced) {
+  position: absolute; clip-path: inset(50%); width: 1px; height: 1px; overflow: hidden; white-space: nowrap;
+}
 .st-key-share [data-testid=stIconMaterial] { display: none; }
 [data-testid=stPopoverBody]:has(.st-key-share_menu) { width: min(44rem, 96vw); }
 .st-key-share_menu pre code { font-size: 0.8rem; }

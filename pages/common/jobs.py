@@ -378,6 +378,7 @@ def follow(*jobs: Job, look: Callable[[], None] = lambda: None, place: str | Non
                     _report(job)
         look()
 
+    texts.announce("" if any(alive) else "; ".join(f"Done: {job.words}" for job in jobs if job.complete))
     st.fragment(poll, run_every=POLL)() if any(alive) else poll()
 
 

@@ -5,6 +5,7 @@ link, a file or a visitor brings (names of networks, classes, runs, pictures; se
 `plain`.
 """
 
+import html
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -42,6 +43,14 @@ def unseen(text: str) -> str:
     The style hides coloured words of buttons from sight; a tooltip (`help`) is no part of a button's name.
     """
     return f":gray[{plain(text)}]"
+
+
+def announce(words: str) -> None:
+    """What only a screen reader says, when it changes: of something that ends by itself, and that the eye sees end.
+
+    Call it in each run, with "" as long as there is nothing to say: what is new in an old place is announced.
+    """
+    st.html(f'<div role="status" class="announced">{html.escape(words)}</div>')
 
 
 @contextmanager

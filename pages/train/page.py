@@ -248,7 +248,8 @@ def offer_files(folder: RunFolder, history: list[EpochRecord]) -> None:
 
 
 def say_state(folder: RunFolder, status: Status) -> None:
-    """Why a run does not go on, and how the keeping of its model goes on."""
+    """Why a run does not go on, and how the keeping of its model goes on; a screen reader hears that it has ended."""
+    texts.announce("" if status.state in ALIVE else f"The run {run_view.in_words(status)}.")
     if status.state == "failed":
         st.error(texts.plain(status.message) or "The training ended without a word: look into its log.txt.", icon="⚠️")
     elif status.state == "interrupted":

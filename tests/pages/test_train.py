@@ -174,6 +174,20 @@ def test_a_queued_one_says_its_place_and_can_be_cancelled(root: Path) -> None:
         os.close(dispatchers[0])
 
 
+def announced(app: AppTest) -> list[str]:
+    """What a screen reader is told."""
+    bodies = [entry.proto.body for entry in app.get("html")]
+    return [body.partition(">")[2].removesuffix("</div>") for body in bodies if 'class="announced"' in body]
+
+
+@pytest.mark.parametrize(("state", "told"), [("running", []), ("finished", ["The run has finished."])])
+def test_a_screen_reader_hears_that_a_run_has_ended(
+    trained: RunFolder, monkeypatch: pytest.MonkeyPatch, state: str, told: list[str]
+) -> None:
+    monkeypatch.setattr(jobs, "look", lambda folder: Status(state, epoch=1, epochs=2))
+    assert [words for words in announced(opened(trained)) if words] == told
+
+
 def test_a_failed_one_says_why(trained: RunFolder) -> None:
     why = "The loss became nan in epoch 2, step 3, at a learning rate of 9: lower the learning rate."
     live_files.write_status(trained, replace(live_files.read_status(trained), state="failed", message=why))
