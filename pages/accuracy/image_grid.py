@@ -27,8 +27,19 @@ from pages.common.selection import Selection
 COLUMNS = 6
 SIDE, LINE = 92, 20
 """Pixels: the height of a tile, and of a line of text below it."""
-NARROW = 80
-"""Below tiles that are narrower, as six on a phone, letters are smaller: "airplane" and "automobile" stay apart."""
+NARROW, WIDE = 80, 130
+"""Below tiles that are narrower, as six on a phone, letters are smaller: "airplane" and "automobile" stay apart. Beside
+wider ones there is room for larger letters."""
+FILLS = """<style>
+[class*=st-key-grid-] {{ height: {height}px; }}
+@media (min-width: 1000px) {{
+  [class*=st-key-stage_] [class*=st-key-grid-] {{
+    height: max({height}px, min(var(--room) - 4rem, {height} / 100 * (10.6vw - 29px)));
+  }}
+}}
+</style>"""
+"""A grid that is the page's picture grows with the screen, as long as its tiles are not higher than wide; a tile has
+10.6 % of the screen, less 29 pixels, beside an open sidebar. Below the grid there is room for the select box."""
 PAGES = ("feature_maps", "reconstruction", "inversion")
 """The addresses of the pages that look into the selected image."""
 
@@ -52,16 +63,33 @@ def tiles(subject: Subject, indices: np.ndarray, lines: Callable[[str, str, str]
 
 
 def show(
-    name: str, test: LabelledImages, grid: Sequence[Tile], chosen: Selection, alt: str, columns: int = COLUMNS
+    name: str,
+    test: LabelledImages,
+    grid: Sequence[Tile],
+    chosen: Selection,
+    alt: str,
+    columns: int = COLUMNS,
+    fills: bool = False,
 ) -> None:
-    """Draw a grid of images of `test`; `name` tells it from the other grids of the page."""
+    """Draw a grid of images of `test`; `name` tells it from the other grids of the page.
+
+    Args:
+        fills: whether it is the page's only grid, in a stage (layout.py), and grows with the screen.
+    """
     if not grid:
         st.caption("There are no such images.")
         return
     selected = chosen.index if chosen.split == "test" else -1
     spec = drawn(test, grid, selected, charts.ink(), columns)
+    if fills:
+        st.html(FILLS.format(height=spec["height"]))
     clicks.chart(
-        spec, f"grid-{name}-{selected}", alt, lambda point: clicks.select_image(test, int(point["image"])), theme=None
+        spec,
+        f"grid-{name}-{selected}",
+        alt,
+        lambda point: clicks.select_image(test, int(point["image"])),
+        theme=None,
+        height="stretch" if fills else "content",
     )
     _choose(name, test, grid, selected)
 
@@ -109,8 +137,8 @@ def drawn(test: LabelledImages, grid: Sequence[Tile], selected: int, ink: str, c
         "config": {"view": {"stroke": None}},
         "encoding": {"x": x},
         "layer": [
-            _image_layer(y, columns),
-            *(_text_layer(number, y, ink, columns) for number in range(lines)),
+            _image_layer(y, columns, height),
+            *(_text_layer(number, y, ink, columns, height) for number in range(lines)),
             _click_layer(y),
         ],
     }
@@ -131,16 +159,18 @@ def _url(image: np.ndarray) -> str:
     return "data:image/png;base64," + base64.b64encode(pictures.png(image)).decode()
 
 
-def _image_layer(y: dict[str, Any], columns: int) -> dict[str, Any]:
-    width = {"expr": f"width / {columns} - 8"}
+def _image_layer(y: dict[str, Any], columns: int, height: int) -> dict[str, Any]:
+    width, side = {"expr": f"width / {columns} - 8"}, {"expr": f"{SIDE} * height / {height}"}
     return {
-        "mark": {"type": "image", "height": SIDE, "width": width, "aspect": True, "smooth": False},
+        "mark": {"type": "image", "height": side, "width": width, "aspect": True, "smooth": False},
         "encoding": {"y": {"field": "middle", **y}, "url": {"field": "url", "type": "nominal"}},
     }
 
 
-def _text_layer(number: int, y: dict[str, Any], ink: str, columns: int) -> dict[str, Any]:
-    limit, size = {"expr": f"width / {columns} - 6"}, {"expr": f"width / {columns} < {NARROW} ? 11 : 16"}
+def _text_layer(number: int, y: dict[str, Any], ink: str, columns: int, height: int) -> dict[str, Any]:
+    tile = f"width / {columns}"
+    larger = f"max(1, min(height / {height}, {tile} / {WIDE}))"
+    limit, size = {"expr": f"{tile} - 6"}, {"expr": f"{tile} < {NARROW} ? 11 : 16 * {larger}"}
     return {
         "mark": {"type": "text", "fontSize": size, "color": ink, "limit": limit, "font": "sans-serif"},
         "encoding": {"y": {"field": f"y{number}", **y}, "text": {"field": f"line{number}", "type": "nominal"}},

@@ -6,7 +6,7 @@ import streamlit as st
 from engine.accuracy import images
 from pages.accuracy import code, image_grid
 from pages.accuracy.subject import Subject
-from pages.common import downloads, selection, texts
+from pages.common import downloads, layout, selection, texts
 from pages.common.selection import Selection
 
 LABEL_WRONG = "wrong label"
@@ -44,7 +44,8 @@ def show(subject: Subject, chosen: Selection, kind: str) -> None:
             lambda true, predicted, confidence: (f"{before}{true}", f"→ {predicted}", confidence),
         )
         words = f"{subject.name}: {kind}"
-        image_grid.show(f"mistakes-{kind}", subject.images, tiles, chosen, words)
+        with layout.stage():
+            image_grid.show(f"mistakes-{kind}", subject.images, tiles, chosen, words, fills=True)
         image_grid.download(subject, indices, f"{subject.name}-{kind.replace(' ', '-')}", words)
         downloads.code(code.of_images(subject, indices, image_grid.COLUMNS))
     with right:

@@ -317,3 +317,20 @@ def test_letters_on_the_light_blue_of_a_dark_page_are_black(server: str, open_pa
     letters.wait_for()
     page.wait_for_selector(IDLE)
     assert letters.evaluate("letters => getComputedStyle(letters).color") == "rgb(0, 0, 0)"
+
+
+def test_images_of_mistakes_grow_with_the_screen_and_can_all_be_seen(
+    server: str, open_page: Callable[..., Any]
+) -> None:
+    page = open_page(f"{server}/accuracy?view=Mistakes", width=1280, height=720)
+    grid = page.locator("[class*=st-key-grid-mistakes]")
+    grid.locator("canvas, svg").first.wait_for()
+    small = grid.bounding_box()["height"]
+    page.set_viewport_size({"width": 1920, "height": 1080})
+    page.wait_for_function(
+        "least => document.querySelector('[class*=st-key-grid-mistakes]').getBoundingClientRect().height > least",
+        arg=1.1 * small,
+    )
+    chosen = page.get_by_test_id("stMain").get_by_test_id("stSelectbox").last
+    box = chosen.bounding_box()
+    assert box["y"] + box["height"] <= 1080
