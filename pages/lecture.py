@@ -197,7 +197,7 @@ def _draw_strip(lecture: Lecture, place: Place) -> None:
     with st.container(key="lecture"):
         said, keys = st.columns([2.2, 1], gap="small", vertical_alignment="center")
         said.html(_in_html(lecture, number, st.session_state.get(ANSWERED) == place))
-        with keys.container(horizontal=True, gap="xsmall"):
+        with keys.container(horizontal=True, gap="xsmall", vertical_alignment="center"):
             _link(lecture, number - 1, "Back", "PageUp")
             _link(lecture, number + 1, "Next", "PageDown")
             if lecture.steps[number - 1].answer:
